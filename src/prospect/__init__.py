@@ -1,0 +1,36 @@
+"""Prospect: align language models with human-aware losses, from thumbs up and thumbs down.
+
+Public names are imported when first used, so that `import prospect` and the feedback half of the command line start
+without torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "train": "prospect.training.train",
+    "RunDir": "prospect.training.run_dir",
+    "load_feedback": "prospect.feedback.sources",
+    "loss": "prospect.losses",
+    "get_loss": "prospect.losses",
+    "build_report": "prospect.report.build",
+    "ProspectError": "prospect.errors",
+}
+
+__all__ = ["ProspectError", "RunDir", "__version__", "build_report", "get_loss", "load_feedback", "loss", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in {"losses", "feedback", "evaluation", "training"}:
+        return importlib.import_module(f"prospect.{name}")
+    raise AttributeError(f"module 'prospect' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,62 @@
+"""The command line: finds the verb, runs it, and turns errors into one message and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from prospect import __version__
+from prospect.errors import ProspectError
+
+# Verb to its module and its line of help. A module is imported only when its verb is used: help needs no torch.
+VERBS = {
+    "demo": "the main job on an embedded example, without network: thumbs, KTO, a report (4 minutes on 2 cores)",
+    "data": "look at, convert and write feedback files",
+    "train": "align a model on feedback",
+    "generate": "let a model answer prompts",
+    "report": "write a run's report.html again",
+    "losses": "list the losses, or show one",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Returns:
+        0 done, 1 failed, 2 wrong usage.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    parser, verbs = _parser()
+    if arguments and arguments[0] in verbs:
+        importlib.import_module(f"prospect.cli.{arguments[0]}").add_arguments(verbs[arguments[0]])
+    options = parser.parse_args(arguments)
+    if options.verb is None:
+        parser.print_help(sys.stderr)
+        return 2
+    try:
+        return importlib.import_module(f"prospect.cli.{options.verb}").run(options) or 0
+    except ProspectError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)  # noqa: T201
+        return 130
+    except BrokenPipeError:  # `prospect losses | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    parser = argparse.ArgumentParser(
+        prog="prospect", description="Align language models with human-aware losses, from thumbs up and thumbs down."
+    )
+    parser.add_argument("--version", action="version", version=f"prospect {__version__}")
+    subparsers = parser.add_subparsers(dest="verb", metavar="COMMAND", title="commands")
+    return parser, {name: subparsers.add_parser(name, help=text, description=text) for name, text in VERBS.items()}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,333 @@
+"""The recipe: every setting of a run, with its default and its reason; unknown keys are refused.
+
+YAML goes in, the resolved YAML comes out in the run directory, and that one runs again as it is.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from prospect.errors import ConfigError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, validate_assignment=True)
+
+
+def _number_in_words(value: Any) -> Any:
+    """Reads `1e-4`, which YAML 1.1 takes for a string for want of a dot, as the number that was meant."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_number_in_words)]
+
+
+class LoraSettings(_Section):
+    """Low-rank adapters instead of full weights; the reference is then the same model with the adapter off."""
+
+    r: int = Field(16, ge=1)
+    """Rank of the adapter."""
+    alpha: int = Field(32, ge=1)
+    """Scale: the adapter's output is multiplied by alpha / r."""
+    dropout: Number = Field(0.0, ge=0.0, lt=1.0)
+    """Dropout before the adapter. Keep it 0 unless the run overfits: it makes log-ratios noisy."""
+    target_modules: list[str] | str | None = None
+    """Names of the layers to adapt; null means all linear layers but the head."""
+
+
+class ModelSettings(_Section):
+    """Which model is aligned."""
+
+    name_or_path: str
+    """A folder or hub name that Transformers can load, with a tokenizer."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """How frozen weights are held. Trained weights are always float32: at learning rates of alignment a bfloat16 weight
+    does not move at all."""
+    attn_implementation: str | None = None
+    """Attention of Transformers (sdpa, flash_attention_2, eager); null lets Transformers choose."""
+    trust_remote_code: bool = False
+    """Whether code that comes with the model may run. It stays off unless you ask for it."""
+    lora: LoraSettings | None = None
+    """Adapter settings; null trains all weights."""
+
+
+class DataSettings(_Section):
+    """Which feedback, and how it is cut."""
+
+    train: str | list[str]
+    """Path, glob, list of those, or hub dataset (owner/name:split)."""
+    eval: Annotated[str | list[str] | int | float | None, BeforeValidator(_number_in_words)] = 0.1
+    """Held-out feedback: a path, a share of the prompts (0.1), a number of prompts (200), or null for none. A share or
+    number is split off by prompt, never by row."""
+    max_length: int | None = Field(None, ge=2)
+    """Prompt and completion together, in tokens; a longer completion is cut and gets no end token. null means the
+    model's context, at most 2048."""
+    overlong_prompts: Literal["error", "drop"] = "error"
+    """What happens to rows whose prompt leaves no room for a completion."""
+    end_token: bool = True
+    """Whether completions end with the end token. false where the log holds completions that were cut short; single rows
+    say so by `finished: false`."""
+    label_map: dict[Any, bool] | None = None
+    """Your label values to true (desirable) or false."""
+    class_weights: Literal["auto", "none"] = "auto"
+    """auto: where a loss has desirable_weight and undesirable_weight and the recipe sets neither, they are chosen so that
+    lambda_D n_D / (lambda_U n_U) lies in [1, 4/3] (arXiv 2402.01306, section 4.2). none: the loss's own defaults."""
+    allow_one_class: bool = False
+    """Whether a loss on thumbs may train on thumbs of one kind alone."""
+
+
+class LossSettings(BaseModel):
+    """Which loss; every other key is one of its hyperparameters, checked against its signature."""
+
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
+
+    name: str = "kto"
+    """A registered loss (`prospect losses` lists them) or my_file.py:my_loss."""
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """Everything but the name."""
+        return {key: _number_in_words(value) for key, value in (self.model_extra or {}).items()}
+
+
+class ReferenceSettings(_Section):
+    """What the policy is compared with."""
+
+    kind: Literal["auto", "frozen", "adapter_off"] = "auto"
+    """frozen: a second copy of the starting model. adapter_off: the policy without its adapter, at no memory (LoRA only).
+    auto: adapter_off with LoRA, else frozen. Losses without a reference ignore it."""
+    cache: bool | str = True
+    """Keep reference log-probs by row: true inside the run directory, a folder to share them between runs, false never."""
+
+
+class TrainSettings(_Section):
+    """How it is trained."""
+
+    batch_size: int = Field(32, ge=1)
+    """Examples per optimizer step (a pair is one). This is statistics; memory is max_tokens_per_micro_batch."""
+    max_tokens_per_micro_batch: int = Field(4096, ge=1)
+    """Tokens, padding included, that go through the model at once. It changes memory and speed, never the result."""
+    epochs: int = Field(1, ge=1)
+    """Passes over the feedback."""
+    max_steps: int | None = Field(None, ge=1)
+    """Optimizer steps, in place of epochs."""
+    learning_rate: Number | None = Field(None, gt=0.0, allow_inf_nan=False)
+    """Peak learning rate of AdamW; null takes the loss's own (kto 5e-6, dpo 5e-7, sft 2e-5)."""
+    scheduler: Literal["cosine", "linear", "constant"] = "linear"
+    """How the learning rate falls after warm-up; cosine and linear end at 0."""
+    warmup: Number = Field(0.1, ge=0.0)
+    """Below 1 a share of the steps, from 1 on a number of steps, over which the learning rate rises from 0."""
+    weight_decay: Number = Field(0.0, ge=0.0)
+    """AdamW's, on matrices only."""
+    adam_betas: tuple[Number, Number] = (0.9, 0.999)
+    """AdamW's decay rates of the two moments."""
+    max_grad_norm: Number = Field(1.0, gt=0.0)
+    """Gradients are scaled down to this norm."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: about a third more time for much less memory."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the forward and backward pass; auto is bf16 on a GPU that has it, else fp32. Log-probs are summed in
+    fp32 in any case."""
+    seed: int = Field(0, ge=0)
+    """Of shuffling, pairing, dropout and sampling."""
+    log_every: int = Field(1, ge=1)
+    """Steps between lines of metrics."""
+    eval_every: int | None = Field(None, ge=1)
+    """Steps between evaluations on held-out feedback; null means before the first and after the last step."""
+    save_every: int | None = Field(200, ge=1)
+    """Steps between checkpoints; null means none but the finished model."""
+    keep_checkpoints: int = Field(2, ge=1)
+    """How many checkpoints stay."""
+    samples: int = Field(4, ge=0)
+    """Held-out prompts from which the policy writes at every evaluation, for the report."""
+    sample_tokens: int = Field(64, ge=1)
+    """Length of those samples, in tokens."""
+
+
+class Config(_Section):
+    """A whole recipe."""
+
+    model: ModelSettings
+    """Which model is aligned."""
+    data: DataSettings
+    """Which feedback."""
+    loss: LossSettings = Field(default_factory=LossSettings)
+    """Which loss, with its hyperparameters."""
+    reference: ReferenceSettings = Field(default_factory=ReferenceSettings)
+    """What the policy is compared with."""
+    reference_point: Literal["step", "micro_batch"] = "step"
+    """Over which rows z0 is estimated. step: the whole optimizer step, so that memory settings cannot change the result.
+    micro_batch: what other trainers do; for comparison only."""
+    train: TrainSettings = Field(default_factory=TrainSettings)
+    """How it is trained."""
+    output: str
+    """The run directory."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _loss_may_be_a_name(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("loss"), str):
+            values = {**values, "loss": {"name": values["loss"]}}
+        return values
+
+    def as_dict(self) -> dict[str, Any]:
+        """The resolved recipe as plain values, ready for YAML."""
+        return self.model_dump(mode="json")
+
+
+# Other trainers' names, so that a recipe carried over fails with the answer and not with "unknown key".
+PEERS_NAMES: Mapping[str, str] = {
+    "per_device_train_batch_size": "train.batch_size (examples per step) and train.max_tokens_per_micro_batch (memory)",
+    "per_device_eval_batch_size": "train.max_tokens_per_micro_batch",
+    "micro_batch_size": "train.max_tokens_per_micro_batch",
+    "gradient_accumulation_steps": "train.batch_size: it is the whole step, and is cut into micro-batches by itself",
+    "num_train_epochs": "train.epochs",
+    "num_epochs": "train.epochs",
+    "lr": "train.learning_rate",
+    "lr_scheduler_type": "train.scheduler",
+    "lr_scheduler": "train.scheduler",
+    "warmup_ratio": "train.warmup (below 1 it is a share)",
+    "warmup_steps": "train.warmup (from 1 on it is a number of steps)",
+    "logging_steps": "train.log_every",
+    "eval_steps": "train.eval_every",
+    "save_steps": "train.save_every",
+    "bf16": "train.precision: bf16",
+    "fp16": "train.precision: bf16",
+    "max_prompt_length": "data.max_length (prompt and completion together)",
+    "max_completion_length": "data.max_length (prompt and completion together)",
+    "kto_desirable_weight": "loss.desirable_weight",
+    "kto_undesirable_weight": "loss.undesirable_weight",
+    "rl_beta": "loss.beta",
+    "model_name_or_path": "model.name_or_path",
+    "base_model": "model.name_or_path",
+    "precompute_ref_log_probs": "reference.cache",
+    "output_dir": "output",
+    "use_peft": "model.lora",
+    "lora_r": "model.lora.r",
+    "lora_alpha": "model.lora.alpha",
+    "report_to": "nothing yet: the run directory is always written",
+    "dataset": "data.train",
+    "datasets": "data.train",
+}
+
+
+def load_config(source: str | Path | Mapping[str, Any] | Config, overrides: Sequence[str] = ()) -> Config:
+    """Reads and checks a recipe.
+
+    Args:
+        source: a YAML file, a mapping, or a config.
+        overrides: `key.path=value` strings, the value read as YAML; later ones win.
+
+    Raises:
+        ConfigError: what is wrong, at which key, and the nearest key that exists.
+    """
+    if isinstance(source, Config):
+        values, where = source.as_dict(), "recipe"
+    elif isinstance(source, Mapping):
+        values, where = dict(source), "recipe"
+    else:
+        values, where = read_yaml(Path(source)), str(source)
+    for override in overrides:
+        values = _override(values, override)
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(where, detail) for detail in error.errors())) from None
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Reads a recipe as it is written, unchecked."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: there is no such recipe.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as a recipe ({error}).") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: holds {type(values).__name__}; expected keys such as model, data, loss, output.")
+    return values
+
+
+def _override(values: Mapping[str, Any], override: str) -> dict[str, Any]:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f'--set {override}: expected key=value, for instance --set train.learning_rate=1e-5.')
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {override}: the value is not valid YAML; put quotes around it.") from None
+    return set_key(values, key, value)
+
+
+def set_key(values: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """Gives a copy of a nested mapping with `a.b.c` set; a loss that was a bare name becomes a mapping first."""
+    head, _, rest = key.partition(".")
+    copy = dict(values)
+    if not rest:
+        copy[head] = value
+        return copy
+    inner = copy.get(head)
+    if head == "loss" and isinstance(inner, str):
+        inner = {"name": inner}
+    copy[head] = set_key(inner if isinstance(inner, Mapping) else {}, rest, value)
+    return copy
+
+
+def _explain(where: str, detail: Any) -> str:
+    location = [str(part) for part in detail["loc"] if not str(part).startswith(("function-", "str", "list[", "int", "float"))]
+    key = ".".join(location) or "recipe"
+    if detail["type"] == "extra_forbidden":
+        return f"{where}: unknown key {key}{_suggest(location)}"
+    if detail["type"] == "missing":
+        return f"{where}: {key} is missing; it has no default."
+    return f"{where}: {key} is {detail['input']!r}; {detail['msg'][0].lower()}{detail['msg'][1:]}."
+
+
+def _suggest(location: Sequence[str]) -> str:
+    name = location[-1]
+    if name in PEERS_NAMES:
+        return f"; here it is {PEERS_NAMES[name]}."
+    keys = all_keys()
+    siblings = [key.rpartition(".")[2] for key in keys if key.rpartition(".")[0] == ".".join(location[:-1])]
+    near = difflib.get_close_matches(name, siblings, n=1)
+    if near:
+        return f'; did you mean "{near[0]}"?'
+    elsewhere = [key for key in keys if key.rpartition(".")[2] == name]
+    if elsewhere:
+        return f"; it belongs at {elsewhere[0]}."
+    return f". Known here: {', '.join(siblings)}."
+
+
+def all_keys() -> list[str]:
+    """Every key of a recipe, dotted, in order."""
+
+    def walk(section: type[BaseModel], prefix: str) -> list[str]:
+        keys = []
+        for name, field in section.model_fields.items():
+            keys.append(prefix + name)
+            inner = _section_of(field.annotation)
+            if inner is not None:
+                keys += walk(inner, f"{prefix}{name}.")
+        return keys
+
+    return walk(Config, "")
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    for candidate in (annotation, *getattr(annotation, "__args__", ())):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None

@@ -1,0 +1,239 @@
+"""From feedback records to examples in tokens, with a summary of what they look like."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from prospect.config import DataSettings
+from prospect.data.batch import Example, Row, flatten
+from prospect.data.render import Encoder, PromptTooLongError
+from prospect.errors import ConfigError, DataError
+from prospect.feedback.convert import as_kind
+from prospect.feedback.records import Demonstration, Feedback, Kind, Paired, Text, Unpaired
+from prospect.feedback.sources import load_feedback
+from prospect.feedback.split import prompt_key, split_by_prompt
+
+HISTOGRAM_BINS = 24  # enough to see a shape, few enough to read
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Feedback as one loss wants it, in tokens.
+
+    Attributes:
+        examples: in the order of the source.
+        kind: which feedback an example is.
+        source: where it was read.
+        records: the feedback, example by example.
+        cut: completions that max_length cut.
+        dropped: rows left out because their prompt alone was too long.
+    """
+
+    examples: list[Example]
+    kind: Kind
+    source: str
+    records: list[Feedback]
+    cut: int
+    dropped: int
+
+    @property
+    def digest(self) -> str:
+        """Hash of every token, verdict and weight in order: the same data, the same hash."""
+        digest = hashlib.blake2b(digest_size=16)
+        for row in flatten(self.examples):
+            digest.update(row.key)
+            digest.update(f"{row.desirable} {row.weight!r}".encode())
+        return digest.hexdigest()
+
+    def class_counts(self) -> tuple[int, int]:
+        """Desirable and undesirable rows."""
+        desirable = sum(row.desirable for row in flatten(self.examples))
+        return desirable, sum(map(len, self.examples)) - desirable
+
+    def summary(self) -> dict[str, Any]:
+        """What provenance.json and the report say about the data; lengths are in tokens."""
+        rows = flatten(self.examples)
+        desirable, undesirable = self.class_counts()
+        lengths = {
+            name: np.array([len(row.completion_ids) for row in rows if row.desirable is label])
+            for name, label in (("desirable", True), ("undesirable", False))
+        }
+        lengths = {name: values for name, values in lengths.items() if len(values)}
+        return {
+            "source": self.source,
+            "sha256": self.digest,
+            "kind": self.kind,
+            "rows": len(self.examples),
+            "prompts": len({row.prompt_key for row in rows}),
+            "desirable": desirable,
+            "undesirable": undesirable if self.kind != "demonstration" else None,
+            "prompt_tokens": _quantiles(np.array([len(row.prompt_ids) for row in rows])),
+            "completion_tokens": {name: _quantiles(values) for name, values in lengths.items()},
+            "completion_histogram": _histogram(lengths),
+            "tokens": int(sum(row.length for row in rows)),
+            "cut": self.cut,
+            "empty_completions": sum(_is_empty(record) for record in self.records),
+            "dropped": self.dropped,
+        }
+
+
+def load_datasets(
+    settings: DataSettings, kind: Kind, encoder: Encoder, seed: int, method: str
+) -> tuple[Dataset, Dataset | None]:
+    """Reads, converts, splits and encodes the feedback of a recipe.
+
+    Args:
+        settings: the recipe's data section.
+        kind: what the loss learns from.
+        encoder: of the policy's tokenizer.
+        seed: of the split.
+        method: who needs it, for messages.
+
+    Returns:
+        Training and held-out data; the second is None where nothing is held out.
+
+    Raises:
+        DataError: whatever is wrong with the files or a row of them.
+    """
+    records = load_feedback(settings.train, label_map=settings.label_map)
+    train_source = _name(settings.train)
+    held_out: Sequence[Feedback] = []
+    eval_source = train_source
+    if isinstance(settings.eval, (int, float)) and not isinstance(settings.eval, bool):
+        records, held_out = split_by_prompt(records, _share(settings.eval), seed=seed)
+        eval_source = f"{train_source} (held out by prompt)"
+    elif settings.eval is not None:
+        held_out = load_feedback(settings.eval, label_map=settings.label_map)
+        eval_source = _name(settings.eval)
+    train = encode_records(as_kind(records, kind, method=method), kind, encoder, settings, train_source)
+    if not held_out:
+        return train, None
+    try:
+        converted = as_kind(held_out, kind, method=method)
+    except DataError:
+        if isinstance(settings.eval, str):
+            raise  # the user named this file for evaluation
+        return train, None  # a small split by chance without what the loss needs is no reason to stop
+    return train, encode_records(converted, kind, encoder, settings, eval_source)
+
+
+def encode_records(
+    records: Sequence[Feedback], kind: Kind, encoder: Encoder, settings: DataSettings, source: str
+) -> Dataset:
+    """Renders every record; see `Encoder.encode` for what is refused."""
+    examples: list[Example] = []
+    kept: list[Feedback] = []
+    cut = dropped = 0
+    for record in records:
+        try:
+            encoded = [encode_side(record, text, desirable, encoder) for text, desirable in sides(record)]
+        except PromptTooLongError:
+            if settings.overlong_prompts == "error":
+                raise
+            dropped += 1
+            continue
+        examples.append(tuple(row for row, _ in encoded))
+        kept.append(record)
+        cut += sum(was_cut for _, was_cut in encoded)
+    if not examples:
+        raise DataError(f"{source}: no row is left to train on; {dropped} had prompts longer than data.max_length allows.")
+    return Dataset(examples, kind, source, kept, cut, dropped)
+
+
+def sides(record: Feedback) -> list[tuple[Text, bool]]:
+    """The completions of a record with their verdicts: one, or a pair's two, the chosen first."""
+    match record:
+        case Paired():
+            return [(record.chosen, True), (record.rejected, False)]
+        case Unpaired():
+            return [(record.completion, record.desirable)]
+        case Demonstration():
+            return [(record.completion, True)]
+    raise TypeError(f"not a feedback record: {record!r}")
+
+
+def encode_side(record: Feedback, text: Text, desirable: bool, encoder: Encoder) -> tuple[Row, bool]:
+    """Encodes one completion of a record; says whether it was cut."""
+    encoded = encoder.encode(record.prompt, text, finished=record.finished, tools=record.tools, where=record.where)
+    row = Row(
+        prompt_ids=np.array(encoded.prompt_ids, dtype=np.int32),
+        completion_ids=np.array(encoded.completion_ids, dtype=np.int32),
+        prompt_key=prompt_key(record.prompt),
+        id=record.id,
+        desirable=desirable,
+        weight=record.weight,
+    )
+    return row, encoded.cut
+
+
+def require_both_classes(dataset: Dataset, allow_one_class: bool) -> None:
+    """Refuses thumbs of one kind alone: a loss on thumbs has nothing to compare them with.
+
+    Raises:
+        DataError: with what to do instead.
+    """
+    desirable, undesirable = dataset.class_counts()
+    if allow_one_class or dataset.kind != "unpaired" or (desirable and undesirable):
+        return
+    found, missing, advice = (
+        ("desirable", "undesirable", "train on them with `prospect train sft`, ")
+        if desirable
+        else ("undesirable", "desirable", "")
+    )
+    raise DataError(
+        f"{dataset.source}: all {len(dataset.examples)} rows are {found} and none is {missing}; such a loss learns from both. "
+        f"Collect {missing} feedback, {advice}or set data.allow_one_class: true if you mean it."
+    )
+
+
+def require_fitting_rows(dataset: Dataset, max_tokens: int) -> None:
+    """Refuses, before the first step, an example that does not fit the token budget of a micro-batch.
+
+    Raises:
+        ConfigError: naming the longest row and the budget it needs.
+    """
+    size, example = max(
+        ((len(e) * max(row.length for row in e), e) for e in dataset.examples), key=lambda pair: pair[0]
+    )
+    if size > max_tokens:
+        raise ConfigError(
+            f"{dataset.source}: row {example[0].id} needs {size} tokens at once and train.max_tokens_per_micro_batch is "
+            f"{max_tokens}. Raise it to {size} or more, or lower data.max_length."
+        )
+
+
+def _share(value: int | float) -> int | float:
+    if 0 < value < 1:
+        return float(value)
+    if value >= 1 and value == int(value):
+        return int(value)
+    raise ConfigError(f"data.eval is {value}; expected a share between 0 and 1, a whole number of prompts, a path, or null.")
+
+
+def _name(source: Any) -> str:
+    return source if isinstance(source, str) else ", ".join(map(str, source))
+
+
+def _is_empty(record: Feedback) -> bool:
+    def empty(text: Text) -> bool:
+        return not text if isinstance(text, str) else not any(message.content for message in text)
+
+    return any(empty(text) for text, _ in sides(record))
+
+
+def _quantiles(values: np.ndarray) -> dict[str, float]:
+    p50, p90 = np.percentile(values, [50, 90])
+    return {"mean": round(float(values.mean()), 2), "p50": float(p50), "p90": float(p90), "max": int(values.max())}
+
+
+def _histogram(lengths: Mapping[str, np.ndarray]) -> dict[str, list[int]]:
+    top = max(int(values.max()) for values in lengths.values())
+    edges = np.unique(np.linspace(0, top + 1, HISTOGRAM_BINS + 1).round().astype(int))
+    counts = {name: np.histogram(values, edges)[0].tolist() for name, values in lengths.items()}
+    return {"edges": edges.tolist(), **counts}
+

@@ -1,0 +1,199 @@
+"""Makes the demo's base model: `python -m prospect.demo.make_base [--output DIR]`, some minutes on two cores.
+
+A byte-level BPE tokenizer with a small chat template, and a Llama of 1.1 million parameters, are trained on the
+support desk's old log (`log.py`), good and bad replies alike, with plain PyTorch. Every draw is seeded, so the
+same machine and versions make the same files. What is committed under `base/` was made by this script.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from prospect.demo.base import BASE
+from prospect.demo.log import support_log
+from prospect.demo.rubric import passes
+from prospect.demo.world import REPLY_TOKENS, Inquiry, held_out_prompts
+from prospect.evaluation.generate import generate
+
+SEED = 0
+LOG_SIZE = 40_000
+VOCABULARY = (
+    640  # every word of the world becomes one token, some two; more pieces would only be unused parameters
+)
+STEPS = 1_800  # copying an order number is learnt between step 400 and 1,000; the rest makes it reliable
+BATCH_SIZE = 32
+LEARNING_RATE = 3e-3  # the peak; models this small want much
+WARMUP = 100
+MAX_BYTES = 5_000_000
+
+CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}"
+    "{% if message['role'] not in ['user', 'assistant'] %}"
+    "{{ raise_exception('the roles are user and assistant, not ' + message['role']) }}{% endif %}"
+    "{{ '<|' + message['role'] + '|>' + message['content'] }}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+SPECIAL = ("<|pad|>", "<|begin|>", "<|end|>", "<|user|>", "<|assistant|>")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Trains tokenizer and model, writes them, and prints what they are."""
+    parser = argparse.ArgumentParser(description="Make the base model of `prospect demo`.")
+    parser.add_argument(
+        "--output", type=Path, default=BASE, metavar="DIR", help="where to write model and tokenizer"
+    )
+    parser.add_argument("--steps", type=int, default=STEPS, help="optimizer steps (default: %(default)s)")
+    arguments = parser.parse_args(argv)
+
+    torch.manual_seed(SEED)
+    log = list(support_log(LOG_SIZE, SEED))
+    tokenizer = train_tokenizer(text for inquiry, reply in log for text in (inquiry.message, reply))
+    model = make_model(tokenizer)
+    train(model, encode(tokenizer, log), arguments.steps)
+    model.save_pretrained(arguments.output)
+    tokenizer.save_pretrained(arguments.output)
+    _say(describe(model, tokenizer, arguments.output))
+
+
+def train_tokenizer(texts: Iterator[str]) -> PreTrainedTokenizerFast:
+    """Returns a byte-level BPE whose digits stand alone: an order number can be copied digit by digit."""
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=VOCABULARY,
+            special_tokens=list(SPECIAL),
+            initial_alphabet=alphabet,
+            show_progress=False,
+        ),
+    )
+    pad, begin, end, _, _ = SPECIAL
+    bpe.post_processor = processors.TemplateProcessing(
+        single=f"{begin} $A", pair=f"{begin} $A $B", special_tokens=[(begin, bpe.token_to_id(begin))]
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bpe,
+        bos_token=begin,
+        eos_token=end,
+        pad_token=pad,
+        extra_special_tokens=list(SPECIAL[3:]),
+        clean_up_tokenization_spaces=False,
+        model_max_length=256,
+    )
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer
+
+
+def make_model(tokenizer: Any) -> LlamaForCausalLM:
+    """Returns an untrained Llama: three layers, for copying takes two; wide rather than deep, which is fast."""
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=160,
+        intermediate_size=448,
+        num_hidden_layers=3,
+        num_attention_heads=5,
+        num_key_value_heads=5,
+        max_position_embeddings=256,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return LlamaForCausalLM(config)
+
+
+def encode(tokenizer: Any, log: Sequence[tuple[Inquiry, str]]) -> list[tuple[list[int], int]]:
+    """Returns each conversation's ids, and how many of them are the prompt's."""
+    prompts = [_render(tokenizer, [_turn("user", inquiry.message)], True) for inquiry, _ in log]
+    replies = [reply + tokenizer.eos_token for _, reply in log]
+    heads = tokenizer(prompts, add_special_tokens=False)["input_ids"]
+    tails = tokenizer(replies, add_special_tokens=False)["input_ids"]
+    return [(head + tail, len(head)) for head, tail in zip(heads, tails, strict=True)]
+
+
+def _turn(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
+
+
+def _render(tokenizer: Any, messages: list[dict[str, str]], add_generation_prompt: bool) -> str:
+    return tokenizer.apply_chat_template(
+        messages, tokenize=False, add_generation_prompt=add_generation_prompt
+    )
+
+
+def train(model: LlamaForCausalLM, rows: Sequence[tuple[list[int], int]], steps: int) -> None:
+    """Minimises the cross-entropy of the replies' tokens, under AdamW with warm-up and a cosine to zero."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share_of_peak(step, steps))
+    model.train()
+    began = time.monotonic()
+    for step in range(steps):
+        ids, labels = _batch(rows, torch.randint(len(rows), (BATCH_SIZE,)).tolist())
+        # No attention mask: padding is on the right, where a causal model's tokens cannot see it.
+        loss = model(input_ids=ids, labels=labels, use_cache=False).loss
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        if (step + 1) % 100 == 0:
+            _say(f"step {step + 1}/{steps}  loss {loss.item():.3f}  {time.monotonic() - began:.0f} s")
+    model.eval()
+
+
+def _share_of_peak(step: int, steps: int) -> float:
+    if step < WARMUP:
+        return (step + 1) / WARMUP
+    return 0.5 * (1 + math.cos(math.pi * (step - WARMUP) / max(1, steps - WARMUP)))
+
+
+def _batch(rows: Sequence[tuple[list[int], int]], chosen: list[int]) -> tuple[Tensor, Tensor]:
+    """Returns ids and labels (N, T); a label of -100 is not scored: prompts and padding."""
+    width = max(len(rows[i][0]) for i in chosen)
+    ids, labels = torch.zeros(len(chosen), width, dtype=torch.long), torch.full((len(chosen), width), -100)
+    for place, i in enumerate(chosen):
+        row, prompt = torch.tensor(rows[i][0]), rows[i][1]
+        ids[place, : len(row)] = row
+        labels[place, prompt : len(row)] = row[prompt:]
+    return ids, labels
+
+
+def describe(model: Any, tokenizer: Any, output: Path) -> str:
+    """Returns what was made: parameters, bytes on disk, share of sampled replies that pass the rubric."""
+    inquiries = held_out_prompts(300)
+    prompts = [inquiry.prompt for inquiry in inquiries]
+    replies = generate(model, tokenizer, prompts, max_new_tokens=REPLY_TOKENS, batch_size=128, seed=SEED)
+    passed = sum(passes(inquiry, reply.text) for inquiry, [reply] in zip(inquiries, replies, strict=True))
+    size = sum(file.stat().st_size for file in output.iterdir())
+    if size > MAX_BYTES:
+        raise SystemExit(f"{output} has {size:,} bytes; the demo's base model may have {MAX_BYTES:,}.")
+    return (
+        f"{output}: {model.num_parameters():,} parameters, {len(tokenizer)} tokens, {size / 1e6:.2f} MB; "
+        f"{passed / len(inquiries):.1%} of {len(inquiries)} replies to held-out prompts pass the rubric."
+    )
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""What can go wrong, in the user's words: every message says what, where, what was found and what to do."""
+
+
+class ProspectError(Exception):
+    """Base of every error that Prospect raises on purpose; the command line prints it without a traceback."""
+
+    exit_code = 1
+
+
+class UsageError(ProspectError):
+    """The command line was used wrongly."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A recipe, or a setting in it, cannot be used."""
+
+
+class DataError(ProspectError):
+    """Feedback cannot be read, or cannot feed the method that was asked for."""
+
+
+class ModelError(ProspectError):
+    """A model, tokenizer or chat template cannot be used."""
+
+
+class ReferenceMismatchError(ProspectError):
+    """The reference is not the one that this run, cache or checkpoint was made with."""
+
+
+class TrainingError(ProspectError):
+    """A step cannot be taken; nothing was updated."""
+
+
+class CheckpointError(ProspectError):
+    """A checkpoint or run directory cannot be written or read."""

@@ -1,0 +1,44 @@
+"""What people said: records, where they come from, and what they can be turned into."""
+
+from prospect.feedback.convert import (
+    ClassCounts,
+    ClassWeights,
+    Unpairable,
+    as_kind,
+    class_counts,
+    count_unpairable,
+    suggest_class_weights,
+    to_demonstrations,
+    to_paired,
+    to_unpaired,
+)
+from prospect.feedback.records import Demonstration, Feedback, Kind, Message, Paired, Text, Unpaired
+from prospect.feedback.sources import iter_feedback, load_feedback
+from prospect.feedback.split import prompt_key, split_by_prompt
+from prospect.feedback.write import as_columns, write_jsonl
+
+__all__ = [
+    "ClassCounts",
+    "ClassWeights",
+    "Demonstration",
+    "Feedback",
+    "Kind",
+    "Message",
+    "Paired",
+    "Text",
+    "Unpairable",
+    "Unpaired",
+    "as_columns",
+    "as_kind",
+    "class_counts",
+    "count_unpairable",
+    "iter_feedback",
+    "load_feedback",
+    "prompt_key",
+    "split_by_prompt",
+    "suggest_class_weights",
+    "to_demonstrations",
+    "to_paired",
+    "to_unpaired",
+    "write_jsonl",
+]

@@ -1,0 +1,108 @@
+"""CSV and TSV -> raw rows: cells are text, so what JSON would say by its types is said here."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from prospect.errors import DataError
+from prospect.feedback.readers import RawRow, read_lines
+from prospect.feedback.wording import names, show
+
+_TEXT_COLUMNS = ("prompt", "completion", "chosen", "rejected", "messages")
+_OPTIONAL_COLUMNS = ("weight", "score", "id", "rater", "tools", "finished")
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+_MESSAGE_LIKE = re.compile(r"""\[\{\s*['"](role|content)['"]""")
+_LONGEST_CELL = 2**31 - 1  # characters; the module's own limit of 131,072 is less than a long conversation
+
+
+def read_csv(path: Path) -> Iterator[RawRow]:
+    """Yield the rows of a .csv (commas) or .tsv (tabs) file whose first line names the columns.
+
+    An empty optional cell is an absent one. A cell that holds a JSON list of messages becomes that list.
+
+    Refuses rows with a cell too many or too few, names that occur twice, and quotes that do not close.
+    """
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    records = _records(path, delimiter)
+    _, header = next(records, (1, []))
+    _check_header(header, path, delimiter)
+    for line, cells in records:
+        where = f"{path}:{line}"
+        if len(cells) != len(header):
+            raise DataError(
+                f"{where}: the row has {len(cells)} cells; expected {len(header)}, as in the first line. "
+                "Quote cells that hold a separator or a line break"
+            )
+        row = dict(zip(header, cells, strict=True))
+        yield where, f"{path.name}:{line}", _typed(row, where)
+
+
+def _records(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the first line number and the cells of each record; a quoted cell may span lines."""
+    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_CELL))
+    # strict: a quote that never closes would otherwise swallow the rest of the file without a word
+    reader = csv.reader((line for _, line in read_lines(path)), delimiter=delimiter, strict=True)
+    while True:
+        first = reader.line_num + 1
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            raise DataError(
+                f"{path}:{first}: broken CSV: {error}. Quote such cells, and double the quotes inside them"
+            ) from None
+        if cells is None:
+            return
+        if cells:
+            yield first, cells
+
+
+def _check_header(header: list[str], path: Path, delimiter: str) -> None:
+    for other in {",", ";", "\t"} - {delimiter}:
+        if len(header) == 1 and other in header[0]:
+            raise DataError(
+                f"{path}:1: the columns are separated by {show(other)}; expected {show(delimiter)}. "
+                "Use commas in .csv and tabs in .tsv"
+            )
+    twice = {column for column in header if column and header.count(column) > 1}
+    if twice:
+        raise DataError(f"{path}:1: two columns are named {names(sorted(twice))}. Rename or remove one")
+
+
+def _typed(row: dict[str, Any], where: str) -> dict[str, Any]:
+    for column in _TEXT_COLUMNS:
+        if column in row and row[column].startswith("[{"):
+            row[column] = _messages_or_text(row[column], column, where)
+    for column in _OPTIONAL_COLUMNS:
+        if column in row:
+            row[column] = _optional(row[column], column)
+    return row
+
+
+def _messages_or_text(cell: str, column: str, where: str) -> Any:
+    try:
+        value = json.loads(cell)
+    except ValueError:
+        if _MESSAGE_LIKE.match(cell):
+            raise DataError(
+                f"{where}: {column} looks like a list of messages but is not JSON: {show(cell)}. "
+                "Write it with json.dumps, or use JSON lines"
+            ) from None
+        return cell
+    return value if all(isinstance(turn, dict) and "role" in turn for turn in value) else cell
+
+
+def _optional(cell: str, column: str) -> Any:
+    """The typed cell; one that cannot be typed stays text, and is refused where its column is read."""
+    if cell == "":
+        return None
+    if column in ("weight", "score"):
+        try:
+            return float(cell)
+        except ValueError:
+            return cell
+    return _BOOLEANS.get(cell.lower(), cell) if column == "finished" else cell

@@ -1,0 +1,128 @@
+"""Column layouts: which columns make which kind of feedback, and what to say when they make none."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from prospect.errors import DataError
+from prospect.feedback.records import Kind
+from prospect.feedback.wording import names
+
+
+class Layout(NamedTuple):
+    """The columns that a row must have to be read as one kind of feedback."""
+
+    kind: Kind
+    columns: tuple[str, ...]
+
+    def __str__(self) -> str:
+        article = "a " if self.kind == "demonstration" else ""
+        return f"{article}{self.kind} ({', '.join(self.columns)})"
+
+
+# The first one that fits is taken, so a row of pairs that also has `messages` is a pair.
+LAYOUTS = (
+    Layout("paired", ("prompt", "chosen", "rejected")),
+    Layout("paired", ("chosen", "rejected")),
+    Layout("unpaired", ("prompt", "completion", "label")),
+    Layout("unpaired", ("messages", "label")),
+    Layout("demonstration", ("prompt", "completion")),
+    Layout("demonstration", ("messages",)),
+    Layout("demonstration", ("text",)),
+)
+OPTIONAL_COLUMNS = ("weight", "score", "id", "rater", "tools", "finished")
+UNDERSTOOD = (
+    "Understood: unpaired (prompt, completion, label), paired (prompt, chosen, rejected) and "
+    "demonstrations (prompt, completion, or messages, or text)"
+)
+
+_VERDICTS = {"label", "chosen", "rejected"}
+_REQUIRED = tuple(dict.fromkeys(column for layout in LAYOUTS for column in layout.columns))
+_OTHER_NAMES = {
+    "prompt": ("instruction", "question", "query", "input", "context"),
+    "completion": ("response", "answer", "output", "generation", "reply", "text"),
+    "messages": ("conversations", "conversation", "chat"),
+    "label": ("thumbs", "verdict", "rating", "feedback", "desirable", "kto_tag"),
+    "chosen": ("winner", "preferred", "accepted"),
+    "rejected": ("loser", "dispreferred"),
+}
+
+
+def find_layout(row: Mapping[str, Any], where: str) -> Layout:
+    """Return the layout of a row by its columns; a null cell counts as an absent one, a null label does not.
+
+    Refuses rows that only have prompts, step-by-step labels, two layouts at once, or a column too few.
+    """
+    columns = {column for column, cell in row.items() if cell is not None or column == "label"}
+    if {"completions", "labels"} <= columns:
+        raise DataError(
+            f"{where}: columns completions and labels are stepwise supervision, one label per step; expected "
+            "one label for a whole completion. Join the steps into completion, with label true where every "
+            "step is right"
+        )
+    if {"chosen", "rejected", "completion", "label"} <= columns and row["label"] is not None:
+        raise DataError(
+            f"{where}: the row is both paired (chosen, rejected) and unpaired (completion, label); expected "
+            "one kind. Write it as two files"
+        )
+    for layout in LAYOUTS:
+        if columns.issuperset(layout.columns) and not _lacks_a_column(layout, columns, row):
+            return layout
+    raise DataError(f"{where}: {_what_is_missing(row, columns)}")
+
+
+def _lacks_a_column(layout: Layout, columns: set[str], row: Mapping[str, Any]) -> bool:
+    """Whether other columns speak for a fuller layout, so that ignoring them would lose what people said."""
+    if layout.kind == "demonstration":
+        return bool(columns & _VERDICTS) or (layout.columns == ("text",) and "prompt" in columns)
+    if layout.columns == ("chosen", "rejected"):  # two answers that only share "The " have no prompt in them
+        return isinstance(row["chosen"], str) and not columns.isdisjoint(_OTHER_NAMES["prompt"])
+    return False
+
+
+def _what_is_missing(row: Mapping[str, Any], columns: set[str]) -> str:
+    if columns.intersection(_REQUIRED) == {"prompt"} and not _suggestions(columns):
+        return (
+            "the row is a prompt only; nobody has answered it, so there is nothing to learn from. Generate "
+            f"completions (prospect generate MODEL --prompts FILE) and have them labelled. {UNDERSTOOD}"
+        )
+    closest = max(LAYOUTS, key=lambda layout: _fit(layout, columns))
+    missing = [column for column in closest.columns if column not in columns]
+    state = "null" if all(column in row for column in missing) else "missing"
+    plural = len(missing) > 1
+    return " ".join(
+        [
+            f"column{'s' * plural} {names(missing)} {'are' if plural else 'is'} {state}; found {names(row)}.",
+            *(f'Found "{have}": did you mean "{want}"? Rename it.' for have, want in _suggestions(columns)),
+            UNDERSTOOD,
+        ]
+    )
+
+
+def _fit(layout: Layout, columns: set[str]) -> tuple[int, int]:
+    """More verdict columns in common first, then fewer columns missing."""
+    renamed = columns | {want for _, want in _suggestions(columns)}
+    missing = set(layout.columns) - renamed
+    return len(_VERDICTS & renamed & set(layout.columns)), -len(missing)
+
+
+def _suggestions(columns: Iterable[str]) -> list[tuple[str, str]]:
+    """Return (found, meant) for unknown columns whose name is near, or another word for, a known one."""
+    columns = set(columns)
+    meant: dict[str, str] = {}
+    for column in sorted(columns - {*_REQUIRED, *OPTIONAL_COLUMNS} | columns & {"text"}):
+        name = _meant_by(column)
+        if name and name not in columns:
+            meant.setdefault(name, column)
+    return [(have, want) for want, have in meant.items()]
+
+
+def _meant_by(column: str) -> str | None:
+    word = column.strip().lower()
+    for name, others in _OTHER_NAMES.items():
+        if word == name or word in others:
+            return name
+    near = difflib.get_close_matches(word, _REQUIRED, n=1, cutoff=0.75)
+    return near[0] if near else None

@@ -1,0 +1,89 @@
+"""What people said, as records: a message, and the three kinds of feedback.
+
+No torch and no transformers here: this half of the product starts in a fraction of a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+Kind = Literal["unpaired", "paired", "demonstration"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation.
+
+    `extra` keeps further fields of the turn (`name`, `tool_calls`, ...) for the chat template, unchanged.
+    """
+
+    role: str
+    content: str
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The message as chat templates expect it."""
+        return {"role": self.role, "content": self.content, **self.extra}
+
+
+Text = str | tuple[Message, ...]
+"""A prompt or a completion: a plain string, or the turns of a conversation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Feedback:
+    """What every record has, whatever its kind.
+
+    Attributes:
+        prompt: the text before the completion; it may be empty.
+        id: unique within its source.
+        where: `file:line` of the record, for messages.
+        weight: factor on this record's loss, at least 0.
+        score: a number somebody gave the completion, if any.
+        rater: who gave the feedback, if known.
+        tools: tool schemas for the chat template, if any.
+        finished: false where the completion was cut short (by a token limit, say). Such a completion is
+            never given an end token, for that would teach the model to stop in mid-sentence.
+    """
+
+    kind: ClassVar[Kind]
+
+    prompt: Text
+    id: str
+    where: str
+    weight: float = 1.0
+    score: float | None = None
+    rater: str | None = None
+    tools: tuple[Mapping[str, Any], ...] | None = None
+    finished: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unpaired(Feedback):
+    """A completion and one verdict on it: thumbs up (`desirable`) or down."""
+
+    kind: ClassVar[Kind] = "unpaired"
+
+    completion: Text
+    desirable: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paired(Feedback):
+    """Two completions of one prompt, of which `chosen` was preferred to `rejected`."""
+
+    kind: ClassVar[Kind] = "paired"
+
+    chosen: Text
+    rejected: Text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demonstration(Feedback):
+    """A completion to imitate, without a verdict."""
+
+    kind: ClassVar[Kind] = "demonstration"
+
+    completion: Text

@@ -1,0 +1,173 @@
+"""A row of a file -> a record; and what the rows of one file must agree on."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from prospect.errors import DataError
+from prospect.feedback.implicit_prompt import split_shared_prompt
+from prospect.feedback.labels import LabelReader
+from prospect.feedback.layouts import OPTIONAL_COLUMNS, Layout, find_layout
+from prospect.feedback.records import Demonstration, Feedback, Paired, Text, Unpaired
+from prospect.feedback.text import encodable, join_prompt, parse_text, parse_turns, split_last_turn
+from prospect.feedback.wording import show, type_name
+
+Row = Mapping[str, Any]
+
+_LEAVE_OUT = "Leave it out where there is none"
+
+
+class RowParser:
+    """Turns the rows of one file into records of one kind.
+
+    Args:
+        label_map: label -> desirable; see `LabelReader`.
+    """
+
+    def __init__(self, label_map: Mapping[Any, bool] | None = None):
+        self._labels = LabelReader(label_map)
+        self._first: tuple[Layout, str] | None = None
+        # Nearly all rows of a file have the same columns, so what follows from them is worked out once.
+        self._plans: dict[tuple[str, ...], tuple[Layout, list[str]]] = {}
+
+    def parse(self, row: Row, where: str, default_id: str) -> Feedback:
+        """Return the record of a row.
+
+        Args:
+            row: column -> cell.
+            where: `file:line`, for messages.
+            default_id: the record's id where the row has none.
+        """
+        layout, optional = self._plan(row, where)
+        fields: dict[str, Any] = {"id": default_id, "where": where}
+        for column in optional:
+            if row[column] is not None:
+                fields[column] = _OPTIONAL[column](row[column], where)
+        if layout.kind == "paired":
+            return _paired(row, where, fields)
+        prompt, completion = _prompt_and_completion(row, layout, where)
+        if layout.kind == "demonstration":
+            return Demonstration(prompt=prompt, completion=completion, **fields)
+        desirable = self._labels.read(row["label"], where)
+        return Unpaired(prompt=prompt, completion=completion, desirable=desirable, **fields)
+
+    def _plan(self, row: Row, where: str) -> tuple[Layout, list[str]]:
+        columns = tuple(row)
+        plan = self._plans.get(columns)
+        if plan is not None and None not in row.values():
+            return plan
+        layout = find_layout(row, where)
+        self._check_kind(layout, where)
+        plan = layout, [column for column in OPTIONAL_COLUMNS if column in row]
+        if None not in row.values():  # which layout a row with nulls has depends on the row
+            self._plans[columns] = plan
+        return plan
+
+    def _check_kind(self, layout: Layout, where: str) -> None:
+        if self._first is None:
+            self._first = layout, where
+        first, first_where = self._first
+        if layout.kind != first.kind:
+            raise DataError(
+                f"{where}: the row is {layout}, but {first_where} is {first}; expected one kind in one file. "
+                "Split the file by kind, or complete the columns of the odd rows"
+            )
+
+
+def _paired(row: Row, where: str, fields: dict[str, Any]) -> Paired:
+    chosen = parse_text(row["chosen"], "chosen", where)
+    rejected = parse_text(row["rejected"], "rejected", where)
+    if row.get("prompt") is None:
+        prompt, chosen, rejected = split_shared_prompt(chosen, rejected, where)
+    else:
+        prompt = parse_text(row["prompt"], "prompt", where)
+    prompt, (chosen, rejected) = join_prompt(prompt, {"chosen": chosen, "rejected": rejected}, where)
+    return Paired(prompt=prompt, chosen=chosen, rejected=rejected, **fields)
+
+
+def _prompt_and_completion(row: Row, layout: Layout, where: str) -> tuple[Text, Text]:
+    if "messages" in layout.columns:
+        return split_last_turn(parse_turns(row["messages"], "messages", where), where)
+    if "text" in layout.columns:
+        return "", _plain_text(row["text"], where)
+    prompt = parse_text(row["prompt"], "prompt", where)
+    completion = parse_text(row["completion"], "completion", where)
+    prompt, (completion,) = join_prompt(prompt, {"completion": completion}, where)
+    return prompt, completion
+
+
+def _plain_text(value: Any, where: str) -> str:
+    if not isinstance(value, str):
+        raise _wrong("text", value, "a string", where, "A conversation belongs in the column messages")
+    return encodable(value, "text", where)
+
+
+def _weight(value: Any, where: str) -> float:
+    weight = _number(value)
+    if weight is None or weight < 0:
+        raise _wrong("weight", value, "a finite number, at least 0", where, "Use 1 for a row like any other")
+    return weight
+
+
+def _score(value: Any, where: str) -> float:
+    score = _number(value)
+    if score is None:
+        raise _wrong("score", value, "a finite number", where, _LEAVE_OUT)
+    return score
+
+
+def _number(value: Any) -> float | None:
+    """The value as a finite float; None if it is not one. True is a label, not the number 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _name(column: str) -> Callable[[Any, str], str]:
+    def parse(value: Any, where: str) -> str:
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            raise _wrong(column, value, "a string or a whole number", where, _LEAVE_OUT)
+        return str(value)
+
+    return parse
+
+
+def _finished(value: Any, where: str) -> bool:
+    if not isinstance(value, bool):
+        advice = "It is false where the completion was cut short"
+        raise _wrong("finished", value, "true or false", where, advice)
+    return value
+
+
+def _tools(value: Any, where: str) -> tuple[dict[str, Any], ...]:
+    tools = value
+    if isinstance(value, str):
+        try:
+            tools = json.loads(value)
+        except ValueError:
+            expected = "a list of objects, or that list as JSON"
+            raise _wrong("tools", value, expected, where, "Mend the JSON") from None
+    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
+        raise _wrong("tools", value, "a list of objects, one schema each", where, _LEAVE_OUT)
+    return tuple(tools)
+
+
+def _wrong(column: str, value: Any, expected: str, where: str, advice: str) -> DataError:
+    return DataError(f"{where}: {column} is {show(value)}, {type_name(value)}; expected {expected}. {advice}")
+
+
+_OPTIONAL: dict[str, Callable[[Any, str], Any]] = {
+    "weight": _weight,
+    "score": _score,
+    "id": _name("id"),
+    "rater": _name("rater"),
+    "tools": _tools,
+    "finished": _finished,
+}

@@ -1,0 +1,125 @@
+"""Where feedback comes from: a file, a glob, a list of them, or a dataset on the hub."""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from prospect.errors import DataError
+from prospect.feedback.csv_reader import read_csv
+from prospect.feedback.readers import RawRow, read_hub, read_json, read_jsonl, read_parquet
+from prospect.feedback.records import Feedback
+from prospect.feedback.rows import RowParser
+from prospect.feedback.wording import names
+
+Source = str | Path | Sequence[str | Path]
+
+_READERS = {
+    ".jsonl": read_jsonl,
+    ".ndjson": read_jsonl,
+    ".json": read_json,
+    ".csv": read_csv,
+    ".tsv": read_csv,
+    ".parquet": read_parquet,
+}
+_SUFFIXES = tuple(_READERS)
+_HUB_NAME = re.compile(r"(?P<name>[\w-][\w.-]*/[\w.-]+)(:(?P<split>[\w.+%:\[\]-]+))?")
+
+
+def load_feedback(source: Source, *, label_map: Mapping[Any, bool] | None = None) -> list[Feedback]:
+    """Return the records of a source, in its order.
+
+    Args:
+        source: a file (.jsonl, .ndjson, .json, .csv, .tsv, .parquet), a glob, a hub dataset `owner/name` or
+            `owner/name:split` (default split: train), or a list of these. A local file of that name wins.
+        label_map: label -> desirable, for labels other than true/false, 1/0 and 1/-1.
+
+    Refuses, with file and line: files that are missing, empty or broken, columns that make no kind of
+    feedback, labels nobody declared, cells of a wrong type, and two kinds in one file.
+    """
+    return list(iter_feedback(source, label_map=label_map))
+
+
+def iter_feedback(source: Source, *, label_map: Mapping[Any, bool] | None = None) -> Iterator[Feedback]:
+    """Return an iterator over the records of a source; files are found at once, and read as you go.
+
+    Arguments and refusals are those of `load_feedback`.
+    """
+    places = _places(source)
+    return (record for place in places for record in _iter_place(place, label_map))
+
+
+def _places(source: Source) -> list[Path | str]:
+    """Return the files (paths) and hub datasets (strings) that a source names."""
+    if isinstance(source, str | Path):
+        return _find(source)
+    places = [place for item in source for place in _find(item)]
+    if not places:
+        raise DataError("the list of feedback sources is empty; expected a file, a glob or a hub dataset")
+    return places
+
+
+def _find(source: str | Path) -> list[Path | str]:
+    path = Path(source).expanduser()
+    if path.is_dir():
+        raise DataError(f'{source}: is a folder; expected files. Name them, with a glob: "{path}/*.jsonl"')
+    if path.exists():
+        return [_known_format(path)]
+    if isinstance(source, str) and _is_hub_name(source):
+        return [source]
+    if glob.has_magic(str(path)):
+        found = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 - Path.glob refuses an absolute one
+        files: list[Path | str] = [_known_format(Path(name)) for name in found if Path(name).is_file()]
+        if files:
+            return files
+        raise DataError(f"{source}: no file matches. Check the pattern and the current folder, {Path.cwd()}")
+    raise DataError(f"{source}: no such file. {_nearest_file(path)}")
+
+
+def _known_format(path: Path) -> Path:
+    if path.suffix.lower() in _READERS:
+        return path
+    raise DataError(
+        f"{path}: the name ends in {path.suffix or 'no suffix'}; expected {names(_SUFFIXES, 'or')}. "
+        "Rename it if it is one of these, else convert it"
+    )
+
+
+def _is_hub_name(source: str) -> bool:
+    """`owner/name` is a dataset, `data/train.jsonl` a missing file: the hub cannot help with a typo."""
+    return bool(_HUB_NAME.fullmatch(source)) and not source.lower().endswith(_SUFFIXES)
+
+
+def _nearest_file(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f"There is no folder {path.parent} either; the current folder is {Path.cwd()}"
+    neighbours = [p.name for p in path.parent.iterdir() if p.suffix.lower() in _SUFFIXES]
+    near = difflib.get_close_matches(path.name, neighbours, n=1)
+    if near:
+        return f'Did you mean "{path.parent / near[0]}"?'
+    if path.parent == Path():
+        return f"Look in the current folder, {Path.cwd()}; a dataset on the hub is named owner/name"
+    return f"Look in {path.parent.resolve()}"
+
+
+def _iter_place(place: Path | str, label_map: Mapping[Any, bool] | None) -> Iterator[Feedback]:
+    parser = RowParser(label_map)
+    where = None
+    for where, default_id, row in _raw_rows(place):
+        yield parser.parse(row, where, default_id)
+    if where is None:
+        size = place.stat().st_size if isinstance(place, Path) else None
+        found = "the file is empty" if size == 0 else "there are no rows"
+        raise DataError(f"{place}: {found}; expected at least one row of feedback. Check how it was written")
+
+
+def _raw_rows(place: Path | str) -> Iterator[RawRow]:
+    if isinstance(place, str):
+        match = _HUB_NAME.fullmatch(place)
+        assert match is not None
+        return read_hub(match["name"], match["split"] or "train")
+    return _READERS[place.suffix.lower()](place)

@@ -1,0 +1,61 @@
+"""Held-out rows: chosen by prompt, so that no prompt is on both sides."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import TypeVar
+
+from prospect.errors import DataError
+from prospect.feedback.records import Feedback, Text
+
+Row = TypeVar("Row", bound=Feedback)
+
+
+def prompt_key(text: Text) -> str:
+    """Return a key that two prompts share exactly if they are the same text or the same turns.
+
+    The same on every machine and in every process. A string and a conversation never share a key.
+    """
+    identity = text if isinstance(text, str) else [[m.role, m.content, dict(m.extra)] for m in text]
+    canonical = json.dumps(identity, sort_keys=True, default=str)
+    return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()
+
+
+def split_by_prompt(rows: Sequence[Row], held_out: float | int, *, seed: int) -> tuple[list[Row], list[Row]]:
+    """Return the rows to train on and the rows held out, each in the order they came in.
+
+    Which prompts are held out depends on their text and the seed, not on the order or number of their rows.
+
+    Args:
+        rows: records of any kind.
+        held_out: a float is the share of prompts (at least one, unless it is 0), an int their number.
+        seed: another seed holds out other prompts.
+
+    Refuses to hold out every prompt, or a share that is not in [0, 1).
+    """
+    keys = [prompt_key(row.prompt) for row in rows]
+    count = _number_held_out(held_out, len(set(keys)))
+    chosen = set(sorted(set(keys), key=lambda key: _rank(key, seed))[:count])
+    train = [row for row, key in zip(rows, keys, strict=True) if key not in chosen]
+    return train, [row for row, key in zip(rows, keys, strict=True) if key in chosen]
+
+
+def _number_held_out(held_out: float | int, prompts: int) -> int:
+    if isinstance(held_out, float):
+        if not 0 <= held_out < 1:
+            raise DataError(f"held-out share is {held_out}; expected a share of the prompts in [0, 1)")
+        count = max(1, round(held_out * prompts)) if held_out > 0 else 0
+    else:
+        count = held_out
+    if not 0 <= count < max(prompts, 1):
+        raise DataError(
+            f"{count} prompts are to be held out, but there are {prompts} different ones; expected to keep "
+            "at least one to train on. Hold out fewer, or bring a separate file for evaluation"
+        )
+    return count
+
+
+def _rank(key: str, seed: int) -> bytes:
+    return hashlib.blake2b(f"{seed}:{key}".encode(), digest_size=16).digest()

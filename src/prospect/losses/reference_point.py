@@ -1,0 +1,40 @@
+"""How z0, the reference point of a human-aware loss, is estimated. Letters: M mismatched rows."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+
+class ReferencePoint(NamedTuple):
+    """An estimate of z0.
+
+    Attributes:
+        z0: () nats >= 0, what the loss sees.
+        raw: () nats, before the clamp.
+        stderr: () nats, standard error of `raw`; 0 where one row says nothing about spread.
+    """
+
+    z0: torch.Tensor
+    raw: torch.Tensor
+    stderr: torch.Tensor
+
+
+def estimate_reference_point(mismatched_log_ratio: torch.Tensor) -> ReferencePoint:
+    """Estimates z0 from completions of other prompts.
+
+    z0 = max(0, mean_i [log pi(y_j|x_i) - log ref(y_j|x_i)]), y_j the completion of another prompt.
+
+    Args:
+        mismatched_log_ratio: (M,) nats, over the whole optimizer step.
+
+    Returns:
+        The estimate, detached. The clamp is on the mean, not on each row.
+
+    Source: arXiv 2402.01306, section 4.1. The sum is taken in float64: z0 must not depend on the order of rows.
+    """
+    rows = mismatched_log_ratio.detach().double()
+    raw = rows.mean()
+    stderr = rows.std() / rows.numel() ** 0.5 if rows.numel() > 1 else torch.zeros_like(raw)
+    return ReferencePoint(raw.clamp(min=0), raw, stderr)

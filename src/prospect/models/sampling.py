@@ -1,0 +1,2 @@
+from prospect.evaluation.generate import *
+from prospect.evaluation.generate import generate

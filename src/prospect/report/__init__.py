@@ -1,0 +1,5 @@
+"""Run directory in, one self-contained HTML page out."""
+
+from prospect.report.build import build_report
+
+__all__ = ["build_report"]

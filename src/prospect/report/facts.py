@@ -1,0 +1,201 @@
+"""What a run directory holds, as the questions a reader has; whatever is absent answers None or empty."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from prospect.errors import CheckpointError
+from prospect.evaluation.winrate import Rate
+from prospect.training.run_dir import RunDir
+
+CLASS_NAMES = {"paired": ("chosen", "rejected")}
+DESIRABLE_UNDESIRABLE = ("desirable", "undesirable")
+
+
+class Curve(NamedTuple):
+    """One metric over the run: the steps (S,) that logged a finite value, and the values (S,)."""
+
+    steps: np.ndarray
+    values: np.ndarray
+
+    def __bool__(self) -> bool:
+        return len(self.steps) > 0
+
+    @property
+    def first(self) -> float:
+        """The first value."""
+        return float(self.values[0])
+
+    @property
+    def last(self) -> float:
+        """The last value."""
+        return float(self.values[-1])
+
+
+class Comparison(NamedTuple):
+    """One evaluation of the policy before and after training; `rules` by name, `win` against the start."""
+
+    before: Rate
+    after: Rate
+    rules: dict[str, tuple[Rate, Rate]]
+    win: Rate | None
+    details: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One run, read once.
+
+    Attributes:
+        name: the run directory's name.
+        config: the resolved recipe.
+        provenance: versions, hashes, data summaries.
+        metrics: every logged object.
+        samples: sampled completions.
+        evaluations: evaluation results by file stem.
+    """
+
+    name: str
+    config: dict[str, Any]
+    provenance: dict[str, Any]
+    metrics: list[dict[str, Any]]
+    samples: list[dict[str, Any]]
+    evaluations: dict[str, dict[str, Any]]
+
+    @classmethod
+    def read(cls, run: RunDir) -> Facts:
+        """Return what `run` holds; refuse a folder that is no run directory."""
+        path = Path(run.path)
+        if not path.is_dir():
+            raise CheckpointError(f"{path}: no such run directory. Train first: prospect train RECIPE.yaml")
+        facts = cls(
+            path.resolve().name,
+            run.config(),
+            run.provenance(),
+            [row for row in run.metrics() if isinstance(row, dict)],
+            [row for row in run.samples() if isinstance(row, dict)],
+            run.evaluations(),
+        )
+        if not (facts.config or facts.provenance or facts.metrics or facts.evaluations):
+            raise CheckpointError(
+                f"{path}: not a run directory: expected config.yaml, provenance.json, metrics.jsonl or"
+                " evaluation/*.json, found none. Name the folder that `prospect train` wrote (output in the recipe)."
+            )
+        return facts
+
+    def curve(self, key: str) -> Curve:
+        """The finite values of one metric by step; a step logged twice counts as logged last."""
+        by_step = {
+            row["step"]: row[key] for row in self.metrics if is_number(row.get("step")) and is_number(row.get(key))
+        }
+        steps = sorted(by_step)
+        return Curve(np.array(steps, float), np.array([by_step[step] for step in steps], float))
+
+    def recipe(self, *keys: str) -> Any:
+        """One setting of the recipe, None where absent."""
+        return dig(self.config, *keys)
+
+    def origin(self, *keys: str) -> Any:
+        """One fact of the provenance, None where absent."""
+        return dig(self.provenance, *keys)
+
+    @property
+    def method(self) -> str:
+        """The loss's name as written on the page: acronyms in capitals, `my_file.py:my_loss` without its file."""
+        name = str(self.origin("loss", "name") or self.recipe("loss", "name") or "").rpartition(":")[2]
+        return name.upper() if name.isalpha() and len(name) <= 4 else name
+
+    @property
+    def feedback(self) -> str:
+        """What the loss reads: unpaired, paired or demonstration."""
+        return str(self.origin("loss", "feedback") or self.origin("data", "train", "kind") or "unpaired")
+
+    @property
+    def class_names(self) -> tuple[str, str]:
+        """What the two classes of completions are called in this run."""
+        return CLASS_NAMES.get(self.feedback, DESIRABLE_UNDESIRABLE)
+
+    @property
+    def class_counts(self) -> tuple[int, int] | None:
+        """How many desirable and undesirable completions an unpaired loss trained on."""
+        train = self.origin("data", "train") or {}
+        if self.feedback != "unpaired":
+            return None
+        if train.get("kind") == "paired" and is_number(train.get("rows")):
+            return train["rows"], train["rows"]
+        counts = (train.get("desirable"), train.get("undesirable"))
+        return counts if all(is_number(count) for count in counts) and sum(counts) > 0 else None
+
+    @property
+    def class_weights(self) -> tuple[float, float]:
+        """lambda_D and lambda_U as used, 1 where the loss has none."""
+        names = ("desirable_weight", "undesirable_weight")
+        used = [self.origin("loss", "hyperparameters", name) for name in names]
+        asked = [self.recipe("loss", name) for name in names]
+        first, second = (next((w for w in pair if is_number(w)), 1.0) for pair in zip(used, asked, strict=True))
+        return float(first), float(second)
+
+    @property
+    def steps_done(self) -> int:
+        """The last step that logged anything."""
+        return max((int(row["step"]) for row in self.metrics if is_number(row.get("step"))), default=0)
+
+    @property
+    def in_progress(self) -> bool:
+        """Whether training has started and not said that it finished."""
+        return bool(self.provenance) and self.origin("finished") is None
+
+    @property
+    def comparison(self) -> Comparison | None:
+        """The first evaluation that has a pass rate before and after."""
+        for result in self.evaluations.values():
+            before, after = rate_of(dig(result, "before")), rate_of(dig(result, "after"))
+            if before and after:
+                return Comparison(before, after, _rules(result), rate_of(dig(result, "win_rate")), result)
+        return None
+
+    def other_rates(self) -> list[tuple[str, Rate]]:
+        """Every rate in the evaluations that is no part of the comparison, named by where it stands."""
+        shown = self.comparison
+        rest = {name: result for name, result in self.evaluations.items() if not shown or result is not shown.details}
+        return [found for name, result in rest.items() for found in _named_rates(name, result)]
+
+
+def dig(tree: Any, *keys: str) -> Any:
+    """The value below nested mappings, None where any step is missing."""
+    for key in keys:
+        tree = tree.get(key) if isinstance(tree, dict) else None
+    return tree
+
+
+def is_number(value: Any) -> bool:
+    """Whether `value` is a finite number, and no boolean."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def rate_of(value: Any) -> Rate | None:
+    """A rate from its JSON form, None where it is not one."""
+    fields = [dig(value, name) for name in Rate._fields]
+    return Rate(*fields) if all(is_number(field) for field in fields) else None
+
+
+def _rules(result: dict[str, Any]) -> dict[str, tuple[Rate, Rate]]:
+    rules = dig(result, "rules")
+    pairs = {
+        str(name): (rate_of(dig(rule, "before")), rate_of(dig(rule, "after")))
+        for name, rule in (rules.items() if isinstance(rules, dict) else ())
+    }
+    return {name: (before, after) for name, (before, after) in pairs.items() if before and after}
+
+
+def _named_rates(name: str, value: Any) -> list[tuple[str, Rate]]:
+    rate = rate_of(value)
+    if rate:
+        return [(name, rate)]
+    below = value.items() if isinstance(value, dict) else ()
+    return [found for key, child in below for found in _named_rates(f"{name} · {key}", child)]

@@ -1,0 +1,94 @@
+"""Numbers and texts as a reader wants them: short, with units, and safe to put on a page."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import re
+from pathlib import PurePath
+from typing import Any
+
+from markupsafe import Markup, escape
+
+MINUS = "\N{MINUS SIGN}"
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number with about `digits` significant digits, whole ones as they are: 1,234 · 12.3 · −0.0420 · 5e−6."""
+    if value == 0 or isinstance(value, int):
+        return f"{value + 0:,.0f}".replace("-", MINUS)  # + 0 turns -0.0 into 0.0
+    size = math.floor(math.log10(abs(value)))
+    if size < -4:
+        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+        text = f"{float(mantissa):g}e{int(exponent)}"
+    else:
+        text = f"{value:,.{max(0, digits - 1 - size)}f}"
+    return text.replace("-", MINUS)
+
+
+def percent(share: float) -> str:
+    """A share as a percentage, whole except near the ends: 44%, 0.4%, 99.6%."""
+    near_an_end = 0 < share < 0.01 or 0.99 < share < 1
+    return f"{100 * share:.{1 if near_an_end else 0}f}%"
+
+
+def interval(low: float, high: float) -> str:
+    """Two shares as a range: 39–49%."""
+    return f"{percent(low).removesuffix('%')}–{percent(high)}"
+
+
+def count(value: float, noun: str = "") -> str:
+    """A count with its noun, in the plural where it is not one: 1 step, 2,400 thumbs."""
+    plural = "" if not noun or value == 1 or noun.endswith("s") else "s"
+    return f"{value:,.0f} {noun}{plural}".strip()
+
+
+def big(value: float) -> str:
+    """A number of parameters: 260 thousand, 1.2 million, 7 billion."""
+    for size, word in ((1e9, "billion"), (1e6, "million"), (1e3, "thousand")):
+        if value >= size:
+            return f"{value / size:.{0 if value >= 10 * size else 1}f} {word}".replace(".0 ", " ")
+    return f"{value:.0f}"
+
+
+def duration(seconds: float) -> str:
+    """A stretch of time in its two largest units: 41 s, 2 min 41 s, 3 h 5 min."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def short_path(value: Any) -> str:
+    """The last part of a local path; a hub name (`owner/name`) as it is."""
+    text = str(value)
+    return PurePath(text).name if text.startswith(("/", ".", "~")) or text.count("/") != 1 else text
+
+
+def plain(text: Any, limit: int) -> str:
+    """A prompt or completion, string or messages, as one text of at most about `limit` characters."""
+    if isinstance(text, list):
+        turns = (turn for turn in text if isinstance(turn, dict))
+        text = "\n".join(f"{turn.get('role', '')}: {turn.get('content', '')}" for turn in turns)
+    text = text if isinstance(text, str) else json.dumps(text, ensure_ascii=False)
+    return text if len(text) <= limit else f"{text[:limit]} … ({count(len(text) - limit, 'more character')})"
+
+
+def differences(before: str, after: str) -> tuple[Markup, Markup]:
+    """Both texts, escaped, with the words only one of them has marked as <del> and <ins>."""
+    left, right = (re.findall(r"\s*\S+", text) for text in (before, after))
+    words = ([word.strip() for word in side] for side in (left, right))
+    matcher = difflib.SequenceMatcher(None, *words, autojunk=False)
+    removed, added = [], []
+    for kind, i, j, k, m in matcher.get_opcodes():
+        removed.append(_marked("".join(left[i:j]), kind != "equal", "del"))
+        added.append(_marked("".join(right[k:m]), kind != "equal", "ins"))
+    return Markup("").join(removed), Markup("").join(added)
+
+
+def _marked(text: str, changed: bool, tag: str) -> Markup:
+    words = text.lstrip()
+    space = escape(text[: len(text) - len(words)])
+    return space + (Markup("<{0}>{1}</{0}>").format(Markup(tag), words) if changed and words else escape(words))

@@ -1,0 +1,73 @@
+"""What a run looks at between steps: held-out feedback, and a few samples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prospect.data.dataset import Dataset
+from prospect.feedback.records import Text
+from prospect.models.policy import Policy
+from prospect.models.sampling import generate
+from prospect.training.metrics import auroc
+from prospect.training.prepare import Prepared
+from prospect.training.run_dir import RunDir
+from prospect.training.step import Objective, score
+
+# How people usually sample from a chat model; the KTO paper's evaluation used the same nucleus.
+TEMPERATURE, TOP_P = 0.8, 0.95
+
+
+def evaluate_held_out(objective: Objective, dataset: Dataset) -> dict[str, float]:
+    """Metrics of a training step over held-out feedback, under names that begin with `eval_`.
+
+    z0 is estimated over the whole of it, and every mean is over the whole of it: the numbers do not depend on any batch
+    size. `eval_rewards/auroc` is the probability that a desirable completion has a higher implied reward than an
+    undesirable one.
+    """
+    result = score(objective, dataset.examples)
+    values = dict(result.metrics)
+    area = auroc(result.tally.rewards, result.tally.desirable)
+    if area is not None:
+        values["rewards/auroc"] = area
+    return {f"eval_{name}": value for name, value in values.items()}
+
+
+def write_samples(run: RunDir, prepared: Prepared, policy: Policy, step: int) -> None:
+    """Lets the policy answer the same few prompts as at every other evaluation."""
+    settings = prepared.config.train
+    prompts = sample_prompts(prepared, settings.samples)
+    if not prompts:
+        return
+    answers = generate(
+        policy.model,
+        policy.tokenizer,
+        prompts,
+        max_new_tokens=settings.sample_tokens,
+        temperature=TEMPERATURE,
+        top_p=TOP_P,
+        seed=settings.seed,
+    )
+    run.append_samples(
+        {"step": step, "prompt": _plain(prompt), "completion": answer[0].text}
+        for prompt, answer in zip(prompts, answers, strict=True)
+    )
+
+
+def sample_prompts(prepared: Prepared, count: int) -> list[Text]:
+    """The first distinct prompts of the held-out feedback, or of the training feedback where nothing is held out.
+
+    Prompts that leave no room for a sample within `data.max_length` are passed over.
+    """
+    dataset = prepared.held_out or prepared.train
+    room = (prepared.config.data.max_length or 0) - prepared.config.train.sample_tokens
+    distinct: dict[str, Text] = {}
+    for example, record in zip(dataset.examples, dataset.records, strict=True):
+        if len(distinct) == count:
+            break
+        if len(example[0].prompt_ids) <= room:
+            distinct.setdefault(example[0].prompt_key, record.prompt)
+    return list(distinct.values())
+
+
+def _plain(prompt: Text) -> Any:
+    return prompt if isinstance(prompt, str) else [message.as_dict() for message in prompt]

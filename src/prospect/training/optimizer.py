@@ -1,0 +1,45 @@
+"""AdamW and the learning rate as a function of the step, so that a schedule has no state to resume."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from prospect.config import TrainSettings
+
+
+def build_optimizer(settings: TrainSettings, parameters: dict[str, torch.nn.Parameter]) -> torch.optim.AdamW:
+    """AdamW with weight decay on matrices only: decaying norms and biases pulls a pretrained model apart."""
+    matrices = [p for p in parameters.values() if p.dim() >= 2]
+    others = [p for p in parameters.values() if p.dim() < 2]
+    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    betas = (settings.adam_betas[0], settings.adam_betas[1])
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=0.0, betas=betas, fused=True)
+
+
+def learning_rate(settings: TrainSettings, step: int, total: int) -> float:
+    """The learning rate of a step.
+
+    It rises linearly over the warm-up and then stays, falls linearly, or falls along a cosine, to 0 after the last step.
+
+    Args:
+        settings: with `learning_rate` resolved.
+        step: from 1 to total.
+        total: steps of the run.
+    """
+    assert settings.learning_rate is not None
+    warmup = settings.warmup if settings.warmup >= 1 else math.ceil(settings.warmup * total)
+    if step <= warmup:
+        return settings.learning_rate * step / warmup
+    if settings.scheduler == "constant":
+        return settings.learning_rate
+    done = (step - warmup - 1) / max(total - warmup, 1)  # 0 at the first step after warm-up
+    share = 1 - done if settings.scheduler == "linear" else (1 + math.cos(math.pi * done)) / 2
+    return settings.learning_rate * share
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
+    """Sets it for every group."""
+    for group in optimizer.param_groups:
+        group["lr"] = value

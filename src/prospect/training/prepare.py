@@ -1,0 +1,96 @@
+"""Everything between a recipe and the first step: what a dry run shows, and what training starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from prospect.config import Config
+from prospect.data.dataset import Dataset, load_datasets, require_both_classes, require_fitting_rows
+from prospect.data.loader import Plan
+from prospect.data.render import Encoder
+from prospect.errors import ConfigError
+from prospect.feedback.convert import suggest_class_weights
+from prospect.losses import Loss, get_loss
+from prospect.models.policy import load_tokenizer, resolve_max_length
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A checked recipe with its data in tokens.
+
+    Attributes:
+        config: the resolved recipe; it runs again as it is.
+        loss: the loss.
+        hyperparameters: all of the loss's.
+        tokenizer: the policy's.
+        train: training data.
+        held_out: held-out data, if any.
+        plan: which examples make which step.
+        total_steps: optimizer steps of the whole run.
+    """
+
+    config: Config
+    loss: Loss
+    hyperparameters: dict[str, Any]
+    tokenizer: Any
+    train: Dataset
+    held_out: Dataset | None
+    plan: Plan
+    total_steps: int
+
+
+def prepare(config: Config) -> Prepared:
+    """Resolves a recipe against its loss, model and data, refusing what cannot work before anything is trained.
+
+    Raises:
+        ConfigError: a setting that does not fit the loss, the model or the data.
+        DataError: feedback that cannot be read or cannot feed the loss.
+        ModelError: no such model or tokenizer.
+    """
+    loss = get_loss(config.loss.name)
+    loss.check(config.loss.hyperparameters)
+    tokenizer = load_tokenizer(config.model)
+    max_length = resolve_max_length(config.data.max_length, load_model_config(config))
+    encoder = Encoder(tokenizer, max_length, end_token=config.data.end_token)
+    train, held_out = load_datasets(config.data, loss.feedback, encoder, config.train.seed, f"loss {loss.name}")
+    require_both_classes(train, config.data.allow_one_class)
+    require_fitting_rows(train, config.train.max_tokens_per_micro_batch)
+    resolved = _resolve(config, loss, train, max_length)
+    plan = Plan(train.examples, config.train.batch_size, config.train.seed, loss.needs_reference_point)
+    plan.epoch(0)  # refuses here, and not at step 400, data whose steps cannot give a z0
+    total = config.train.max_steps or plan.steps_per_epoch * config.train.epochs
+    hyperparameters = loss.resolve(resolved.loss.hyperparameters)
+    return Prepared(resolved, loss, hyperparameters, tokenizer, train, held_out, plan, total)
+
+
+def load_model_config(config: Config) -> Any:
+    """The model's own configuration, without its weights."""
+    from transformers import AutoConfig
+
+    from prospect.models.policy import existing_model
+
+    name = existing_model(config.model.name_or_path)
+    return AutoConfig.from_pretrained(name, trust_remote_code=config.model.trust_remote_code)
+
+
+def _resolve(config: Config, loss: Loss, train: Dataset, max_length: int) -> Config:
+    """Fills in whatever the recipe left to the loss, the model or the data."""
+    values = config.as_dict()
+    values["loss"] |= {**loss.hyperparameters, **_class_weights(config, loss, train), **config.loss.hyperparameters}
+    values["data"] |= {"max_length": max_length, "class_weights": "none"}
+    values["train"]["learning_rate"] = config.train.learning_rate or loss.learning_rate
+    if config.reference_point == "micro_batch" and not loss.needs_reference_point:
+        raise ConfigError(f"reference_point is micro_batch and loss {loss.name} has no reference point. Leave it out.")
+    return Config.model_validate(values)
+
+
+def _class_weights(config: Config, loss: Loss, train: Dataset) -> dict[str, float]:
+    """The weights that balance the classes, where the loss takes them and the recipe does not set them."""
+    names = {"desirable_weight", "undesirable_weight"}
+    counts = train.class_counts()
+    takes_them = names <= loss.hyperparameters.keys()
+    if config.data.class_weights == "none" or not takes_them or names & config.loss.hyperparameters.keys() or not all(counts):
+        return {}
+    weights = suggest_class_weights(*counts)
+    return {"desirable_weight": weights.desirable, "undesirable_weight": weights.undesirable}

@@ -1,0 +1,100 @@
+"""Where a run comes from, written beside it; and the model card, from the same facts."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import subprocess
+import time
+from typing import Any
+
+import yaml
+
+from prospect.models.policy import Policy
+from prospect.models.reference import Reference
+from prospect.training.prepare import Prepared
+from prospect.training.run_dir import RunDir
+
+PACKAGES = ("torch", "transformers", "peft", "safetensors", "tokenizers", "numpy")
+
+
+def describe_run(prepared: Prepared, policy: Policy, reference: Reference) -> dict[str, Any]:
+    """Versions, git commit, and hashes of data, policy and reference."""
+    parameters = list(policy.model.parameters())
+    has_reference = bool(reference.identity)
+    return {
+        "prospect": importlib.metadata.version("prospect-align"),
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "git": git_commit(),
+        "device": str(policy.device),
+        "precision": policy.precision,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "finished": None,
+        "seconds": None,
+        "policy": {
+            "name_or_path": prepared.config.model.name_or_path,
+            "identity": policy.identity,
+            "parameters": sum(p.numel() for p in parameters),
+            "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
+        },
+        "reference": {"kind": reference.kind, "identity": reference.identity} if has_reference else None,
+        "loss": {
+            "name": prepared.loss.name,
+            "feedback": prepared.loss.feedback,
+            "hyperparameters": prepared.hyperparameters,
+        },
+        "data": {
+            "train": prepared.train.summary(),
+            "eval": prepared.held_out.summary() if prepared.held_out else None,
+        },
+        "steps": prepared.total_steps,
+        "epochs": round(prepared.total_steps / prepared.plan.steps_per_epoch, 4),
+    }
+
+
+def git_commit() -> str | None:
+    """The commit of the folder that the run was started in, if that is a git repository."""
+    try:
+        result = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True)  # noqa: S607
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()
+
+
+def model_card(prepared: Prepared, run: RunDir) -> str:
+    """The README.md of the saved model: what it is, what it learned from, how it did on held-out feedback."""
+    loss, data = prepared.loss, prepared.train.summary()
+    facts = {
+        "base_model": prepared.config.model.name_or_path,
+        "library_name": "peft" if prepared.config.model.lora else "transformers",
+        "tags": ["prospect", loss.name],
+    }
+    hyperparameters = ", ".join(f"{name} {value:g}" for name, value in prepared.hyperparameters.items())
+    verdicts = f" ({data['desirable']} desirable, {data['undesirable']} undesirable)" if data["undesirable"] is not None else ""
+    lines = [
+        "---",
+        yaml.safe_dump(facts, sort_keys=False).strip(),
+        "---",
+        "",
+        f"# {prepared.config.model.name_or_path}, aligned with {loss.name}",
+        "",
+        f"Trained by Prospect on {data['rows']} {data['kind']} examples of {data['prompts']} prompts{verdicts} with the loss "
+        f"`{loss.name}`{f' ({hyperparameters})' if hyperparameters else ''} for {prepared.total_steps} steps of up to "
+        f"{prepared.config.train.batch_size} examples, learning rate {prepared.config.train.learning_rate:g}.",
+        "",
+        *_held_out_table(run),
+        "The recipe is `config.yaml` in the run directory; it runs again as it is.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _held_out_table(run: RunDir) -> list[str]:
+    evaluations = [row for row in run.metrics() if "eval_loss" in row]
+    if len(evaluations) < 2:
+        return []
+    before, after = evaluations[0], evaluations[-1]
+    names = ("eval_loss", "eval_rewards/accuracies", "eval_rewards/auroc", "eval_rewards/margins")
+    rows = [f"| {name} | {before[name]:.4f} | {after[name]:.4f} |" for name in names if name in before and name in after]
+    return ["| on held-out feedback | before | after |", "|---|---|---|", *rows, ""]

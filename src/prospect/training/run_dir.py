@@ -1,0 +1,176 @@
+"""The run directory: its layout, its writer and its reader. The only interface from training to what follows.
+
+    config.yaml        the resolved recipe; it runs again as it is
+    provenance.json    versions, hashes of data, policy and reference, what the data look like
+    metrics.jsonl      one object per logged step, and per evaluation (its keys begin with eval_)
+    samples.jsonl      sampled completions of the same prompts at several steps
+    evaluation/*.json  scores with intervals
+    checkpoints/step-N/  model/  report.html
+
+No torch here: the report reads it in a fraction of a second.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from prospect.atomic import write_json, write_text
+from prospect.errors import CheckpointError
+
+
+class RunDir:
+    """One run's directory, to read and to write.
+
+    Attributes:
+        path: the directory; it need not exist yet.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def __repr__(self) -> str:
+        return f"RunDir({str(self.path)!r})"
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    @property
+    def config_path(self) -> Path:
+        """The resolved recipe."""
+        return self.path / "config.yaml"
+
+    @property
+    def provenance_path(self) -> Path:
+        """Where the run came from."""
+        return self.path / "provenance.json"
+
+    @property
+    def metrics_path(self) -> Path:
+        """One JSON object per logged step."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def samples_path(self) -> Path:
+        """One JSON object per sampled completion."""
+        return self.path / "samples.jsonl"
+
+    @property
+    def checkpoints_path(self) -> Path:
+        """The folder of `step-N` folders."""
+        return self.path / "checkpoints"
+
+    @property
+    def model_path(self) -> Path:
+        """The aligned model, in Transformers or PEFT layout."""
+        return self.path / "model"
+
+    @property
+    def evaluation_path(self) -> Path:
+        """The folder of evaluation results."""
+        return self.path / "evaluation"
+
+    @property
+    def report_path(self) -> Path:
+        """The page that shows the run."""
+        return self.path / "report.html"
+
+    def exists(self) -> bool:
+        """Whether a run has been here."""
+        return self.config_path.exists()
+
+    # -- reading: what is absent is empty, so that a run in progress can be read ---------------------------
+
+    def config(self) -> dict[str, Any]:
+        """The resolved recipe."""
+        if not self.config_path.exists():
+            return {}
+        return yaml.safe_load(self.config_path.read_text(encoding="utf-8")) or {}
+
+    def provenance(self) -> dict[str, Any]:
+        """Versions, hashes and data summaries."""
+        return _read_json(self.provenance_path)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Every logged object, training steps and evaluations, in order."""
+        return _read_jsonl(self.metrics_path)
+
+    def samples(self) -> list[dict[str, Any]]:
+        """Every sampled completion: `step`, `prompt`, `completion`."""
+        return _read_jsonl(self.samples_path)
+
+    def evaluations(self) -> dict[str, dict[str, Any]]:
+        """The evaluation files' contents by file stem."""
+        return {path.stem: _read_json(path) for path in sorted(self.evaluation_path.glob("*.json"))}
+
+    # -- writing ----------------------------------------------------------------------------------------
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        """Writes the resolved recipe."""
+        write_text(self.config_path, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+
+    def write_provenance(self, provenance: dict[str, Any]) -> None:
+        """Writes where the run comes from."""
+        write_json(self.provenance_path, provenance)
+
+    def write_evaluation(self, name: str, result: dict[str, Any]) -> Path:
+        """Writes one evaluation's result."""
+        path = self.evaluation_path / f"{name}.json"
+        write_json(path, result)
+        return path
+
+    def append_metrics(self, values: dict[str, Any]) -> None:
+        """Appends one object to the metrics."""
+        _append_jsonl(self.metrics_path, [values])
+
+    def append_samples(self, samples: Iterable[dict[str, Any]]) -> None:
+        """Appends sampled completions."""
+        _append_jsonl(self.samples_path, samples)
+
+    def rewind(self, step: int) -> None:
+        """Forgets what was logged after `step`, so that a resumed run logs every step once."""
+        for path in (self.metrics_path, self.samples_path):
+            if path.exists():
+                kept = [row for row in _read_jsonl(path) if row.get("step", 0) <= step]
+                write_text(path, "".join(_line(row) for row in kept))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"{path}:{error.lineno}: not valid JSON ({error.msg}). Was it edited by hand?") from None
+
+
+def _read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """Reads one object per line; a torn last line, which a killed run leaves, is not an object yet."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    rows = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            if number == len(lines):
+                break
+            raise CheckpointError(f"{path}:{number}: not valid JSON ({error.msg}).") from None
+    return rows
+
+
+def _append_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8", newline="\n") as file:
+        file.write("".join(_line(row) for row in rows))
+
+
+def _line(row: dict[str, Any]) -> str:
+    return json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"

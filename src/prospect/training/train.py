@@ -1,0 +1,255 @@
+"""train(config): the main path of the whole project, from feedback to an aligned model, in the order it happens."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from prospect.allocator import keep_freed_memory
+from prospect.config import Config, load_config
+from prospect.data.batch import collate, flatten
+from prospect.data.loader import micro_batches
+from prospect.errors import CheckpointError, TrainingError
+from prospect.models.policy import Policy, load_policy
+from prospect.models.reference import Reference, build_reference, check_identity
+from prospect.training.checkpoint import (
+    Identity,
+    Progress,
+    clean_leftovers,
+    latest_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
+from prospect.training.evaluate import evaluate_held_out, write_samples
+from prospect.training.optimizer import build_optimizer, learning_rate, set_learning_rate
+from prospect.training.prepare import Prepared, prepare
+from prospect.training.progress import Display, make_display
+from prospect.training.provenance import describe_run, model_card
+from prospect.training.run_dir import RunDir
+from prospect.training.step import Objective, StepResult, accumulate_gradient
+
+
+def train(
+    source: str | Path | Mapping[str, Any] | Config,
+    *,
+    overrides: Sequence[str] = (),
+    resume: bool = False,
+    quiet: bool = False,
+) -> RunDir:
+    """Aligns a model on feedback.
+
+    Args:
+        source: a recipe: a YAML file, a mapping, or a config.
+        overrides: `key.path=value` strings that win over the recipe.
+        resume: continue a run that was stopped, to the same numbers.
+        quiet: print nothing.
+
+    Returns:
+        The run directory, with the aligned model under `model/`.
+
+    Raises:
+        ProspectError: one of its kinds, saying what, where, found and what to do.
+    """
+    keep_freed_memory()
+    config = load_config(source, overrides)
+    run = RunDir(config.output)
+    if run.exists() and not resume:
+        raise CheckpointError(
+            f"{run.path} holds another run. Continue that one with --resume, choose another --output, or remove the folder."
+        )
+    prepared = prepare(config)
+    if resume and run.exists():
+        require_same_recipe(run.config(), prepared.config.as_dict(), run)
+    torch.manual_seed(config.train.seed)
+    policy = load_policy(prepared.config, prepared.tokenizer)
+    session = _Session.start(prepared, policy, run, resume)
+    if session.progress.step < prepared.total_steps or not run.model_path.exists():
+        with make_display(prepared.total_steps, session.progress.step, quiet) as display:
+            session.run_steps(display)
+        session.finish()
+    return run
+
+
+@dataclass
+class _Session:
+    """What a run holds while it trains."""
+
+    prepared: Prepared
+    policy: Policy
+    reference: Reference
+    objective: Objective
+    optimizer: torch.optim.AdamW
+    identity: Identity
+    progress: Progress
+    run: RunDir
+    provenance: dict[str, Any]
+
+    @classmethod
+    def start(cls, prepared: Prepared, policy: Policy, run: RunDir, resume: bool) -> _Session:
+        config = prepared.config
+        reference = build_reference(config.reference, policy, prepared.loss.needs_reference, run.path)
+        objective = Objective(
+            loss=prepared.loss,
+            hyperparameters=prepared.hyperparameters,
+            policy=policy,
+            reference=reference,
+            max_tokens=config.train.max_tokens_per_micro_batch,
+            max_length=config.data.max_length or 0,
+            reference_point=config.reference_point,
+            seed=config.train.seed,
+        )
+        _check_first_step(prepared, policy, reference)
+        identity = Identity(policy.identity, reference.identity, prepared.train.digest)
+        optimizer = build_optimizer(config.train, policy.trainable())
+        progress = Progress()
+        clean_leftovers(run.path)
+        clean_leftovers(run.checkpoints_path)
+        checkpoint = latest_checkpoint(run.checkpoints_path) if resume else None
+        if checkpoint is not None:
+            progress = load_checkpoint(checkpoint, policy.trainable(), optimizer, identity)
+        run.rewind(progress.step if checkpoint is not None else -1)
+        provenance = describe_run(prepared, policy, reference)
+        run.write_provenance(provenance)
+        run.write_config(config.as_dict())
+        return cls(prepared, policy, reference, objective, optimizer, identity, progress, run, provenance)
+
+    def run_steps(self, display: Display) -> None:
+        """The loop: gradient, guard, update, log, evaluate, save."""
+        settings, total = self.prepared.config.train, self.prepared.total_steps
+        if self.progress.step == 0:
+            self.evaluate(display)
+        for index, examples in self.prepared.plan.steps(self.progress.step, total):
+            step, begun = index + 1, time.monotonic()
+            result = accumulate_gradient(self.objective, examples, step)
+            grad_norm = self.clip_gradient(step)
+            rate = learning_rate(settings, step, total)
+            set_learning_rate(self.optimizer, rate)
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+            self.count(result, len(examples), time.monotonic() - begun)
+            self.log(result, grad_norm, rate, time.monotonic() - begun, display)
+            if step == total or (settings.eval_every and step % settings.eval_every == 0):
+                self.evaluate(display)
+            if settings.save_every and step % settings.save_every == 0 and step < total:
+                self.save()
+
+    def clip_gradient(self, step: int) -> float:
+        """Scales the gradient down to the norm allowed; nothing non-finite reaches the optimizer."""
+        parameters = list(self.policy.trainable().values())
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, self.prepared.config.train.max_grad_norm))
+        if not math.isfinite(norm):
+            self.optimizer.zero_grad(set_to_none=True)
+            raise TrainingError(
+                f"the gradient is not finite at step {step} (norm {norm}). Nothing was updated. Lower train.learning_rate, or "
+                "use train.precision: fp32."
+            )
+        return norm
+
+    def count(self, result: StepResult, examples: int, seconds: float) -> None:
+        """Advances every counter."""
+        self.progress.step += 1
+        self.progress.num_tokens += result.tokens
+        self.progress.examples_seen += examples
+        self.progress.seconds += seconds
+
+    def log(self, result: StepResult, grad_norm: float, rate: float, seconds: float, display: Display) -> None:
+        """Writes a step's metrics and shows them."""
+        step = self.progress.step
+        metrics = {
+            "step": step,
+            "epoch": round(step / self.prepared.plan.steps_per_epoch, 6),
+            **result.metrics,
+            "grad_norm": grad_norm,
+            "learning_rate": rate,
+            "num_tokens": self.progress.num_tokens,
+            "examples_seen": self.progress.examples_seen,
+            "completion_tokens": result.completion_tokens,
+            "tokens_per_second": round(result.tokens / seconds, 1),
+        }
+        display.step(step, metrics)
+        if step % self.prepared.config.train.log_every == 0 or step == self.prepared.total_steps:
+            self.run.append_metrics(metrics)
+
+    def evaluate(self, display: Display) -> None:
+        """Scores held-out feedback and writes samples."""
+        step = self.progress.step
+        epoch = round(step / self.prepared.plan.steps_per_epoch, 6)
+        if self.prepared.held_out is not None:
+            metrics = evaluate_held_out(self.objective, self.prepared.held_out)
+            self.run.append_metrics({"step": step, "epoch": epoch, **metrics})
+            display.note(_describe_evaluation(step, metrics))
+        write_samples(self.run, self.prepared, self.policy, step)
+
+    def save(self) -> None:
+        """Writes a checkpoint; the reference cache first, so that a resumed run finds every number it had."""
+        self.reference.flush()
+        folder, keep = self.run.checkpoints_path, self.prepared.config.train.keep_checkpoints
+        save_checkpoint(folder, self.policy.trainable(), self.optimizer, self.progress, self.identity, keep)
+
+    def finish(self) -> None:
+        """Writes the aligned model and closes the books."""
+        self.reference.flush()
+        try:
+            self.policy.save(self.run.model_path, model_card(self.prepared, self.run))
+        except OSError as error:
+            raise CheckpointError(f"{self.run.model_path}: the model could not be written ({error}).") from error
+        finished = {"finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "seconds": round(self.progress.seconds, 2)}
+        self.run.write_provenance({**self.provenance, **finished})
+
+
+# What may differ on resume: it changes memory and what is written, never the numbers.
+_FREE_ON_RESUME = {
+    "train.max_tokens_per_micro_batch",
+    "train.log_every",
+    "train.eval_every",
+    "train.save_every",
+    "train.keep_checkpoints",
+    "train.samples",
+    "train.sample_tokens",
+    "reference.cache",
+    "output",
+}
+
+
+def require_same_recipe(saved: Mapping[str, Any], current: Mapping[str, Any], run: RunDir) -> None:
+    """Refuses to resume a run under another recipe.
+
+    Raises:
+        CheckpointError: naming the settings that differ.
+    """
+    before, now = _flat(saved), _flat(current)
+    keys = [key for key in {**before, **now} if key not in _FREE_ON_RESUME and before.get(key) != now.get(key)]
+    if keys:
+        changes = "; ".join(f"{key} was {before.get(key)!r} and is now {now.get(key)!r}" for key in keys[:5])
+        raise CheckpointError(
+            f"{run.path}: cannot resume with another recipe: {changes}. Restore it (the run's own is {run.config_path}), or "
+            "start a new run with another --output."
+        )
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _check_first_step(prepared: Prepared, policy: Policy, reference: Reference) -> None:
+    """Before anything is trained, policy and reference are one model: on the first micro-batch, and in the cache."""
+    examples = next(prepared.plan.steps(0, 1))[1]
+    group = micro_batches(examples, prepared.config.train.max_tokens_per_micro_batch)[0]
+    check_identity(policy, reference, collate(flatten(group)).to(policy.device))
+
+
+def _describe_evaluation(step: int, metrics: dict[str, float]) -> str:
+    parts = [f"held out at step {step}: loss {metrics['eval_loss']:.4f}"]
+    for name, label in (("eval_rewards/accuracies", "accuracy"), ("eval_rewards/auroc", "AUROC")):
+        if name in metrics:
+            parts.append(f"{label} {metrics[name]:.3f}")
+    return "  ".join(parts)

@@ -1,0 +1,135 @@
+"""A tiny model, a tiny tokenizer and tiny feedback, made here: no test needs a network."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: a test that would download must fail
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import pytest
+import torch
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SHARED = REPOSITORY.parent / "shared"
+
+CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + eos_token + '\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real feedback and models beside the repository; its tests are skipped where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip("the folder ../shared with real feedback and models is not here")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Any:
+    """A byte-level BPE of 300 pieces with start and end tokens and a chat template."""
+    return make_tokenizer()
+
+
+def make_tokenizer() -> Any:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    special = ["<s>", "</s>", "<|user|>", "<|assistant|>", "<|system|>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=300, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    core.train_from_iterator(["the quick brown fox jumps over the lazy dog, thank you very much"] * 4, trainer)
+    core.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<s>", eos_token="</s>")
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer
+
+
+def make_model(seed: int = 0, **settings: Any) -> Any:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(seed)
+    values = {
+        "vocab_size": 300,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 256,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+        "pad_token_id": None,
+        "tie_word_embeddings": True,
+        "initializer_range": 0.1,  # wide enough that rows differ from one another
+    }
+    return LlamaForCausalLM(LlamaConfig(**(values | settings)))
+
+
+@pytest.fixture(scope="session")
+def model_path(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
+    """A random Llama of some 30,000 parameters, saved with its tokenizer."""
+    path = tmp_path_factory.mktemp("model")
+    make_model().save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    return path
+
+
+WORDS = ["thank", "you", "very", "much", "the", "quick", "brown", "fox", "lazy", "dog", "jumps", "over"]
+
+
+def thumbs(count: int, prompts: int | None = None) -> list[dict[str, Any]]:
+    """Rows of thumbs with lengths and prompts that vary; row i is desirable if i is even."""
+    return [
+        {
+            "prompt": f"number {(p := i % (prompts or count))} the " + " ".join(WORDS[: p % 5]),
+            "completion": " " + " ".join(WORDS[(i * k) % len(WORDS)] for k in range(1, 3 + (i * 7) % 6)),
+            "label": i % 2 == 0,
+        }
+        for i in range(count)
+    ]
+
+
+def pairs(count: int) -> list[dict[str, Any]]:
+    rows = thumbs(2 * count)
+    return [
+        {"prompt": a["prompt"], "chosen": a["completion"], "rejected": b["completion"] + " dog"}
+        for a, b in zip(rows[0::2], rows[1::2], strict=True)
+    ]
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, model_path: Path) -> Callable[..., dict[str, Any]]:
+    """Makes a small recipe: `recipe("kto", rows, train={...}, ...)` writes the rows and gives the mapping."""
+
+    def make(loss: str | dict[str, Any] = "kto", rows: list[dict[str, Any]] | None = None, **sections: Any) -> dict[str, Any]:
+        name = loss if isinstance(loss, str) else loss["name"]
+        rows = rows if rows is not None else (pairs(16) if name == "dpo" else thumbs(32))
+        data = write_rows(tmp_path / "feedback.jsonl", rows)
+        values: dict[str, Any] = {
+            "model": {"name_or_path": str(model_path)},
+            "data": {"train": str(data), "eval": None},
+            "loss": {"name": loss} if isinstance(loss, str) else loss,
+            "train": {"batch_size": 8, "learning_rate": 1e-3, "samples": 0, "save_every": None},
+            "output": str(tmp_path / "run"),
+        }
+        for section, changes in sections.items():
+            values[section] = {**values.get(section, {}), **changes} if isinstance(changes, dict) else changes
+        return values
+
+    return make

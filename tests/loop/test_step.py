@@ -1,0 +1,211 @@
+"""One step has exact semantics: the gradient does not depend on how the step was cut or ordered."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+import torch
+from conftest import pairs, thumbs
+
+from prospect.config import load_config
+from prospect.errors import DataError, TrainingError
+from prospect.losses import get_loss
+from prospect.models.policy import load_policy
+from prospect.models.reference import AdapterOffReference, CachedReference, FrozenReference, NoReference
+from prospect.training.prepare import prepare
+from prospect.training.step import Objective, accumulate_gradient, score
+
+
+def objective_for(recipe: dict[str, Any], max_tokens: int = 4096, moved: bool = True, **changes: Any) -> tuple[Objective, list[Any]]:
+    """An objective whose policy has moved away from its reference, so that nothing is zero by accident."""
+    prepared = prepare(load_config(recipe))
+    policy = load_policy(prepared.config, prepared.tokenizer)
+    needs = prepared.loss.needs_reference
+    kind = AdapterOffReference if policy.has_adapter else FrozenReference
+    reference = kind(policy) if needs else NoReference()
+    if moved:
+        torch.manual_seed(1)
+        with torch.no_grad():
+            for parameter in policy.trainable().values():
+                parameter.add_(0.05 * torch.randn_like(parameter))
+    values = {
+        "loss": prepared.loss,
+        "hyperparameters": prepared.hyperparameters,
+        "policy": policy,
+        "reference": reference,
+        "max_tokens": max_tokens,
+        "max_length": prepared.config.data.max_length,
+    }
+    return Objective(**(values | changes)), list(prepared.train.examples)
+
+
+def gradient(objective: Objective, examples: list[Any]) -> torch.Tensor:
+    objective.policy.model.zero_grad(set_to_none=True)
+    accumulate_gradient(objective, examples)
+    return torch.cat([p.grad.flatten() for p in objective.policy.trainable().values()])
+
+
+def relative(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float((a - b).norm() / b.norm())
+
+
+@pytest.mark.parametrize("loss", ["kto", "dpo", "sft"])
+def test_micro_batch_size_does_not_change_the_gradient(recipe: Any, loss: str) -> None:
+    objective, examples = objective_for(recipe(loss, pairs(8) if loss == "dpo" else thumbs(8, prompts=6)))
+    longest = max(row.length for example in examples for row in example)
+    per_example = len(examples[0]) * longest
+    whole = gradient(objective, examples)
+    assert whole.norm() > 0
+    for size in (8, 4, 2, 1):
+        cut = Objective(**{**vars(objective), "max_tokens": size * per_example})
+        assert relative(gradient(cut, examples), whole) < 1e-6
+
+
+@pytest.mark.parametrize("loss", ["kto", "dpo", "sft"])
+def test_order_of_rows_does_not_change_the_gradient(recipe: Any, loss: str) -> None:
+    objective, examples = objective_for(recipe(loss, pairs(8) if loss == "dpo" else thumbs(9, prompts=5)))
+    whole = gradient(objective, examples)
+    for seed in range(3):
+        random.Random(seed).shuffle(examples)
+        assert relative(gradient(objective, examples), whole) < 1e-6
+
+
+def test_z0_per_micro_batch_depends_on_the_micro_batch(recipe: Any) -> None:
+    """The peers' way, offered for comparison only: this is what the test above would catch."""
+    objective, examples = objective_for(recipe("kto", thumbs(8)), reference_point="micro_batch")
+    whole = gradient(objective, examples)
+    cut = Objective(**{**vars(objective), "max_tokens": 100})
+    assert relative(gradient(cut, examples), whole) > 1e-4
+
+
+def test_gradient_is_the_formula_computed_by_hand(recipe: Any) -> None:
+    """KTO from the model's plain logits, rows one at a time, z0 from explicit mismatched rows."""
+    from prospect.data.batch import mismatched_partners
+
+    objective, examples = objective_for(recipe("kto", thumbs(6)))
+    rows = [example[0] for example in examples]
+    ours = gradient(objective, examples)
+
+    def logp(model: Any, prompt: Any, completion: Any) -> torch.Tensor:
+        ids = torch.tensor([[*prompt.tolist(), *completion.tolist()]])
+        logps = model(ids).logits.log_softmax(-1)[0, :-1].gather(1, ids[0, 1:, None]).squeeze(1)
+        return logps[len(prompt) - 1 :].sum()
+
+    policy, reference = objective.policy.model, objective.reference._policy.model
+    policy.zero_grad(set_to_none=True)
+    partners = mismatched_partners(rows, objective.seed)
+    with torch.no_grad():
+        borrowed = [(row.prompt_ids, rows[j].completion_ids) for row, j in zip(rows, partners, strict=True)]
+        z0 = torch.stack([logp(policy, *b) - logp(reference, *b) for b in borrowed]).mean().clamp(min=0)
+    total = 0.0
+    for row in rows:
+        ratio = logp(policy, row.prompt_ids, row.completion_ids) - logp(reference, row.prompt_ids, row.completion_ids).detach()
+        sign = 1.0 if row.desirable else -1.0
+        total = total + torch.sigmoid(-0.1 * sign * (ratio - z0))
+    (total / len(rows)).backward()
+    theirs = torch.cat([p.grad.flatten() for p in objective.policy.trainable().values()])
+    assert relative(ours, theirs) < 1e-5
+
+
+def test_row_weights_scale_their_examples(recipe: Any) -> None:
+    rows = thumbs(6)
+    heavy = [dict(row, weight=2.0 if i == 0 else 1.0) for i, row in enumerate(rows)]
+    silent = [dict(row, weight=0.0 if i == 0 else 1.0) for i, row in enumerate(rows)]
+    plain = gradient(*objective_for(recipe("kto", rows)))
+    more = gradient(*objective_for(recipe("kto", heavy)))
+    none = gradient(*objective_for(recipe("kto", silent)))
+    assert relative(more - plain, plain - none) < 1e-4
+    assert (more - plain).norm() > 0
+
+
+@pytest.mark.parametrize("lora", [None, {"r": 4, "alpha": 8}])
+def test_frozen_cached_and_adapter_off_agree(recipe: Any, tmp_path: Any, lora: Any) -> None:
+    values = recipe("kto", thumbs(8), model={"name_or_path": recipe()["model"]["name_or_path"], "lora": lora})
+    objective, examples = objective_for(values, moved=False)
+    policy = objective.policy
+    references: list[Any] = [FrozenReference(policy), CachedReference(FrozenReference(policy), tmp_path / "cache")]
+    if lora:
+        references.append(AdapterOffReference(policy))
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in policy.trainable().values():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    rewards = [score(Objective(**{**vars(objective), "reference": r}), examples).tally.rewards for r in references]
+    assert any(abs(value) > 1e-3 for value in rewards[0])
+    for other in rewards[1:]:
+        assert other == rewards[0]
+
+
+@pytest.mark.parametrize("loss", ["kto", "dpo"])
+def test_before_the_first_step_every_reward_is_exactly_zero(recipe: Any, loss: str) -> None:
+    objective, examples = objective_for(recipe(loss), moved=False)
+    result = accumulate_gradient(objective, examples)
+    assert set(result.tally.rewards) == {0.0}
+    expected = 0.5 if loss == "kto" else 0.6931471805599453
+    assert result.metrics["loss"] == pytest.approx(expected, abs=1e-7)
+    if loss == "kto":
+        assert result.metrics["kl"] == result.metrics["kl_raw"] == result.metrics["kl_stderr"] == 0.0
+
+
+def test_metrics_do_not_depend_on_the_evaluation_batch_size(recipe: Any) -> None:
+    objective, examples = objective_for(recipe("kto", thumbs(12)))
+    whole = score(objective, examples).metrics
+    for max_tokens in (200, 60, 1):
+        cut = score(Objective(**{**vars(objective), "max_tokens": max_tokens}), examples).metrics
+        assert cut.keys() == whole.keys()
+        for name, value in whole.items():
+            assert cut[name] == pytest.approx(value, rel=1e-5, abs=1e-6), name
+
+
+def test_one_row_or_one_prompt_cannot_give_a_z0(recipe: Any) -> None:
+    objective, examples = objective_for(recipe("kto", thumbs(8)))
+    with pytest.raises(DataError, match=r"z0 needs completions of other prompts.*1 row\(s\) of 1 prompt"):
+        accumulate_gradient(objective, examples[:1])
+    same = [tuple(vars_replace(row, examples[0][0].prompt_key) for row in example) for example in examples]
+    with pytest.raises(DataError, match=r"8 row\(s\) of 1 prompt"):
+        accumulate_gradient(objective, same)
+
+
+def vars_replace(row: Any, key: str) -> Any:
+    from dataclasses import replace
+
+    return replace(row, prompt_key=key)
+
+
+class BrokenReference:
+    """Gives NaN for one row."""
+
+    kind, identity = "broken", "x"
+
+    def __init__(self, inner: Any, row_id: str) -> None:
+        self.inner, self.row_id = inner, row_id
+
+    def logps(self, batch: Any) -> torch.Tensor:
+        values = self.inner.logps(batch).clone()
+        for i, row in enumerate(batch.rows):
+            if row.id == self.row_id:
+                values[i] = float("nan")
+        return values
+
+    def flush(self) -> None: ...
+
+
+def test_nan_in_the_reference_stops_the_step_and_names_the_row(recipe: Any) -> None:
+    objective, examples = objective_for(recipe("kto", thumbs(8)))
+    broken = BrokenReference(objective.reference, examples[3][0].id)
+    with pytest.raises(TrainingError, match=r"the reference's log-prob is not finite at step 7 .*feedback\.jsonl:4.*Nothing was updated"):
+        accumulate_gradient(Objective(**{**vars(objective), "reference": broken}), examples, step=7)
+    assert all(p.grad is None for p in objective.policy.trainable().values())
+
+
+def test_paired_data_feeds_kto_and_thumbs_feed_dpo(recipe: Any) -> None:
+    assert gradient(*objective_for(recipe("kto", pairs(6)))).norm() > 0
+    assert gradient(*objective_for(recipe("dpo", thumbs(8, prompts=3)))).norm() > 0
+
+
+def test_loss_is_called_with_what_it_declares() -> None:
+    assert get_loss("kto").argument_names == ("log_ratio", "desirable", "z0")
+    assert get_loss("dpo").argument_names == ("chosen", "rejected")
+    assert get_loss("sft").argument_names == ("logps",)
