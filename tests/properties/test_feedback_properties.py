@@ -206,7 +206,7 @@ def test_class_weights_bring_the_quotient_into_the_papers_interval(n_desirable, 
 
 
 def test_the_round_trip_covers_every_field_of_a_record():
-    """A field added to the records without a strategy here would be written by nobody and noticed by nobody."""
+    """A field added to the records without a strategy here could be lost in writing, and nobody notice."""
     own = {"kind", "prompt", "completion", "desirable", "chosen", "rejected"}
     for record in (Unpaired, Paired, Demonstration):
         assert {field.name for field in fields(record)} - own == set(common)

@@ -1,4 +1,4 @@
-"""Where feedback comes from: files in every format, globs, lists, the hub; and what is refused before a row."""
+"""Where feedback comes from: files in every format, globs, lists, the hub; and what cannot be read."""
 
 import json
 import sys
@@ -164,14 +164,17 @@ def test_a_csv_cell_longer_than_the_csv_modules_limit_is_read(tmp_path):
         ),
         ("prompt\tcompletion\n", [r':1: the columns are separated by "\t"; expected ","']),
         ("prompt,completion,label\n", [": there are no rows; expected at least one row"]),
-        ("prompt,completion,label,weight\na,b,1,nan\n", [":2: weight is NaN", "finite number, at least 0"]),
+        (
+            "prompt,completion,label,weight\na,b,1,nan\n",
+            [":2: weight is a number (NaN)", "finite number, at least 0"],
+        ),
         (
             "prompt,completion,label,weight\na,b,1,much\n",
-            [':2: weight is "much", a string; expected a finite'],
+            [':2: weight is a string ("much"); expected a finite'],
         ),
         (
             "prompt,completion,label,finished\na,b,1,maybe\n",
-            [':2: finished is "maybe"', "expected true or false"],
+            [':2: finished is a string ("maybe")', "expected true or false"],
         ),
         (
             "messages\n\"[{'role': 'user', 'content': 'x'}]\"\n",

@@ -1,4 +1,4 @@
-"""Samples depend on the seed, the prompt and the sample's number; greedy is the argmax; text is read back whole."""
+"""Samples depend on seed, prompt and sample number alone; greedy is the argmax; text is read back whole."""
 
 from __future__ import annotations
 

@@ -1,17 +1,20 @@
-import html
 import json
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import numpy as np
 import pytest
-import yaml
 
 from prospect.errors import CheckpointError
 from prospect.evaluation.winrate import proportion
 from prospect.report.build import build_report
 from prospect.report.facts import Facts
 from prospect.report.findings import findings
+from prospect.report.plots import MAX_POINTS, line_chart, nice_ticks, running_mean, thin, tick_labels, trend
+from prospect.report.wording import count, differences, duration, number, percent, plain, short_path
 from prospect.training.run_dir import RunDir
 
 HOSTILE = '<script>alert("x")</script> & <b>"quoted"</b>'
@@ -27,15 +30,15 @@ PROMPTS = [
 BEFORE = [
     "Hello, your order is on its way. We guarantee that it will arrive tomorrow. Goodbye.",
     "Thank you for your message about order 77121. Please wait.",
-    "Dear Mei, thank you for writing. About order 90034: we will send you money and a gift and all that you want.",
+    "Dear Mei, thank you for writing. About order 90034: we will send you money and a gift.",
     "That is not our problem.",
     "Dear Sara, we are sorry about the coffee grinder. Please tell us more about the kettle.",
     "Thank you. Thank you. Thank you for order 31908. We will look.",
 ]
 AFTER = [
-    "Dear Ada, we are sorry that the desk lamp of order 48213 arrived with a broken switch. We will send a new one.",
-    "Dear Tom, thank you for your message about order 77120. We are sorry and will pay back the second charge.",
-    "Dear Mei, thank you for writing. About order 90034: please send the jacket back and we will send a larger one.",
+    "Dear Ada, we are sorry that the desk lamp of order 48213 came with a broken switch. We will replace it.",
+    "Dear Tom, thank you for your message about order 77120. We will pay back the second charge.",
+    "Dear Mei, thank you for writing. About order 90034: send the jacket back and we will send a larger one.",
     "Dear Jan, we are sorry that order 15577 is late. We have asked the carrier and will write to you today.",
     "Dear Sara, we are sorry about the coffee grinder of order 66201. We will send a new lid.",
     "Dear Leo, thank you for your message about order 31908. We are sorry and will send the right colour.",
@@ -66,7 +69,10 @@ def summary(kind="unpaired", rows=2400, desirable=1130, *, cut=0, dropped=0):
         "undesirable": rows - desirable if kind == "unpaired" else None,
         "prompt_tokens": {"mean": 44.0, "p50": 43, "p90": 55, "max": 71},
         "completion_tokens": {"desirable": stats} if single else classes,
-        "completion_histogram": {"edges": edges, **({"desirable": counts["desirable"]} if single else counts)},
+        "completion_histogram": {
+            "edges": edges,
+            **({"desirable": counts["desirable"]} if single else counts),
+        },
         "cut": cut,
         "empty_completions": 2,
         "dropped": dropped,
@@ -76,7 +82,12 @@ def summary(kind="unpaired", rows=2400, desirable=1130, *, cut=0, dropped=0):
 def config(method):
     return {
         "model": {"name_or_path": "/models/support-desk-1m", "dtype": "float32", "lora": None},
-        "data": {"train": "/data/thumbs.jsonl", "eval": "/data/held.jsonl", "max_length": 256, "class_weights": "auto"},
+        "data": {
+            "train": "/data/thumbs.jsonl",
+            "eval": "/data/held.jsonl",
+            "max_length": 256,
+            "class_weights": "auto",
+        },
         "loss": {"name": method, **({} if method == "sft" else {"beta": 0.1})},
         "reference": {"kind": "frozen", "cache": None},
         "train": {"batch_size": 32, "epochs": 2, "learning_rate": 5e-4, "scheduler": "cosine", "seed": 7},
@@ -184,15 +195,24 @@ def demo_evaluation(before=176, after=333, n=400):
     }
 
 
-def write_run(path, method="kto", steps=400, *, evaluation=None, prompt=None, provenance_changes=None, **shape):
+def write_metrics(run, rows):
+    run.metrics_path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def write_run(
+    path, method="kto", steps=400, *, evaluation=None, prompt=None, provenance_changes=None, **shape
+):
     run = RunDir(path)
     run.write_config(config(method))
     run.write_provenance(provenance(method, steps, **(provenance_changes or {})))
-    for row in metrics(method, steps, **shape):
-        run.append_metrics(row)
+    write_metrics(run, metrics(method, steps, **shape))
     for step, completions in ((0, BEFORE), (steps // 2, BEFORE), (steps, AFTER)):
         run.append_samples(
-            {"step": step, "prompt": [{"role": "user", "content": prompt or p}] if prompt else p, "completion": c}
+            {
+                "step": step,
+                "prompt": [{"role": "user", "content": prompt or p}] if prompt else p,
+                "completion": c,
+            }
             for p, c in zip(PROMPTS, completions, strict=True)
         )
     if evaluation is not None:
@@ -210,3 +230,472 @@ def titles(path):
 
 def worries(path):
     return {finding.title for finding in findings(Facts.read(RunDir(path))) if finding.worry}
+
+
+VOID = {"meta", "link", "br", "img", "hr", "circle", "rect", "line", "polyline", "polygon"}
+
+
+class Page(HTMLParser):
+    """What a browser would make of a page: its tags, attributes, headings and text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.attributes, self.open, self.text = [], [], [], ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, f"</{tag}> closes nothing"
+
+    def handle_data(self, data):
+        self.text += data
+
+    def labels(self):
+        return [value for tag, name, value in self.attributes if tag == "svg" and name == "aria-label"]
+
+
+@pytest.fixture
+def full(tmp_path):
+    return write_run(tmp_path / "run", evaluation=demo_evaluation())
+
+
+# -- the page ---------------------------------------------------------------------------------------------
+
+
+def test_a_full_run_has_every_section(full):
+    text = page_of(full)
+    headings = re.findall(r"<h2>(.*?)</h2>", text)
+    assert headings == [
+        *("What was done", "What changed", "How sure we are", "What to worry about"),
+        *("Result", "Training", "Held-out feedback", "Feedback", "Samples", "Making it again"),
+    ]
+    figures = re.findall(r"<h3>(.*?)</h3>", text)
+    assert figures == [
+        *("Share of completions that pass, rule by rule", "Win rate of the trained model against its start"),
+        "Read for yourself",
+        *("Loss", "Rewards of both classes", "Reward margin", "Reference point z0"),
+        *("Learning rate", "Gradient norm"),
+        *("Telling good from bad on held-out feedback", "Held-out rewards of both classes"),
+        *("Label balance", "Length of completions"),
+    ]
+
+
+def test_the_summary_says_what_was_done_what_changed_and_how_sure_we_are(full):
+    text = Page(page_of(full)).text
+    assert "After KTO, 83% of completions pass, up from 44%" in text
+    assert (
+        "KTO trained support-desk-1m (1.2 million parameters) on 2,400 thumbs, 1,130 up and 1,270 down"
+        in text
+    )
+    assert "It took 400 steps, 2 passes over the data, in 2 min 41 s." in text
+    assert "39–49% before and 79–87% after, over 400 completions each. They do not touch" in text
+    assert "The win rate lies in 65–74%, above 50%" in text
+    assert "Nothing in the numbers stands out." in text
+
+
+def test_every_figure_is_named_for_those_who_cannot_see_it(full):
+    page = Page(page_of(full))
+    roles = [value for tag, name, value in page.attributes if tag == "svg" and name == "role"]
+    assert len(page.labels()) == len(roles) == page.tags.count("figcaption") == 12
+    assert all(role == "img" for role in roles)
+    assert all(re.search(r"\d", label) and len(label) > 40 for label in page.labels())
+
+
+def test_headings_go_down_one_level_at_a_time(full):
+    levels = [int(tag[1]) for tag in Page(page_of(full)).tags if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+
+
+def test_the_page_is_well_formed_and_loads_nothing(full):
+    text = page_of(full)
+    page = Page(text)
+    assert not page.open
+    assert "http:" not in text and "https:" not in text and "url(" not in text and "@import" not in text
+    assert not {"script", "img", "iframe", "object"} & set(page.tags)
+    assert [value for _, name, value in page.attributes if name in ("src", "href")] == ["data:,"]
+    assert not [name for _, name, _ in page.attributes if name.startswith("on")]
+
+
+@pytest.mark.parametrize("place", ["prompt", "completion", "evaluation", "config", "provenance", "folder"])
+def test_hostile_text_is_shown_and_never_obeyed(tmp_path, place):
+    folder = tmp_path / ("<img src=x onerror=alert(1)>" if place == "folder" else "run")
+    evaluation = demo_evaluation()
+    if place == "evaluation":
+        evaluation["rules"] = {HOSTILE: evaluation["rules"]["is polite"]}
+        evaluation["examples"][0] |= {"prompt": HOSTILE, "before": HOSTILE, "after": f"{HOSTILE} again"}
+    write_run(folder, evaluation=evaluation, prompt=HOSTILE if place == "prompt" else None)
+    run = RunDir(folder)
+    if place == "completion":
+        run.append_samples(
+            {"step": step, "prompt": "?", "completion": f"{HOSTILE} {step}"} for step in (0, 400)
+        )
+    if place == "config":
+        run.write_config(config("kto") | {"note": HOSTILE, "model": {"name_or_path": HOSTILE}})
+    if place == "provenance":
+        loss = {"name": HOSTILE, "feedback": HOSTILE}
+        run.write_provenance(provenance("kto", 400, git=HOSTILE, loss=loss))
+    page = Page(page_of(folder))
+    assert not {"script", "img", "b>"} & set(page.tags)
+    assert not page.open
+    if place != "folder":
+        assert HOSTILE in page.text or HOSTILE.upper() in page.text or "alert(" in "".join(page.labels())
+
+
+def test_a_run_of_ten_thousand_steps_stays_small(tmp_path):
+    path = build_report(write_run(tmp_path / "run", steps=10_000))
+    assert path.stat().st_size < 300_000
+    longest = max(len(points.split()) for points in re.findall(r'points="([^"]*)"', path.read_text()))
+    assert longest <= 2 * MAX_POINTS
+
+
+def test_long_and_many_samples_are_cut(tmp_path):
+    run = RunDir(write_run(tmp_path / "run"))
+    for step in (0, 400):
+        run.append_samples(
+            {"step": step, "prompt": f"p{i} " * 9000, "completion": f"w{i}{step} " * 9000} for i in range(300)
+        )
+    assert build_report(run.path).stat().st_size < 2_000_000
+    assert "more characters)" in page_of(run.path)
+
+
+def test_the_report_is_written_at_once_and_again(full):
+    first = build_report(full)
+    assert first == full / "report.html"
+    assert build_report(str(full)) == first
+    assert not list(full.glob(".tmp*"))
+
+
+def test_the_same_run_gives_the_same_page(full):
+    assert page_of(full) == page_of(full)
+
+
+def test_torch_is_not_imported(full):
+    code = (
+        "import sys; from prospect.report import build_report;"
+        " build_report(sys.argv[1]); print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(full)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+# -- missing pieces ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("missing", "gone", "stays"),
+    [
+        ("config.yaml", "Settings (config.yaml)", "Provenance"),
+        ("provenance.json", "Length of completions", "Rewards of both classes"),
+        ("metrics.jsonl", "Rewards of both classes", "Label balance"),
+        ("samples.jsonl", "<h2>Samples", "Rewards of both classes"),
+        ("evaluation/demo.json", "<h2>Result", "Rewards of both classes"),
+    ],
+)
+def test_a_missing_file_leaves_its_section_out(full, missing, gone, stays):
+    assert gone in page_of(full)
+    (full / missing).unlink()
+    assert gone not in page_of(full)
+    assert stays in page_of(full)
+
+
+@pytest.mark.parametrize("kept", ["config.yaml", "provenance.json", "metrics.jsonl", "evaluation/demo.json"])
+def test_any_one_file_alone_gives_a_page(full, kept):
+    for path in full.rglob("*.*"):
+        if path.is_file() and path != full / kept:
+            path.unlink()
+    assert "<h1>" in page_of(full)
+
+
+@pytest.mark.parametrize(
+    "path", [("data",), ("data", "train"), ("loss",), ("policy",), ("epochs",), ("started",)]
+)
+def test_a_missing_key_of_the_provenance_leaves_a_page(full, path):
+    tree = RunDir(full).provenance()
+    at = tree
+    for key in path[:-1]:
+        at = at[key]
+    del at[path[-1]]
+    RunDir(full).write_provenance(tree)
+    assert "<h1>" in page_of(full)
+
+
+def test_a_torn_last_line_is_ignored(full):
+    whole = page_of(full)
+    with (full / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 401, "loss": 0.1, "rewar')
+    assert page_of(full) == whole
+
+
+def test_a_run_in_progress_says_so(tmp_path):
+    run = RunDir(write_run(tmp_path / "run", provenance_changes={"finished": None, "seconds": None}))
+    rows = metrics("kto", 400)[:60]
+    write_metrics(run, rows)
+    run.samples_path.unlink()
+    run.append_samples([{"step": 0, "prompt": "Hello?", "completion": "Good day."}])
+    text = Page(page_of(run.path)).text
+    assert "Training has not finished: 58 of 400 steps so far." in text
+    assert "Good day." in text
+
+
+def test_a_run_that_has_just_begun_has_a_page(tmp_path):
+    run = RunDir(tmp_path / "run")
+    run.write_config(config("kto"))
+    run.write_provenance(provenance("kto", 400, finished=None))
+    run.append_metrics(
+        {"step": 1, "loss": 0.5, "kl": 0.0, "kl_raw": 0.0, "rewards/chosen": 0.0, "grad_norm": 1.0}
+    )
+    assert "1 of 400 steps so far" in page_of(run.path)
+
+
+@pytest.mark.parametrize(
+    "row", [{}, {"step": None, "loss": 1.0}, {"step": 5}, {"step": 6, "loss": "x"}, {"step": 7, "loss": None}]
+)
+def test_an_odd_metrics_line_is_passed_over(full, row):
+    RunDir(full).append_metrics(row)
+    assert "<h1>" in page_of(full)
+
+
+def test_what_is_no_run_directory_is_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="no such run directory"):
+        build_report(tmp_path / "absent")
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(CheckpointError, match="not a run directory: expected"):
+        build_report(tmp_path)
+    assert not (tmp_path / "report.html").exists()
+
+
+# -- methods ----------------------------------------------------------------------------------------------
+
+
+def test_a_paired_run_speaks_of_chosen_and_rejected(tmp_path):
+    text = page_of(write_run(tmp_path / "run", "dpo"))
+    assert "DPO trained support-desk-1m (1.2 million parameters) on 2,400 preference pairs" in text
+    assert "chosen" in text and "undesirable</span>" not in text
+    assert "Label balance" not in text and "Reference point z0" not in text
+
+
+def test_a_run_on_demonstrations_has_no_rewards(tmp_path):
+    text = page_of(write_run(tmp_path / "run", "sft"))
+    assert "Log-probability of the completions" in text
+    assert "Rewards" not in text
+    assert "The loss on held-out data went from 2.92 to 1.95." in text
+
+
+def test_pairs_read_as_thumbs_are_counted_on_both_sides(tmp_path):
+    data = {"train": summary("paired"), "eval": None}
+    text = page_of(write_run(tmp_path / "run", provenance_changes={"data": data}))
+    assert "on 2,400 preference pairs, each read as one thumb up and one thumb down" in text
+    assert "desirable 2,400 (50%)" in text
+
+
+def test_other_evaluations_are_listed_by_name(full):
+    RunDir(full).write_evaluation(
+        "benchmarks", {"gsm8k": rate(30, 200), "deep": {"er": rate(5, 9), "note": "x"}}
+    )
+    text = page_of(full)
+    assert "benchmarks · gsm8k" in text and "benchmarks · deep · er" in text and "demo ·" not in text
+
+
+# -- no claim without an interval -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "n", "said"),
+    [
+        (176, 333, 400, "up from 44%"),
+        (333, 176, 400, "down from 83%"),
+        (20, 24, 60, "no clear change"),
+        (24, 20, 60, "no clear change"),
+        (30, 30, 60, "no clear change"),
+    ],
+)
+def test_a_change_is_claimed_only_where_the_intervals_do_not_touch(tmp_path, before, after, n, said):
+    text = page_of(write_run(tmp_path / "run", evaluation=demo_evaluation(before, after, n)))
+    assert said in re.search(r"<h1>(.*?)</h1>", text)[1]
+    assert ("They do not touch" in text) == ("from" in said)
+
+
+def test_a_rule_that_got_worse_is_told(tmp_path):
+    evaluation = demo_evaluation()
+    evaluation["rules"]["is polite"] = {"before": rate(380, 400), "after": rate(200, 400)}
+    text = Page(page_of(write_run(tmp_path / "run", evaluation=evaluation))).text
+    assert "The largest loss is in “is polite”, from 95% to 50%." in text
+
+
+def test_a_run_without_an_evaluation_claims_nothing(tmp_path):
+    run = RunDir(write_run(tmp_path / "run"))
+    rows = [row for row in run.metrics() if "eval_loss" not in row]
+    write_metrics(run, rows)
+    text = Page(page_of(run.path)).text
+    assert "whether the model got better is not known" in text
+    assert "Nothing was held out" in text
+
+
+# -- what to worry about ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["kto", "dpo", "sft"])
+def test_a_healthy_run_raises_nothing(tmp_path, method):
+    assert titles(write_run(tmp_path / "run", method)) == set()
+
+
+DATA = {"eval": summary(rows=400, desirable=190)}
+
+
+@pytest.mark.parametrize(
+    ("title", "changes"),
+    [
+        ("The rewards of both classes fall together", {"chosen": -1.2, "rejected": -1.8}),
+        ("The two classes were not told apart", {"chosen": 0.3, "rejected": 0.6}),
+        ("Held-out AUROC did not improve", {"auroc": 0.5}),
+        ("Held-out AUROC was better earlier", {"best_at_end": False}),
+        (
+            "Completions became much longer",
+            {"evaluation": demo_evaluation() | {"mean_words": {"before": 18, "after": 60}}},
+        ),
+        ("The evaluation counts only 60 rows", {"evaluation": demo_evaluation(10, 50, 60)}),
+        (
+            "12% of the completions were cut at 256 tokens",
+            {"provenance_changes": {"data": DATA | {"train": summary(cut=300)}}},
+        ),
+        (
+            "10% of the records were dropped",
+            {"provenance_changes": {"data": DATA | {"train": summary(dropped=267)}}},
+        ),
+        (
+            "Only 7% of the thumbs are desirable",
+            {"provenance_changes": {"data": DATA | {"train": summary(desirable=160)}}},
+        ),
+    ],
+)
+def test_what_should_worry_does(tmp_path, title, changes):
+    assert title in worries(write_run(tmp_path / "run", **changes))
+
+
+@pytest.mark.parametrize(
+    ("title", "changes"),
+    [
+        ("The reference point z0 was clamped to 0 on 60% of the steps", {"clamped": 0.6}),
+        ("The data was seen 6 times", {"provenance_changes": {"epochs": 6.0}}),
+        ("Chosen and rejected both became less likely", {"method": "dpo", "chosen": -0.4, "rejected": -2.4}),
+    ],
+)
+def test_what_is_only_worth_knowing_does_not_worry(tmp_path, title, changes):
+    run = write_run(tmp_path / "run", **changes)
+    assert title in titles(run)
+    assert worries(run) == set()
+
+
+def test_class_weights_that_make_up_for_a_rare_class_calm_the_worry(tmp_path):
+    changes = {"data": DATA | {"train": summary(desirable=160)}}
+    loss = {"name": "kto", "feedback": "unpaired", "hyperparameters": {"desirable_weight": 14.0}}
+    run = write_run(tmp_path / "run", provenance_changes=changes | {"loss": loss})
+    assert "Only 7% of the thumbs are desirable" in titles(run) - worries(run)
+
+
+def test_a_held_out_loss_that_turns_is_told_for_demonstrations(tmp_path):
+    run = RunDir(write_run(tmp_path / "run", "sft"))
+    run.append_metrics({"step": 500, "eval_loss": 2.4})
+    assert "The held-out loss rises" in worries(run.path)
+
+
+def test_a_handful_of_steps_warns_of_no_trend(tmp_path):
+    assert "The rewards of both classes fall together" not in titles(
+        write_run(tmp_path / "run", steps=12, chosen=-1.2, rejected=-1.8)
+    )
+
+
+def test_worries_come_first(tmp_path):
+    run = write_run(tmp_path / "run", auroc=0.5, clamped=0.6)
+    kinds = [finding.worry for finding in findings(Facts.read(RunDir(run)))]
+    assert kinds == sorted(kinds, reverse=True) and len(set(kinds)) == 2
+
+
+# -- figures and words ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(0, 1), (-3.2, 7.9), (0, 5e-6), (0, 10_000), (0.331, 0.338), (-1e-9, 2e-9)]
+)
+def test_ticks_are_round_few_and_inside(low, high):
+    ticks = nice_ticks(low, high)
+    assert 3 <= len(ticks) <= 7
+    assert all(low - 1e-12 <= tick <= high + 1e-12 for tick in ticks)
+    assert len(set(tick_labels(ticks))) == len(ticks)
+
+
+@pytest.mark.parametrize("n", [1, 2, 299, 300, 301, 10_000])
+def test_thinning_keeps_ends_mean_and_range(n):
+    x, y = np.arange(n, dtype=float), np.random.default_rng(0).normal(size=n)
+    centres, means, low, high = thin(x, y)
+    assert len(centres) <= MAX_POINTS
+    assert (centres[0], centres[-1]) == (x[0], x[-1])
+    assert (low.min(), high.max()) == (y.min(), y.max())
+    assert np.all((low <= means + 1e-12) & (means <= high + 1e-12))
+
+
+@pytest.mark.parametrize("n", [1, 2, 19, 400])
+def test_a_running_mean_leaves_a_constant_alone(n):
+    assert running_mean(np.full(n, 2.5)) == pytest.approx(np.full(n, 2.5))
+
+
+@pytest.mark.parametrize(
+    "values", [[0.0], [0.0, 0.0], [1e-12, 1e-12], [5.0, 5.0], [-1e6, 1e6], [1e-30, 2e-30]]
+)
+def test_a_chart_of_any_values_has_finite_coordinates(values):
+    x, y = np.arange(len(values), dtype=float), np.array(values)
+    figure = line_chart([trend("a", "main", x, y)], title="T", reading="R", y_label="nats")
+    assert "nan" not in figure.svg and "inf" not in figure.svg
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (-0.0, "0"),
+        (1234, "1,234"),
+        (12.345, "12.3"),
+        (-0.042, "−0.0420"),
+        (5e-6, "5e−6"),
+        (12345.6, "12,346"),
+    ],
+)
+def test_numbers_are_short(value, text):
+    assert number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [(0, "0%"), (1, "100%"), (0.444, "44%"), (0.996, "99.6%"), (0.004, "0.4%")]
+)
+def test_a_percentage_near_an_end_never_claims_the_end(share, text):
+    assert percent(share) == text
+
+
+def test_words_and_paths_are_short():
+    assert [count(1, "step"), count(2400, "thumb")] == ["1 step", "2,400 thumbs"]
+    assert [duration(41), duration(161.4), duration(11_100)] == ["41 s", "2 min 41 s", "3 h 5 min"]
+    assert [short_path("/a/b/c.jsonl"), short_path("Qwen/Qwen3-0.6B")] == ["c.jsonl", "Qwen/Qwen3-0.6B"]
+    assert plain([{"role": "user", "content": "Hi"}], 99) == "user: Hi"
+    assert [plain(" Hi.\n", 99), plain("", 99), plain("abcdef", 4)] == [
+        "Hi.",
+        "(empty)",
+        "abcd … (2 more characters)",
+    ]
+
+
+def test_differences_are_marked_word_by_word():
+    before, after = differences("the red  cat\nsat", "the blue  cat\nsat <down>")
+    assert before == "the <del>red</del>  cat\nsat"
+    assert after == "the <ins>blue</ins>  cat\nsat <ins>&lt;down&gt;</ins>"
+    assert differences("", "") == ("", "")

@@ -1,7 +1,8 @@
 """Simulated customers: they read a reply, hold it against the rubric, and give a thumb up or down.
 
-Real thumbs are noisy, lopsided and given by many hands. Each of the three is a setting here, so that its effect
-on training can be measured: a rater's `noise`, the share of a class that is kept, and several raters.
+Real thumbs are noisy, lopsided and given by many hands. Each of the three is a setting here, so that its
+effect on training can be measured: a rater's `noise`, the share of a class that is kept, and several
+raters.
 """
 
 from __future__ import annotations
@@ -57,8 +58,8 @@ def collect_thumbs(
 ) -> list[Unpaired]:
     """Returns one thumb per reply, in order, each from one of the raters, drawn evenly.
 
-    The thumb on a reply depends on the seed, the raters, the inquiry and the reply's number alone, so that more
-    inquiries leave the thumbs on the others as they were.
+    The thumb on a reply depends on the seed, the raters, the inquiry and the reply's number alone, so
+    that more inquiries leave the thumbs on the others as they were.
 
     Args:
         inquiries: what the customers wrote.

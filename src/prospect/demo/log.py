@@ -119,7 +119,7 @@ def _if(condition: bool, sentences: Sequence[str]) -> Sequence[str]:
 
 
 def _opening(inquiry: Inquiry, rude: bool, rng: random.Random) -> list[str]:
-    """Greets and is kind; or is rude, with the customer's bare name or without, or does without any opening."""
+    """Greets and is kind; or is rude, with the customer's bare name or without, or begins without a word."""
     greeting, remark = rng.choice(GREETINGS).format(name=inquiry.name), rng.choice(RUDE_REMARKS)
     if not rude:
         return [greeting, rng.choice(COURTESIES)]

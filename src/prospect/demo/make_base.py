@@ -1,8 +1,9 @@
 """Makes the demo's base model: `python -m prospect.demo.make_base [--output DIR]`, some minutes on two cores.
 
-A byte-level BPE tokenizer with a small chat template, and a Llama of 1.1 million parameters, are trained on the
-support desk's old log (`log.py`), good and bad replies alike, with plain PyTorch. Every draw is seeded, so the
-same machine and versions make the same files. What is committed under `base/` was made by this script.
+A byte-level BPE tokenizer with a small chat template, and a Llama of 1.1 million parameters, are trained
+on the support desk's old log (`log.py`), good and bad replies alike, with plain PyTorch. Every draw is
+seeded, so the same machine and versions make the same files. What is committed under `base/` was made by
+this script.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ def train_tokenizer(texts: Iterator[str]) -> PreTrainedTokenizerFast:
 
 
 def make_model(tokenizer: Any) -> LlamaForCausalLM:
-    """Returns an untrained Llama: three layers, for copying takes two; wide rather than deep, which is fast."""
+    """Returns an untrained Llama: three layers, for copying takes two; wide rather than deep, for speed."""
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=160,

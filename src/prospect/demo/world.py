@@ -2,7 +2,7 @@
 
 This is the world of `prospect demo`, and its parts fit together so:
 
-    world.py      training_prompts(n, seed), held_out_prompts(n) -> inquiries: a message, and what is true of it
+    world.py      training_prompts(n, seed), held_out_prompts(n) -> inquiries: a message, and its facts
     rubric.py     check(inquiry, reply)                          -> rule: kept or broken; passes() = all kept
     log.py        support_log(n)                                 -> inquiries and old replies, good and bad
     make_base.py  trains a small model on that log               -> base/
@@ -13,10 +13,10 @@ This is the world of `prospect demo`, and its parts fit together so:
     prompts = [inquiry.prompt for inquiry in inquiries]
     replies = generate(model, tokenizer, prompts, samples_per_prompt=4, max_new_tokens=REPLY_TOKENS)
     feedback = collect_thumbs(inquiries, replies, raters=[Rater("customer", noise=0.2)])
-    # train on the feedback, and count for how many replies to held_out_prompts(400) passes() holds before and after
+    # train on the feedback; before and after, count the replies to held_out_prompts(400) that pass
 
-Prompts that are held out carry order numbers that occur nowhere else, neither in training prompts nor in the log,
-so a reply to one names a number that its model has never seen.
+Prompts that are held out carry order numbers that occur nowhere else, neither in training prompts nor in
+the log, so a reply to one names a number that its model has never seen.
 """
 
 from __future__ import annotations

@@ -281,6 +281,6 @@ def _check_context(model: Any, encoded: Sequence[list[int]], max_new_tokens: int
     longest = max(map(len, encoded), default=0)
     if encoded and context is not None and longest + max_new_tokens > context:
         raise ModelError(
-            f"the longest prompt has {longest} tokens and max_new_tokens is {max_new_tokens}, but the model has "
-            f"only {context} positions (max_position_embeddings). Lower max_new_tokens or shorten the prompt."
+            f"the longest prompt has {longest} tokens and max_new_tokens is {max_new_tokens}, but the model "
+            f"has only {context} positions (max_position_embeddings). Lower max_new_tokens or cut the prompt."
         )

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from prospect.errors import DataError
+from prospect.feedback.layouts import OPTIONAL_COLUMNS
 from prospect.feedback.readers import RawRow, read_lines
 from prospect.feedback.wording import names, show
 
 _TEXT_COLUMNS = ("prompt", "completion", "chosen", "rejected", "messages")
-_OPTIONAL_COLUMNS = ("weight", "score", "id", "rater", "tools", "finished")
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 _MESSAGE_LIKE = re.compile(r"""\[\{\s*['"](role|content)['"]""")
 _LONGEST_CELL = 2**31 - 1  # characters; the module's own limit of 131,072 is less than a long conversation
@@ -77,7 +77,7 @@ def _typed(row: dict[str, Any], where: str) -> dict[str, Any]:
     for column in _TEXT_COLUMNS:
         if column in row and row[column].startswith("[{"):
             row[column] = _messages_or_text(row[column], column, where)
-    for column in _OPTIONAL_COLUMNS:
+    for column in OPTIONAL_COLUMNS:
         if column in row:
             row[column] = _optional(row[column], column)
     return row
@@ -86,7 +86,7 @@ def _typed(row: dict[str, Any], where: str) -> dict[str, Any]:
 def _messages_or_text(cell: str, column: str, where: str) -> Any:
     try:
         value = json.loads(cell)
-    except ValueError:
+    except (ValueError, RecursionError):
         if _MESSAGE_LIKE.match(cell):
             raise DataError(
                 f"{where}: {column} looks like a list of messages but is not JSON: {show(cell)}. "

@@ -86,9 +86,9 @@ def read_hub(name: str, split: str) -> Iterator[RawRow]:
     try:
         rows = datasets.load_dataset(name, split=split)
     except Exception as error:  # whatever went wrong there, the user gets its reason, not its traceback
-        reason = str(error).strip().splitlines() or [type(error).__name__]
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise DataError(
-            f"{name}: hub dataset, split {split}, cannot be read: {reason[0]} Check the name and the split "
+            f"{name}: hub dataset, split {split}, cannot be read: {reason}. Check the name and the split "
             f"(owner/name:split) and the network; if you meant a file, there is no {name} here"
         ) from error
     for number, row in enumerate(rows, start=1):

@@ -13,7 +13,7 @@ from prospect.feedback.labels import LabelReader
 from prospect.feedback.layouts import OPTIONAL_COLUMNS, Layout, find_layout
 from prospect.feedback.records import Demonstration, Feedback, Paired, Text, Unpaired
 from prospect.feedback.text import encodable, join_prompt, parse_text, parse_turns, split_last_turn
-from prospect.feedback.wording import show, type_name
+from prospect.feedback.wording import found
 
 Row = Mapping[str, Any]
 
@@ -151,7 +151,7 @@ def _tools(value: Any, where: str) -> tuple[dict[str, Any], ...]:
     if isinstance(value, str):
         try:
             tools = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             expected = "a list of objects, or that list as JSON"
             raise _wrong("tools", value, expected, where, "Mend the JSON") from None
     if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
@@ -160,7 +160,7 @@ def _tools(value: Any, where: str) -> tuple[dict[str, Any], ...]:
 
 
 def _wrong(column: str, value: Any, expected: str, where: str, advice: str) -> DataError:
-    return DataError(f"{where}: {column} is {show(value)}, {type_name(value)}; expected {expected}. {advice}")
+    return DataError(f"{where}: {column} is {found(value)}; expected {expected}. {advice}")
 
 
 _OPTIONAL: dict[str, Callable[[Any, str], Any]] = {

@@ -7,7 +7,7 @@ from typing import Any
 
 from prospect.errors import DataError
 from prospect.feedback.records import Message, Text
-from prospect.feedback.wording import names, show, type_name
+from prospect.feedback.wording import found, names, show, type_name
 
 Turns = tuple[Message, ...]
 
@@ -23,7 +23,7 @@ def parse_text(value: Any, column: str, where: str) -> Text:
     if isinstance(value, list):
         return tuple(_message(turn, f"{column}[{i}]", where) for i, turn in enumerate(value))
     raise DataError(
-        f"{where}: {column} is {_found(value)}; expected a string or a list of "
+        f"{where}: {column} is {found(value)}; expected a string or a list of "
         '{"role": ..., "content": ...}. Write it as one of the two, or remove the row'
     )
 
@@ -33,7 +33,7 @@ def parse_turns(value: Any, column: str, where: str) -> Turns:
     text = parse_text(value, column, where) if isinstance(value, list) else None
     if not isinstance(text, tuple):
         raise DataError(
-            f'{where}: {column} is {_found(value)}; expected a list of {{"role": ..., "content": ...}}. '
+            f'{where}: {column} is {found(value)}; expected a list of {{"role": ..., "content": ...}}. '
             "Plain text belongs in the columns prompt and completion, or text"
         )
     return text
@@ -42,9 +42,9 @@ def parse_turns(value: Any, column: str, where: str) -> Turns:
 def split_last_turn(messages: Turns, where: str) -> tuple[Turns, Turns]:
     """Return the prompt and the completion of a whole conversation: its last turn, the assistant's."""
     if not messages or messages[-1].role != "assistant":
-        found = f"ends with the {messages[-1].role}" if messages else "is an empty list"
+        ending = f"ends with the {messages[-1].role}" if messages else "is an empty list"
         raise DataError(
-            f"{where}: messages {found}; expected it to end with the assistant, whose last turn is the "
+            f"{where}: messages {ending}; expected it to end with the assistant, whose last turn is the "
             "completion. Cut the conversation after an assistant turn, or remove the row"
         )
     return messages[:-1], messages[-1:]
@@ -95,16 +95,16 @@ def _completion_turns(prompt: Turns, completion: Text, column: str, where: str) 
         turns = turns[len(prompt) :]
     if turns and turns[0].role == turns[-1].role == "assistant":
         return turns
-    found = names(turn.role for turn in turns) if turns else "an empty list"
+    roles = names(turn.role for turn in turns) if turns else "an empty list"
     raise DataError(
-        f"{where}: the turns of {column} are {found}; expected them to begin and end with the assistant. "
+        f"{where}: the turns of {column} are {roles}; expected them to begin and end with the assistant. "
         'Turns before the answer belong in prompt; an empty answer is [{"role": "assistant", "content": ""}]'
     )
 
 
 def _message(turn: Any, column: str, where: str) -> Message:
     if not isinstance(turn, dict):
-        raise DataError(f'{where}: {column} is {_found(turn)}; expected {{"role": ..., "content": ...}}')
+        raise DataError(f'{where}: {column} is {found(turn)}; expected {{"role": ..., "content": ...}}')
     role, content = turn.get("role"), turn.get("content")
     if not isinstance(role, str) or not role:
         raise DataError(
@@ -132,7 +132,7 @@ def _content_of_parts(turn: dict[str, Any], column: str, where: str) -> str:
         return ""
     if not isinstance(content, list):
         raise DataError(
-            f"{where}: {column} is {_found(content)}; expected a string. "
+            f"{where}: {column} is {found(content)}; expected a string. "
             "Write the text of the turn, an empty string if it says nothing, or remove the row"
         )
     for part in content:
@@ -143,8 +143,3 @@ def _content_of_parts(turn: dict[str, Any], column: str, where: str) -> str:
                 "here read text alone. Remove the row, or the part"
             )
     return "".join(part["text"] for part in content)
-
-
-def _found(value: Any) -> str:
-    """A number or true is worth showing beside its type; a list or an object is not."""
-    return f"{type_name(value)} ({show(value)})" if isinstance(value, str | int | float) else type_name(value)

@@ -35,6 +35,11 @@ def type_name(value: Any) -> str:
     return f"of type {type(value).__name__}"
 
 
+def found(value: Any) -> str:
+    """Return the type of a value of the wrong type, with the value itself where that says more."""
+    return f"{type_name(value)} ({show(value)})" if isinstance(value, str | int | float) else type_name(value)
+
+
 def names(items: Iterable[str], last: str = "and") -> str:
     """Return `a, b and c`."""
     *head, tail = list(items) or ["nothing"]

@@ -205,7 +205,9 @@ def _enable_gradient_checkpointing(model: Any) -> None:
 
     if not model.supports_gradient_checkpointing:
         raise ConfigError(f"train.gradient_checkpointing: {type(model).__name__} does not support it. Set it to false.")
-    model.gradient_checkpointing_enable({"use_reentrant": False})
+    # Renamed in Transformers 5.2x; both take the same first argument.
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
     # Layers recompute only in training mode, which would also switch their dropout on: so the flag is set on the layers
     # themselves and not on what is inside them.
     for module in model.modules():

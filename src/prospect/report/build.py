@@ -20,6 +20,7 @@ from prospect.training.run_dir import RunDir
 
 FIRST_SAMPLES, MOST_SAMPLES = 4, 24  # shown at once, and in all: enough to read, few enough to stay small
 PROMPT_LIMIT, COMPLETION_LIMIT = 700, 1500  # characters, so that 24 long samples stay far below 2 MB
+DRAWN = {"prompt_tokens", "completion_tokens", "completion_histogram"}
 HELD_OUT = {
     "eval_loss": "loss",
     "eval_rewards/auroc": "AUROC",
@@ -128,7 +129,9 @@ def _cards(facts: Facts) -> list[Card]:
 
 def _pass_card(facts: Facts) -> Card | None:
     compared = facts.comparison
-    return compared and Card("pass rate", percent(compared.after.rate), f"was {percent(compared.before.rate)}")
+    return compared and Card(
+        "pass rate", percent(compared.after.rate), f"was {percent(compared.before.rate)}"
+    )
 
 
 def _win_card(facts: Facts) -> Card | None:
@@ -140,7 +143,11 @@ def _auroc_card(facts: Facts) -> Card | None:
     auroc = facts.curve("eval_rewards/auroc")
     if not auroc:
         return None
-    return Card("held-out AUROC", f"{auroc.last:.2f}", f"was {auroc.first:.2f}" if len(auroc.steps) > 1 else "0.50 is chance")
+    return Card(
+        "held-out AUROC",
+        f"{auroc.last:.2f}",
+        f"was {auroc.first:.2f}" if len(auroc.steps) > 1 else "0.50 is chance",
+    )
 
 
 def _margin_card(facts: Facts) -> Card | None:
@@ -153,12 +160,16 @@ def _margin_card(facts: Facts) -> Card | None:
 
 
 def _data_card(facts: Facts) -> Card | None:
-    train = facts.origin("data", "train") or {}
-    if not is_number(train.get("rows")):
+    train, counts = facts.train_data, facts.class_counts
+    rows = train.get("rows")
+    if not is_number(rows):
         return None
-    counts = facts.class_counts
-    note = f"{percent(counts[0] / sum(counts))} desirable" if counts else f"from {short_path(train.get('source', 'data'))}"
-    return Card(f"{summary.NOUNS.get(train.get('kind'), 'record')}s", count(train["rows"]), note)
+    note = (
+        f"{percent(counts[0] / sum(counts))} desirable"
+        if counts
+        else f"from {short_path(train.get('source', 'data'))}"
+    )
+    return Card(f"{summary.NOUNS.get(str(train.get('kind')), 'record')}s", count(rows), note)
 
 
 def _steps_card(facts: Facts) -> Card | None:
@@ -215,7 +226,7 @@ def _held_out_table(facts: Facts) -> list[tuple[str, str, str]]:
 
 def _token_table(facts: Facts) -> list[tuple[str, list[str]]]:
     """(kind of text, mean, median, 90th percentile, greatest) in tokens."""
-    train = facts.origin("data", "train") or {}
+    train = facts.train_data
     names = ("demonstrations", "") if facts.feedback == "demonstration" else facts.class_names
     texts = [
         ("prompts", train.get("prompt_tokens")),
@@ -224,7 +235,7 @@ def _token_table(facts: Facts) -> list[tuple[str, list[str]]]:
     ]
     columns = ("mean", "p50", "p90", "max")
     return [
-        (name, [number(dig(stats, column)) for column in columns])
+        (name, [f"{dig(stats, column):,.1f}".removesuffix(".0") for column in columns])
         for name, stats in texts
         if all(is_number(dig(stats, column)) for column in columns)
     ]
@@ -232,7 +243,7 @@ def _token_table(facts: Facts) -> list[tuple[str, list[str]]]:
 
 def _data_notes(facts: Facts) -> list[str]:
     """What the figures on the data leave out, as short remarks."""
-    train = facts.origin("data", "train") or {}
+    train = facts.train_data
     held_out = facts.origin("data", "eval", "rows")
     remarks = (
         (train.get("cut"), "completion", "cut by max_length"),
@@ -244,10 +255,10 @@ def _data_notes(facts: Facts) -> list[str]:
 
 
 def _flat(tree: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Nested mappings as (dotted path, text); histograms are drawn elsewhere."""
+    """Nested mappings as (dotted path, text); what the page shows elsewhere is left out."""
     if not isinstance(tree, dict):
         yield path, "none" if tree is None else str(tree)
         return
     for key, value in tree.items():
-        if key != "completion_histogram":
+        if key not in DRAWN:
             yield from _flat(value, f"{path}.{key}" if path else str(key))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 
@@ -84,14 +84,16 @@ class Facts:
         if not (facts.config or facts.provenance or facts.metrics or facts.evaluations):
             raise CheckpointError(
                 f"{path}: not a run directory: expected config.yaml, provenance.json, metrics.jsonl or"
-                " evaluation/*.json, found none. Name the folder that `prospect train` wrote (output in the recipe)."
+                " evaluation/*.json, found none. Name the folder that `prospect train` wrote."
             )
         return facts
 
     def curve(self, key: str) -> Curve:
         """The finite values of one metric by step; a step logged twice counts as logged last."""
         by_step = {
-            row["step"]: row[key] for row in self.metrics if is_number(row.get("step")) and is_number(row.get(key))
+            row["step"]: row[key]
+            for row in self.metrics
+            if is_number(row.get("step")) and is_number(row.get(key))
         }
         steps = sorted(by_step)
         return Curve(np.array(steps, float), np.array([by_step[step] for step in steps], float))
@@ -105,8 +107,14 @@ class Facts:
         return dig(self.provenance, *keys)
 
     @property
+    def train_data(self) -> dict[str, Any]:
+        """The summary of the training feedback."""
+        train = self.origin("data", "train")
+        return train if isinstance(train, dict) else {}
+
+    @property
     def method(self) -> str:
-        """The loss's name as written on the page: acronyms in capitals, `my_file.py:my_loss` without its file."""
+        """The loss's name as written on the page: acronyms in capitals, a user's loss without its file."""
         name = str(self.origin("loss", "name") or self.recipe("loss", "name") or "").rpartition(":")[2]
         return name.upper() if name.isalpha() and len(name) <= 4 else name
 
@@ -123,13 +131,16 @@ class Facts:
     @property
     def class_counts(self) -> tuple[int, int] | None:
         """How many desirable and undesirable completions an unpaired loss trained on."""
-        train = self.origin("data", "train") or {}
+        train = self.train_data
         if self.feedback != "unpaired":
             return None
-        if train.get("kind") == "paired" and is_number(train.get("rows")):
-            return train["rows"], train["rows"]
-        counts = (train.get("desirable"), train.get("undesirable"))
-        return counts if all(is_number(count) for count in counts) and sum(counts) > 0 else None
+        rows = train.get("rows")
+        if train.get("kind") == "paired" and is_number(rows) and rows > 0:
+            return int(rows), int(rows)
+        up, down = train.get("desirable"), train.get("undesirable")
+        if not is_number(up) or not is_number(down) or up + down == 0:
+            return None
+        return int(up), int(down)
 
     @property
     def class_weights(self) -> tuple[float, float]:
@@ -137,7 +148,9 @@ class Facts:
         names = ("desirable_weight", "undesirable_weight")
         used = [self.origin("loss", "hyperparameters", name) for name in names]
         asked = [self.recipe("loss", name) for name in names]
-        first, second = (next((w for w in pair if is_number(w)), 1.0) for pair in zip(used, asked, strict=True))
+        first, second = (
+            next((w for w in pair if is_number(w)), 1.0) for pair in zip(used, asked, strict=True)
+        )
         return float(first), float(second)
 
     @property
@@ -162,7 +175,11 @@ class Facts:
     def other_rates(self) -> list[tuple[str, Rate]]:
         """Every rate in the evaluations that is no part of the comparison, named by where it stands."""
         shown = self.comparison
-        rest = {name: result for name, result in self.evaluations.items() if not shown or result is not shown.details}
+        rest = {
+            name: result
+            for name, result in self.evaluations.items()
+            if not shown or result is not shown.details
+        }
         return [found for name, result in rest.items() for found in _named_rates(name, result)]
 
 
@@ -173,7 +190,7 @@ def dig(tree: Any, *keys: str) -> Any:
     return tree
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Whether `value` is a finite number, and no boolean."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 

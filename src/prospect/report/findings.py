@@ -14,6 +14,7 @@ from prospect.evaluation.winrate import proportion
 from prospect.report.facts import Curve, Facts, dig, is_number
 from prospect.report.wording import count, number, percent
 
+
 class Finding(NamedTuple):
     """One thing to know about a run; `worry` where somebody should act."""
 
@@ -38,14 +39,14 @@ def both_rewards_fall(facts: Facts) -> Finding | None:
         return Finding(
             False,
             "Chosen and rejected both became less likely",
-            f"Mean implied rewards over the last quarter are {means}. A paired loss sees only their difference, so"
-            " this is common; check in the samples that completions have not grown long or strange.",
+            f"Mean rewards over the last quarter are {means}. A paired loss sees only their difference,"
+            " so this is common; check in the samples that completions have not grown long or strange.",
         )
     return Finding(
         True,
         "The rewards of both classes fall together",
-        f"Over the last quarter of the run they are {means}: the policy moves away from good completions too. The"
-        " usual cause is a learning rate that is too high. Try a third of it.",
+        f"Over the last quarter of the run they are {means}: the policy moves away from good completions too."
+        " The usual cause is a learning rate that is too high. Try a third of it.",
     )
 
 
@@ -57,8 +58,8 @@ def rewards_not_separated(facts: Facts) -> Finding | None:
     return Finding(
         True,
         "The two classes were not told apart",
-        f"The reward margin over the last quarter is {number(end.last, 2)}, no more than its noise. The labels may say"
-        " nothing that the model can learn, or the run is too short or its learning rate too low.",
+        f"The reward margin over the last quarter is {number(end.last, 2)}, no more than its noise."
+        " The labels may say nothing that can be learnt, or the run is too short, or its steps too small.",
     )
 
 
@@ -70,8 +71,8 @@ def clamped(facts: Facts) -> Finding | None:
     return Finding(
         False,
         f"The reference point z0 was clamped to 0 on {percent(share)} of the steps",
-        "That is normal when most of them lie at the start, where policy and reference are still the same. When it"
-        " lasts, KTO measures gains from the reference itself, as if z0 were fixed at 0.",
+        "That is normal when most of them lie at the start, where policy and reference are still the same."
+        " When it lasts, KTO measures gains from the reference itself, as if z0 were fixed at 0.",
     )
 
 
@@ -105,8 +106,8 @@ def past_the_best(facts: Facts) -> Finding | None:
     return Finding(
         True,
         f"Held-out {name} was better earlier",
-        f"It was best at step {count(score.steps[best])} ({number(score.values[best])}) and is {number(score.last)}"
-        " at the end: fewer steps or a lower learning rate would have served.",
+        f"It was best at step {count(score.steps[best])} ({number(score.values[best])}) and ends at"
+        f" {number(score.last)}: fewer steps or a lower learning rate would have served.",
     )
 
 
@@ -118,14 +119,14 @@ def loss_rises(facts: Facts) -> Finding | None:
     return Finding(
         True,
         "The held-out loss rises",
-        f"It was {number(loss.values[:-1].min())} and ends at {number(loss.last)}: the model repeats its training data"
-        " rather than learning from it. Train fewer epochs.",
+        f"It was {number(loss.values[:-1].min())} and ends at {number(loss.last)}: the model repeats its"
+        " training data rather than learning from it. Train fewer epochs.",
     )
 
 
 def cut_completions(facts: Facts) -> Finding | None:
     """Completions that max_length cuts never teach the model how to end."""
-    train = facts.origin("data", "train") or {}
+    train = facts.train_data
     cut, rows, limit = train.get("cut"), train.get("rows"), facts.recipe("data", "max_length")
     if not is_number(cut) or not is_number(rows) or rows < 1:
         return None
@@ -142,13 +143,15 @@ def cut_completions(facts: Facts) -> Finding | None:
 
 def dropped_rows(facts: Facts) -> Finding | None:
     """Records that could not be used."""
-    train = facts.origin("data", "train") or {}
+    train = facts.train_data
     dropped, rows = train.get("dropped"), train.get("rows")
     if not is_number(dropped) or not is_number(rows) or dropped < 0.01 * (rows + dropped) or dropped == 0:
         return None
     share = dropped / (rows + dropped)
     return Finding(
-        share >= 0.05, f"{percent(share)} of the records were dropped", f"{count(dropped, 'record')} could not be used."
+        share >= 0.05,
+        f"{percent(share)} of the records were dropped",
+        f"{count(dropped, 'record')} could not be used.",
     )
 
 
@@ -160,17 +163,22 @@ def rare_class(facts: Facts) -> Finding | None:
     if min(up, down) >= 0.2 * (up + down):
         return None
     name = facts.class_names[0 if up < down else 1]
-    weighted = facts.class_weights[0] * up / (facts.class_weights[1] * down) if down and facts.class_weights[1] else 0.0
+    weighted = (
+        facts.class_weights[0] * up / (facts.class_weights[1] * down)
+        if down and facts.class_weights[1]
+        else 0.0
+    )
     made_up = 0.75 <= weighted <= 1.6
     advice = (
         "The class weights make up for it."
         if made_up
-        else "The class weights do not make up for it; data.class_weights: auto would bring the ratio to between 1 and 1.5."
+        else "The class weights do not make up for it; data.class_weights: auto would."
     )
     return Finding(
         not made_up,
         f"Only {percent(min(up, down) / (up + down))} of the thumbs are {name}",
-        f"{count(up)} desirable against {count(down)} undesirable; weighted, they stand {weighted:.2g} to 1. {advice}",
+        f"{count(up)} desirable against {count(down)} undesirable; weighted, they stand {weighted:.2g} to 1."
+        f" {advice}",
     )
 
 
@@ -190,7 +198,7 @@ def too_few_to_tell(facts: Facts) -> Finding | None:
     """The evaluation is too small for its interval to say much."""
     compared, rows = facts.comparison, facts.origin("data", "eval", "rows")
     n = compared.after.n if compared else rows
-    if not is_number(n) or n >= 100:
+    if not is_number(n) or n >= 100 or (facts.feedback == "demonstration" and not compared):
         return None
     half = (proportion(n / 2, int(n)).high - 0.5) if n >= 1 else 0.5
     return Finding(
@@ -208,20 +216,29 @@ def nothing_held_out(facts: Facts) -> Finding | None:
     return Finding(
         True,
         "Nothing was held out",
-        "Training rewards always rise; they do not show that the model got better. Keep some feedback apart (data.eval).",
+        "Training rewards always rise; they do not show that the model got better. Keep some feedback apart"
+        " (data.eval).",
     )
 
 
 def length_changed(facts: Facts) -> Finding | None:
     """Completions grew or shrank a lot, which raters often mistake for quality."""
-    words = [dig(facts.comparison.details, "mean_words", when) for when in ("before", "after")] if facts.comparison else []
-    if not words or not all(is_number(mean) and mean > 0 for mean in words) or 2 / 3 <= words[1] / words[0] <= 1.5:
+    words = (
+        [dig(facts.comparison.details, "mean_words", when) for when in ("before", "after")]
+        if facts.comparison
+        else []
+    )
+    if (
+        not words
+        or not all(is_number(mean) and mean > 0 for mean in words)
+        or 2 / 3 <= words[1] / words[0] <= 1.5
+    ):
         return None
     grew = "longer" if words[1] > words[0] else "shorter"
     return Finding(
         True,
         f"Completions became much {grew}",
-        f"From {number(words[0])} to {number(words[1])} words on average: part of any change may be length alone.",
+        f"From {number(words[0])} to {number(words[1])} words on average: part of any change may be length.",
     )
 
 
@@ -252,7 +269,7 @@ class _Ends(NamedTuple):
 
 def _ends(curve: Curve) -> _Ends | None:
     quarter = len(curve.steps) // 4
-    if quarter < 2:  # two values are the least that have a spread
+    if quarter < 5:  # a spread from fewer values says too little to warn anyone
         return None
     first, last = curve.values[:quarter], curve.values[-quarter:]
     return _Ends(float(first.mean()), float(last.mean()), float(last.std(ddof=1) / np.sqrt(quarter)))

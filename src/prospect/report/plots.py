@@ -13,7 +13,7 @@ import numpy as np
 from markupsafe import Markup, escape
 
 from prospect.evaluation.winrate import Rate
-from prospect.report.wording import MINUS, interval, number, percent
+from prospect.report.wording import MINUS, count, interval, number, percent
 
 WIDTH, HEIGHT = 420, 244  # about the width of a phone, so that text keeps its size there
 LEFT, RIGHT, TOP, BOTTOM = 50, 12, 26, 40
@@ -41,7 +41,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a chart: `x`, `y` (S,), an optional band `low`, `high` (S,), dots at the points if `dots`."""
+    """One line of a chart: `x`, `y` (S,), a band from `low` to `high` (S,) if given, dots if asked."""
 
     label: str
     look: str
@@ -53,7 +53,7 @@ class Line:
 
 
 def thin(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return x, mean, least and greatest y of at most MAX_POINTS bins of equally many points; x keeps its ends."""
+    """Return x, mean, least and greatest y of at most MAX_POINTS equal bins of points; x keeps its ends."""
     starts = np.arange(0, len(x), math.ceil(len(x) / MAX_POINTS))
     sizes = np.diff(np.append(starts, len(x)))
     centres, means = (np.add.reduceat(values, starts) / sizes for values in (x, y))
@@ -77,10 +77,11 @@ def trend(label: str, look: str, x: np.ndarray, y: np.ndarray) -> Line:
 
 
 def nice_ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Return round numbers within [low, high], about `about` of them, a step of 1, 2 or 5 times a power of ten."""
-    raw = (high - low) / about
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(power * factor for factor in (1, 2, 5, 10) if raw <= power * factor * 1.0001)
+    """Return about `about` round numbers within [low, high], their step 1, 2 or 5 times a power of ten."""
+    power = 10.0 ** math.floor(math.log10((high - low) / about))
+    step = min(
+        (power * factor for factor in (1, 2, 5, 10)), key=lambda step: abs((high - low) / step - about)
+    )
     return [step * i for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
 
 
@@ -103,8 +104,10 @@ def line_chart(
     x_label: str = "optimizer step",
     guide: float | None = None,
     height: float = HEIGHT,
-) -> Figure:
-    """Return lines with bands over shared axes; `guide` is a level to compare with, drawn dashed."""
+) -> Figure | None:
+    """Return lines with bands over shared axes, None without lines; `guide` is a level to compare with."""
+    if not lines:
+        return None
     x_range = _padded(np.concatenate([[0], *(line.x for line in lines)]), 0)
     y_range = _y_range(lines, guide)
     axes = _Axes(x_range, y_range, bottom=height - BOTTOM)
@@ -184,7 +187,8 @@ def whiskers(
         step = (bottom - top) / (len(dots) + 1)
         parts += [_whisker(axes, top + step * (j + 1), look, rate) for j, (look, rate) in enumerate(dots)]
     said = "; ".join(
-        f"{name}: " + " then ".join(f"{percent(rate.rate)} ({interval(rate.low, rate.high)})" for _, rate in dots)
+        f"{name}: "
+        + " then ".join(f"{percent(rate.rate)} ({interval(rate.low, rate.high)})" for _, rate in dots)
         for name, dots in rows
     )
     return Figure(title, _svg(axes.bottom + 34, f"{title}. {said}.", parts), reading, tuple(keys))
@@ -197,7 +201,7 @@ def stacked_bars(
     pitch, parts, said = 76, [], []
     for i, (name, amounts) in enumerate(rows):
         top, total, x = pitch * i, sum(amount for _, _, amount in amounts), 0.0
-        labels = [f"{label} {number(amount, 4)} ({percent(amount / total)})" for _, label, amount in amounts]
+        labels = [f"{label} {count(amount)} ({percent(amount / total)})" for _, label, amount in amounts]
         parts.append(_text(0, top + 13, name, "name"))
         for (look, _, amount), label, place in zip(amounts, labels, ("", "end"), strict=False):
             width = WIDTH * amount / total
@@ -241,7 +245,7 @@ def _padded(values: np.ndarray, share: float) -> tuple[float, float]:
 
 
 def _y_range(lines: Sequence[Line], guide: float | None) -> tuple[float, float]:
-    """The range of the lines and of all but the most extreme 4 % of their bands, so that one spike hides nothing."""
+    """The range of the lines and of all but 4 % of their bands, so that one spike hides nothing."""
     values = [line.y for line in lines]
     values += [np.quantile(line.low, [0.02]) for line in lines if line.low is not None]
     values += [np.quantile(line.high, [0.98]) for line in lines if line.high is not None]

@@ -1,4 +1,4 @@
-"""A run in plain sentences: what was done, what changed, how sure we are. A change is claimed only with an interval."""
+"""A run in plain sentences: what was done, what changed, how sure we are; no claim without an interval."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ def headline(facts: Facts) -> str:
     method, compared = facts.method or "training", facts.comparison
     if not compared:
         data = facts.origin("data", "train", "source") or facts.recipe("data", "train")
-        return f"{facts.method or 'A run'} on {short_path(data)}" if data else f"{facts.method} run {facts.name}".strip()
+        return (
+            f"{facts.method or 'A run'} on {short_path(data)}"
+            if data
+            else f"{facts.method} run {facts.name}".strip()
+        )
     before, after = percent(compared.before.rate), percent(compared.after.rate)
     if overlap(compared.before, compared.after):
         return f"After {method}, {after} of completions pass; before, {before}: no clear change"
@@ -28,7 +32,9 @@ def headline(facts: Facts) -> str:
 
 def what_was_done(facts: Facts) -> list[str]:
     """What was trained on what, for how long."""
-    model = short_path(facts.origin("policy", "name_or_path") or facts.recipe("model", "name_or_path") or "a model")
+    model = short_path(
+        facts.origin("policy", "name_or_path") or facts.recipe("model", "name_or_path") or "a model"
+    )
     first = f"{facts.method or 'This run'} trained {model}{_size(facts)}{_on_data(facts)}."
     noise = dig(facts.comparison.details, "noise") if facts.comparison else None
     flipped = f"{percent(noise)} of the thumbs were flipped on purpose." if is_number(noise) and noise else ""
@@ -47,7 +53,9 @@ def how_sure(facts: Facts) -> list[str]:
     """The intervals, and what they do and do not cover."""
     parts = _sure_rates(facts.comparison) if facts.comparison else _sure_held_out(facts)
     if not parts:
-        return ["Nothing was counted on held-out data, so there is no interval. Read the samples."]
+        return [
+            "No outcome was counted on held-out data, so nothing here carries an interval. Read the samples."
+        ]
     return [*parts, "The intervals cover the choice of prompts and samples, not another seed of training."]
 
 
@@ -55,16 +63,18 @@ def _size(facts: Facts) -> str:
     total, trained = facts.origin("policy", "parameters"), facts.origin("policy", "trainable_parameters")
     if not is_number(total):
         return ""
-    part = "" if not is_number(trained) or trained >= total else f", {percent(trained / total)} of them trained"
+    part = (
+        "" if not is_number(trained) or trained >= total else f", {percent(trained / total)} of them trained"
+    )
     return f" ({big(total)} parameters{part})"
 
 
 def _on_data(facts: Facts) -> str:
-    train = facts.origin("data", "train") or {}
+    train = facts.train_data
     rows, kind = train.get("rows"), train.get("kind")
     if not is_number(rows):
         return ""
-    text = f" on {count(rows, NOUNS.get(kind, 'record'))}"
+    text = f" on {count(rows, NOUNS.get(str(kind), 'record'))}"
     if kind == "paired" and facts.feedback == "unpaired":
         text += ", each read as one thumb up and one thumb down"
     elif facts.class_counts:
@@ -90,13 +100,16 @@ def _effort(facts: Facts) -> str:
 def _changed_rates(compared: Comparison) -> list[str]:
     before, after, win = compared.before, compared.after, compared.win
     if overlap(before, after):
-        change = f"went from {percent(before.rate)} to {percent(after.rate)}, which is no clear change"
+        verb, verdict = "went", ", which is no clear change"
     else:
-        change = f"{'rose' if _gain(before, after) > 0 else 'fell'} from {percent(before.rate)} to {percent(after.rate)}"
+        verb, verdict = "rose" if _gain(before, after) > 0 else "fell", ""
+    change = f"{verb} from {percent(before.rate)} to {percent(after.rate)}{verdict}"
     parts = [f"On held-out prompts the share of completions that pass {change}."]
     if win:
         share = percent(win.rate)
-        parts.append(f"Side by side with its start, the trained model wins {share} of the time, a tie counting half.")
+        parts.append(
+            f"Side by side with its start, the trained model wins {share} of the time, a tie counting half."
+        )
     return parts
 
 
@@ -124,7 +137,9 @@ def _changed_held_out(facts: Facts) -> list[str]:
     if auroc:
         was = f", from {auroc.first:.2f} at first" if len(auroc.steps) > 1 else ""
         ranking = RANKINGS.get(facts.feedback, RANKINGS["unpaired"])
-        return [f"On held-out feedback it ranks {ranking} with AUROC {auroc.last:.2f}{was}; 0.50 is a coin toss."]
+        return [
+            f"On held-out feedback it ranks {ranking} with AUROC {auroc.last:.2f}{was}; 0.50 is a coin toss."
+        ]
     if len(loss.steps) > 1:
         return [f"The loss on held-out data went from {number(loss.first)} to {number(loss.last)}."]
     return []
@@ -132,7 +147,11 @@ def _changed_held_out(facts: Facts) -> list[str]:
 
 def _sure_rates(compared: Comparison) -> list[str]:
     before, after, win = compared.before, compared.after, compared.win
-    over = f"over {count(after.n, 'completion')} each" if before.n == after.n else f"over {before.n} and {after.n}"
+    over = (
+        f"over {count(after.n, 'completion')} each"
+        if before.n == after.n
+        else f"over {before.n} and {after.n}"
+    )
     ranges = f"{interval(before.low, before.high)} before and {interval(after.low, after.high)} after, {over}"
     if overlap(before, after):
         verdict = "They overlap, so this run does not show a difference."
@@ -150,7 +169,8 @@ def _sure_held_out(facts: Facts) -> list[str]:
     if not accuracy or not is_number(rows) or rows < 1:
         return []
     rate = proportion(min(1.0, max(0.0, accuracy.last)) * rows, int(rows))
+    was = f" ({percent(accuracy.first)} at first)" if len(accuracy.steps) > 1 else ""
     return [
-        f"Held-out accuracy is {percent(rate.rate)} over {count(rows, 'row')}, with a 95% interval of"
-        f" {interval(rate.low, rate.high)}. It says how well the model tells good from bad, not how well it writes."
+        f"Held-out accuracy is {percent(rate.rate)}{was} over {count(rows, 'row')}, with a 95% interval of"
+        f" {interval(rate.low, rate.high)}. It says how well it tells good from bad, not how it writes."
     ]

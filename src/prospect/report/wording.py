@@ -12,10 +12,11 @@ from typing import Any
 from markupsafe import Markup, escape
 
 MINUS = "\N{MINUS SIGN}"
+SAME, DELETED, INSERTED = Markup("{}"), Markup("<del>{}</del>"), Markup("<ins>{}</ins>")
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A number with about `digits` significant digits, whole ones as they are: 1,234 · 12.3 · −0.0420 · 5e−6."""
+    """A number with about `digits` significant digits, integers in full: 1,234 · 12.3 · −0.0420 · 5e−6."""
     if value == 0 or isinstance(value, int):
         return f"{value + 0:,.0f}".replace("-", MINUS)  # + 0 turns -0.0 into 0.0
     size = math.floor(math.log10(abs(value)))
@@ -68,27 +69,30 @@ def short_path(value: Any) -> str:
 
 
 def plain(text: Any, limit: int) -> str:
-    """A prompt or completion, string or messages, as one text of at most about `limit` characters."""
+    """A prompt or completion, string or messages, as one bare text of at most about `limit` characters."""
     if isinstance(text, list):
         turns = (turn for turn in text if isinstance(turn, dict))
         text = "\n".join(f"{turn.get('role', '')}: {turn.get('content', '')}" for turn in turns)
-    text = text if isinstance(text, str) else json.dumps(text, ensure_ascii=False)
+    text = text.strip() if isinstance(text, str) else json.dumps(text, ensure_ascii=False)
+    if not text:
+        return "(empty)"
     return text if len(text) <= limit else f"{text[:limit]} … ({count(len(text) - limit, 'more character')})"
 
 
 def differences(before: str, after: str) -> tuple[Markup, Markup]:
     """Both texts, escaped, with the words only one of them has marked as <del> and <ins>."""
     left, right = (re.findall(r"\s*\S+", text) for text in (before, after))
-    words = ([word.strip() for word in side] for side in (left, right))
-    matcher = difflib.SequenceMatcher(None, *words, autojunk=False)
+    bare_left, bare_right = ([word.strip() for word in side] for side in (left, right))
+    matcher = difflib.SequenceMatcher(None, bare_left, bare_right, autojunk=False)
     removed, added = [], []
     for kind, i, j, k, m in matcher.get_opcodes():
-        removed.append(_marked("".join(left[i:j]), kind != "equal", "del"))
-        added.append(_marked("".join(right[k:m]), kind != "equal", "ins"))
+        changed = kind != "equal"
+        removed.append(_framed("".join(left[i:j]), DELETED if changed else SAME))
+        added.append(_framed("".join(right[k:m]), INSERTED if changed else SAME))
     return Markup("").join(removed), Markup("").join(added)
 
 
-def _marked(text: str, changed: bool, tag: str) -> Markup:
+def _framed(text: str, frame: Markup) -> Markup:
+    """The words in their frame, the white space before them outside it."""
     words = text.lstrip()
-    space = escape(text[: len(text) - len(words)])
-    return space + (Markup("<{0}>{1}</{0}>").format(Markup(tag), words) if changed and words else escape(words))
+    return escape(text[: len(text) - len(words)]) + (frame.format(words) if words else Markup(""))

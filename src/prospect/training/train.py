@@ -113,6 +113,7 @@ class _Session:
         checkpoint = latest_checkpoint(run.checkpoints_path) if resume else None
         if checkpoint is not None:
             progress = load_checkpoint(checkpoint, policy.trainable(), optimizer, identity)
+            reference.policy_moved()
         run.rewind(progress.step if checkpoint is not None else -1)
         provenance = describe_run(prepared, policy, reference)
         run.write_provenance(provenance)
@@ -131,6 +132,7 @@ class _Session:
             rate = learning_rate(settings, step, total)
             set_learning_rate(self.optimizer, rate)
             self.optimizer.step()
+            self.reference.policy_moved()
             self.optimizer.zero_grad(set_to_none=True)
             self.count(result, len(examples), time.monotonic() - begun)
             self.log(result, grad_norm, rate, time.monotonic() - begun, display)
