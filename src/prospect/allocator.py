@@ -1,7 +1,8 @@
 """Telling glibc to keep memory that was freed.
 
-A training step frees and takes the same large tensors over and over. By default glibc maps each anew and the kernel
-zeroes its pages on first touch; on a CPU that costs more than the arithmetic (benchmarks/allocator.py measures it).
+A training step frees and takes the same large tensors over and over. By default glibc maps each anew and the
+kernel zeroes its pages on first touch; on a CPU that costs more than the arithmetic (benchmarks/allocator.py
+measures it).
 """
 
 from __future__ import annotations
@@ -26,4 +27,5 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError):
         return False
     settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1), (_M_ARENA_MAX, 1))
-    return all([mallopt(name, value) == 1 for name, value in settings])
+    taken = [mallopt(name, value) == 1 for name, value in settings]  # a list: none is skipped
+    return all(taken)

@@ -18,7 +18,8 @@ TEMPORARY_PREFIX = ".tmp-"
 def atomic_directory(target: Path) -> Iterator[Path]:
     """Gives a temporary directory that becomes `target` when the block ends well, and vanishes when not.
 
-    An existing `target` is replaced: it is moved aside first, so that at no moment a half-written one bears its name.
+    An existing `target` is replaced: it is moved aside first, so that at no moment a half-written one bears
+    its name.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}{target.name}-", dir=target.parent))

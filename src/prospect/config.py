@@ -8,16 +8,35 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from prospect.errors import ConfigError
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, validate_assignment=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_switches(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuses true where a number is meant: pydantic would read `save_every: true` as 1."""
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and bool not in (annotation, *get_args(annotation)):
+            raise PydanticCustomError("switch", "Input should not be true or false")
+        return value
 
 
 def _number_in_words(value: Any) -> Any:
@@ -31,10 +50,11 @@ def _number_in_words(value: Any) -> Any:
 
 
 Number = Annotated[float, BeforeValidator(_number_in_words)]
+DecayRate = Annotated[Number, Field(ge=0.0, lt=1.0)]
 
 
 class LoraSettings(_Section):
-    """Low-rank adapters instead of full weights; the reference is then the same model with the adapter off."""
+    """Low-rank adapters instead of full weights; the reference is then the model with its adapter off."""
 
     r: int = Field(16, ge=1)
     """Rank of the adapter."""
@@ -52,8 +72,8 @@ class ModelSettings(_Section):
     name_or_path: str
     """A folder or hub name that Transformers can load, with a tokenizer."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """How frozen weights are held. Trained weights are always float32: at learning rates of alignment a bfloat16 weight
-    does not move at all."""
+    """How frozen weights are held. Trained weights are always float32: at learning rates of alignment a
+    bfloat16 weight does not move at all."""
     attn_implementation: str | None = None
     """Attention of Transformers (sdpa, flash_attention_2, eager); null lets Transformers choose."""
     trust_remote_code: bool = False
@@ -68,21 +88,22 @@ class DataSettings(_Section):
     train: str | list[str]
     """Path, glob, list of those, or hub dataset (owner/name:split)."""
     eval: Annotated[str | list[str] | int | float | None, BeforeValidator(_number_in_words)] = 0.1
-    """Held-out feedback: a path, a share of the prompts (0.1), a number of prompts (200), or null for none. A share or
-    number is split off by prompt, never by row."""
+    """Held-out feedback: a path, a share of the prompts (0.1), a number of prompts (200), or null for none. A
+    share or number is split off by prompt, never by row."""
     max_length: int | None = Field(None, ge=2)
-    """Prompt and completion together, in tokens; a longer completion is cut and gets no end token. null means the
-    model's context, at most 2048."""
+    """Prompt and completion together, in tokens; a longer completion is cut and gets no end token. null means
+    the model's context, at most 2048."""
     overlong_prompts: Literal["error", "drop"] = "error"
     """What happens to rows whose prompt leaves no room for a completion."""
     end_token: bool = True
-    """Whether completions end with the end token. false where the log holds completions that were cut short; single rows
-    say so by `finished: false`."""
+    """Whether completions end with the end token. false where the log holds completions that were cut short;
+    single rows say so by `finished: false`."""
     label_map: dict[Any, bool] | None = None
     """Your label values to true (desirable) or false."""
     class_weights: Literal["auto", "none"] = "auto"
-    """auto: where a loss has desirable_weight and undesirable_weight and the recipe sets neither, they are chosen so that
-    lambda_D n_D / (lambda_U n_U) lies in [1, 4/3] (arXiv 2402.01306, section 4.2). none: the loss's own defaults."""
+    """auto: where a loss has desirable_weight and undesirable_weight and the recipe sets neither, they are
+    chosen so that lambda_D n_D / (lambda_U n_U) lies in [1, 4/3] (arXiv 2402.01306, section 4.2). none: the
+    loss's own defaults."""
     allow_one_class: bool = False
     """Whether a loss on thumbs may train on thumbs of one kind alone."""
 
@@ -105,19 +126,23 @@ class ReferenceSettings(_Section):
     """What the policy is compared with."""
 
     kind: Literal["auto", "frozen", "adapter_off"] = "auto"
-    """frozen: a second copy of the starting model. adapter_off: the policy without its adapter, at no memory (LoRA only).
+    """frozen: a second copy of the starting model. adapter_off: the policy without its adapter, at no memory
+    (LoRA only).
     auto: adapter_off with LoRA, else frozen. Losses without a reference ignore it."""
     cache: bool | str = True
-    """Keep reference log-probs by row: true inside the run directory, a folder to share them between runs, false never."""
+    """Keep reference log-probs by row: true inside the run directory, a folder to share them between runs,
+    false never."""
 
 
 class TrainSettings(_Section):
     """How it is trained."""
 
     batch_size: int = Field(32, ge=1)
-    """Examples per optimizer step (a pair is one). This is statistics; memory is max_tokens_per_micro_batch."""
+    """Examples per optimizer step (a pair is one). This is statistics; memory is
+    max_tokens_per_micro_batch."""
     max_tokens_per_micro_batch: int = Field(4096, ge=1)
-    """Tokens, padding included, that go through the model at once. It changes memory and speed, never the result."""
+    """Tokens, padding included, that go through the model at once. It changes memory and speed, never the
+    result."""
     epochs: int = Field(1, ge=1)
     """Passes over the feedback."""
     max_steps: int | None = Field(None, ge=1)
@@ -126,20 +151,21 @@ class TrainSettings(_Section):
     """Peak learning rate of AdamW; null takes the loss's own (kto 5e-6, dpo 5e-7, sft 2e-5)."""
     scheduler: Literal["cosine", "linear", "constant"] = "linear"
     """How the learning rate falls after warm-up; cosine and linear end at 0."""
-    warmup: Number = Field(0.1, ge=0.0)
-    """Below 1 a share of the steps, from 1 on a number of steps, over which the learning rate rises from 0."""
-    weight_decay: Number = Field(0.0, ge=0.0)
+    warmup: Number = Field(0.1, ge=0.0, allow_inf_nan=False)
+    """Below 1 a share of the steps, from 1 on a number of steps, over which the learning rate rises from
+    0."""
+    weight_decay: Number = Field(0.0, ge=0.0, allow_inf_nan=False)
     """AdamW's, on matrices only."""
-    adam_betas: tuple[Number, Number] = (0.9, 0.999)
+    adam_betas: tuple[DecayRate, DecayRate] = (0.9, 0.999)
     """AdamW's decay rates of the two moments."""
     max_grad_norm: Number = Field(1.0, gt=0.0)
     """Gradients are scaled down to this norm."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: about a third more time for much less memory."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the forward and backward pass; auto is bf16 on a GPU that has it, else fp32. Log-probs are summed in
-    fp32 in any case."""
-    seed: int = Field(0, ge=0)
+    """Arithmetic of the forward and backward pass; auto is bf16 on a GPU that has it, else fp32. Log-probs
+    are summed in fp32 in any case."""
+    seed: int = Field(0, ge=0, lt=2**63)
     """Of shuffling, pairing, dropout and sampling."""
     log_every: int = Field(1, ge=1)
     """Steps between lines of metrics."""
@@ -167,7 +193,8 @@ class Config(_Section):
     reference: ReferenceSettings = Field(default_factory=ReferenceSettings)
     """What the policy is compared with."""
     reference_point: Literal["step", "micro_batch"] = "step"
-    """Over which rows z0 is estimated. step: the whole optimizer step, so that memory settings cannot change the result.
+    """Over which rows z0 is estimated. step: the whole optimizer step, so that memory settings cannot change
+    the result.
     micro_batch: what other trainers do; for comparison only."""
     train: TrainSettings = Field(default_factory=TrainSettings)
     """How it is trained."""
@@ -188,10 +215,12 @@ class Config(_Section):
 
 # Other trainers' names, so that a recipe carried over fails with the answer and not with "unknown key".
 PEERS_NAMES: Mapping[str, str] = {
-    "per_device_train_batch_size": "train.batch_size (examples per step) and train.max_tokens_per_micro_batch (memory)",
+    "per_device_train_batch_size": "train.batch_size (examples per step) and "
+    "train.max_tokens_per_micro_batch (memory)",
     "per_device_eval_batch_size": "train.max_tokens_per_micro_batch",
     "micro_batch_size": "train.max_tokens_per_micro_batch",
-    "gradient_accumulation_steps": "train.batch_size: it is the whole step, and is cut into micro-batches by itself",
+    "gradient_accumulation_steps": "train.batch_size: it is the whole step, and is cut into micro-batches "
+    "by itself",
     "num_train_epochs": "train.epochs",
     "num_epochs": "train.epochs",
     "lr": "train.learning_rate",
@@ -243,7 +272,7 @@ def load_config(source: str | Path | Mapping[str, Any] | Config, overrides: Sequ
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(where, detail) for detail in error.errors())) from None
+        raise ConfigError("\n".join(_explain(where, error.errors()))) from None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -257,14 +286,18 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
-        raise ConfigError(f"{path}: holds {type(values).__name__}; expected keys such as model, data, loss, output.")
+        raise ConfigError(
+            f"{path}: holds {type(values).__name__}; expected keys such as model, data, loss, output."
+        )
     return values
 
 
 def _override(values: Mapping[str, Any], override: str) -> dict[str, Any]:
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise ConfigError(f'--set {override}: expected key=value, for instance --set train.learning_rate=1e-5.')
+        raise ConfigError(
+            f"--set {override}: expected key=value, for instance --set train.learning_rate=1e-5."
+        )
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
@@ -273,7 +306,10 @@ def _override(values: Mapping[str, Any], override: str) -> dict[str, Any]:
 
 
 def set_key(values: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
-    """Gives a copy of a nested mapping with `a.b.c` set; a loss that was a bare name becomes a mapping first."""
+    """Gives a copy of a nested mapping with `a.b.c` set.
+
+    A loss that was a bare name becomes a mapping first.
+    """
     head, _, rest = key.partition(".")
     copy = dict(values)
     if not rest:
@@ -286,14 +322,31 @@ def set_key(values: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
     return copy
 
 
-def _explain(where: str, detail: Any) -> str:
-    location = [str(part) for part in detail["loc"] if not str(part).startswith(("function-", "str", "list[", "int", "float"))]
-    key = ".".join(location) or "recipe"
-    if detail["type"] == "extra_forbidden":
-        return f"{where}: unknown key {key}{_suggest(location)}"
-    if detail["type"] == "missing":
-        return f"{where}: {key} is missing; it has no default."
-    return f"{where}: {key} is {detail['input']!r}; {detail['msg'][0].lower()}{detail['msg'][1:]}."
+# What pydantic puts into a location for the arms of a union; no key of a recipe.
+_UNION_ARMS = {"str", "int", "float", "bool", "list[str]"}
+
+
+def _explain(where: str, details: Sequence[Any]) -> list[str]:
+    """One line for each key that is wrong; what a union's arms say of one key becomes one sentence."""
+    lines: dict[str, str] = {}
+    for detail in details:
+        location = [str(part) for part in detail["loc"]]
+        if detail["type"] == "extra_forbidden":
+            key = ".".join(location)
+            lines[key] = f"{where}: unknown key {key}{_suggest(location)}"
+            continue
+        key = (
+            ".".join(p for p in location if p not in _UNION_ARMS and not p.startswith("function-"))
+            or "recipe"
+        )
+        message = detail["msg"][0].lower() + detail["msg"][1:]
+        if detail["type"] == "missing":
+            lines[key] = f"{where}: {key} is missing; it has no default."
+        elif key in lines:
+            lines[key] = f"{lines[key][:-1]} or {message.removeprefix('input should be ')}."
+        else:
+            lines[key] = f"{where}: {key} is {detail['input']!r}; {message}."
+    return list(lines.values())
 
 
 def _suggest(location: Sequence[str]) -> str:

@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     from prospect.report.build import build_report
     from prospect.training.train import train
 
-    _quiet_libraries()
+    quiet_libraries()
     result = train(config, resume=options.resume, quiet=options.quiet)
     report = build_report(result.path)
     if options.json:
@@ -77,7 +77,7 @@ def load_yaml(path: str) -> dict[str, Any]:
     return read_yaml(Path(path))
 
 
-def _quiet_libraries() -> None:
+def quiet_libraries() -> None:
     """Transformers' own bars and advice would stand between ours."""
     from transformers.utils import logging
 

@@ -89,8 +89,8 @@ class Batch:
 def collate(rows: Sequence[Row]) -> Batch:
     """Lays rows side by side.
 
-    Padding is on the right and holds id 0, which is never attended to by a real token of a causal model and never
-    scored: no token id decides what padding is, so `pad = unk` or `pad = eos` cannot hide a real token.
+    Padding is on the right and holds id 0, which is never attended to by a real token of a causal model and
+    never scored: no token id decides what padding is, so `pad = unk` or `pad = eos` cannot hide a real token.
     """
     count, longest = len(rows), max(row.length for row in rows)
     ids = torch.zeros(count, longest, dtype=torch.int64)
@@ -115,10 +115,11 @@ def collate(rows: Sequence[Row]) -> Batch:
 def mismatched_partners(rows: Sequence[Row], seed: int) -> list[int]:
     """Says for every row whose completion it borrows for the estimate of z0.
 
-    The rows are put in a circle in an order that depends on their content and the seed, not on how they lie in the
-    batch, prompts together; then each takes the completion m places on, m being the rows of the commonest prompt. With
-    one row to a prompt that is x_i with y_{i+1}. Nobody gets its own completion, nobody gets one of its own prompt
-    unless one prompt has more than half of the rows (and then as few as can be), and each completion is borrowed once.
+    The rows are put in a circle in an order that depends on their content and the seed, not on how they lie
+    in the batch, prompts together; then each takes the completion m places on, m being the rows of the
+    commonest prompt. With one row to a prompt that is x_i with y_{i+1}. Nobody gets its own completion,
+    nobody gets one of its own prompt unless one prompt has more than half of the rows (and then as few as can
+    be), and each completion is borrowed once.
 
     Raises:
         DataError: fewer than two rows, or one single prompt.
@@ -128,8 +129,9 @@ def mismatched_partners(rows: Sequence[Row], seed: int) -> list[int]:
         counts[row.prompt_key] = counts.get(row.prompt_key, 0) + 1
     if len(counts) < 2:
         raise DataError(
-            f"z0 needs completions of other prompts, and a step has {len(rows)} row(s) of {len(counts)} prompt(s). Raise "
-            "train.batch_size, add feedback on other prompts, or choose a loss that needs no z0 (prospect losses)."
+            f"z0 needs completions of other prompts, and a step has {len(rows)} row(s) of {len(counts)} "
+            "prompt(s). Raise train.batch_size, add feedback on other prompts, or choose a loss that needs "
+            "no z0 (prospect losses)."
         )
     circle = sorted(range(len(rows)), key=lambda i: (_rank(rows[i].prompt_key, seed), rows[i].key))
     shift = max(counts.values())
@@ -140,9 +142,13 @@ def mismatched_partners(rows: Sequence[Row], seed: int) -> list[int]:
 
 
 def mismatched_rows(rows: Sequence[Row], seed: int, max_length: int) -> list[Row]:
-    """Gives each row's prompt with another prompt's completion, cut to `max_length`; see `mismatched_partners`."""
+    """Gives each row's prompt with the completion that `mismatched_partners` chose, cut to `max_length`."""
     return [
-        replace(row, completion_ids=rows[j].completion_ids[: max_length - len(row.prompt_ids)], id=f"{row.id} × {rows[j].id}")
+        replace(
+            row,
+            completion_ids=rows[j].completion_ids[: max_length - len(row.prompt_ids)],
+            id=f"{row.id} × {rows[j].id}",
+        )
         for row, j in zip(rows, mismatched_partners(rows, seed), strict=True)
     ]
 

@@ -104,7 +104,7 @@ def load_datasets(
     train_source = _name(settings.train)
     held_out: Sequence[Feedback] = []
     eval_source = train_source
-    if isinstance(settings.eval, (int, float)) and not isinstance(settings.eval, bool):
+    if isinstance(settings.eval, (int, float)):
         records, held_out = split_by_prompt(records, _share(settings.eval), seed=seed)
         eval_source = f"{train_source} (held out by prompt)"
     elif settings.eval is not None:
@@ -116,8 +116,8 @@ def load_datasets(
     try:
         converted = as_kind(held_out, kind, method=method)
     except DataError:
-        if isinstance(settings.eval, str):
-            raise  # the user named this file for evaluation
+        if not isinstance(settings.eval, (int, float)):
+            raise  # the user named these files for evaluation
         return train, None  # a small split by chance without what the loss needs is no reason to stop
     return train, encode_records(converted, kind, encoder, settings, eval_source)
 
@@ -141,7 +141,9 @@ def encode_records(
         kept.append(record)
         cut += sum(was_cut for _, was_cut in encoded)
     if not examples:
-        raise DataError(f"{source}: no row is left to train on; {dropped} had prompts longer than data.max_length allows.")
+        raise DataError(
+            f"{source}: no row is left to train on; {dropped} had prompts longer than data.max_length allows."
+        )
     return Dataset(examples, kind, source, kept, cut, dropped)
 
 
@@ -159,7 +161,9 @@ def sides(record: Feedback) -> list[tuple[Text, bool]]:
 
 def encode_side(record: Feedback, text: Text, desirable: bool, encoder: Encoder) -> tuple[Row, bool]:
     """Encodes one completion of a record; says whether it was cut."""
-    encoded = encoder.encode(record.prompt, text, finished=record.finished, tools=record.tools, where=record.where)
+    encoded = encoder.encode(
+        record.prompt, text, finished=record.finished, tools=record.tools, where=record.where
+    )
     row = Row(
         prompt_ids=np.array(encoded.prompt_ids, dtype=np.int32),
         completion_ids=np.array(encoded.completion_ids, dtype=np.int32),
@@ -186,8 +190,9 @@ def require_both_classes(dataset: Dataset, allow_one_class: bool) -> None:
         else ("undesirable", "desirable", "")
     )
     raise DataError(
-        f"{dataset.source}: all {len(dataset.examples)} rows are {found} and none is {missing}; such a loss learns from both. "
-        f"Collect {missing} feedback, {advice}or set data.allow_one_class: true if you mean it."
+        f"{dataset.source}: all {len(dataset.examples)} rows are {found} and none is {missing}; such a loss "
+        f"learns from both. Collect {missing} feedback, {advice}or set data.allow_one_class: true if you "
+        "mean it."
     )
 
 
@@ -202,17 +207,20 @@ def require_fitting_rows(dataset: Dataset, max_tokens: int) -> None:
     )
     if size > max_tokens:
         raise ConfigError(
-            f"{dataset.source}: row {example[0].id} needs {size} tokens at once and train.max_tokens_per_micro_batch is "
-            f"{max_tokens}. Raise it to {size} or more, or lower data.max_length."
+            f"{dataset.source}: row {example[0].id} needs {size} tokens at once and "
+            f"train.max_tokens_per_micro_batch is {max_tokens}. Raise it to {size} or more, or lower "
+            "data.max_length."
         )
 
 
 def _share(value: int | float) -> int | float:
     if 0 < value < 1:
         return float(value)
-    if value >= 1 and value == int(value):
+    if 1 <= value < float("inf") and value == int(value):
         return int(value)
-    raise ConfigError(f"data.eval is {value}; expected a share between 0 and 1, a whole number of prompts, a path, or null.")
+    raise ConfigError(
+        f"data.eval is {value}; expected a share between 0 and 1, a whole number of prompts, a path, or null."
+    )
 
 
 def _name(source: Any) -> str:
@@ -228,7 +236,12 @@ def _is_empty(record: Feedback) -> bool:
 
 def _quantiles(values: np.ndarray) -> dict[str, float]:
     p50, p90 = np.percentile(values, [50, 90])
-    return {"mean": round(float(values.mean()), 2), "p50": float(p50), "p90": float(p90), "max": int(values.max())}
+    return {
+        "mean": round(float(values.mean()), 2),
+        "p50": float(p50),
+        "p90": float(p90),
+        "max": int(values.max()),
+    }
 
 
 def _histogram(lengths: Mapping[str, np.ndarray]) -> dict[str, list[int]]:
@@ -236,4 +249,3 @@ def _histogram(lengths: Mapping[str, np.ndarray]) -> dict[str, list[int]]:
     edges = np.unique(np.linspace(0, top + 1, HISTOGRAM_BINS + 1).round().astype(int))
     counts = {name: np.histogram(values, edges)[0].tolist() for name, values in lengths.items()}
     return {"edges": edges.tolist(), **counts}
-

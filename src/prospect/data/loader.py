@@ -44,8 +44,9 @@ class Plan:
     def epoch(self, epoch: int) -> list[list[int]]:
         """Deals the examples out to one epoch's steps.
 
-        Each class is shuffled and spread evenly over the epoch, so that every step holds both in their proportion; and
-        the steps differ in size by one example at most, so that no step is left with a remainder of one or two.
+        Each class is shuffled and spread evenly over the epoch, so that every step holds both in their
+        proportion; and the steps differ in size by one example at most, so that no step is left with a
+        remainder of one or two.
         """
         draw = np.random.default_rng((self.seed, epoch))
         order = _spread_classes(self.examples, draw)
@@ -66,7 +67,7 @@ def _spread_classes(examples: Sequence[Example], draw: np.random.Generator) -> n
 
 
 def _separate_prompts(steps: list[list[int]], examples: Sequence[Example]) -> None:
-    """Swaps an example of the same class into every step that holds a single prompt, so that z0 can be estimated.
+    """Swaps an example of the same class into every step of a single prompt, so that z0 can be estimated.
 
     Raises:
         DataError: a step holds a single prompt whatever is swapped.
@@ -74,8 +75,9 @@ def _separate_prompts(steps: list[list[int]], examples: Sequence[Example]) -> No
     for step in steps:
         if len(_prompts(step, examples)) < 2 and not any(_swap(step, other, examples) for other in steps):
             raise DataError(
-                f"a step of {len(step)} example(s) would hold one single prompt, and this loss needs completions of other "
-                "prompts for z0. Raise train.batch_size, or add feedback on other prompts."
+                f"a step of {len(step)} example(s) would hold one single prompt, and this loss needs "
+                "completions of other prompts for z0. Raise train.batch_size, or add feedback on other "
+                "prompts."
             )
 
 
@@ -99,7 +101,8 @@ def _prompts(step: Sequence[int], examples: Sequence[Example]) -> set[str]:
 def micro_batches(examples: Sequence[Example], max_tokens: int) -> list[list[Example]]:
     """Cuts a step into groups that go through the model together, longest examples first.
 
-    A group's padded size, rows x longest row, stays within `max_tokens`; an example that is larger by itself goes alone.
+    A group's padded size, rows x longest row, stays within `max_tokens`; an example that is larger by itself
+    goes alone.
     """
     by_length = sorted(examples, key=lambda e: (-max(row.length for row in e), e[0].key))
     groups: list[list[Example]] = []

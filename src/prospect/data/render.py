@@ -1,8 +1,9 @@
 """Prompt and completion to token ids, rendered once. The only file that knows special tokens.
 
-A conversation goes through the chat template, a plain string through the tokenizer as it is. Either way prompt and
-completion are tokenised *together* and cut where the prompt's characters end: tokenised alone, a completion may begin
-with other tokens than the model will ever see there (a lost or doubled space, for instance).
+A conversation goes through the chat template, a plain string through the tokenizer as it is. Either way
+prompt and completion are tokenised *together* and cut where the prompt's characters end: tokenised alone, a
+completion may begin with other tokens than the model will ever see there (a lost or doubled space, for
+instance).
 """
 
 from __future__ import annotations
@@ -50,8 +51,8 @@ class Encoder:
         self._special = special_token_ids(tokenizer)
         if tokenizer.eos_token_id is None:
             raise ModelError(
-                f"the tokenizer of {tokenizer.name_or_path} has no end token (eos_token), so a model could never learn to "
-                "stop. Set eos_token in its tokenizer_config.json."
+                f"the tokenizer of {tokenizer.name_or_path} has no end token (eos_token), so a model could "
+                "never learn to stop. Set eos_token in its tokenizer_config.json."
             )
 
     def encode(
@@ -73,7 +74,8 @@ class Encoder:
             where: the row's origin, for messages.
 
         Raises:
-            DataError: the template's prompt is no prefix of prompt + completion; two start tokens; nothing to score.
+            DataError: the template's prompt is no prefix of prompt + completion; two start tokens; nothing to
+                score.
             PromptTooLongError: no room for one token of completion within `max_length`.
             ModelError: a conversation, and the tokenizer has no chat template.
         """
@@ -83,17 +85,18 @@ class Encoder:
             head, ids = self._chat_ids(prompt, completion, tools, where)
         if not head:
             head = [_start_token(self.tokenizer)]
-        self._assert_one_start_token(head, where)
+        self._assert_one_start_token([*head, *ids], where)
         ids = self._terminate(ids, finished=finished and self.end_token)
         if len(head) >= self.max_length:
             raise PromptTooLongError(
-                f"{where}: the prompt alone has {len(head)} tokens and max_length is {self.max_length}, which leaves no "
-                "room for a completion. Raise data.max_length, shorten the prompt, or set data.overlong_prompts: drop."
+                f"{where}: the prompt alone has {len(head)} tokens and max_length is {self.max_length}, "
+                "which leaves no room for a completion. Raise data.max_length, shorten the prompt, or set "
+                "data.overlong_prompts: drop."
             )
         if not ids:
             raise DataError(
-                f"{where}: the completion is empty and gets no end token, so there is nothing to score. Remove the row, "
-                "or let it end (data.end_token: true, finished: true)."
+                f"{where}: the completion is empty and gets no end token, so there is nothing to score. "
+                "Remove the row, or let it end (data.end_token: true, finished: true)."
             )
         room = self.max_length - len(head)
         return Encoded(head, ids[:room], cut=len(ids) > room)
@@ -105,20 +108,23 @@ class Encoder:
         opening = render_chat(self.tokenizer, before, tools, where, add_generation_prompt=True)
         whole = render_chat(self.tokenizer, (*before, *after), tools, where, add_generation_prompt=False)
         if not whole.startswith(opening):
-            same = next((i for i, (a, b) in enumerate(zip(opening, whole, strict=False)) if a != b), len(whole))
+            same = next(
+                (i for i, (a, b) in enumerate(zip(opening, whole, strict=False)) if a != b), len(whole)
+            )
             raise DataError(
-                f"{where}: the chat template renders the prompt alone otherwise than inside prompt + completion (they part "
-                f"at character {same}: {opening[same : same + 30]!r} against {whole[same : same + 30]!r}), so the model "
-                "would be trained on a prompt it never sees. Use a template whose prompt is a prefix, or string prompts."
+                f"{where}: the chat template renders the prompt alone otherwise than inside prompt + "
+                f"completion (they part at character {same}: {opening[same : same + 30]!r} against "
+                f"{whole[same : same + 30]!r}), so the model would be trained on a prompt it never sees. Use "
+                "a template whose prompt is a prefix, or string prompts."
             )
         return _split(self.tokenizer, whole, len(opening), add_special_tokens=False)
 
-    def _assert_one_start_token(self, head: list[int], where: str) -> None:
+    def _assert_one_start_token(self, ids: list[int], where: str) -> None:
         start = self.tokenizer.bos_token_id
-        if start is not None and head[:2] == [start, start]:
+        if start is not None and ids[:2] == [start, start]:
             raise DataError(
-                f"{where}: the prompt begins with two start tokens ({self.tokenizer.bos_token!r}): the text holds one and "
-                "the tokenizer adds one. Remove it from the text."
+                f"{where}: the row begins with two start tokens ({self.tokenizer.bos_token!r}): the text "
+                "holds one and the tokenizer adds one. Remove it from the text."
             )
 
     def _terminate(self, ids: list[int], *, finished: bool) -> list[int]:
@@ -134,11 +140,17 @@ class Encoder:
             while ends and last >= 0 and ids[last] in self._special:
                 last -= 1
             return ids[: last + 1] if ends else ids
+        while (
+            ends and last > 0 and ids[last - 1] == ids[last]
+        ):  # the text holds one, the template adds another
+            last -= 1
         return ids[: last + 1] if ends else [*ids, self.tokenizer.eos_token_id]
 
 
-def encode_prompt(tokenizer: Any, prompt: Text, tools: Sequence[Mapping[str, Any]] | None = None) -> list[int]:
-    """Gives the ids from which a completion is generated: what `Encoder.encode` puts before the completion."""
+def encode_prompt(
+    tokenizer: Any, prompt: Text, tools: Sequence[Mapping[str, Any]] | None = None
+) -> list[int]:
+    """Gives the ids from which a completion is generated: what `Encoder.encode` puts before it."""
     if isinstance(prompt, str):
         ids = _plain_ids(tokenizer, prompt, "")[0]
     else:
@@ -148,7 +160,7 @@ def encode_prompt(tokenizer: Any, prompt: Text, tools: Sequence[Mapping[str, Any
 
 
 def end_token_ids(tokenizer: Any) -> list[int]:
-    """Every token that ends a completion: the tokenizer's own, and the one that its chat template ends a turn with."""
+    """Every token that ends a completion: the tokenizer's own, and that of its chat template's turns."""
     ends = {tokenizer.eos_token_id}
     if tokenizer.chat_template:
         exchange = (Message("user", "a"), Message("assistant", "b"))
@@ -186,18 +198,18 @@ def render_chat(
     """
     if not tokenizer.chat_template:
         raise ModelError(
-            f"{where}: this is a conversation, and the tokenizer of {tokenizer.name_or_path} has no chat template. Use an "
-            "instruction-tuned model's tokenizer, set its chat_template, or give prompt and completion as strings."
+            f"{where}: this is a conversation, and the tokenizer of {tokenizer.name_or_path} has no chat "
+            "template. Use an instruction-tuned model's tokenizer, set its chat_template, or give prompt and "
+            "completion as strings."
         )
-    if not messages:
-        return ""
     try:
+        # A batch of one: Transformers looks into the first turn to tell the two apart, and there may be none.
         return tokenizer.apply_chat_template(
-            [message.as_dict() for message in messages],
+            [[message.as_dict() for message in messages]],
             tools=list(tools) if tools else None,
             tokenize=False,
             add_generation_prompt=add_generation_prompt,
-        )
+        )[0]
     except Exception as error:  # a template is foreign code and raises what it likes
         raise DataError(f"{where}: the chat template refuses this conversation: {error}") from None
 
@@ -206,18 +218,24 @@ def _plain_ids(tokenizer: Any, prompt: str, completion: str) -> tuple[list[int],
     return _split(tokenizer, prompt + completion, len(prompt), add_special_tokens=True)
 
 
-def _split(tokenizer: Any, text: str, boundary: int, *, add_special_tokens: bool) -> tuple[list[int], list[int]]:
+def _split(
+    tokenizer: Any, text: str, boundary: int, *, add_special_tokens: bool
+) -> tuple[list[int], list[int]]:
     """Tokenises `text` and cuts it where character `boundary` begins.
 
     A token that straddles the boundary holds characters of the completion, so it is scored with it.
     """
     if not tokenizer.is_fast:
         raise ModelError(
-            f"the tokenizer of {tokenizer.name_or_path} is a slow one and cannot say which characters a token holds. "
-            "Convert it with AutoTokenizer.from_pretrained(...).save_pretrained(...), which writes tokenizer.json."
+            f"the tokenizer of {tokenizer.name_or_path} is a slow one and cannot say which characters a "
+            "token holds. Convert it with AutoTokenizer.from_pretrained(...).save_pretrained(...), which "
+            "writes tokenizer.json."
         )
     encoding = tokenizer(
-        text, add_special_tokens=add_special_tokens, return_offsets_mapping=True, return_special_tokens_mask=True
+        text,
+        add_special_tokens=add_special_tokens,
+        return_offsets_mapping=True,
+        return_special_tokens_mask=True,
     )
     ids, offsets, special = encoding["input_ids"], encoding["offset_mapping"], encoding["special_tokens_mask"]
     # An end token that the tokenizer adds is taken off here: whether there is one is for _terminate to say.
@@ -232,4 +250,6 @@ def _start_token(tokenizer: Any) -> int:
     for candidate in (tokenizer.bos_token_id, tokenizer.eos_token_id):
         if candidate is not None:
             return candidate
-    raise ModelError(f"the tokenizer of {tokenizer.name_or_path} has no start or end token to begin an empty prompt with.")
+    raise ModelError(
+        f"the tokenizer of {tokenizer.name_or_path} has no start or end token to begin an empty prompt with."
+    )

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Sequence
 from prospect.demo.rubric import RULES
 from prospect.demo.world import PROBLEMS, Inquiry, training_prompts
 
-GOOD_SHARE = 0.34
+GOOD_SHARE = 0.24
 """Share of replies without a fault. Sampling below temperature 1 prunes faults: more of the model's pass."""
 
 TWO_FAULTS_SHARE = 0.35

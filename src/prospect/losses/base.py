@@ -39,11 +39,13 @@ class Loss:
         name: what recipes call it.
         feedback: the kind of record it learns from.
         level: whether it sees one number per completion ("sequence") or one per token ("token").
-        needs_reference: whether its log-ratios are taken against a reference; otherwise they are the policy's own logps.
+        needs_reference: whether its log-ratios are taken against a reference; otherwise they are the policy's
+            own logps.
         length_normalised: whether its log-ratios are means over completion tokens, not sums.
         needs_reference_point: whether it is called with z0.
         is_halo: whether it is a human-aware loss by definition 3.4 of arXiv 2402.01306.
-        learning_rate: AdamW's learning rate where the recipe names none, for a pretrained model of ordinary size.
+        learning_rate: AdamW's learning rate where the recipe names none, for a pretrained model of ordinary
+            size.
         paper: where it comes from.
     """
 
@@ -61,11 +63,12 @@ class Loss:
     def __call__(self, *arguments: torch.Tensor, **hyperparameters: Any) -> torch.Tensor:
         """Calls the function in float32 or better and checks the shape of what comes out.
 
-        Half-precision log-ratios are widened first: in bf16, `1 - sigmoid(6.3)` is exactly 0 and learns nothing.
+        Half-precision log-ratios are widened first: in bf16, `1 - sigmoid(6.3)` is exactly 0 and learns
+        nothing.
 
         Raises:
             ConfigError: an unknown hyperparameter, or one out of bounds.
-            TypeError: arguments of different shapes, or a result that is not one value per example.
+            TypeError: arguments of wrong number or shape, or a result that is not one value per example.
         """
         names = self.argument_names
         if len(arguments) != len(names):
@@ -73,12 +76,19 @@ class Loss:
         rows = [a for a, name in zip(arguments, names, strict=True) if name != "z0"]
         if any(row.shape != rows[0].shape or row.dim() != 1 for row in rows):
             shapes = ", ".join(f"{n} {tuple(a.shape)}" for n, a in zip(names, arguments, strict=True))
-            raise TypeError(f"loss {self.name} takes one value per example, all of one shape (N,); got {shapes}")
+            raise TypeError(
+                f"loss {self.name} takes one value per example, all of one shape (N,); got {shapes}"
+            )
+        if self.needs_reference_point and arguments[-1].dim() != 0:
+            raise TypeError(
+                f"loss {self.name} takes one z0 for all, of shape (); got {tuple(arguments[-1].shape)}"
+            )
         self.check(hyperparameters)
         value = self.function(*(_widen(a) for a in arguments), **hyperparameters)
         if value.shape != rows[0].shape:
             raise TypeError(
-                f"loss {self.name} must give one value per example, {tuple(rows[0].shape)}; it gave {tuple(value.shape)}"
+                f"loss {self.name} must give one value per example, {tuple(rows[0].shape)}; it gave "
+                f"{tuple(value.shape)}"
             )
         return value
 
@@ -114,7 +124,8 @@ class Loss:
         return {**self.hyperparameters, **given}
 
 
-# Bounds by name, so that every loss that has a beta refuses the same betas: (lowest, lowest allowed itself?, highest).
+# Bounds by name, so that every loss that has a beta refuses the same betas: (lowest, lowest allowed itself?,
+# highest).
 _BOUNDS: Mapping[str, tuple[float, bool, float]] = {
     "beta": (0.0, False, float("inf")),
     "desirable_weight": (0.0, True, float("inf")),
@@ -141,11 +152,14 @@ def _widen(tensor: torch.Tensor) -> torch.Tensor:
 _REGISTRY: dict[str, Loss] = {}
 
 
-def loss(feedback: FeedbackKind, *, name: str | None = None, **traits: Any) -> Callable[[Callable[..., torch.Tensor]], Loss]:
+def loss(
+    feedback: FeedbackKind, *, name: str | None = None, **traits: Any
+) -> Callable[[Callable[..., torch.Tensor]], Loss]:
     """Registers a function as a loss.
 
-    The function takes the tensors of `ARGUMENTS[feedback]` (and z0, a () tensor, where `needs_reference_point=True`),
-    then keyword-only hyperparameters with defaults, and returns one loss per example, unreduced.
+    The function takes the tensors of `ARGUMENTS[feedback]` (and z0, a () tensor, where
+    `needs_reference_point=True`), then keyword-only hyperparameters with defaults, and returns one loss per
+    example, unreduced.
 
     Args:
         feedback: "unpaired", "paired" or "demonstration".
@@ -154,22 +168,41 @@ def loss(feedback: FeedbackKind, *, name: str | None = None, **traits: Any) -> C
     """
 
     def register(function: Callable[..., torch.Tensor]) -> Loss:
+        if feedback not in ARGUMENTS:
+            raise ConfigError(f'a loss on "{feedback}" feedback: expected one of {", ".join(ARGUMENTS)}.')
         record = Loss(function=function, name=name or function.__name__, feedback=feedback, **traits)
-        positional = [
-            p.name for p in inspect.signature(function).parameters.values() if p.kind is not inspect.Parameter.KEYWORD_ONLY
-        ]
-        if len(positional) != len(record.argument_names):
-            raise ConfigError(
-                f"loss {record.name} takes ({', '.join(positional)}); a loss on {feedback} feedback with these traits is "
-                f"called with ({', '.join(record.argument_names)}). Hyperparameters come after a lone `*`."
-            )
+        _check_signature(record)
         taken = _REGISTRY.get(record.name)
         if taken is not None and _home(taken) != _home(record):
-            raise ConfigError(f'a loss named "{record.name}" exists already, in {_home(taken)}; choose another name.')
+            raise ConfigError(
+                f'a loss named "{record.name}" exists already, in {_home(taken)}; choose another name.'
+            )
         _REGISTRY[record.name] = record
         return record
 
     return register
+
+
+def _check_signature(record: Loss) -> None:
+    """Refuses what could not be called, or would be called with one tensor in another's place."""
+    parameters = inspect.signature(record.function).parameters.values()
+    positional = [p for p in parameters if p.kind is not inspect.Parameter.KEYWORD_ONLY]
+    expected = record.argument_names
+    gathers = any(
+        p.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD) for p in positional
+    )
+    swapped = any(
+        p.name in expected and p.name != name for p, name in zip(positional, expected, strict=False)
+    )
+    if len(positional) != len(expected) or gathers or swapped:
+        raise ConfigError(
+            f"loss {record.name} takes ({', '.join(str(p) for p in positional)}); a loss on {record.feedback} "
+            f"feedback with these traits is called with ({', '.join(expected)}). Hyperparameters come after a "
+            "lone `*`."
+        )
+    for name, default in record.hyperparameters.items():
+        if default is inspect.Parameter.empty:
+            raise ConfigError(f"loss {record.name}: hyperparameter {name} has no default; give it one.")
 
 
 def _home(record: Loss) -> str:
@@ -194,7 +227,8 @@ def get_loss(name: str) -> Loss:
     near = difflib.get_close_matches(name, _REGISTRY, n=1)
     hint = f' did you mean "{near[0]}"?' if near else ""
     raise ConfigError(
-        f'unknown loss "{name}";{hint} Known: {", ".join(sorted(_REGISTRY))}. Your own: loss: {{name: my_file.py:my_loss}}.'
+        f'unknown loss "{name}";{hint} Known: {", ".join(sorted(_REGISTRY))}. '
+        "Your own: loss: {name: my_file.py:my_loss}."
     )
 
 
@@ -218,11 +252,14 @@ def _load_own(address: str) -> Loss:
             del sys.modules[module_name]
             if isinstance(error, ConfigError):
                 raise
-            raise ConfigError(f"loss {address}: importing {path} failed: {type(error).__name__}: {error}") from error
+            raise ConfigError(
+                f"loss {address}: importing {path} failed: {type(error).__name__}: {error}"
+            ) from error
     record = getattr(module, attribute, None)
     if not isinstance(record, Loss):
         found = "nothing" if record is None else type(record).__name__
         raise ConfigError(
-            f'loss {address}: "{attribute}" in {path} is {found}; expected a function under @prospect.loss(...).'
+            f'loss {address}: "{attribute}" in {path} is {found}; '
+            "expected a function under @prospect.loss(...)."
         )
     return record

@@ -11,8 +11,8 @@ from prospect.losses.base import loss
 def sft(logps: torch.Tensor) -> torch.Tensor:
     """Supervised fine-tuning: the negative log-likelihood of the completion.
 
-    loss = -logps. The step divides the sum over its examples by the number of their completion tokens, so that the
-    logged loss is nats per token and long completions count by their tokens.
+    loss = -logps. The step divides the sum over its examples by the number of their completion tokens, so
+    that the logged loss is nats per token and long completions count by their tokens.
 
     Args:
         logps: (N,) nats, summed over completion tokens.

@@ -32,7 +32,8 @@ def estimate_reference_point(mismatched_log_ratio: torch.Tensor) -> ReferencePoi
     Returns:
         The estimate, detached. The clamp is on the mean, not on each row.
 
-    Source: arXiv 2402.01306, section 4.1. The sum is taken in float64: z0 must not depend on the order of rows.
+    Source: arXiv 2402.01306, section 4.1. The sum is taken in float64: z0 must not depend on the order of
+    rows.
     """
     rows = mismatched_log_ratio.detach().double()
     raw = rows.mean()

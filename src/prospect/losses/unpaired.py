@@ -25,7 +25,8 @@ def kto(
 ) -> torch.Tensor:
     """Kahneman-Tversky optimisation: how far a completion's human value lies under its best.
 
-    loss = lambda_D s(-beta (r - z0)) if desirable, lambda_U s(beta (r - z0)) if not, which is lambda_y - v of the paper.
+    loss = lambda_D s(-beta (r - z0)) if desirable, lambda_U s(beta (r - z0)) if not, which is lambda_y - v of
+    the paper.
 
     Args:
         log_ratio: r, (N,) nats, policy logps - reference logps.
@@ -38,9 +39,9 @@ def kto(
     Returns:
         (N,) losses; lambda/2 each at r = z0.
 
-    Source: arXiv 2402.01306, equations 7 and 8. Written s(-x) and not 1 - s(x): the latter is exactly 0, with no
-    gradient, from x = 16.7 in float32.
+    Source: arXiv 2402.01306, equations 7 and 8. Written s(-x) and not 1 - s(x): the latter is exactly 0, with
+    no gradient, from x = 16.7 in float32.
     """
     sign = torch.where(desirable, 1.0, -1.0).to(log_ratio.dtype)
-    weight = torch.where(desirable, desirable_weight, undesirable_weight).to(log_ratio.dtype)
+    weight = torch.full_like(log_ratio, undesirable_weight).masked_fill(desirable, desirable_weight)
     return weight * torch.sigmoid(-beta * sign * (log_ratio - z0))

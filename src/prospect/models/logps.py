@@ -25,8 +25,8 @@ def token_logps(model: Any, batch: Batch, scorer: Scorer) -> torch.Tensor:
 
     Args:
         model: a Transformers causal LM, or one with PEFT adapters.
-        batch: N rows, padded on the right. No attention mask is passed on: a causal model's real tokens never see what
-            stands to their right, and without a mask attention takes its fast path.
+        batch: N rows, padded on the right. No attention mask is passed on: a causal model's real tokens never
+            see what stands to their right, and without a mask attention takes its fast path.
         scorer: `score_hidden` or `score_logits`; see `choose_scorer`.
 
     Returns:
@@ -72,7 +72,7 @@ def choose_scorer(model: Any) -> Scorer:
 
 
 def _head_logps(causal: Any, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """(M, H) and (M,) to (M,): the head with what some families do to its logits, then log-softmax in float32."""
+    """(M, H) and (M,) to (M,): the head, what some families do to its logits, log-softmax in float32."""
     logits = causal.get_output_embeddings()(hidden).float()
     config = causal.config.get_text_config()
     if scale := getattr(config, "logit_scale", None):  # Cohere

@@ -30,7 +30,8 @@ class Policy:
         tokenizer: its tokenizer.
         scorer: how log-probs are computed; see `choose_scorer`.
         precision: "fp32" or "bf16", of the forward and backward pass.
-        identity: hash of the weights it was loaded with, without adapter, and of what else decides its log-probs.
+        identity: hash of the weights it was loaded with, without adapter, and of what else decides its
+            log-probs.
         has_adapter: whether only an adapter is trained.
     """
 
@@ -49,7 +50,11 @@ class Policy:
     def logps(self, batch: Batch) -> torch.Tensor:
         """Log-probs of completions: float32 (N,) nats, summed over completion tokens."""
         batch = batch.to(self.device)
-        bf16 = torch.autocast(self.device.type, dtype=torch.bfloat16) if self.precision == "bf16" else nullcontext()
+        bf16 = (
+            torch.autocast(self.device.type, dtype=torch.bfloat16)
+            if self.precision == "bf16"
+            else nullcontext()
+        )
         with bf16:
             return token_logps(self.model, batch, self.scorer).sum(1)
 
@@ -84,16 +89,17 @@ def load_tokenizer(settings: ModelSettings) -> Any:
         return AutoTokenizer.from_pretrained(name, trust_remote_code=settings.trust_remote_code)
     except Exception as error:  # Transformers raises half a dozen kinds here, some without a message
         raise ModelError(
-            f"{name}: no tokenizer could be loaded ({_first_line(error)}). A model folder needs tokenizer.json and "
-            "tokenizer_config.json beside its weights: save it with tokenizer.save_pretrained(folder)."
+            f"{name}: no tokenizer could be loaded ({_first_line(error)}). A model folder needs "
+            "tokenizer.json and tokenizer_config.json beside its weights: save it with "
+            "tokenizer.save_pretrained(folder)."
         ) from error
 
 
 def load_policy(config: Config, tokenizer: Any, device: torch.device | None = None) -> Policy:
     """Loads the model of a recipe, ready to train.
 
-    Dropout of the model is off: it would make policy and reference differ before the first step. LoRA's own dropout,
-    where the recipe asks for it, is on.
+    Dropout of the model is off: it would make policy and reference differ before the first step. LoRA's own
+    dropout, where the recipe asks for it, is on.
 
     Raises:
         ModelError: no such model, or a checkpoint that lacks weights.
@@ -104,15 +110,16 @@ def load_policy(config: Config, tokenizer: Any, device: torch.device | None = No
     precision = resolve_precision(config.train.precision, device)
     if settings.lora is None and settings.dtype != "float32":
         raise ConfigError(
-            f"model.dtype is {settings.dtype} and all weights are trained; at alignment's learning rates they would not move. "
-            "Use train.precision: bf16 for speed, or model.lora to train an adapter on frozen half-precision weights."
+            f"model.dtype is {settings.dtype} and all weights are trained; at alignment's learning rates "
+            "they would not move. Use train.precision: bf16 for speed, or model.lora to train an adapter on "
+            "frozen half-precision weights."
         )
     model = load_causal_lm(settings).to(device)
-    if config.train.gradient_checkpointing:
-        _enable_gradient_checkpointing(model)
     identity = weights_identity(model, precision)
     if settings.lora is not None:
         model = _add_adapter(model, settings.lora)
+    if config.train.gradient_checkpointing:  # after the adapter, which puts every layer in evaluation mode
+        _enable_gradient_checkpointing(model)
     return Policy(model, tokenizer, choose_scorer(model), precision, identity, settings.lora is not None)
 
 
@@ -121,7 +128,10 @@ def load_causal_lm(settings: ModelSettings) -> Any:
     from transformers import AutoModelForCausalLM
 
     name = existing_model(settings.name_or_path)
-    options: dict[str, Any] = {"dtype": getattr(torch, settings.dtype), "trust_remote_code": settings.trust_remote_code}
+    options: dict[str, Any] = {
+        "dtype": getattr(torch, settings.dtype),
+        "trust_remote_code": settings.trust_remote_code,
+    }
     if settings.attn_implementation is not None:
         options["attn_implementation"] = settings.attn_implementation
     try:
@@ -130,14 +140,14 @@ def load_causal_lm(settings: ModelSettings) -> Any:
         )
     except Exception as error:  # as above
         raise ModelError(
-            f"{name}: the model could not be loaded ({_first_line(error)}). It must be a causal language model with "
-            "config.json and safetensors weights."
+            f"{name}: the model could not be loaded ({_first_line(error)}). It must be a causal language "
+            "model with config.json and safetensors weights."
         ) from error
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         raise ModelError(
-            f"{name}: {len(missing)} weights are missing from the checkpoint, {missing[0]} for one, and would be random. Is it "
-            "an adapter, or a model of another kind?"
+            f"{name}: {len(missing)} weights are missing from the checkpoint, {missing[0]} for one, and "
+            "would be random. Is it an adapter, or a model of another kind?"
         )
     return model.eval()
 
@@ -147,7 +157,7 @@ def weights_identity(model: torch.nn.Module, precision: str) -> str:
     digest = hashlib.blake2b(precision.encode(), digest_size=16)
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -173,7 +183,9 @@ def resolve_max_length(asked: int | None, model_config: Any) -> int:
     if asked is None:
         return min(context or DEFAULT_MAX_LENGTH, DEFAULT_MAX_LENGTH)
     if context is not None and asked > context:
-        raise ConfigError(f"data.max_length is {asked} and the model reads {context} tokens at most. Lower it to {context}.")
+        raise ConfigError(
+            f"data.max_length is {asked} and the model reads {context} tokens at most. Lower it to {context}."
+        )
     return asked
 
 
@@ -204,15 +216,21 @@ def _enable_gradient_checkpointing(model: Any) -> None:
     from transformers.modeling_layers import GradientCheckpointingLayer
 
     if not model.supports_gradient_checkpointing:
-        raise ConfigError(f"train.gradient_checkpointing: {type(model).__name__} does not support it. Set it to false.")
+        raise ConfigError(
+            f"train.gradient_checkpointing: {type(model).__name__} does not support it. Set it to false."
+        )
     # Renamed in Transformers 5.2x; both take the same first argument.
     enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
     enable({"use_reentrant": False})
-    # Layers recompute only in training mode, which would also switch their dropout on: so the flag is set on the layers
-    # themselves and not on what is inside them.
+    # Layers recompute only in training mode, which would also switch their dropout on: so the flag is set on
+    # the layers themselves and not on what is inside them. A layer that drops out by itself keeps the rate as
+    # a number (OPT does), and it is set to 0.
     for module in model.modules():
         if isinstance(module, GradientCheckpointingLayer):
             module.training = True
+            for name, value in vars(module).items():
+                if "dropout" in name and isinstance(value, float):
+                    setattr(module, name, 0.0)
 
 
 def existing_model(name: str) -> str:

@@ -40,7 +40,7 @@ class Reference:
 
 
 class NoReference(Reference):
-    """For losses without a reference: every log-prob is 0, so that a log-ratio is the policy's own log-prob."""
+    """For losses without a reference: its log-probs are 0, so a log-ratio is the policy's own log-prob."""
 
     kind = "none"
     identity = ""
@@ -85,9 +85,10 @@ class AdapterOffReference(Reference):
 class CachedReference(Reference):
     """Remembers another reference's answers on disk, row by row.
 
-    A row's key is a hash of its tokens and of which are scored; the file's name is the reference's identity. So the
-    cache survives a change of learning rate, seed, order, subset and added rows, and can never answer for another model.
-    Records are appended and carry a checksum: what a crash leaves half-written is not read. Only finite values are kept.
+    A row's key is a hash of its tokens and of which are scored; the file's name is the reference's identity.
+    So the cache survives a change of learning rate, seed, order, subset and added rows, and can never answer
+    for another model. Records are appended and carry a checksum: what a crash leaves half-written is not
+    read. Only finite values are kept.
     """
 
     kind = "cached"
@@ -104,8 +105,8 @@ class CachedReference(Reference):
     def logps(self, batch: Batch) -> torch.Tensor:
         """Looks rows up; if any is missing, asks the inner reference about the whole batch and remembers it.
 
-        Until the policy has moved it always asks: policy and reference are one model then, and their log-ratio must be
-        exactly 0, which a sum that was rounded in another batch would not give.
+        Until the policy has moved it always asks: policy and reference are one model then, and their
+        log-ratio must be exactly 0, which a sum that was rounded in another batch would not give.
         """
         keys = [row.key for row in batch.rows]
         if self._moved and all(key in self._known for key in keys):
@@ -132,13 +133,16 @@ class CachedReference(Reference):
             ReferenceMismatchError: they differ by more than rounding.
         """
         fresh = self.inner.logps(batch).cpu()
-        remembered = torch.tensor([self._known.get(row.key, f) for row, f in zip(batch.rows, fresh.tolist(), strict=True)])
+        remembered = torch.tensor(
+            [self._known.get(row.key, f) for row, f in zip(batch.rows, fresh.tolist(), strict=True)]
+        )
         # Padding and batching move a float32 sum in its 6th digit; half precision in its 3rd.
         if not torch.allclose(remembered, fresh, rtol=5e-3, atol=5e-2):
             worst = int((remembered - fresh).abs().argmax())
             raise ReferenceMismatchError(
-                f"{self.path}: row {batch.rows[worst].id} is remembered with log-prob {remembered[worst]:.4f} and the "
-                f"reference gives {fresh[worst]:.4f}. The file is damaged or not of this model: delete it."
+                f"{self.path}: row {batch.rows[worst].id} is remembered with log-prob "
+                f"{remembered[worst]:.4f} and the reference gives {fresh[worst]:.4f}. The file is damaged or "
+                "not of this model: delete it."
             )
 
     def flush(self) -> None:
@@ -152,7 +156,9 @@ class CachedReference(Reference):
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise CheckpointError(f"{self.path}: the reference cache cannot be written ({error.strerror}).") from error
+            raise CheckpointError(
+                f"{self.path}: the reference cache cannot be written ({error.strerror})."
+            ) from error
         self._unwritten.clear()
 
     def _read(self) -> dict[bytes, float]:
@@ -161,7 +167,9 @@ class CachedReference(Reference):
         data = self.path.read_bytes()
         known = {}
         good = 0
-        for key, value, checksum in self._RECORD.iter_unpack(data[: len(data) - len(data) % self._RECORD.size]):
+        for key, value, checksum in self._RECORD.iter_unpack(
+            data[: len(data) - len(data) % self._RECORD.size]
+        ):
             if zlib.crc32(struct.pack("<16sf", key, value)) != checksum:
                 break  # a torn append shifts all that follows; the rows are computed again
             known[key] = value
@@ -187,7 +195,10 @@ def build_reference(settings: ReferenceSettings, policy: Policy, needed: bool, r
     if kind == "auto":
         kind = "adapter_off" if policy.has_adapter else "frozen"
     if kind == "adapter_off" and not policy.has_adapter:
-        raise ConfigError("reference.kind is adapter_off and there is no adapter. Set model.lora, or reference.kind: frozen.")
+        raise ConfigError(
+            "reference.kind is adapter_off and there is no adapter. Set model.lora, or reference.kind: "
+            "frozen."
+        )
     inner: Reference = AdapterOffReference(policy) if kind == "adapter_off" else FrozenReference(policy)
     if not settings.cache:
         return inner
@@ -213,8 +224,8 @@ def check_identity(policy: Policy, reference: Reference, batch: Batch) -> None:
     if not bool((log_ratio.abs() <= allowed).all()):
         worst = int(log_ratio.abs().argmax())
         raise ReferenceMismatchError(
-            f"before the first step the policy must equal its reference, and row {batch.rows[worst].id} has log-ratio "
-            f"{log_ratio[worst]:.6f} nats. Does the model keep dropout or other noise on?"
+            f"before the first step the policy must equal its reference, and row {batch.rows[worst].id} has "
+            f"log-ratio {log_ratio[worst]:.6f} nats. Does the model keep dropout or other noise on?"
         )
     if isinstance(reference, CachedReference):
         reference.check(batch)

@@ -1,2 +1,1 @@
 from prospect.evaluation.generate import *
-from prospect.evaluation.generate import generate

@@ -6,7 +6,6 @@ import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -14,7 +13,12 @@ from safetensors.torch import load_file, save_file
 from prospect.atomic import TEMPORARY_PREFIX, atomic_directory, write_json
 from prospect.errors import CheckpointError, ReferenceMismatchError
 
-WEIGHTS, OPTIMIZER, RANDOM, STATE = "weights.safetensors", "optimizer.safetensors", "random.safetensors", "state.json"
+WEIGHTS, OPTIMIZER, RANDOM, STATE = (
+    "weights.safetensors",
+    "optimizer.safetensors",
+    "random.safetensors",
+    "state.json",
+)
 
 
 @dataclass
@@ -66,15 +70,17 @@ def save_checkpoint(
     try:
         with atomic_directory(target) as temporary:
             # Trained weights that share memory (a tied head) are one parameter and appear once.
-            save_file({name: p.detach().cpu().contiguous() for name, p in parameters.items()}, temporary / WEIGHTS)
+            save_file(
+                {name: p.detach().cpu().contiguous() for name, p in parameters.items()}, temporary / WEIGHTS
+            )
             save_file(_optimizer_tensors(optimizer, parameters), temporary / OPTIMIZER)
             save_file(_random_state(), temporary / RANDOM)
             write_json(temporary / STATE, {"progress": asdict(progress), "identity": asdict(identity)})
     except (OSError, RuntimeError, _safetensors_error()) as error:
         last = latest_checkpoint(folder)
         raise CheckpointError(
-            f"{target}: the checkpoint could not be written ({error}). Nothing half-written was left; the last good one is "
-            f"{last.name if last else 'none'}. Free some space and continue with --resume."
+            f"{target}: the checkpoint could not be written ({error}). Nothing half-written was left; the "
+            f"last good one is {last.name if last else 'none'}. Free some space and continue with --resume."
         ) from error
     for old in _checkpoints(folder)[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
@@ -105,7 +111,9 @@ def load_checkpoint(
         moments = load_file(path / OPTIMIZER)
         random = load_file(path / RANDOM)
     except (OSError, ValueError, _safetensors_error()) as error:
-        raise CheckpointError(f"{path}: the checkpoint cannot be read ({error}). Delete it to resume from the one before.") from error
+        raise CheckpointError(
+            f"{path}: the checkpoint cannot be read ({error}). Delete it to resume from the one before."
+        ) from error
     _require_same(Identity(**state["identity"]), identity, path)
     if weights.keys() != parameters.keys():
         raise CheckpointError(f"{path}: holds other weights than this model trains. Was model.lora changed?")
@@ -133,14 +141,18 @@ def _checkpoints(folder: Path) -> list[Path]:
 def _require_same(saved: Identity, current: Identity, path: Path) -> None:
     if saved.reference != current.reference:
         raise ReferenceMismatchError(
-            f"{path}: the checkpoint was trained against reference {saved.reference[:12] or 'none'} and this run's reference is "
-            f"{current.reference[:12] or 'none'}. Rewards would change their meaning half-way: restore the model that the run "
-            "started from, or start a new run."
+            f"{path}: the checkpoint was trained against reference {saved.reference[:12] or 'none'} and this "
+            f"run's reference is {current.reference[:12] or 'none'}. Rewards would change their meaning "
+            "half-way: restore the model that the run started from, or start a new run."
         )
     if saved.policy != current.policy:
-        raise ReferenceMismatchError(f"{path}: the run started from another model than model.name_or_path holds now.")
+        raise ReferenceMismatchError(
+            f"{path}: the run started from another model than model.name_or_path holds now."
+        )
     if saved.data != current.data:
-        raise CheckpointError(f"{path}: the training data changed since this checkpoint. Restore them, or start a new run.")
+        raise CheckpointError(
+            f"{path}: the training data changed since this checkpoint. Restore them, or start a new run."
+        )
 
 
 def _optimizer_tensors(
@@ -155,10 +167,14 @@ def _optimizer_tensors(
 
 
 def _restore_optimizer(
-    optimizer: torch.optim.Optimizer, parameters: dict[str, torch.nn.Parameter], moments: dict[str, torch.Tensor]
+    optimizer: torch.optim.Optimizer,
+    parameters: dict[str, torch.nn.Parameter],
+    moments: dict[str, torch.Tensor],
 ) -> None:
     for name, parameter in parameters.items():
-        values = {key.rpartition("|")[2]: value for key, value in moments.items() if key.rpartition("|")[0] == name}
+        values = {
+            key.rpartition("|")[2]: value for key, value in moments.items() if key.rpartition("|")[0] == name
+        }
         optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in values.items()}
 
 
@@ -173,5 +189,3 @@ def _safetensors_error() -> type[Exception]:
     from safetensors import SafetensorError
 
     return SafetensorError
-
-

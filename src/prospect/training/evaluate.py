@@ -20,9 +20,9 @@ TEMPERATURE, TOP_P = 0.8, 0.95
 def evaluate_held_out(objective: Objective, dataset: Dataset) -> dict[str, float]:
     """Metrics of a training step over held-out feedback, under names that begin with `eval_`.
 
-    z0 is estimated over the whole of it, and every mean is over the whole of it: the numbers do not depend on any batch
-    size. `eval_rewards/auroc` is the probability that a desirable completion has a higher implied reward than an
-    undesirable one.
+    z0 is estimated over the whole of it, and every mean is over the whole of it: the numbers do not depend on
+    any batch size. `eval_rewards/auroc` is the probability that a desirable completion has a higher implied
+    reward than an undesirable one.
     """
     result = score(objective, dataset.examples)
     values = dict(result.metrics)
@@ -54,7 +54,7 @@ def write_samples(run: RunDir, prepared: Prepared, policy: Policy, step: int) ->
 
 
 def sample_prompts(prepared: Prepared, count: int) -> list[Text]:
-    """The first distinct prompts of the held-out feedback, or of the training feedback where nothing is held out.
+    """The first distinct prompts of the held-out feedback; of the training feedback where none is held out.
 
     Prompts that leave no room for a sample within `data.max_length` are passed over.
     """

@@ -1,6 +1,7 @@
-"""Rewards, margins, z0: computed once, for every loss, as sums and counts that may be added up in any grouping.
+"""Rewards, margins, z0: computed once, for every loss, as sums and counts that add up in any grouping.
 
-Names are TRL's where it has them, so that dashboards carry over; chosen means desirable where feedback is unpaired.
+Names are TRL's where it has them, so that dashboards carry over; chosen means desirable where feedback is
+unpaired.
 """
 
 from __future__ import annotations
@@ -52,10 +53,15 @@ def tally_rows(
 ) -> None:
     """Adds what a micro-batch's rows say beyond their loss.
 
-    rewards/* are beta * log_ratio. rewards/accuracies is, for pairs, the share with the chosen side's reward above the
-    rejected one's; for thumbs, the share on the right side of the reference point (above beta * z0 if desirable).
+    rewards/* are beta * log_ratio. rewards/accuracies is, for pairs, the share with the chosen side's reward
+    above the rejected one's; for thumbs, the share on the right side of the reference point (above beta * z0
+    if desirable).
 
     Args:
+        tally: what is added to.
+        loss: its traits say which metrics there are.
+        beta: scale of rewards.
+        batch: N rows.
         logps: (N,) nats of the policy.
         log_ratio: (N,) nats against the reference.
         z0: the reference point in nats; 0 where the loss has none.
@@ -104,7 +110,7 @@ def auroc(scores: Sequence[float], positive: Sequence[bool]) -> float | None:
     positives, negatives = int(mask.sum()), int((~mask).sum())
     if not positives or not negatives:
         return None
-    distinct, index, counts = values.unique(return_inverse=True, return_counts=True)
+    _, index, counts = values.unique(return_inverse=True, return_counts=True)
     last = counts.cumsum(0).double()
     midrank = last - (counts.double() - 1) / 2
     rank_sum = float(midrank[index][mask].sum())

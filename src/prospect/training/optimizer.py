@@ -13,7 +13,10 @@ def build_optimizer(settings: TrainSettings, parameters: dict[str, torch.nn.Para
     """AdamW with weight decay on matrices only: decaying norms and biases pulls a pretrained model apart."""
     matrices = [p for p in parameters.values() if p.dim() >= 2]
     others = [p for p in parameters.values() if p.dim() < 2]
-    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    groups = [
+        {"params": matrices, "weight_decay": settings.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
     betas = (settings.adam_betas[0], settings.adam_betas[1])
     return torch.optim.AdamW([g for g in groups if g["params"]], lr=0.0, betas=betas, fused=True)
 
@@ -21,7 +24,8 @@ def build_optimizer(settings: TrainSettings, parameters: dict[str, torch.nn.Para
 def learning_rate(settings: TrainSettings, step: int, total: int) -> float:
     """The learning rate of a step.
 
-    It rises linearly over the warm-up and then stays, falls linearly, or falls along a cosine, to 0 after the last step.
+    It rises linearly over the warm-up and then stays, falls linearly, or falls along a cosine, to 0 after the
+    last step.
 
     Args:
         settings: with `learning_rate` resolved.
@@ -29,7 +33,8 @@ def learning_rate(settings: TrainSettings, step: int, total: int) -> float:
         total: steps of the run.
     """
     assert settings.learning_rate is not None
-    warmup = settings.warmup if settings.warmup >= 1 else math.ceil(settings.warmup * total)
+    # Rounded first: 0.07 * 100 is 7.000000000000001 in floats, and seven steps are meant.
+    warmup = settings.warmup if settings.warmup >= 1 else math.ceil(round(settings.warmup * total, 6))
     if step <= warmup:
         return settings.learning_rate * step / warmup
     if settings.scheduler == "constant":

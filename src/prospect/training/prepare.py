@@ -9,7 +9,7 @@ from prospect.config import Config
 from prospect.data.dataset import Dataset, load_datasets, require_both_classes, require_fitting_rows
 from prospect.data.loader import Plan
 from prospect.data.render import Encoder
-from prospect.errors import ConfigError
+from prospect.errors import ConfigError, ModelError
 from prospect.feedback.convert import suggest_class_weights
 from prospect.losses import Loss, get_loss
 from prospect.models.policy import load_tokenizer, resolve_max_length
@@ -41,7 +41,7 @@ class Prepared:
 
 
 def prepare(config: Config) -> Prepared:
-    """Resolves a recipe against its loss, model and data, refusing what cannot work before anything is trained.
+    """Resolves a recipe against its loss, model and data, refusing early what cannot work.
 
     Raises:
         ConfigError: a setting that does not fit the loss, the model or the data.
@@ -53,7 +53,9 @@ def prepare(config: Config) -> Prepared:
     tokenizer = load_tokenizer(config.model)
     max_length = resolve_max_length(config.data.max_length, load_model_config(config))
     encoder = Encoder(tokenizer, max_length, end_token=config.data.end_token)
-    train, held_out = load_datasets(config.data, loss.feedback, encoder, config.train.seed, f"loss {loss.name}")
+    train, held_out = load_datasets(
+        config.data, loss.feedback, encoder, config.train.seed, f"loss {loss.name}"
+    )
     require_both_classes(train, config.data.allow_one_class)
     require_fitting_rows(train, config.train.max_tokens_per_micro_batch)
     resolved = _resolve(config, loss, train, max_length)
@@ -65,23 +67,40 @@ def prepare(config: Config) -> Prepared:
 
 
 def load_model_config(config: Config) -> Any:
-    """The model's own configuration, without its weights."""
+    """The model's own configuration, without its weights.
+
+    Raises:
+        ModelError: there is none.
+    """
     from transformers import AutoConfig
 
     from prospect.models.policy import existing_model
 
     name = existing_model(config.model.name_or_path)
-    return AutoConfig.from_pretrained(name, trust_remote_code=config.model.trust_remote_code)
+    try:
+        return AutoConfig.from_pretrained(name, trust_remote_code=config.model.trust_remote_code)
+    except Exception as error:  # Transformers raises several kinds here
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(
+            f"{name}: the model's configuration could not be read ({reason}). A model folder needs "
+            "config.json beside its weights: save it with model.save_pretrained(folder)."
+        ) from error
 
 
 def _resolve(config: Config, loss: Loss, train: Dataset, max_length: int) -> Config:
     """Fills in whatever the recipe left to the loss, the model or the data."""
     values = config.as_dict()
-    values["loss"] |= {**loss.hyperparameters, **_class_weights(config, loss, train), **config.loss.hyperparameters}
+    values["loss"] |= {
+        **loss.hyperparameters,
+        **_class_weights(config, loss, train),
+        **config.loss.hyperparameters,
+    }
     values["data"] |= {"max_length": max_length, "class_weights": "none"}
     values["train"]["learning_rate"] = config.train.learning_rate or loss.learning_rate
     if config.reference_point == "micro_batch" and not loss.needs_reference_point:
-        raise ConfigError(f"reference_point is micro_batch and loss {loss.name} has no reference point. Leave it out.")
+        raise ConfigError(
+            f"reference_point is micro_batch and loss {loss.name} has no reference point. Leave it out."
+        )
     return Config.model_validate(values)
 
 
@@ -90,7 +109,12 @@ def _class_weights(config: Config, loss: Loss, train: Dataset) -> dict[str, floa
     names = {"desirable_weight", "undesirable_weight"}
     counts = train.class_counts()
     takes_them = names <= loss.hyperparameters.keys()
-    if config.data.class_weights == "none" or not takes_them or names & config.loss.hyperparameters.keys() or not all(counts):
+    if (
+        config.data.class_weights == "none"
+        or not takes_them
+        or names & config.loss.hyperparameters.keys()
+        or not all(counts)
+    ):
         return {}
     weights = suggest_class_weights(*counts)
     return {"desirable_weight": weights.desirable, "undesirable_weight": weights.undesirable}

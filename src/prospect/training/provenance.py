@@ -56,7 +56,13 @@ def describe_run(prepared: Prepared, policy: Policy, reference: Reference) -> di
 def git_commit() -> str | None:
     """The commit of the folder that the run was started in, if that is a git repository."""
     try:
-        result = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True)  # noqa: S607
+        result = subprocess.run(
+            ["git", "rev-parse", "HEAD"],  # noqa: S607  whichever git is on the path
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return result.stdout.strip()
@@ -71,7 +77,11 @@ def model_card(prepared: Prepared, run: RunDir) -> str:
         "tags": ["prospect", loss.name],
     }
     hyperparameters = ", ".join(f"{name} {value:g}" for name, value in prepared.hyperparameters.items())
-    verdicts = f" ({data['desirable']} desirable, {data['undesirable']} undesirable)" if data["undesirable"] is not None else ""
+    verdicts = (
+        f" ({data['desirable']} desirable, {data['undesirable']} undesirable)"
+        if data["undesirable"] is not None
+        else ""
+    )
     lines = [
         "---",
         yaml.safe_dump(facts, sort_keys=False).strip(),
@@ -79,9 +89,10 @@ def model_card(prepared: Prepared, run: RunDir) -> str:
         "",
         f"# {prepared.config.model.name_or_path}, aligned with {loss.name}",
         "",
-        f"Trained by Prospect on {data['rows']} {data['kind']} examples of {data['prompts']} prompts{verdicts} with the loss "
-        f"`{loss.name}`{f' ({hyperparameters})' if hyperparameters else ''} for {prepared.total_steps} steps of up to "
-        f"{prepared.config.train.batch_size} examples, learning rate {prepared.config.train.learning_rate:g}.",
+        f"Trained by Prospect on {data['rows']} {data['kind']} examples of {data['prompts']} "
+        f"prompts{verdicts} with the loss `{loss.name}`{f' ({hyperparameters})' if hyperparameters else ''} "
+        f"for {prepared.total_steps} steps of up to {prepared.config.train.batch_size} examples, learning "
+        f"rate {prepared.config.train.learning_rate:g}.",
         "",
         *_held_out_table(run),
         "The recipe is `config.yaml` in the run directory; it runs again as it is.",
@@ -96,5 +107,9 @@ def _held_out_table(run: RunDir) -> list[str]:
         return []
     before, after = evaluations[0], evaluations[-1]
     names = ("eval_loss", "eval_rewards/accuracies", "eval_rewards/auroc", "eval_rewards/margins")
-    rows = [f"| {name} | {before[name]:.4f} | {after[name]:.4f} |" for name in names if name in before and name in after]
+    rows = [
+        f"| {name} | {before[name]:.4f} | {after[name]:.4f} |"
+        for name in names
+        if name in before and name in after
+    ]
     return ["| on held-out feedback | before | after |", "|---|---|---|", *rows, ""]

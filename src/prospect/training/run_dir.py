@@ -89,7 +89,13 @@ class RunDir:
         """The resolved recipe."""
         if not self.config_path.exists():
             return {}
-        return yaml.safe_load(self.config_path.read_text(encoding="utf-8")) or {}
+        try:
+            return yaml.safe_load(self.config_path.read_text(encoding="utf-8")) or {}
+        except (UnicodeDecodeError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split())
+            raise CheckpointError(
+                f"{self.config_path}: not valid YAML ({reason}). Was it edited by hand?"
+            ) from None
 
     def provenance(self) -> dict[str, Any]:
         """Versions, hashes and data summaries."""
@@ -144,25 +150,25 @@ def _read_json(path: Path) -> dict[str, Any]:
         return {}
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise CheckpointError(f"{path}:{error.lineno}: not valid JSON ({error.msg}). Was it edited by hand?") from None
+    except ValueError as error:  # broken JSON, or bytes that are no text
+        raise CheckpointError(f"{path}: not valid JSON ({error}). Was it edited by hand?") from None
 
 
 def _read_jsonl(path: Path) -> list[dict[str, Any]]:
     """Reads one object per line; a torn last line, which a killed run leaves, is not an object yet."""
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")
+    lines = path.read_bytes().split(b"\n")  # bytes: a torn line may end inside a character
     rows = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
+            rows.append(json.loads(line.decode("utf-8")))
+        except ValueError as error:
             if number == len(lines):
                 break
-            raise CheckpointError(f"{path}:{number}: not valid JSON ({error.msg}).") from None
+            raise CheckpointError(f"{path}:{number}: not valid JSON ({error}).") from None
     return rows
 
 

@@ -1,8 +1,8 @@
 """One optimizer step's gradient: the only place that knows micro-batches.
 
-The gradient is the same, to float rounding, for any micro-batch size and any order of rows, because (1) z0 is estimated
-over the whole step before any gradient is taken, (2) sums are divided by the count of the whole step, and (3) metrics
-are sums and counts. Letters: N examples of a micro-batch.
+The gradient is the same, to float rounding, for any micro-batch size and any order of rows, because (1) z0 is
+estimated over the whole step before any gradient is taken, (2) sums are divided by the count of the whole
+step, and (3) metrics are sums and counts. Letters: N examples of a micro-batch.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from prospect.errors import TrainingError
 from prospect.losses.base import Loss
 from prospect.losses.reference_point import ReferencePoint, estimate_reference_point
 from prospect.models.policy import Policy
-from prospect.models.reference import NoReference, Reference
+from prospect.models.reference import Reference
 from prospect.training.metrics import Tally, summarise, tally_rows
 
 
@@ -74,7 +74,8 @@ class StepResult:
 def accumulate_gradient(objective: Objective, examples: Sequence[Example], step: int = 0) -> StepResult:
     """Adds the gradient of one step to the policy's `.grad`.
 
-    L = (1 / D) sum_i weight_i loss_i, D the examples of the step, or its completion tokens for demonstrations.
+    L = (1 / D) sum_i weight_i loss_i, D the examples of the step, or its completion tokens for
+    demonstrations.
 
     Args:
         objective: the loss and the two models.
@@ -82,7 +83,8 @@ def accumulate_gradient(objective: Objective, examples: Sequence[Example], step:
         step: its number, for messages.
 
     Raises:
-        TrainingError: a log-prob, z0 or loss is not finite; the rows are named, and no gradient is left behind.
+        TrainingError: a log-prob, z0 or loss is not finite; the rows are named, and no gradient is left
+            behind.
         DataError: z0 cannot be estimated from these rows.
     """
     return _pass_over(objective, examples, f"at step {step}", with_gradient=True)
@@ -93,12 +95,18 @@ def score(objective: Objective, examples: Sequence[Example]) -> StepResult:
     return _pass_over(objective, examples, "in the evaluation", with_gradient=False)
 
 
-def _pass_over(objective: Objective, examples: Sequence[Example], when: str, *, with_gradient: bool) -> StepResult:
+def _pass_over(
+    objective: Objective, examples: Sequence[Example], when: str, *, with_gradient: bool
+) -> StepResult:
     rows = flatten(examples)
     completion_tokens = sum(len(row.completion_ids) for row in rows)
     denominator = completion_tokens if objective.loss.feedback == "demonstration" else len(examples)
     whole_step = objective.reference_point == "step"
-    point = _reference_point(objective, rows, when) if objective.loss.needs_reference_point and whole_step else None
+    point = (
+        _reference_point(objective, rows, when)
+        if objective.loss.needs_reference_point and whole_step
+        else None
+    )
     points = [point] if point else []
     tally = Tally()
     for group in micro_batches(examples, objective.max_tokens):
@@ -143,7 +151,9 @@ def arrange(loss: Loss, log_ratio: torch.Tensor, batch: Batch) -> tuple[torch.Te
     """Lays the rows' log-ratios out as the loss takes them.
 
     Args:
+        loss: says what it takes.
         log_ratio: (rows,) nats; a pair's chosen and rejected rows are neighbours.
+        batch: the rows.
 
     Returns:
         (log_ratio, desirable), (chosen, rejected) or (logps,), each (N,).
@@ -181,18 +191,20 @@ def _examples_rows(loss: Loss, batch: Batch) -> Sequence[Row]:
     return batch.rows[0::2] if loss.feedback == "paired" else batch.rows
 
 
-def _require_finite(values: torch.Tensor, rows: Sequence[Row], what: str, objective: Objective, when: str) -> None:
+def _require_finite(
+    values: torch.Tensor, rows: Sequence[Row], what: str, objective: Objective, when: str
+) -> None:
     bad = (~values.detach().isfinite()).nonzero().flatten().tolist()
     if not bad:
         return
     objective.policy.model.zero_grad(set_to_none=True)
     named = ", ".join(rows[i].id for i in bad[:5]) + (f" and {len(bad) - 5} more" if len(bad) > 5 else "")
-    source = " The reference itself is broken: check its weights and precision." if what.startswith("the ref") else (
-        " Lower train.learning_rate, or use train.precision: fp32."
+    source = (
+        " The reference itself is broken: check its weights and precision."
+        if what.startswith("the ref")
+        else (" Lower train.learning_rate, or use train.precision: fp32.")
     )
     raise TrainingError(
         f"{what} is not finite {when} (rank 0, {len(bad)} of {len(rows)} rows of a micro-batch, ids {named}: "
         f"{values.detach()[bad[0]].item()}). Nothing was updated.{source}"
     )
-
-

@@ -1,4 +1,4 @@
-"""train(config): the main path of the whole project, from feedback to an aligned model, in the order it happens."""
+"""train(config): the main path of the project, from feedback to an aligned model, in the order it happens."""
 
 from __future__ import annotations
 
@@ -61,7 +61,8 @@ def train(
     run = RunDir(config.output)
     if run.exists() and not resume:
         raise CheckpointError(
-            f"{run.path} holds another run. Continue that one with --resume, choose another --output, or remove the folder."
+            f"{run.path} holds another run. Continue that one with --resume, choose another --output, or "
+            "remove the folder."
         )
     prepared = prepare(config)
     if resume and run.exists():
@@ -148,8 +149,8 @@ class _Session:
         if not math.isfinite(norm):
             self.optimizer.zero_grad(set_to_none=True)
             raise TrainingError(
-                f"the gradient is not finite at step {step} (norm {norm}). Nothing was updated. Lower train.learning_rate, or "
-                "use train.precision: fp32."
+                f"the gradient is not finite at step {step} (norm {norm}). Nothing was updated. Lower "
+                "train.learning_rate, or use train.precision: fp32."
             )
         return norm
 
@@ -160,7 +161,9 @@ class _Session:
         self.progress.examples_seen += examples
         self.progress.seconds += seconds
 
-    def log(self, result: StepResult, grad_norm: float, rate: float, seconds: float, display: Display) -> None:
+    def log(
+        self, result: StepResult, grad_norm: float, rate: float, seconds: float, display: Display
+    ) -> None:
         """Writes a step's metrics and shows them."""
         step = self.progress.step
         metrics = {
@@ -200,8 +203,13 @@ class _Session:
         try:
             self.policy.save(self.run.model_path, model_card(self.prepared, self.run))
         except OSError as error:
-            raise CheckpointError(f"{self.run.model_path}: the model could not be written ({error}).") from error
-        finished = {"finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "seconds": round(self.progress.seconds, 2)}
+            raise CheckpointError(
+                f"{self.run.model_path}: the model could not be written ({error})."
+            ) from error
+        finished = {
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "seconds": round(self.progress.seconds, 2),
+        }
         self.run.write_provenance({**self.provenance, **finished})
 
 
@@ -226,12 +234,14 @@ def require_same_recipe(saved: Mapping[str, Any], current: Mapping[str, Any], ru
         CheckpointError: naming the settings that differ.
     """
     before, now = _flat(saved), _flat(current)
-    keys = [key for key in {**before, **now} if key not in _FREE_ON_RESUME and before.get(key) != now.get(key)]
+    keys = [
+        key for key in {**before, **now} if key not in _FREE_ON_RESUME and before.get(key) != now.get(key)
+    ]
     if keys:
         changes = "; ".join(f"{key} was {before.get(key)!r} and is now {now.get(key)!r}" for key in keys[:5])
         raise CheckpointError(
-            f"{run.path}: cannot resume with another recipe: {changes}. Restore it (the run's own is {run.config_path}), or "
-            "start a new run with another --output."
+            f"{run.path}: cannot resume with another recipe: {changes}. Restore it (the run's own is "
+            f"{run.config_path}), or start a new run with another --output."
         )
 
 
@@ -243,7 +253,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _check_first_step(prepared: Prepared, policy: Policy, reference: Reference) -> None:
-    """Before anything is trained, policy and reference are one model: on the first micro-batch, and in the cache."""
+    """Before any training policy and reference are one model: on the first micro-batch, and in the cache."""
     examples = next(prepared.plan.steps(0, 1))[1]
     group = micro_batches(examples, prepared.config.train.max_tokens_per_micro_batch)[0]
     check_identity(policy, reference, collate(flatten(group)).to(policy.device))

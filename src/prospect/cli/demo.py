@@ -1,0 +1,98 @@
+"""`prospect demo`: the main job on an embedded example."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from prospect.cli.train import quiet_libraries
+from prospect.demo.run import METHODS, Feedback, Outcome, run_demo
+from prospect.errors import UsageError
+from prospect.evaluation.winrate import Rate, overlap
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    parser.add_argument("--method", choices=list(METHODS), default="kto", help="what aligns the model (default kto)")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="the run directory (default runs/demo-METHOD, replaced)")
+    parser.add_argument("--seed", type=int, default=0, help="of customers, thumbs, training and sampling (default 0)")
+    parser.add_argument("--noise", type=float, default=0.0, help="share of thumbs that are flipped (default 0)")
+    parser.add_argument("--raters", type=int, default=1, help="how many customers give thumbs (default 1)")
+    parser.add_argument("--keep-desirable", type=float, default=1.0, help="share of thumbs up that reach the log (default 1)")
+    parser.add_argument("--keep-undesirable", type=float, default=1.0, help="the same of thumbs down (default 1)")
+    parser.add_argument("--quiet", action="store_true", help="print errors only")
+    parser.add_argument("--json", action="store_true", help="print the outcome as one JSON object on stdout")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the demo and says what came of it."""
+    quiet_libraries()
+    console = Console(stderr=True, quiet=options.quiet, highlight=False)
+    feedback = Feedback(options.noise, options.raters, options.keep_desirable, options.keep_undesirable)
+    outcome = run_demo(
+        _folder(options),
+        method=options.method,
+        seed=options.seed,
+        feedback=feedback,
+        quiet=options.quiet,
+        say=lambda text: console.print(text, markup=False),
+    )
+    if options.json:
+        print(json.dumps(outcome.as_dict()))
+    show(outcome, console)
+    return 0
+
+
+def show(outcome: Outcome, console: Console) -> None:
+    """Prints rates with intervals, rule by rule, three replies side by side, and where the report lies."""
+    console.print(_rules(outcome))
+    n = outcome.before.n
+    console.print(f"95 % intervals over {n} held-out customers. Against its start the model keeps more rules on", end=" ")
+    console.print(f"{_percent(outcome.win_rate)} of them, as many counted half.")
+    verdict = "do not touch" if not overlap(outcome.before, outcome.after) else "overlap: no clear change"
+    console.print(f"The intervals before and after {verdict}.\n")
+    for example in outcome.examples:
+        console.print(_side_by_side(example))
+    console.print(f"report   {outcome.report}   ({outcome.seconds:.0f} s in all)", markup=False, soft_wrap=True)
+
+
+def _rules(outcome: Outcome) -> Table:
+    table = Table(title=f"Replies that keep the rules, before and after {outcome.method}")
+    for name, side in (("rule", "left"), ("before", "right"), ("after", "right")):
+        table.add_column(name, justify=side)  # type: ignore[arg-type]
+    for rule, (before, after) in outcome.rules.items():
+        table.add_row(rule, _percent(before), _percent(after))
+    table.add_section()
+    table.add_row("all rules", _percent(outcome.before), _percent(outcome.after), style="bold")
+    return table
+
+
+def _side_by_side(example: dict[str, object]) -> Table:
+    table = Table(title=str(example["prompt"]), title_justify="left", expand=True)
+    cells = []
+    for side in ("before", "after"):
+        table.add_column(f"{side}: {'passes' if example[f'{side}_passes'] else 'does not pass'}", ratio=1)
+        cells.append(str(example[side]).replace("[", "\\["))
+    table.add_row(*cells)
+    return table
+
+
+def _percent(rate: Rate) -> str:
+    return f"{100 * rate.rate:.1f} % ({100 * rate.low:.1f} to {100 * rate.high:.1f})"
+
+
+def _folder(options: argparse.Namespace) -> Path:
+    """The run directory. Only the demo's own default folder is replaced; another is never touched if it holds a run."""
+    if options.output is not None:
+        if (options.output / "config.yaml").exists():
+            raise UsageError(f"{options.output} holds another run. Choose another --output, or remove the folder.")
+        return options.output
+    folder = Path("runs") / f"demo-{options.method}"
+    if folder.exists():
+        shutil.rmtree(folder)
+    return folder

@@ -1,0 +1,106 @@
+"""`prospect train --dry-run`: what would be trained on, before it is paid for."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.text import Text
+
+from prospect.config import Config
+from prospect.data.batch import Row
+from prospect.training.estimate import estimate_memory
+from prospect.training.prepare import Prepared, prepare
+
+ROWS_SHOWN = 3
+
+
+def show(config: Config, *, as_json: bool) -> None:
+    """Prints the resolved recipe, rendered rows, label balance, steps, tokens and an estimate of memory."""
+    prepared = prepare(config)
+    facts = collect(prepared)
+    if as_json:
+        print(json.dumps(facts))
+        return
+    console = Console(highlight=False)
+    console.rule("resolved recipe")
+    console.print(yaml.safe_dump(facts["config"], sort_keys=False, allow_unicode=True).strip(), markup=False)
+    console.rule("first rows: prompt plain, scored tokens marked")
+    for example in prepared.train.examples[:ROWS_SHOWN]:
+        for row in example:
+            console.print(_marked(prepared.tokenizer, row, in_colour=console.is_terminal))
+    console.rule("in numbers")
+    for line in _sentences(facts):
+        console.print(line, markup=False)
+
+
+def collect(prepared: Prepared) -> dict[str, Any]:
+    """The same as one object."""
+    summary = prepared.train.summary()
+    examples = len(prepared.plan.examples)
+    per_epoch = prepared.plan.steps_per_epoch
+    weights = {k: v for k, v in prepared.hyperparameters.items() if k in {"desirable_weight", "undesirable_weight"}}
+    return {
+        "config": prepared.config.as_dict(),
+        "data": {"train": summary, "eval": prepared.held_out.summary() if prepared.held_out else None},
+        "class_weights": weights or None,
+        "steps": prepared.total_steps,
+        "steps_per_epoch": per_epoch,
+        "examples_per_step": round(examples / per_epoch, 2),
+        "tokens": int(summary["tokens"] * prepared.total_steps / per_epoch),
+        "memory": estimate_memory(prepared),
+        "rows": [[_described(prepared.tokenizer, row) for row in example] for example in prepared.train.examples[:ROWS_SHOWN]],
+    }
+
+
+def _described(tokenizer: Any, row: Row) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "desirable": row.desirable,
+        "prompt": tokenizer.decode(row.prompt_ids.tolist()),
+        "scored": tokenizer.convert_ids_to_tokens(row.completion_ids.tolist()),
+    }
+
+
+def _marked(tokenizer: Any, row: Row, in_colour: bool) -> Text:
+    """The whole row as the model reads it, its scored tokens in colour, or in brackets where there is no colour."""
+    label = "desirable" if row.desirable else "undesirable"
+    prompt = tokenizer.decode(row.prompt_ids.tolist())
+    whole = tokenizer.decode([*row.prompt_ids.tolist(), *row.completion_ids.tolist()])
+    # Decoded alone, a completion may lose its leading space.
+    scored = whole[len(prompt) :] if whole.startswith(prompt) else tokenizer.decode(row.completion_ids.tolist())
+    line = Text(f"{row.id}, {label}, {len(row.prompt_ids)} + {len(row.completion_ids)} tokens\n", style="bold")
+    line.append(prompt, style="not bold")
+    colour = "black on green" if row.desirable else "black on dark_orange"
+    line.append(scored if in_colour else f"⟦{scored}⟧", style=f"not bold {colour}")
+    line.append("\n")
+    return line
+
+
+def _sentences(facts: dict[str, Any]) -> list[str]:
+    data, memory = facts["data"]["train"], facts["memory"]
+    lines = [f"feedback     {data['rows']} {data['kind']} examples of {data['prompts']} prompts"]
+    if data["undesirable"] is not None:
+        lines.append(f"balance      {data['desirable']} desirable, {data['undesirable']} undesirable completions")
+    if facts["class_weights"]:
+        weights = ", ".join(f"{name} {value:.4g}" for name, value in facts["class_weights"].items())
+        lines.append(f"weights      {weights}")
+    held_out = facts["data"]["eval"]
+    lines.append(f"held out     {held_out['rows']} examples of {held_out['prompts']} prompts" if held_out else "held out     nothing")
+    lines.append(f"cut          {data['cut']} completions at max_length {facts['config']['data']['max_length']}; {data['empty_completions']} empty, {data['dropped']} dropped")
+    lines.append(f"steps        {facts['steps']} of {facts['examples_per_step']} examples on average, {facts['steps_per_epoch']} an epoch")
+    lines.append(f"tokens       {facts['tokens']:,} in all, prompts included")
+    lines.append(f"parameters   {memory['parameters']:,}, of which {memory['trainable_parameters']:,} are trained")
+    parts = ", ".join(f"{name} {_size(memory[name])}" for name in ("weights", "gradients", "optimizer", "reference", "activations"))
+    lines.append(f"memory       about {_size(memory['total'])}: {parts}; libraries and data not counted")
+    return lines
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"

@@ -1,0 +1,266 @@
+"""`prospect demo`: thumbs from simulated customers, a model aligned on them, and an outcome that anybody can check.
+
+The same steps as for one's own product: sample replies, collect thumbs into a file, train by a recipe, compare before
+and after on prompts that training never saw.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from prospect.allocator import keep_freed_memory
+from prospect.demo.base import BASE, load_base
+from prospect.demo.customer import Rater, collect_thumbs
+from prospect.demo.rubric import check
+from prospect.demo.world import REPLY_TOKENS, Inquiry, held_out_prompts, training_prompts
+from prospect.errors import ConfigError
+from prospect.evaluation.winrate import Rate, proportion, win_rate
+from prospect.feedback import class_counts, write_jsonl
+from prospect.models.sampling import Generated, generate
+from prospect.report.build import build_report
+from prospect.training.run_dir import RunDir
+from prospect.training.train import train
+
+PROMPTS = 600  # customers who write
+REPLIES = 4  # sampled for each, as in the KTO paper's study on sampled solutions
+HELD_OUT = 400  # a 95 % interval of at most 5 points on either side
+TEMPERATURE, TOP_P = 0.8, 0.95
+BATCH = 256  # replies sampled together: for a model this small the loop over tokens is what costs
+
+METHODS: dict[str, dict[str, Any]] = {
+    "kto": {"loss": {"name": "kto", "beta": 0.1}, "learning_rate": 2e-4, "epochs": 2},
+    "dpo": {"loss": {"name": "dpo", "beta": 0.1}, "learning_rate": 2e-4, "epochs": 2},
+    "sft": {"loss": {"name": "sft"}, "learning_rate": 5e-4, "epochs": 2},
+}
+"""What each method is trained with; tuned on other training prompts than seed 0 draws (benchmarks/demo.py)."""
+
+RULE_NAMES = {
+    "order": "names the right order",
+    "remedy": "answers the problem that was asked",
+    "polite": "is polite",
+    "short": "keeps under the word limit",
+    "promises": "promises nothing it should not",
+}
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """How the simulated customers give thumbs.
+
+    Attributes:
+        noise: share of thumbs that are flipped.
+        raters: how many customers give them.
+        keep_desirable: share of thumbs up that reach the log.
+        keep_undesirable: share of thumbs down that reach the log.
+    """
+
+    noise: float = 0.0
+    raters: int = 1
+    keep_desirable: float = 1.0
+    keep_undesirable: float = 1.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a demo run showed; each rate carries a 95 % interval.
+
+    Attributes:
+        method: kto, dpo or sft.
+        before: share of the base model's replies to held-out prompts that keep every rule.
+        after: the same of the aligned model.
+        win_rate: how often the aligned model's reply keeps more rules; equally many count half.
+        rules: rule to its (before, after).
+        examples: prompts with both replies.
+        thumbs: thumbs up and thumbs down that were trained on.
+        seconds: of the whole command.
+        report: the page.
+    """
+
+    method: str
+    before: Rate
+    after: Rate
+    win_rate: Rate
+    rules: dict[str, tuple[Rate, Rate]]
+    examples: list[dict[str, Any]]
+    thumbs: tuple[int, int]
+    seconds: float
+    report: Path
+
+    def as_dict(self) -> dict[str, Any]:
+        """The object that `--json` prints."""
+        return {
+            "before": self.before._asdict(),
+            "after": self.after._asdict(),
+            "win_rate": self.win_rate._asdict(),
+            "method": self.method,
+            "seconds": round(self.seconds, 1),
+            "report": str(self.report),
+            "rules": {rule: {"before": b._asdict(), "after": a._asdict()} for rule, (b, a) in self.rules.items()},
+            "thumbs": {"desirable": self.thumbs[0], "undesirable": self.thumbs[1]},
+        }
+
+
+def run_demo(
+    output: Path,
+    *,
+    method: str = "kto",
+    seed: int = 0,
+    feedback: Feedback | None = None,
+    quiet: bool = False,
+    say: Callable[[str], None] = lambda text: None,
+) -> Outcome:
+    """Samples, collects thumbs, aligns, and compares.
+
+    Args:
+        output: the run directory.
+        method: kto, dpo or sft.
+        seed: of customers, thumbs, training and sampling.
+        feedback: how thumbs are given; clean ones by default.
+        quiet: no progress of the training.
+        say: told what is being done.
+
+    Raises:
+        ConfigError: an unknown method.
+    """
+    if method not in METHODS:
+        raise ConfigError(f'demo method is "{method}"; expected one of {", ".join(METHODS)}.')
+    begun = time.monotonic()
+    feedback = feedback or Feedback()
+    keep_freed_memory()
+    base = load_base()
+    inquiries, asked = training_prompts(PROMPTS, seed), held_out_prompts(HELD_OUT)
+    say(f"Sampling {REPLIES} replies to each of {PROMPTS} customers, and one to each of {HELD_OUT} held-out ones ...")
+    replies = answer(base, inquiries, REPLIES, seed)
+    before = answer(base, asked, 1, seed)
+    counts = write_thumbs(output, inquiries, replies, feedback, seed)
+    say(f"Thumbs: {counts[0]} up, {counts[1]} down. Aligning by {method} ...")
+    run = train(recipe(method, output, seed), quiet=quiet)
+    say("Asking the aligned model the same held-out questions ...")
+    after = answer(load_base(run.model_path), asked, 1, seed)
+    return conclude(run, method, asked, before, after, counts, feedback, begun)
+
+
+def answer(base: tuple[Any, Any], inquiries: Sequence[Inquiry], count: int, seed: int) -> list[list[Generated]]:
+    """Samples `count` replies to every inquiry."""
+    model, tokenizer = base
+    return generate(
+        model,
+        tokenizer,
+        [inquiry.prompt for inquiry in inquiries],
+        samples_per_prompt=count,
+        max_new_tokens=REPLY_TOKENS,
+        temperature=TEMPERATURE,
+        top_p=TOP_P,
+        seed=seed,
+        batch_size=BATCH,
+    )
+
+
+def write_thumbs(
+    output: Path, inquiries: Sequence[Inquiry], replies: Sequence[Sequence[Generated]], feedback: Feedback, seed: int
+) -> tuple[int, int]:
+    """Writes the customers' thumbs to feedback.jsonl; gives how many are up and down."""
+    raters = [Rater(f"customer-{i + 1}", feedback.noise) for i in range(feedback.raters)]
+    thumbs = collect_thumbs(
+        inquiries,
+        replies,
+        raters=raters,
+        keep_desirable=feedback.keep_desirable,
+        keep_undesirable=feedback.keep_undesirable,
+        seed=seed,
+    )
+    output.mkdir(parents=True, exist_ok=True)
+    write_jsonl(thumbs, output / "feedback.jsonl")
+    counts = class_counts(thumbs)
+    return counts.desirable, counts.undesirable
+
+
+def recipe(method: str, output: Path, seed: int) -> dict[str, Any]:
+    """The recipe of a method: what anyone would write for their own thumbs."""
+    settings = METHODS[method]
+    return {
+        "model": {"name_or_path": str(BASE)},
+        "data": {"train": str(output / "feedback.jsonl"), "eval": 0.1},
+        "loss": settings["loss"],
+        "train": {
+            "batch_size": 32,
+            "epochs": settings["epochs"],
+            "learning_rate": settings["learning_rate"],
+            "seed": seed,
+            "eval_every": 50,
+            "sample_tokens": REPLY_TOKENS,
+        },
+        "output": str(output),
+    }
+
+
+def conclude(
+    run: RunDir,
+    method: str,
+    asked: Sequence[Inquiry],
+    before: Sequence[Sequence[Generated]],
+    after: Sequence[Sequence[Generated]],
+    counts: tuple[int, int],
+    feedback: Feedback,
+    begun: float,
+) -> Outcome:
+    """Counts who keeps which rules, and writes evaluation/demo.json and the report."""
+    old = [check(inquiry, reply[0].text) for inquiry, reply in zip(asked, before, strict=True)]
+    new = [check(inquiry, reply[0].text) for inquiry, reply in zip(asked, after, strict=True)]
+    rules = {
+        label: (_share([kept[rule] for kept in old]), _share([kept[rule] for kept in new]))
+        for rule, label in RULE_NAMES.items()
+    }
+    difference = [sum(b.values()) - sum(a.values()) for a, b in zip(old, new, strict=True)]
+    wins = win_rate(sum(d > 0 for d in difference), sum(d < 0 for d in difference), sum(d == 0 for d in difference))
+    passed = [(all(a.values()), all(b.values())) for a, b in zip(old, new, strict=True)]
+    outcome = Outcome(
+        method=method,
+        before=_share([a for a, _ in passed]),
+        after=_share([b for _, b in passed]),
+        win_rate=wins,
+        rules=rules,
+        examples=_examples(asked, before, after, passed),
+        thumbs=counts,
+        seconds=0.0,
+        report=run.report_path,
+    )
+    words = {"before": _mean_words(before), "after": _mean_words(after)}
+    result = {**outcome.as_dict(), "noise": feedback.noise, "customers": asdict(feedback)}
+    result |= {"mean_words": words, "examples": outcome.examples}
+    for name in ("seconds", "report", "thumbs"):
+        del result[name]
+    run.write_evaluation("demo", result)
+    report = build_report(run.path)
+    return Outcome(**{**vars(outcome), "seconds": time.monotonic() - begun, "report": report})
+
+
+def _share(kept: Sequence[bool]) -> Rate:
+    return proportion(sum(kept), len(kept))
+
+
+def _mean_words(replies: Sequence[Sequence[Generated]]) -> float:
+    return round(sum(len(reply[0].text.split()) for reply in replies) / len(replies), 2)
+
+
+def _examples(
+    asked: Sequence[Inquiry],
+    before: Sequence[Sequence[Generated]],
+    after: Sequence[Sequence[Generated]],
+    passed: Sequence[tuple[bool, bool]],
+) -> list[dict[str, Any]]:
+    """The first three held-out prompts, whatever became of them: chosen by nobody."""
+    return [
+        {
+            "prompt": asked[i].message,
+            "before": before[i][0].text,
+            "after": after[i][0].text,
+            "before_passes": passed[i][0],
+            "after_passes": passed[i][1],
+        }
+        for i in range(3)
+    ]
