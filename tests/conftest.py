@@ -46,9 +46,14 @@ def make_tokenizer() -> Any:
     core.decoder = decoders.ByteLevel()
     special = ["<s>", "</s>", "<|user|>", "<|assistant|>", "<|system|>"]
     trainer = trainers.BpeTrainer(
-        vocab_size=300, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=300,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
-    core.train_from_iterator(["the quick brown fox jumps over the lazy dog, thank you very much"] * 4, trainer)
+    core.train_from_iterator(
+        ["the quick brown fox jumps over the lazy dog, thank you very much"] * 4, trainer
+    )
     core.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<s>", eos_token="</s>")
     tokenizer.chat_template = CHAT_TEMPLATE
@@ -117,7 +122,9 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
 def recipe(tmp_path: Path, model_path: Path) -> Callable[..., dict[str, Any]]:
     """Makes a small recipe: `recipe("kto", rows, train={...}, ...)` writes the rows and gives the mapping."""
 
-    def make(loss: str | dict[str, Any] = "kto", rows: list[dict[str, Any]] | None = None, **sections: Any) -> dict[str, Any]:
+    def make(
+        loss: str | dict[str, Any] = "kto", rows: list[dict[str, Any]] | None = None, **sections: Any
+    ) -> dict[str, Any]:
         name = loss if isinstance(loss, str) else loss["name"]
         rows = rows if rows is not None else (pairs(16) if name == "dpo" else thumbs(32))
         data = write_rows(tmp_path / "feedback.jsonl", rows)

@@ -56,11 +56,11 @@ DecayRate = Annotated[Number, Field(ge=0.0, lt=1.0)]
 class LoraSettings(_Section):
     """Low-rank adapters instead of full weights; the reference is then the model with its adapter off."""
 
-    r: int = Field(16, ge=1)
+    r: int = Field(default=16, ge=1)
     """Rank of the adapter."""
-    alpha: int = Field(32, ge=1)
+    alpha: int = Field(default=32, ge=1)
     """Scale: the adapter's output is multiplied by alpha / r."""
-    dropout: Number = Field(0.0, ge=0.0, lt=1.0)
+    dropout: Number = Field(default=0.0, ge=0.0, lt=1.0)
     """Dropout before the adapter. Keep it 0 unless the run overfits: it makes log-ratios noisy."""
     target_modules: list[str] | str | None = None
     """Names of the layers to adapt; null means all linear layers but the head."""
@@ -90,7 +90,7 @@ class DataSettings(_Section):
     eval: Annotated[str | list[str] | int | float | None, BeforeValidator(_number_in_words)] = 0.1
     """Held-out feedback: a path, a share of the prompts (0.1), a number of prompts (200), or null for none. A
     share or number is split off by prompt, never by row."""
-    max_length: int | None = Field(None, ge=2)
+    max_length: int | None = Field(default=None, ge=2)
     """Prompt and completion together, in tokens; a longer completion is cut and gets no end token. null means
     the model's context, at most 2048."""
     overlong_prompts: Literal["error", "drop"] = "error"
@@ -137,47 +137,47 @@ class ReferenceSettings(_Section):
 class TrainSettings(_Section):
     """How it is trained."""
 
-    batch_size: int = Field(32, ge=1)
+    batch_size: int = Field(default=32, ge=1)
     """Examples per optimizer step (a pair is one). This is statistics; memory is
     max_tokens_per_micro_batch."""
-    max_tokens_per_micro_batch: int = Field(4096, ge=1)
+    max_tokens_per_micro_batch: int = Field(default=4096, ge=1)
     """Tokens, padding included, that go through the model at once. It changes memory and speed, never the
     result."""
-    epochs: int = Field(1, ge=1)
+    epochs: int = Field(default=1, ge=1)
     """Passes over the feedback."""
-    max_steps: int | None = Field(None, ge=1)
+    max_steps: int | None = Field(default=None, ge=1)
     """Optimizer steps, in place of epochs."""
-    learning_rate: Number | None = Field(None, gt=0.0, allow_inf_nan=False)
+    learning_rate: Number | None = Field(default=None, gt=0.0, allow_inf_nan=False)
     """Peak learning rate of AdamW; null takes the loss's own (kto 5e-6, dpo 5e-7, sft 2e-5)."""
     scheduler: Literal["cosine", "linear", "constant"] = "linear"
     """How the learning rate falls after warm-up; cosine and linear end at 0."""
-    warmup: Number = Field(0.1, ge=0.0, allow_inf_nan=False)
+    warmup: Number = Field(default=0.1, ge=0.0, allow_inf_nan=False)
     """Below 1 a share of the steps, from 1 on a number of steps, over which the learning rate rises from
     0."""
-    weight_decay: Number = Field(0.0, ge=0.0, allow_inf_nan=False)
+    weight_decay: Number = Field(default=0.0, ge=0.0, allow_inf_nan=False)
     """AdamW's, on matrices only."""
     adam_betas: tuple[DecayRate, DecayRate] = (0.9, 0.999)
     """AdamW's decay rates of the two moments."""
-    max_grad_norm: Number = Field(1.0, gt=0.0)
+    max_grad_norm: Number = Field(default=1.0, gt=0.0)
     """Gradients are scaled down to this norm."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: about a third more time for much less memory."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the forward and backward pass; auto is bf16 on a GPU that has it, else fp32. Log-probs
     are summed in fp32 in any case."""
-    seed: int = Field(0, ge=0, lt=2**63)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     """Of shuffling, pairing, dropout and sampling."""
-    log_every: int = Field(1, ge=1)
+    log_every: int = Field(default=1, ge=1)
     """Steps between lines of metrics."""
-    eval_every: int | None = Field(None, ge=1)
+    eval_every: int | None = Field(default=None, ge=1)
     """Steps between evaluations on held-out feedback; null means before the first and after the last step."""
-    save_every: int | None = Field(200, ge=1)
+    save_every: int | None = Field(default=200, ge=1)
     """Steps between checkpoints; null means none but the finished model."""
-    keep_checkpoints: int = Field(2, ge=1)
+    keep_checkpoints: int = Field(default=2, ge=1)
     """How many checkpoints stay."""
-    samples: int = Field(4, ge=0)
+    samples: int = Field(default=4, ge=0)
     """Held-out prompts from which the policy writes at every evaluation, for the report."""
-    sample_tokens: int = Field(64, ge=1)
+    sample_tokens: int = Field(default=64, ge=1)
     """Length of those samples, in tokens."""
 
 
@@ -251,20 +251,23 @@ PEERS_NAMES: Mapping[str, str] = {
 }
 
 
-def load_config(source: str | Path | Mapping[str, Any] | Config, overrides: Sequence[str] = ()) -> Config:
+def load_config(
+    source: str | Path | Mapping[str, Any] | Config, overrides: Sequence[str] = (), *, where: str = "recipe"
+) -> Config:
     """Reads and checks a recipe.
 
     Args:
         source: a YAML file, a mapping, or a config.
         overrides: `key.path=value` strings, the value read as YAML; later ones win.
+        where: what a mapping is called in messages.
 
     Raises:
         ConfigError: what is wrong, at which key, and the nearest key that exists.
     """
     if isinstance(source, Config):
-        values, where = source.as_dict(), "recipe"
+        values = source.as_dict()
     elif isinstance(source, Mapping):
-        values, where = dict(source), "recipe"
+        values = dict(source)
     else:
         values, where = read_yaml(Path(source)), str(source)
     for override in overrides:

@@ -18,7 +18,9 @@ from prospect.training.prepare import prepare
 from prospect.training.step import Objective, accumulate_gradient, score
 
 
-def objective_for(recipe: dict[str, Any], max_tokens: int = 4096, moved: bool = True, **changes: Any) -> tuple[Objective, list[Any]]:
+def objective_for(
+    recipe: dict[str, Any], max_tokens: int = 4096, moved: bool = True, **changes: Any
+) -> tuple[Objective, list[Any]]:
     """An objective whose policy has moved away from its reference, so that nothing is zero by accident."""
     prepared = prepare(load_config(recipe))
     policy = load_policy(prepared.config, prepared.tokenizer)
@@ -101,7 +103,10 @@ def test_gradient_is_the_formula_computed_by_hand(recipe: Any) -> None:
         z0 = torch.stack([logp(policy, *b) - logp(reference, *b) for b in borrowed]).mean().clamp(min=0)
     total = 0.0
     for row in rows:
-        ratio = logp(policy, row.prompt_ids, row.completion_ids) - logp(reference, row.prompt_ids, row.completion_ids).detach()
+        ratio = (
+            logp(policy, row.prompt_ids, row.completion_ids)
+            - logp(reference, row.prompt_ids, row.completion_ids).detach()
+        )
         sign = 1.0 if row.desirable else -1.0
         total = total + torch.sigmoid(-0.1 * sign * (ratio - z0))
     (total / len(rows)).backward()
@@ -125,7 +130,10 @@ def test_frozen_cached_and_adapter_off_agree(recipe: Any, tmp_path: Any, lora: A
     values = recipe("kto", thumbs(8), model={"name_or_path": recipe()["model"]["name_or_path"], "lora": lora})
     objective, examples = objective_for(values, moved=False)
     policy = objective.policy
-    references: list[Any] = [FrozenReference(policy), CachedReference(FrozenReference(policy), tmp_path / "cache")]
+    references: list[Any] = [
+        FrozenReference(policy),
+        CachedReference(FrozenReference(policy), tmp_path / "cache"),
+    ]
     if lora:
         references.append(AdapterOffReference(policy))
     torch.manual_seed(1)
@@ -134,7 +142,9 @@ def test_frozen_cached_and_adapter_off_agree(recipe: Any, tmp_path: Any, lora: A
             parameter.add_(0.05 * torch.randn_like(parameter))
     references[1].policy_moved()
     score(Objective(**{**vars(objective), "reference": references[1]}), examples)  # fills the cache
-    rewards = [score(Objective(**{**vars(objective), "reference": r}), examples).tally.rewards for r in references]
+    rewards = [
+        score(Objective(**{**vars(objective), "reference": r}), examples).tally.rewards for r in references
+    ]
     assert any(abs(value) > 1e-3 for value in rewards[0])
     for other in rewards[1:]:
         assert other == rewards[0]
@@ -191,10 +201,14 @@ class BrokenReference:
                 values[i] = float("nan")
         return values
 
+
 def test_nan_in_the_reference_stops_the_step_and_names_the_row(recipe: Any) -> None:
     objective, examples = objective_for(recipe("kto", thumbs(8)))
     broken = BrokenReference(objective.reference, examples[3][0].id)
-    with pytest.raises(TrainingError, match=r"the reference's log-prob is not finite at step 7 .*feedback\.jsonl:4.*Nothing was updated"):
+    with pytest.raises(
+        TrainingError,
+        match=r"the reference's log-prob is not finite at step 7 .*feedback\.jsonl:4.*Nothing was updated",
+    ):
         accumulate_gradient(Objective(**{**vars(objective), "reference": broken}), examples, step=7)
     assert all(p.grad is None for p in objective.policy.trainable().values())
 

@@ -22,7 +22,11 @@ from prospect.training.run_dir import RunDir
 
 
 def weights(run: RunDir) -> dict[str, torch.Tensor]:
-    file = "adapter_model.safetensors" if (run.model_path / "adapter_model.safetensors").exists() else "model.safetensors"
+    file = (
+        "adapter_model.safetensors"
+        if (run.model_path / "adapter_model.safetensors").exists()
+        else "model.safetensors"
+    )
     return load_file(run.model_path / file)
 
 
@@ -49,8 +53,12 @@ def test_it_overfits_eight_rows(recipe: Any, loss: str) -> None:
 
 def test_desirable_and_undesirable_move_apart_on_held_out_rows_too(recipe: Any) -> None:
     """The verdict depends on one word, so it can be learnt from some rows and tested on others."""
-    rows = [dict(row, completion=row["completion"] + (" fox" if row["label"] else " dog")) for row in thumbs(48)]
-    run = prospect.train(recipe("kto", rows, data={"eval": 12}, train={"epochs": 6, "learning_rate": 2e-3}), quiet=True)
+    rows = [
+        dict(row, completion=row["completion"] + (" fox" if row["label"] else " dog")) for row in thumbs(48)
+    ]
+    run = prospect.train(
+        recipe("kto", rows, data={"eval": 12}, train={"epochs": 6, "learning_rate": 2e-3}), quiet=True
+    )
     before, after = [row for row in run.metrics() if "eval_loss" in row]
     assert before["step"] == 0
     assert before["eval_rewards/auroc"] == 0.5 == before["eval_rewards/accuracies"]
@@ -58,10 +66,21 @@ def test_desirable_and_undesirable_move_apart_on_held_out_rows_too(recipe: Any) 
 
 
 def test_the_run_directory_holds_what_the_design_names(recipe: Any) -> None:
-    values = recipe("kto", thumbs(32), data={"eval": 0.2}, train={"save_every": 2, "samples": 2, "sample_tokens": 8})
+    values = recipe(
+        "kto", thumbs(32), data={"eval": 0.2}, train={"save_every": 2, "samples": 2, "sample_tokens": 8}
+    )
     run = prospect.train(values, quiet=True)
-    assert {"config.yaml", "provenance.json", "metrics.jsonl", "samples.jsonl", "checkpoints", "model"} <= set(os.listdir(run.path))
-    assert {"model.safetensors", "config.json", "tokenizer.json", "chat_template.jinja", "README.md"} <= set(os.listdir(run.model_path))
+    assert {
+        "config.yaml",
+        "provenance.json",
+        "metrics.jsonl",
+        "samples.jsonl",
+        "checkpoints",
+        "model",
+    } <= set(os.listdir(run.path))
+    assert {"model.safetensors", "config.json", "tokenizer.json", "chat_template.jinja", "README.md"} <= set(
+        os.listdir(run.model_path)
+    )
     named = "loss grad_norm learning_rate epoch kl kl_raw kl_stderr rewards/chosen rewards/rejected rewards/margins "
     named += "rewards/accuracies logps/chosen logps/rejected num_tokens tokens_per_second examples_seen completion_tokens"
     assert set(named.split()) <= training_rows(run)[0].keys()
@@ -87,7 +106,12 @@ class Killed(Exception):
 def test_a_stopped_run_resumes_to_the_same_bits(
     recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loss: str, stop_after: int
 ) -> None:
-    values = recipe(loss, pairs(28) if loss == "dpo" else None, data={"eval": 4}, train={"save_every": 2, "epochs": 2, "batch_size": 6})
+    values = recipe(
+        loss,
+        pairs(28) if loss == "dpo" else None,
+        data={"eval": 4},
+        train={"save_every": 2, "epochs": 2, "batch_size": 6},
+    )
     whole = prospect.train({**values, "output": str(tmp_path / "whole")}, quiet=True)
 
     from prospect.training.train import _Session
@@ -109,7 +133,9 @@ def test_a_stopped_run_resumes_to_the_same_bits(
     assert strip(whole) == strip(resumed)
 
 
-def test_lora_with_dropout_resumes_to_the_same_bits(recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lora_with_dropout_resumes_to_the_same_bits(
+    recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = recipe()["model"]["name_or_path"]
     lora = {"name_or_path": path, "lora": {"r": 4, "alpha": 8, "dropout": 0.2}}
     values = recipe("kto", thumbs(24), model=lora, train={"save_every": 1, "epochs": 2})
@@ -137,10 +163,20 @@ def newest_step(run: RunDir) -> int:
 def test_kill_nine_at_any_moment_resumes_to_the_same_bits(recipe: Any, tmp_path: Path) -> None:
     import yaml
 
-    values = recipe("kto", thumbs(40), data={"eval": 4}, train={"save_every": 1, "epochs": 4, "batch_size": 4})
+    values = recipe(
+        "kto", thumbs(40), data={"eval": 4}, train={"save_every": 1, "epochs": 4, "batch_size": 4}
+    )
     whole = prospect.train({**values, "output": str(tmp_path / "whole")}, quiet=True)
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(values))
-    command = [sys.executable, "-m", "prospect", "train", str(tmp_path / "recipe.yaml"), "--resume", "--quiet"]
+    command = [
+        sys.executable,
+        "-m",
+        "prospect",
+        "train",
+        str(tmp_path / "recipe.yaml"),
+        "--resume",
+        "--quiet",
+    ]
     run = RunDir(values["output"])
     # Three deaths: as soon as there is a new checkpoint, then a little later each time.
     for wait in (0.0, 0.05, 0.13):
@@ -157,7 +193,9 @@ def test_kill_nine_at_any_moment_resumes_to_the_same_bits(recipe: Any, tmp_path:
     assert [row["step"] for row in training_rows(finished)] == list(range(1, 37))
 
 
-def test_resume_with_a_changed_reference_is_refused(recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokenizer: Any) -> None:
+def test_resume_with_a_changed_reference_is_refused(
+    recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokenizer: Any
+) -> None:
     moving = tmp_path / "moving"
     make_model(seed=0).save_pretrained(moving)
     tokenizer.save_pretrained(moving)
@@ -167,7 +205,9 @@ def test_resume_with_a_changed_reference_is_refused(recipe: Any, tmp_path: Path,
     with pytest.raises(Killed):
         prospect.train(values, quiet=True)
     make_model(seed=5).save_pretrained(moving)
-    with pytest.raises(ReferenceMismatchError, match="trained against reference .* and this run's reference is"):
+    with pytest.raises(
+        ReferenceMismatchError, match="trained against reference .* and this run's reference is"
+    ):
         prospect.train(values, resume=True, quiet=True)
 
 
@@ -175,12 +215,16 @@ def _die(self: Any) -> None:
     raise Killed
 
 
-def test_resume_with_another_recipe_or_other_data_is_refused(recipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resume_with_another_recipe_or_other_data_is_refused(
+    recipe: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     values = recipe("kto", train={"save_every": 1})
     monkeypatch.setattr("prospect.training.train._Session.finish", _die)
     with pytest.raises(Killed):
         prospect.train(values, quiet=True)
-    with pytest.raises(CheckpointError, match=r"cannot resume with another recipe: loss\.beta was 0\.1 and is now 0\.3"):
+    with pytest.raises(
+        CheckpointError, match=r"cannot resume with another recipe: loss\.beta was 0\.1 and is now 0\.3"
+    ):
         prospect.train(values, overrides=["loss.beta=0.3"], resume=True, quiet=True)
     recipe("kto", list(reversed(thumbs(32))))
     with pytest.raises(CheckpointError, match="training data changed"):
@@ -202,7 +246,9 @@ def test_a_finished_run_stays_as_it_is_on_resume(recipe: Any) -> None:
     assert all(torch.equal(before[name], value) for name, value in weights(run).items())
 
 
-def test_nothing_half_written_becomes_the_latest_checkpoint_when_the_disk_is_full(recipe: Any, tmp_path: Path) -> None:
+def test_nothing_half_written_becomes_the_latest_checkpoint_when_the_disk_is_full(
+    recipe: Any, tmp_path: Path
+) -> None:
     """A real limit on file size, in a process of its own: the first checkpoint fits, the second may not."""
     import yaml
 
@@ -219,7 +265,9 @@ def test_nothing_half_written_becomes_the_latest_checkpoint_when_the_disk_is_ful
         "from prospect.cli.main import main\n"
         "sys.exit(main(['train', sys.argv[1], '--quiet']))\n"
     )
-    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "recipe.yaml")], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "recipe.yaml")], capture_output=True, text=True
+    )
     assert done.returncode == 1, done.stderr
     assert "CheckpointError" in done.stderr and "the last good one is step-2" in done.stderr
     run = RunDir(values["output"])
@@ -245,7 +293,9 @@ def test_a_gradient_that_is_not_finite_updates_nothing(recipe: Any, monkeypatch:
     with pytest.raises(TrainingError, match=r"gradient is not finite at step 2 .*Nothing was updated"):
         prospect.train(recipe("kto"), quiet=True)
     session: Any = kept.pop("session")
-    assert all(torch.equal(kept[name], p) and p.grad is None for name, p in session.policy.trainable().items())
+    assert all(
+        torch.equal(kept[name], p) and p.grad is None for name, p in session.policy.trainable().items()
+    )
 
 
 def test_gradient_checkpointing_gives_the_same_weights(recipe: Any, tmp_path: Path) -> None:

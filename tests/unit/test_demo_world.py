@@ -22,7 +22,7 @@ from prospect.demo.world import (
     training_prompts,
 )
 from prospect.errors import ConfigError
-from prospect.evaluation.generate import Generated, generate
+from prospect.models.sampling import Generated, generate
 from prospect.feedback.records import Message
 
 MARA = Inquiry("Order 4821: my kettle came with a crack. Yours, Mara", "Mara", "4821", "kettle", PROBLEMS[0])

@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from prospect.errors import ConfigError, ModelError
-from prospect.evaluation.generate import Sampling, draw_tokens, generate
+from prospect.models.sampling import Sampling, draw_tokens, generate
 from prospect.feedback.records import Message
 
 STORIES = Path(__file__).parents[3] / "shared/models/stories260K"

@@ -6,9 +6,8 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
-from prospect.config import Config, load_config, set_key
+from prospect.config import Config, load_config, read_yaml, set_key
 from prospect.errors import UsageError
 
 
@@ -40,8 +39,9 @@ def run(options: argparse.Namespace) -> int:
     result = train(config, resume=options.resume, quiet=options.quiet)
     report = build_report(result.path)
     if options.json:
-        last = [row for row in result.metrics() if "eval_loss" in row][-1:]
-        print(json.dumps({"run": str(result.path), "model": str(result.model_path), "report": str(report), "eval": (last or [None])[0]}))
+        held_out = [row for row in result.metrics() if "eval_loss" in row]
+        paths = {"run": str(result.path), "model": str(result.model_path), "report": str(report)}
+        print(json.dumps({**paths, "eval": held_out[-1] if held_out else None}))
     elif not options.quiet:
         print(f"model   {result.model_path}\nreport  {report}", file=sys.stderr)
     return 0
@@ -53,28 +53,21 @@ def config_from(options: argparse.Namespace) -> Config:
     Raises:
         UsageError: neither recipe nor loss.
     """
-    values: dict[str, Any] = {}
     if Path(options.recipe).suffix in {".yaml", ".yml"}:
-        base = load_yaml(options.recipe)
+        values, where = read_yaml(Path(options.recipe)), options.recipe
+    elif options.model and options.data:
+        loss = options.recipe
+        values, where = {"loss": {"name": loss}, "output": f"runs/{loss.rpartition(':')[2]}"}, "command line"
     else:
-        base = {"loss": {"name": options.recipe}, "output": f"runs/{Path(options.recipe.rpartition(':')[2]).stem}"}
-        if not options.model or not options.data:
-            raise UsageError(
-                f"prospect train {options.recipe} needs --model and --data, for instance: prospect train kto --model "
-                "my/model --data feedback.jsonl. (A recipe's name ends in .yaml.)"
-            )
-    values = base
-    for key, value in (("model.name_or_path", options.model), ("data.train", options.data), ("output", options.output)):
+        raise UsageError(
+            f"prospect train {options.recipe} needs --model and --data, for instance: prospect train kto --model my/model "
+            "--data feedback.jsonl. (A recipe's name ends in .yaml.)"
+        )
+    data = options.data[0] if options.data and len(options.data) == 1 else options.data
+    for key, value in (("model.name_or_path", options.model), ("data.train", data), ("output", options.output)):
         if value is not None:
-            values = set_key(values, key, value[0] if isinstance(value, list) and len(value) == 1 else value)
-    return load_config(values, options.set)
-
-
-def load_yaml(path: str) -> dict[str, Any]:
-    """Reads a recipe's mapping, not yet checked: command-line values may complete it."""
-    from prospect.config import read_yaml
-
-    return read_yaml(Path(path))
+            values = set_key(values, key, value)
+    return load_config(values, options.set, where=where)
 
 
 def quiet_libraries() -> None:

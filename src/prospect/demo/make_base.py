@@ -21,11 +21,12 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from prospect.allocator import keep_freed_memory
 from prospect.demo.base import BASE
 from prospect.demo.log import support_log
 from prospect.demo.rubric import passes
 from prospect.demo.world import REPLY_TOKENS, Inquiry, held_out_prompts
-from prospect.evaluation.generate import generate
+from prospect.models.sampling import generate
 
 SEED = 0
 LOG_SIZE = 40_000
@@ -58,6 +59,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=STEPS, help="optimizer steps (default: %(default)s)")
     arguments = parser.parse_args(argv)
 
+    keep_freed_memory()
+    # One thread adds in one order on every machine; and where others use the cores, two would wait for each other.
+    torch.set_num_threads(1)
     torch.manual_seed(SEED)
     log = list(support_log(LOG_SIZE, SEED))
     tokenizer = train_tokenizer(text for inquiry, reply in log for text in (inquiry.message, reply))
@@ -65,6 +69,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     train(model, encode(tokenizer, log), arguments.steps)
     model.save_pretrained(arguments.output)
     tokenizer.save_pretrained(arguments.output)
+    for file in arguments.output.iterdir():
+        file.chmod(0o644)  # safetensors writes 0600, which an installed package must not have
     _say(describe(model, tokenizer, arguments.output))
 
 

@@ -13,7 +13,7 @@ from prospect.feedback.convert import (
     to_unpaired,
 )
 from prospect.feedback.records import Demonstration, Feedback, Kind, Message, Paired, Text, Unpaired
-from prospect.feedback.sources import iter_feedback, load_feedback
+from prospect.feedback.sources import iter_feedback, load_feedback, load_prompts
 from prospect.feedback.split import prompt_key, split_by_prompt
 from prospect.feedback.write import as_columns, write_jsonl
 
@@ -34,6 +34,7 @@ __all__ = [
     "count_unpairable",
     "iter_feedback",
     "load_feedback",
+    "load_prompts",
     "prompt_key",
     "split_by_prompt",
     "suggest_class_weights",

@@ -12,8 +12,9 @@ from typing import Any
 from prospect.errors import DataError
 from prospect.feedback.csv_reader import read_csv
 from prospect.feedback.readers import RawRow, read_hub, read_json, read_jsonl, read_parquet
-from prospect.feedback.records import Feedback
+from prospect.feedback.records import Feedback, Text
 from prospect.feedback.rows import RowParser
+from prospect.feedback.text import parse_text
 from prospect.feedback.wording import names
 
 Source = str | Path | Sequence[str | Path]
@@ -123,3 +124,19 @@ def _raw_rows(place: Path | str) -> Iterator[RawRow]:
         assert match is not None
         return read_hub(match["name"], match["split"] or "train")
     return _READERS[place.suffix.lower()](place)
+
+
+def load_prompts(source: Source) -> list[Text]:
+    """Return the prompts of a source's rows, in its order; other columns are ignored.
+
+    Refuses, with file and line: a row without `prompt`, and prompts that are neither text nor messages.
+    """
+    prompts = []
+    for place in _places(source):
+        for where, _, row in _raw_rows(place):
+            if "prompt" not in row:
+                raise DataError(f"{where}: there is no column prompt, only {names(row)}. Rename the one that holds it")
+            prompts.append(parse_text(row["prompt"], "prompt", where))
+    if not prompts:
+        raise DataError(f"{source}: there are no rows; expected at least one with a prompt")
+    return prompts

@@ -195,10 +195,10 @@ def _check_signature(record: Loss) -> None:
         p.name in expected and p.name != name for p, name in zip(positional, expected, strict=False)
     )
     if len(positional) != len(expected) or gathers or swapped:
+        takes = ", ".join(p.name for p in positional)
         raise ConfigError(
-            f"loss {record.name} takes ({', '.join(str(p) for p in positional)}); a loss on {record.feedback} "
-            f"feedback with these traits is called with ({', '.join(expected)}). Hyperparameters come after a "
-            "lone `*`."
+            f"loss {record.name} takes ({takes}); a loss on {record.feedback} feedback with these traits is "
+            f"called with ({', '.join(expected)}). Hyperparameters come after a lone `*`."
         )
     for name, default in record.hyperparameters.items():
         if default is inspect.Parameter.empty:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -244,3 +245,21 @@ def existing_model(name: str) -> str:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def load_trained(name: str) -> tuple[Any, Any]:
+    """Loads a model to generate with, a whole one or an adapter on its base, and its tokenizer.
+
+    Raises:
+        ModelError: there is none, or weights are missing.
+    """
+    settings = ModelSettings(name_or_path=name)
+    tokenizer = load_tokenizer(settings)
+    adapter = Path(name).expanduser() / "adapter_config.json"
+    if not adapter.exists():
+        return load_causal_lm(settings).to(default_device()), tokenizer
+    from peft import PeftModel
+
+    base = json.loads(adapter.read_text(encoding="utf-8"))["base_model_name_or_path"]
+    model = load_causal_lm(ModelSettings(name_or_path=base))
+    return PeftModel.from_pretrained(model, str(adapter.parent)).to(default_device()).eval(), tokenizer

@@ -1,0 +1,103 @@
+"""Which examples make which step, and which rows go through the model together."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from prospect.data.batch import Example, Row
+from prospect.data.loader import Plan, micro_batches
+from prospect.errors import DataError
+
+
+def make_row(i: int, prompt: object, desirable: bool = True, length: int = 2) -> Row:
+    return Row(np.array([i], np.int32), np.full(length - 1, 7, np.int32), str(prompt), str(i), desirable)
+
+
+def thumbs(prompts: list[int], verdicts: list[bool]) -> list[Example]:
+    return [(make_row(i, p, d),) for i, (p, d) in enumerate(zip(prompts, verdicts, strict=True))]
+
+
+def names(step: list[Example]) -> list[str]:
+    return [example[0].id for example in step]
+
+
+def test_steps_carry_their_number_and_run_over_the_end_of_an_epoch() -> None:
+    plan = Plan(thumbs(list(range(5)), [True] * 5), batch_size=2, seed=0)
+    assert plan.steps_per_epoch == 3
+    numbers, steps = zip(*plan.steps(0, 8), strict=True)
+    assert numbers == tuple(range(8))
+    assert sorted(sum(map(names, steps[:3]), [])) == sorted(sum(map(names, steps[3:6]), [])) == list("01234")
+
+
+def test_no_steps_are_left_after_the_last() -> None:
+    plan = Plan(thumbs(list(range(5)), [True] * 5), batch_size=2, seed=0)
+    assert list(plan.steps(4, 4)) == []
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 5, 8, 100])
+def test_a_batch_size_is_never_exceeded(batch_size: int) -> None:
+    plan = Plan(thumbs(list(range(11)), [True, False] * 5 + [True]), batch_size=batch_size, seed=0)
+    assert max(len(step) for step in plan.epoch(0)) <= batch_size
+
+
+def test_a_remainder_is_spread_over_the_steps_and_not_left_as_a_tail() -> None:
+    plan = Plan(thumbs(list(range(9)), [True] * 9), batch_size=4, seed=0)
+    assert [len(step) for step in plan.epoch(0)] == [3, 3, 3]
+
+
+def test_neighbours_in_the_file_are_not_neighbours_in_a_step() -> None:
+    plan = Plan(thumbs(list(range(64)), [True] * 32 + [False] * 32), batch_size=8, seed=0)
+    steps = plan.epoch(0)
+    assert steps != [sorted(step) for step in steps]
+    assert all(max(step) - min(step) > 8 for step in steps)
+
+
+def test_a_step_of_one_prompt_is_repaired_by_an_exchange() -> None:
+    """Two prompts, one of them rare: some seed puts a step together from the common one alone."""
+    examples = thumbs([0] * 12 + [1] * 4, [True, False] * 8)
+    repaired = 0
+    for seed in range(30):
+        plain = Plan(examples, 4, seed).epoch(0)
+        mended = Plan(examples, 4, seed, distinct_prompts=True).epoch(0)
+        single = [step for step in plain if len({examples[i][0].prompt_key for i in step}) == 1]
+        repaired += bool(single)
+        assert all(len({examples[i][0].prompt_key for i in step}) > 1 for step in mended)
+        assert sorted(sum(mended, [])) == list(range(16))
+        verdicts = [
+            [sum(examples[i][0].desirable for i in step) for step in steps] for steps in (plain, mended)
+        ]
+        assert verdicts[0] == verdicts[1]
+        if not single:
+            assert mended == plain
+    assert repaired > 3
+
+
+@pytest.mark.parametrize(("prompts", "batch_size"), [([0] * 8, 4), ([0, 1, 2, 3], 1), ([0] * 7 + [1], 2)])
+def test_steps_that_cannot_hold_two_prompts_are_refused(prompts: list[int], batch_size: int) -> None:
+    examples = thumbs(prompts, [True] * len(prompts))
+    with pytest.raises(DataError, match=r"would hold one single prompt.*Raise train\.batch_size"):
+        Plan(examples, batch_size, 0, distinct_prompts=True).epoch(0)
+    assert Plan(examples, batch_size, 0).epoch(0)
+
+
+def test_micro_batches_go_from_long_to_short_under_the_budget() -> None:
+    examples = [(make_row(i, i, length=length),) for i, length in enumerate([2, 9, 4, 4, 3, 8])]
+    groups = micro_batches(examples, max_tokens=18)
+    assert [[row.length for (row,) in group] for group in groups] == [[9, 8], [4, 4, 3, 2]]
+
+
+def test_an_example_larger_than_the_budget_goes_alone() -> None:
+    examples = [(make_row(i, i, length=length),) for i, length in enumerate([30, 2, 25])]
+    assert [[row.length for (row,) in group] for group in micro_batches(examples, 20)] == [[30], [25], [2]]
+
+
+def test_a_pair_is_never_parted() -> None:
+    pair = (make_row(0, 0, length=9), make_row(1, 0, False, length=3))
+    assert micro_batches([pair, pair], max_tokens=18) == [[pair], [pair]]
+    assert micro_batches([pair, pair], max_tokens=36) == [[pair, pair]]
+    assert micro_batches([pair], max_tokens=1) == [[pair]]
+
+
+def test_no_examples_make_no_micro_batches() -> None:
+    assert micro_batches([], 100) == []

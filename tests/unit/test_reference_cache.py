@@ -1,0 +1,230 @@
+"""The reference cache: what it remembers is right, or it is not remembered."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from prospect.data.batch import Batch, Row, collate
+from prospect.errors import CheckpointError, ConfigError, ReferenceMismatchError
+from prospect.models.reference import CachedReference, NoReference, Reference, build_reference
+
+RECORD = CachedReference._RECORD
+
+
+class Counting(Reference):
+    """Gives each row -(its first completion id) - 0.1, and counts how often it was asked."""
+
+    kind = "counting"
+
+    def __init__(self, identity: str = "model-a", broken: tuple[int, ...] = (), shift: float = 0.1) -> None:
+        self.identity, self.broken, self.shift, self.asked = identity, broken, shift, 0
+
+    def logps(self, batch: Batch) -> torch.Tensor:
+        self.asked += 1
+        first = [int(row.completion_ids[0]) for row in batch.rows]
+        return torch.tensor([float("nan") if i in self.broken else -i - self.shift for i in first])
+
+
+def batch_of(*ids: int) -> Batch:
+    return collate(
+        [Row(np.array([1], np.int32), np.array([i], np.int32), "p", f"row {i}", True) for i in ids]
+    )
+
+
+def filled(folder: Path, *ids: int) -> CachedReference:
+    cache = CachedReference(Counting(), folder)
+    cache.logps(batch_of(*ids))
+    cache.flush()
+    return cache
+
+
+def reopened(folder: Path, **inner: Any) -> tuple[CachedReference, Counting]:
+    counting = Counting(**inner)
+    cache = CachedReference(counting, folder)
+    cache.policy_moved()
+    return cache, counting
+
+
+def test_it_survives_reopening_to_the_same_float32(tmp_path: Path) -> None:
+    fresh = filled(tmp_path, 3, 4, 5).logps(batch_of(3, 4, 5))
+    cache, inner = reopened(tmp_path)
+    assert torch.equal(cache.logps(batch_of(5, 3, 4)), fresh[[2, 0, 1]])
+    assert inner.asked == 0
+
+
+def test_before_the_policy_has_moved_it_always_asks(tmp_path: Path) -> None:
+    cache = filled(tmp_path, 3)
+    inner = cache.inner
+    assert isinstance(inner, Counting)
+    cache.logps(batch_of(3))
+    assert inner.asked == 2
+    cache.policy_moved()
+    cache.logps(batch_of(3))
+    assert inner.asked == 2
+
+
+def test_rows_that_are_new_are_asked_about_and_added(tmp_path: Path) -> None:
+    filled(tmp_path, 3)
+    cache, inner = reopened(tmp_path)
+    assert cache.logps(batch_of(3, 8)).tolist() == pytest.approx([-3.1, -8.1])
+    assert inner.asked == 1
+    cache.flush()
+    again, inner = reopened(tmp_path)
+    again.logps(batch_of(8, 3))
+    assert inner.asked == 0
+
+
+def test_what_was_never_flushed_is_asked_again(tmp_path: Path) -> None:
+    CachedReference(Counting(), tmp_path).logps(batch_of(3))
+    cache, inner = reopened(tmp_path)
+    cache.logps(batch_of(3))
+    assert inner.asked == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("torn", range(1, RECORD.size))
+def test_a_torn_tail_is_dropped_and_written_over(tmp_path: Path, torn: int) -> None:
+    path = filled(tmp_path, 3, 4).path
+    path.write_bytes(path.read_bytes()[:-torn])
+    cache, inner = reopened(tmp_path)
+    assert path.stat().st_size == RECORD.size
+    assert cache.logps(batch_of(3)).tolist() == pytest.approx([-3.1])
+    assert inner.asked == 0
+    assert cache.logps(batch_of(4)).tolist() == pytest.approx([-4.1])
+    assert inner.asked == 1
+    cache.flush()
+    cache, inner = reopened(tmp_path)
+    cache.logps(batch_of(3, 4))
+    assert inner.asked == 0
+
+
+@pytest.mark.parametrize("position", range(RECORD.size))
+def test_a_corrupted_record_is_never_trusted(tmp_path: Path, position: int) -> None:
+    path = filled(tmp_path, 3, 4, 5).path
+    data = bytearray(path.read_bytes())
+    data[RECORD.size + position] ^= 0x10
+    path.write_bytes(data)
+    cache, inner = reopened(tmp_path)
+    assert cache.logps(batch_of(3, 4, 5)).tolist() == pytest.approx([-3.1, -4.1, -5.1])
+    assert inner.asked == 1
+    cache.flush()
+    cache, inner = reopened(tmp_path)
+    assert cache.logps(batch_of(4)).tolist() == pytest.approx([-4.1])
+    assert inner.asked == 0
+
+
+def test_a_file_of_rubbish_is_not_an_answer(tmp_path: Path) -> None:
+    path = filled(tmp_path, 3).path
+    path.write_bytes(b"not a cache at all" * 10)
+    cache, inner = reopened(tmp_path)
+    assert cache.logps(batch_of(3)).tolist() == pytest.approx([-3.1])
+    assert inner.asked == 1
+
+
+def test_another_identity_never_answers(tmp_path: Path) -> None:
+    filled(tmp_path, 3)
+    cache, inner = reopened(tmp_path, identity="model-b", shift=0.7)
+    assert cache.logps(batch_of(3)).tolist() == pytest.approx([-3.7])
+    assert inner.asked == 1
+    cache.flush()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model-a.logps", "model-b.logps"]
+
+
+def test_the_cut_between_prompt_and_completion_is_part_of_the_row(tmp_path: Path) -> None:
+    filled(tmp_path, 3)
+    cache, inner = reopened(tmp_path)
+    other = Row(np.array([1, 3], np.int32), np.array([3], np.int32), "p", "x", True)
+    cache.logps(collate([other]))
+    assert inner.asked == 1
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_nan_is_never_stored_and_is_shown_to_the_guard(tmp_path: Path, moved: bool) -> None:
+    cache = CachedReference(Counting(broken=(4,)), tmp_path)
+    if moved:
+        cache.policy_moved()
+    values = cache.logps(batch_of(3, 4))
+    assert values[0] == pytest.approx(-3.1)
+    assert values[1].isnan()
+    cache.flush()
+    assert cache.path.stat().st_size == RECORD.size
+    mended, inner = reopened(tmp_path)
+    assert mended.logps(batch_of(3, 4)).tolist() == pytest.approx([-3.1, -4.1])
+    assert inner.asked == 1
+
+
+def test_check_accepts_its_own_values_and_unknown_rows(tmp_path: Path) -> None:
+    filled(tmp_path, 3, 4)
+    reopened(tmp_path)[0].check(batch_of(3, 4, 9))
+
+
+def test_check_refuses_a_tampered_value_with_row_and_file(tmp_path: Path) -> None:
+    path = filled(tmp_path, 3, 4).path
+    key = batch_of(4).rows[0].key
+    forged = RECORD.pack(key, -9.0, zlib.crc32(struct.pack("<16sf", key, -9.0)))
+    path.write_bytes(path.read_bytes()[: RECORD.size] + forged)
+    cache, _ = reopened(tmp_path)
+    with pytest.raises(
+        ReferenceMismatchError,
+        match=r"model-a\.logps: row row 4 is remembered with log-prob -9\.0000 and .*-4\.1000",
+    ):
+        cache.check(batch_of(3, 4))
+
+
+def test_a_folder_that_cannot_be_written_is_refused_with_its_path(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    cache = CachedReference(Counting(), tmp_path / "file" / "cache")
+    cache.logps(batch_of(3))
+    with pytest.raises(CheckpointError, match=r"model-a\.logps: the reference cache cannot be written"):
+        cache.flush()
+
+
+def test_flushing_nothing_writes_nothing(tmp_path: Path) -> None:
+    CachedReference(Counting(), tmp_path).flush()
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_reference_answers_zero_and_has_no_identity() -> None:
+    reference = NoReference()
+    assert reference.logps(batch_of(3, 4)).tolist() == [0.0, 0.0]
+    assert reference.identity == ""
+    reference.flush()
+    reference.policy_moved()
+
+
+def test_adapter_off_without_an_adapter_is_refused() -> None:
+    from types import SimpleNamespace
+
+    from prospect.config import ReferenceSettings
+
+    policy: Any = SimpleNamespace(has_adapter=False)
+    with pytest.raises(ConfigError, match=r"reference\.kind is adapter_off and there is no adapter"):
+        build_reference(ReferenceSettings(kind="adapter_off"), policy, needed=True, run_folder=Path())
+    assert isinstance(
+        build_reference(ReferenceSettings(), policy, needed=False, run_folder=Path()), NoReference
+    )
+
+
+def test_the_cache_lies_in_the_run_or_where_the_recipe_says(tmp_path: Path) -> None:
+    from conftest import make_model
+    from prospect.config import ReferenceSettings
+    from prospect.models.logps import score_hidden
+    from prospect.models.policy import Policy
+
+    policy = Policy(make_model(), None, score_hidden, "fp32", "abc", has_adapter=False)
+    run, shared = tmp_path / "run", tmp_path / "shared"
+    for cache, folder in ((True, run / "reference_cache"), (str(shared), shared)):
+        reference = build_reference(ReferenceSettings(cache=cache), policy, needed=True, run_folder=run)
+        assert isinstance(reference, CachedReference)
+        assert reference.path == folder / "abc.logps"
+    plain = build_reference(ReferenceSettings(cache=False), policy, needed=True, run_folder=run)
+    assert (plain.kind, plain.identity) == ("frozen", "abc")
+    assert not any(p.requires_grad for p in plain._policy.model.parameters())  # type: ignore[attr-defined]
+    assert all(p.requires_grad for p in policy.model.parameters())
