@@ -2,9 +2,10 @@
 
     python benchmarks/stories_sentiment.py [--json FILE] [--methods kto kto-shuffled dpo sft] [--runs DIR]
 
-Trains `stories260K` by the committed recipes `recipes/stories_*.yaml`, 200 openings held out; then samples a continuation
-of each held-out opening (temperature 0.8, top_p 0.95, 48 tokens), scores it by the VADER lexicon (compound score, -1 to
-1), and measures the log-loss of the real continuations of `stories_real.jsonl` (held-out openings only). Needs the folder `../shared` and vaderSentiment (`pip install -e '.[bench]'`). It takes some ten minutes on two cores.
+Trains `stories260K` by the committed recipes `recipes/stories_*.yaml`, 200 openings held out; then samples a
+continuation of each held-out opening (temperature 0.8, top_p 0.95, 48 tokens), scores it by the VADER lexicon (compound
+score, -1 to 1), and measures the log-loss of the real continuations of `stories_real.jsonl` (held-out openings only).
+Needs the folder `../shared` and vaderSentiment (`pip install -e '.[bench]'`).
 """
 
 from __future__ import annotations
@@ -148,7 +149,7 @@ def summary(before: dict[str, Any], after: dict[str, Any], seconds: float) -> di
 
 def table(results: dict[str, Any]) -> str:
     lines = [
-        "| | mean sentiment (95 %) | beats its start on (95 %) | log-loss on real text, nats/token | change | training, s |",
+        "| | mean sentiment (95 %) | beats its start (95 %) | log-loss on real text, nats/token | change | seconds |",
         "|---|---|---|---|---|---|",
     ]
     for name, row in results.items():

@@ -179,6 +179,8 @@ class TrainSettings(_Section):
     """Held-out prompts from which the policy writes at every evaluation, for the report."""
     sample_tokens: int = Field(default=64, ge=1)
     """Length of those samples, in tokens."""
+    trackers: list[Literal["tensorboard", "wandb", "trackio", "mlflow"]] = []
+    """Dashboards that get the metrics too, each an optional install. The run directory is always written."""
 
 
 class Config(_Section):
@@ -215,12 +217,10 @@ class Config(_Section):
 
 # Other trainers' names, so that a recipe carried over fails with the answer and not with "unknown key".
 PEERS_NAMES: Mapping[str, str] = {
-    "per_device_train_batch_size": "train.batch_size (examples per step) and "
-    "train.max_tokens_per_micro_batch (memory)",
+    "per_device_train_batch_size": "train.batch_size (examples per step) and train.max_tokens_per_micro_batch (memory)",
     "per_device_eval_batch_size": "train.max_tokens_per_micro_batch",
     "micro_batch_size": "train.max_tokens_per_micro_batch",
-    "gradient_accumulation_steps": "train.batch_size: it is the whole step, and is cut into micro-batches "
-    "by itself",
+    "gradient_accumulation_steps": "train.batch_size: it is the whole step, and is cut into micro-batches by itself",
     "num_train_epochs": "train.epochs",
     "num_epochs": "train.epochs",
     "lr": "train.learning_rate",
@@ -245,7 +245,10 @@ PEERS_NAMES: Mapping[str, str] = {
     "use_peft": "model.lora",
     "lora_r": "model.lora.r",
     "lora_alpha": "model.lora.alpha",
-    "report_to": "nothing yet: the run directory is always written",
+    "report_to": "train.trackers",
+    "beta": "loss.beta",
+    "desirable_weight": "loss.desirable_weight",
+    "undesirable_weight": "loss.undesirable_weight",
     "dataset": "data.train",
     "datasets": "data.train",
 }
@@ -289,18 +292,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
-        raise ConfigError(
-            f"{path}: holds {type(values).__name__}; expected keys such as model, data, loss, output."
-        )
+        raise ConfigError(f"{path}: holds {type(values).__name__}; expected keys such as model, data, loss, output.")
     return values
 
 
 def _override(values: Mapping[str, Any], override: str) -> dict[str, Any]:
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise ConfigError(
-            f"--set {override}: expected key=value, for instance --set train.learning_rate=1e-5."
-        )
+        raise ConfigError(f"--set {override}: expected key=value, for instance --set train.learning_rate=1e-5.")
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
@@ -338,10 +337,7 @@ def _explain(where: str, details: Sequence[Any]) -> list[str]:
             key = ".".join(location)
             lines[key] = f"{where}: unknown key {key}{_suggest(location)}"
             continue
-        key = (
-            ".".join(p for p in location if p not in _UNION_ARMS and not p.startswith("function-"))
-            or "recipe"
-        )
+        key = ".".join(p for p in location if p not in _UNION_ARMS and not p.startswith("function-")) or "recipe"
         message = detail["msg"][0].lower() + detail["msg"][1:]
         if detail["type"] == "missing":
             lines[key] = f"{where}: {key} is missing; it has no default."

@@ -1,4 +1,4 @@
-"""Bad input: each kind once, through the command line, with a message that says what, where, what was found, what to do."""
+"""Bad input, each kind once, through the command line: the message says what, where, what was found, what to do."""
 
 from __future__ import annotations
 
@@ -9,17 +9,21 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import thumbs, write_rows
 
+from conftest import thumbs, write_rows
 from prospect.cli.main import main
 
 
 @pytest.fixture
-def attempt(tmp_path: Path, model_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
+def attempt(
+    tmp_path: Path, model_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Any:
     """Runs `prospect train` on the given file contents and gives (exit code, what it printed on stderr)."""
     monkeypatch.chdir(tmp_path)
 
-    def run(content: str | bytes | list[dict[str, Any]], *extra: str, loss: str = "kto", name: str = "feedback.jsonl") -> tuple[int, str]:
+    def run(
+        content: str | bytes | list[dict[str, Any]], *extra: str, loss: str = "kto", name: str = "feedback.jsonl"
+    ) -> tuple[int, str]:
         if isinstance(content, list):
             write_rows(Path(name), content)
         elif isinstance(content, bytes):
@@ -27,7 +31,9 @@ def attempt(tmp_path: Path, model_path: Path, capsys: pytest.CaptureFixture[str]
         else:
             Path(name).write_text(content)
         settings = ["--set", "train.batch_size=8", "train.samples=0", "data.eval=null"]
-        code = main(["train", loss, "--model", str(model_path), "--data", name, "--output", "run", "--quiet", *settings, *extra])
+        code = main(
+            ["train", loss, "--model", str(model_path), "--data", name, "--output", "run", "--quiet", *settings, *extra]
+        )
         return code, capsys.readouterr().err
 
     return run
@@ -50,15 +56,24 @@ DATA_CASES: dict[str, tuple[Any, list[str]]] = {
         lines([row(), row(label="good")]),
         ['feedback.jsonl:2: label is "good"; expected true/false, 1/0 or 1/-1', "data.label_map: {good: true}"],
     ),
-    "missing column": (lines([{"prompt": "a", "response": "b", "label": True}]), ["feedback.jsonl:1", "response", "completion"]),
+    "missing column": (
+        lines([{"prompt": "a", "response": "b", "label": True}]),
+        ["feedback.jsonl:1", "response", "completion"],
+    ),
     "wrong type": (lines([row(prompt=7)]), ["feedback.jsonl:1", "prompt"]),
-    "one class only": (lines([row(), row(prompt="other")]), ["all 2 rows are desirable and none is undesirable", "prospect train sft"]),
+    "one class only": (
+        lines([row(), row(prompt="other")]),
+        ["all 2 rows are desirable and none is undesirable", "prospect train sft"],
+    ),
     "prompt fills max_length": (
         lines([row(), row(prompt="the fox " * 200, label=False)]),
         ["feedback.jsonl:2: the prompt alone has", "max_length is 256", "data.overlong_prompts: drop"],
     ),
     "one prompt only": (lines([row(), row(completion=" dog", label=False)]), ["one single prompt", "train.batch_size"]),
-    "stepwise supervision": (lines([{"prompt": "a", "completions": ["b"], "labels": [True]}]), ["feedback.jsonl:1", "completions"]),
+    "stepwise supervision": (
+        lines([{"prompt": "a", "completions": ["b"], "labels": [True]}]),
+        ["feedback.jsonl:1", "completions"],
+    ),
     "prompt only": (lines([{"prompt": "a"}]), ["feedback.jsonl:1", "prompt"]),
 }
 
@@ -105,7 +120,11 @@ def test_paired_loss_on_thumbs_that_cannot_be_paired(attempt: Any) -> None:
     ("setting", "expected"),
     [
         ("train.batchsize=3", 'unknown key train.batchsize; did you mean "batch_size"?'),
-        ("loss.bta=1", 'loss kto has no hyperparameter "bta"; did you mean "beta"? It takes beta, desirable_weight, undesirable_weight.'),
+        (
+            "loss.bta=1",
+            'loss kto has no hyperparameter "bta"; did you mean "beta"? It takes beta, desirable_weight, '
+            "undesirable_weight.",
+        ),
         ("loss.beta=-1", "loss kto: beta is -1; expected a finite number > 0."),
         ("train.per_device_train_batch_size=4", "here it is train.batch_size"),
         ("train.epochs=none", "train.epochs is 'none'"),
@@ -128,9 +147,11 @@ def test_unknown_loss_suggests_the_nearest(attempt: Any) -> None:
 
 def test_unknown_recipe_key_names_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = tmp_path / "mine.yaml"
-    recipe.write_text(yaml.safe_dump({"model": {"name_or_path": "m"}, "data": {"train": "d"}, "output": "o", "lora": {}}))
+    recipe.write_text(
+        yaml.safe_dump({"model": {"name_or_path": "m"}, "data": {"train": "d"}, "output": "o", "lora": {}})
+    )
     assert main(["train", str(recipe)]) == 2
-    assert f"mine.yaml: unknown key lora; it belongs at model.lora." in capsys.readouterr().err
+    assert "mine.yaml: unknown key lora; it belongs at model.lora." in capsys.readouterr().err
 
 
 def test_a_model_folder_without_a_tokenizer(attempt: Any, model_path: Path, tmp_path: Path) -> None:
@@ -140,7 +161,9 @@ def test_a_model_folder_without_a_tokenizer(attempt: Any, model_path: Path, tmp_
         shutil.copy(model_path / name, bare / name)
     code, message = attempt(thumbs(8), "--model", str(bare))
     assert code == 1
-    assert message.startswith("ModelError: ") and "no tokenizer could be loaded" in message and "tokenizer.json" in message
+    assert (
+        message.startswith("ModelError: ") and "no tokenizer could be loaded" in message and "tokenizer.json" in message
+    )
 
 
 def test_a_mistyped_model_folder_is_not_looked_up_on_the_hub(attempt: Any) -> None:
@@ -173,7 +196,10 @@ def test_nan_in_the_reference_names_the_rows(attempt: Any, monkeypatch: pytest.M
         (["train", "kto"], "needs --model and --data"),
         (["train", "absent.yaml"], "there is no such recipe"),
         (["report", "absent"], "there is no such run directory"),
-        (["data", "convert", "x.jsonl", "--to", "paired", "-o", "y.jsonl", "--label-map", "nonsense"], "expected a mapping"),
+        (
+            ["data", "convert", "x.jsonl", "--to", "paired", "-o", "y.jsonl", "--label-map", "nonsense"],
+            "expected a mapping",
+        ),
     ],
 )
 def test_wrong_usage_ends_with_two(arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:

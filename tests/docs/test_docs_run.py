@@ -159,6 +159,4 @@ def test_every_block_is_of_a_kind_that_is_checked() -> None:
     kinds = {"bash", "python", "yaml", "jsonl", "csv", "text"}
     found = [block for page in PAGES for block in blocks_of(page)]
     assert not [f"{block}: {block.language}" for block in found if block.language not in kinds]
-    assert not [
-        f"{block}: {block.note}" for block in found if not re.fullmatch("|run|refused|file=.+", block.note)
-    ]
+    assert not [f"{block}: {block.note}" for block in found if not re.fullmatch("|run|refused|file=.+", block.note)]

@@ -19,18 +19,13 @@ FILE = SHARED / "golden" / "losses.json"
 ABSENT = not FILE.is_file()
 GOLDEN: dict[str, Any] = {} if ABSENT else json.loads(FILE.read_text(encoding="utf-8"))
 
-pytestmark = pytest.mark.skipif(
-    ABSENT, reason="../shared/golden/losses.json with the peers' numbers is not here"
-)
+pytestmark = pytest.mark.skipif(ABSENT, reason="../shared/golden/losses.json with the peers' numbers is not here")
 
 
 def cases(section: str) -> list[Any]:
     """The cases of registered losses; a name of its own for each, so that a failure says which."""
     found = [case for case in GOLDEN.get(section, {}).get("cases", []) if case["loss"] in all_losses()]
-    return [
-        pytest.param(case, id=f"{i}-{case['loss']}-{case['peer'][:5].strip()}")
-        for i, case in enumerate(found)
-    ]
+    return [pytest.param(case, id=f"{i}-{case['loss']}-{case['peer'][:5].strip()}") for i, case in enumerate(found)]
 
 
 def tensor(values: list[float]) -> torch.Tensor:
@@ -92,10 +87,7 @@ def reference_free_inputs(kind: str) -> list[list[float]]:
     if kind == "averaged":
         return [inputs[f"{side}_averaged"] for side in sides]
     return [
-        [
-            mean * tokens
-            for mean, tokens in zip(inputs[f"{side}_averaged"], inputs[f"{side}_tokens"], strict=True)
-        ]
+        [mean * tokens for mean, tokens in zip(inputs[f"{side}_averaged"], inputs[f"{side}_tokens"], strict=True)]
         for side in sides
     ]
 

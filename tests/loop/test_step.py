@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import pairs, thumbs
 
+from conftest import pairs, thumbs
 from prospect.config import load_config
 from prospect.errors import DataError, TrainingError
 from prospect.losses import get_loss
@@ -142,9 +142,7 @@ def test_frozen_cached_and_adapter_off_agree(recipe: Any, tmp_path: Any, lora: A
             parameter.add_(0.05 * torch.randn_like(parameter))
     references[1].policy_moved()
     score(Objective(**{**vars(objective), "reference": references[1]}), examples)  # fills the cache
-    rewards = [
-        score(Objective(**{**vars(objective), "reference": r}), examples).tally.rewards for r in references
-    ]
+    rewards = [score(Objective(**{**vars(objective), "reference": r}), examples).tally.rewards for r in references]
     assert any(abs(value) > 1e-3 for value in rewards[0])
     for other in rewards[1:]:
         assert other == rewards[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,19 +12,17 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import make_model, pairs, thumbs
 from safetensors.torch import load_file
 
 import prospect
+from conftest import make_model, pairs, thumbs
 from prospect.errors import CheckpointError, ReferenceMismatchError, TrainingError
 from prospect.training.run_dir import RunDir
 
 
 def weights(run: RunDir) -> dict[str, torch.Tensor]:
     file = (
-        "adapter_model.safetensors"
-        if (run.model_path / "adapter_model.safetensors").exists()
-        else "model.safetensors"
+        "adapter_model.safetensors" if (run.model_path / "adapter_model.safetensors").exists() else "model.safetensors"
     )
     return load_file(run.model_path / file)
 
@@ -53,12 +50,8 @@ def test_it_overfits_eight_rows(recipe: Any, loss: str) -> None:
 
 def test_desirable_and_undesirable_move_apart_on_held_out_rows_too(recipe: Any) -> None:
     """The verdict depends on one word, so it can be learnt from some rows and tested on others."""
-    rows = [
-        dict(row, completion=row["completion"] + (" fox" if row["label"] else " dog")) for row in thumbs(48)
-    ]
-    run = prospect.train(
-        recipe("kto", rows, data={"eval": 12}, train={"epochs": 6, "learning_rate": 2e-3}), quiet=True
-    )
+    rows = [dict(row, completion=row["completion"] + (" fox" if row["label"] else " dog")) for row in thumbs(48)]
+    run = prospect.train(recipe("kto", rows, data={"eval": 12}, train={"epochs": 6, "learning_rate": 2e-3}), quiet=True)
     before, after = [row for row in run.metrics() if "eval_loss" in row]
     assert before["step"] == 0
     assert before["eval_rewards/auroc"] == 0.5 == before["eval_rewards/accuracies"]
@@ -66,9 +59,7 @@ def test_desirable_and_undesirable_move_apart_on_held_out_rows_too(recipe: Any) 
 
 
 def test_the_run_directory_holds_what_the_design_names(recipe: Any) -> None:
-    values = recipe(
-        "kto", thumbs(32), data={"eval": 0.2}, train={"save_every": 2, "samples": 2, "sample_tokens": 8}
-    )
+    values = recipe("kto", thumbs(32), data={"eval": 0.2}, train={"save_every": 2, "samples": 2, "sample_tokens": 8})
     run = prospect.train(values, quiet=True)
     assert {
         "config.yaml",
@@ -77,12 +68,14 @@ def test_the_run_directory_holds_what_the_design_names(recipe: Any) -> None:
         "samples.jsonl",
         "checkpoints",
         "model",
-    } <= set(os.listdir(run.path))
-    assert {"model.safetensors", "config.json", "tokenizer.json", "chat_template.jinja", "README.md"} <= set(
-        os.listdir(run.model_path)
-    )
+    } <= {path.name for path in run.path.iterdir()}
+    assert {"model.safetensors", "config.json", "tokenizer.json", "chat_template.jinja", "README.md"} <= {
+        path.name for path in run.model_path.iterdir()
+    }
     named = "loss grad_norm learning_rate epoch kl kl_raw kl_stderr rewards/chosen rewards/rejected rewards/margins "
-    named += "rewards/accuracies logps/chosen logps/rejected num_tokens tokens_per_second examples_seen completion_tokens"
+    named += (
+        "rewards/accuracies logps/chosen logps/rejected num_tokens tokens_per_second examples_seen completion_tokens"
+    )
     assert set(named.split()) <= training_rows(run)[0].keys()
     assert training_rows(run)[-1]["num_tokens"] == run.provenance()["data"]["train"]["tokens"]
     assert [row["step"] for row in run.samples()] == [0, 0, 4, 4]
@@ -163,9 +156,7 @@ def newest_step(run: RunDir) -> int:
 def test_kill_nine_at_any_moment_resumes_to_the_same_bits(recipe: Any, tmp_path: Path) -> None:
     import yaml
 
-    values = recipe(
-        "kto", thumbs(40), data={"eval": 4}, train={"save_every": 1, "epochs": 4, "batch_size": 4}
-    )
+    values = recipe("kto", thumbs(40), data={"eval": 4}, train={"save_every": 1, "epochs": 4, "batch_size": 4})
     whole = prospect.train({**values, "output": str(tmp_path / "whole")}, quiet=True)
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(values))
     command = [
@@ -205,9 +196,7 @@ def test_resume_with_a_changed_reference_is_refused(
     with pytest.raises(Killed):
         prospect.train(values, quiet=True)
     make_model(seed=5).save_pretrained(moving)
-    with pytest.raises(
-        ReferenceMismatchError, match="trained against reference .* and this run's reference is"
-    ):
+    with pytest.raises(ReferenceMismatchError, match=r"trained against reference .* and this run's reference is"):
         prospect.train(values, resume=True, quiet=True)
 
 
@@ -215,9 +204,7 @@ def _die(self: Any) -> None:
     raise Killed
 
 
-def test_resume_with_another_recipe_or_other_data_is_refused(
-    recipe: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_resume_with_another_recipe_or_other_data_is_refused(recipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     values = recipe("kto", train={"save_every": 1})
     monkeypatch.setattr("prospect.training.train._Session.finish", _die)
     with pytest.raises(Killed):
@@ -234,7 +221,7 @@ def test_resume_with_another_recipe_or_other_data_is_refused(
 def test_an_output_folder_that_holds_another_run_is_refused(recipe: Any) -> None:
     values = recipe("sft")
     prospect.train(values, quiet=True)
-    with pytest.raises(CheckpointError, match="holds another run. Continue that one with --resume"):
+    with pytest.raises(CheckpointError, match=r"holds another run\. Continue that one with --resume"):
         prospect.train(values, quiet=True)
 
 
@@ -246,9 +233,7 @@ def test_a_finished_run_stays_as_it_is_on_resume(recipe: Any) -> None:
     assert all(torch.equal(before[name], value) for name, value in weights(run).items())
 
 
-def test_nothing_half_written_becomes_the_latest_checkpoint_when_the_disk_is_full(
-    recipe: Any, tmp_path: Path
-) -> None:
+def test_nothing_half_written_becomes_the_latest_checkpoint_when_the_disk_is_full(recipe: Any, tmp_path: Path) -> None:
     """A real limit on file size, in a process of its own: the first checkpoint fits, the second may not."""
     import yaml
 
@@ -265,9 +250,7 @@ def test_nothing_half_written_becomes_the_latest_checkpoint_when_the_disk_is_ful
         "from prospect.cli.main import main\n"
         "sys.exit(main(['train', sys.argv[1], '--quiet']))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path / "recipe.yaml")], capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "recipe.yaml")], capture_output=True, text=True)
     assert done.returncode == 1, done.stderr
     assert "CheckpointError" in done.stderr and "the last good one is step-2" in done.stderr
     run = RunDir(values["output"])
@@ -293,9 +276,7 @@ def test_a_gradient_that_is_not_finite_updates_nothing(recipe: Any, monkeypatch:
     with pytest.raises(TrainingError, match=r"gradient is not finite at step 2 .*Nothing was updated"):
         prospect.train(recipe("kto"), quiet=True)
     session: Any = kept.pop("session")
-    assert all(
-        torch.equal(kept[name], p) and p.grad is None for name, p in session.policy.trainable().items()
-    )
+    assert all(torch.equal(kept[name], p) and p.grad is None for name, p in session.policy.trainable().items())
 
 
 def test_gradient_checkpointing_gives_the_same_weights(recipe: Any, tmp_path: Path) -> None:

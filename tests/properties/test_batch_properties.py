@@ -21,11 +21,7 @@ def rows_of(prompts: list[int]) -> list[Row]:
     ]
 
 
-ROWS = (
-    st.lists(st.integers(0, 5), min_size=2, max_size=24)
-    .filter(lambda prompts: len(set(prompts)) > 1)
-    .map(rows_of)
-)
+ROWS = st.lists(st.integers(0, 5), min_size=2, max_size=24).filter(lambda prompts: len(set(prompts)) > 1).map(rows_of)
 
 
 @given(rows=ROWS, seed=SEEDS)
@@ -47,9 +43,7 @@ def test_nobody_gets_one_of_its_own_prompt_unless_that_prompt_has_over_half_of_t
 
 
 @given(rows=ROWS, seed=SEEDS, draw=st.randoms(use_true_random=False))
-def test_the_order_of_rows_does_not_change_who_borrows_from_whom(
-    rows: list[Row], seed: int, draw: object
-) -> None:
+def test_the_order_of_rows_does_not_change_who_borrows_from_whom(rows: list[Row], seed: int, draw: object) -> None:
     def mapping(these: list[Row]) -> dict[str, str]:
         return {these[i].id: these[j].id for i, j in enumerate(mismatched_partners(these, seed))}
 
@@ -108,9 +102,7 @@ def test_a_batch_holds_every_token_of_every_row_and_nothing_else(lengths: list[t
 def test_rows_that_are_the_same_twice_still_do_not_meet(prompts: list[int], seed: int) -> None:
     """A log may hold one answer twice; equal rows are told apart by their place alone."""
     assume(len(set(prompts)) > 1)
-    rows = [
-        Row(np.array([p], np.int32), np.array([9], np.int32), f"prompt {p}", str(p), True) for p in prompts
-    ]
+    rows = [Row(np.array([p], np.int32), np.array([9], np.int32), f"prompt {p}", str(p), True) for p in prompts]
     partners = mismatched_partners(rows, seed)
     assert sorted(partners) == list(range(len(rows)))
     assert all(i != j for i, j in enumerate(partners))

@@ -129,9 +129,7 @@ def test_pairs_become_as_many_desirable_as_undesirable_rows_and_pair_up_again(ro
     assert len({row.id for row in unpaired}) == 2 * len(rows)
     assert Counter(row.completion for row in unpaired if row.desirable) == Counter(row.chosen for row in rows)
     if rows:
-        assert {prompt_key(row.prompt) for row in to_paired(unpaired)} == {
-            prompt_key(row.prompt) for row in rows
-        }
+        assert {prompt_key(row.prompt) for row in to_paired(unpaired)} == {prompt_key(row.prompt) for row in rows}
         assert count_unpairable(unpaired) == (0, 0)
 
 
@@ -189,8 +187,7 @@ def test_which_prompts_are_held_out_does_not_depend_on_the_order_of_rows(rows, h
         return
     shuffled = random.sample(rows, len(rows))
     sides = [
-        {prompt_key(row.prompt) for row in split_by_prompt(order, held_out, seed=seed)[1]}
-        for order in (rows, shuffled)
+        {prompt_key(row.prompt) for row in split_by_prompt(order, held_out, seed=seed)[1]} for order in (rows, shuffled)
     ]
     assert sides[0] == sides[1]
 

@@ -36,9 +36,7 @@ def test_every_example_comes_once_an_epoch_in_steps_of_one_size(
 
 
 @given(verdicts=VERDICTS, batch_size=SIZES, seed=SEEDS)
-def test_each_step_holds_the_classes_in_their_proportion(
-    verdicts: list[bool], batch_size: int, seed: int
-) -> None:
+def test_each_step_holds_the_classes_in_their_proportion(verdicts: list[bool], batch_size: int, seed: int) -> None:
     share = sum(verdicts) / len(verdicts)
     for step in Plan(examples_of(verdicts), batch_size, seed).epoch(0):
         assert abs(sum(verdicts[i] for i in step) - share * len(step)) < 1 + 1e-9
@@ -76,8 +74,7 @@ def test_with_a_common_class_every_step_can_be_given_two_prompts(
 ) -> None:
     """No prompt has over half of the rows, and steps have two or more: there is always an exchange that helps."""
     examples: list[Example] = [
-        (Row(np.array([i], np.int32), np.array([7], np.int32), str(p), str(i), True),)
-        for i, p in enumerate(prompts)
+        (Row(np.array([i], np.int32), np.array([7], np.int32), str(p), str(i), True),) for i, p in enumerate(prompts)
     ]
     steps = Plan(examples, batch_size, seed, distinct_prompts=True).epoch(0)
     assert sorted(sum(steps, [])) == list(range(len(prompts)))
@@ -101,8 +98,7 @@ def test_micro_batches_are_a_partition_under_the_budget_whatever_the_order(
         return Row(np.full(prompt, i, np.int32), np.full(completion, 7, np.int32), str(i), str(i), True)
 
     examples: list[Example] = [
-        (row(i, p, c), row(i + 1000, p, c + 1)) if paired else (row(i, p, c),)
-        for i, (p, c) in enumerate(lengths)
+        (row(i, p, c), row(i + 1000, p, c + 1)) if paired else (row(i, p, c),) for i, (p, c) in enumerate(lengths)
     ]
     groups = micro_batches(examples, max_tokens)
     assert sorted(e[0].id for group in groups for e in group) == sorted(e[0].id for e in examples)

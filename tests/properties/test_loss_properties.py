@@ -128,15 +128,11 @@ def test_every_hyperparameter_has_an_effect(loss: Loss) -> None:
 
 @every_loss
 @pytest.mark.parametrize("at", [-30.0, -1.0, 0.0, 1.0, 30.0])
-def test_the_step_raises_desirable_and_chosen_and_lowers_undesirable_and_rejected(
-    loss: Loss, at: float
-) -> None:
+def test_the_step_raises_desirable_and_chosen_and_lowers_undesirable_and_rejected(loss: Loss, at: float) -> None:
     given = arguments(loss, torch.full((4,), at, dtype=torch.float64), torch.zeros(4, dtype=torch.float64))
     leaves = [a.requires_grad_() for a in ratios(loss, given)]
     first, *second = (-gradient for gradient in torch.autograd.grad(loss(*given).sum(), leaves))
-    raised = (
-        given[loss.argument_names.index("desirable")] if loss.feedback == "unpaired" else torch.ones(4).bool()
-    )
+    raised = given[loss.argument_names.index("desirable")] if loss.feedback == "unpaired" else torch.ones(4).bool()
     assert (first[raised] > 0).all()
     assert (first[~raised] < 0).all()
     for gradient in second:
@@ -183,9 +179,7 @@ def test_an_unknown_hyperparameter_is_refused_with_the_nearest_name(loss: Loss) 
 def test_a_hyperparameter_out_of_bounds_is_refused(loss: Loss) -> None:
     for name in loss.hyperparameters:
         for value in OUT_OF_BOUNDS.get(name, [math.inf, math.nan]):
-            with pytest.raises(
-                ConfigError, match=f"loss {loss.name}: {name} is {value}; expected a finite number"
-            ):
+            with pytest.raises(ConfigError, match=f"loss {loss.name}: {name} is {value}; expected a finite number"):
                 loss.check({name: value})
         for wrong in ("high", None, True, [1.0]):
             with pytest.raises(ConfigError, match=f"loss {loss.name}: {name} is .*; expected a number"):
@@ -274,17 +268,13 @@ def test_kto_is_lambda_minus_the_human_value() -> None:
     torch.testing.assert_close(values, torch.where(desirable, up, down), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("z", "coefficient"), [(0.0, 0.25), (2.0, 0.104994), (5.0, 6.648e-3), (10.0, 4.54e-5)]
-)
+@pytest.mark.parametrize(("z", "coefficient"), [(0.0, 0.25), (2.0, 0.104994), (5.0, 6.648e-3), (10.0, 4.54e-5)])
 def test_kto_gradient_is_proposition_4_1(z: float, coefficient: float) -> None:
     """lambda beta s(z) s(-z): hard rows, far on the wrong side, are let go."""
     for sign, desirable in ((1.0, True), (-1.0, False)):
         ratio = torch.tensor([-sign * z / 0.1 + 0.5], dtype=torch.float64, requires_grad=True)
         kto = prospect.losses.get_loss("kto")
-        kto(
-            ratio, torch.tensor([desirable]), torch.tensor(0.5, dtype=torch.float64), beta=0.1
-        ).sum().backward()
+        kto(ratio, torch.tensor([desirable]), torch.tensor(0.5, dtype=torch.float64), beta=0.1).sum().backward()
         assert ratio.grad is not None
         assert -sign * ratio.grad.item() / 0.1 == pytest.approx(coefficient, rel=1e-4)
 

@@ -16,17 +16,13 @@ PIECES = st.sampled_from(
 )
 ANY = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 TEXT = st.one_of(st.lists(PIECES, max_size=8).map("".join), ANY).filter(lambda text: "<" not in text)
-SETTINGS = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 START, END = 0, 1
 
 
 @SETTINGS
 @given(prompt=TEXT, completion=TEXT)
-def test_prompt_and_completion_are_the_tokens_of_the_whole_text(
-    tokenizer: Any, prompt: str, completion: str
-) -> None:
+def test_prompt_and_completion_are_the_tokens_of_the_whole_text(tokenizer: Any, prompt: str, completion: str) -> None:
     encoded = Encoder(tokenizer, 512).encode(prompt, completion)
     assert encoded.prompt_ids + encoded.completion_ids == [*tokenizer(prompt + completion)["input_ids"], END]
     assert encoded.prompt_ids[0] == START

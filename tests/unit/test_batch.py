@@ -60,9 +60,7 @@ def test_flatten_keeps_the_rows_of_a_pair_side_by_side() -> None:
     assert flatten([(a, b), (c, d)]) == [a, b, c, d]
 
 
-@pytest.mark.parametrize(
-    "rows", [[ROWS[0]], [ROWS[0], replace(ROWS[0], completion_ids=np.array([3], np.int32))], []]
-)
+@pytest.mark.parametrize("rows", [[ROWS[0]], [ROWS[0], replace(ROWS[0], completion_ids=np.array([3], np.int32))], []])
 def test_fewer_than_two_prompts_are_refused(rows: list[Row]) -> None:
     prompts = len({row.prompt_key for row in rows})
     with pytest.raises(DataError, match=rf"{len(rows)} row\(s\) of {prompts} prompt\(s\).*train\.batch_size"):

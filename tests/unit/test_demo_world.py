@@ -22,13 +22,11 @@ from prospect.demo.world import (
     training_prompts,
 )
 from prospect.errors import ConfigError
-from prospect.models.sampling import Generated, generate
 from prospect.feedback.records import Message
+from prospect.models.sampling import Generated, generate
 
 MARA = Inquiry("Order 4821: my kettle came with a crack. Yours, Mara", "Mara", "4821", "kettle", PROBLEMS[0])
-GOOD = (
-    "Hello Mara, we are sorry. I have looked at order 4821. We are sending you a replacement. Yours, the desk"
-)
+GOOD = "Hello Mara, we are sorry. I have looked at order 4821. We are sending you a replacement. Yours, the desk"
 
 
 @pytest.mark.parametrize(
@@ -221,9 +219,9 @@ def test_the_base_models_template_has_one_start_token_and_ends_the_reply_alone(b
     assert tokenizer.eos_token == "<|end|>"
     ids = tokenizer(whole, add_special_tokens=False)["input_ids"]
     assert ids.count(tokenizer.bos_token_id) == ids.count(tokenizer.eos_token_id) == 1
-    assert tokenizer.decode(
-        tokenizer("Order 4821: it's broken, isn't it?")["input_ids"], skip_special_tokens=True
-    ) == ("Order 4821: it's broken, isn't it?")
+    assert tokenizer.decode(tokenizer("Order 4821: it's broken, isn't it?")["input_ids"], skip_special_tokens=True) == (
+        "Order 4821: it's broken, isn't it?"
+    )
 
 
 def test_digits_are_tokens_of_their_own(base):
@@ -233,9 +231,7 @@ def test_digits_are_tokens_of_their_own(base):
 
 def test_30_to_60_percent_of_the_base_models_replies_to_unseen_prompts_pass(base):
     inquiries = held_out_prompts(200)
-    replies = generate(
-        *base, [i.prompt for i in inquiries], max_new_tokens=REPLY_TOKENS, batch_size=100, seed=7
-    )
+    replies = generate(*base, [i.prompt for i in inquiries], max_new_tokens=REPLY_TOKENS, batch_size=100, seed=7)
     rate = sum(passes(i, reply.text) for i, [reply] in zip(inquiries, replies, strict=True)) / 200
     assert 0.30 <= rate <= 0.60
     assert all(reply.finished for [reply] in replies)

@@ -63,9 +63,7 @@ def test_unpaired_rows_pass_as_they_are():
 
 
 def test_demonstrations_have_no_verdict_to_make_rows_of():
-    with pytest.raises(
-        DataError, match="f:8: the row is a demonstration, without a verdict; expected a label or"
-    ):
+    with pytest.raises(DataError, match="f:8: the row is a demonstration, without a verdict; expected a label or"):
         to_unpaired([SHOWN])
 
 
@@ -222,9 +220,7 @@ def test_an_empty_class_has_no_weight(counts, advice):
 ROWS = [unpaired(f"p{i % 10}", str(i), i % 3 == 0) for i in range(40)]
 
 
-@pytest.mark.parametrize(
-    ("held_out", "prompts"), [(0.2, 2), (3, 3), (0.01, 1), (0, 0), (0.0, 0), (9, 9), (0.99, 10)]
-)
+@pytest.mark.parametrize(("held_out", "prompts"), [(0.2, 2), (3, 3), (0.01, 1), (0, 0), (0.0, 0), (9, 9), (0.99, 10)])
 def test_a_share_or_a_number_of_prompts_is_held_out(held_out, prompts):
     if prompts == 10:
         with pytest.raises(DataError, match="10 prompts are to be held out, but there are 10 different ones"):
@@ -243,9 +239,7 @@ def test_a_share_outside_0_1_is_refused(held_out):
 
 @pytest.mark.parametrize("held_out", [10, 11, -1])
 def test_holding_out_every_prompt_is_refused(held_out):
-    with pytest.raises(
-        DataError, match=f"{held_out} prompts are to be held out, but there are 10 different ones"
-    ):
+    with pytest.raises(DataError, match=f"{held_out} prompts are to be held out, but there are 10 different ones"):
         split_by_prompt(ROWS, held_out, seed=0)
 
 
@@ -288,8 +282,7 @@ def test_only_columns_that_say_something_are_written(tmp_path):
     path = tmp_path / "out.jsonl"
     assert write_jsonl(iter([unpaired("p\n", "a\u2028é", True)]), path) == 1
     assert (
-        path.read_bytes()
-        == '{"prompt": "p\\n", "completion": "a\u2028é", "label": true, "id": "a\u2028é"}\n'.encode()
+        path.read_bytes() == '{"prompt": "p\\n", "completion": "a\u2028é", "label": true, "id": "a\u2028é"}\n'.encode()
     )
 
 

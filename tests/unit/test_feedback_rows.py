@@ -167,8 +167,7 @@ def test_any_other_label_is_refused_with_the_map_to_write(refusal, label, found,
 def test_the_label_message_of_the_design(refusal):
     message = refusal({"prompt": "a", "completion": "b", "label": "good"})
     assert message == (
-        'feedback.jsonl:1: label is "good"; expected true/false, 1/0 or 1/-1. '
-        "Map it: data.label_map: {good: true}"
+        'feedback.jsonl:1: label is "good"; expected true/false, 1/0 or 1/-1. Map it: data.label_map: {good: true}'
     )
 
 
@@ -178,9 +177,7 @@ def test_zero_and_minus_one_in_one_file_are_refused_with_both_rows(refusal, labe
     first, second = [n for n, label in enumerate(labels, 1) if float(label) < 1]
     assert message.startswith(f"feedback.jsonl:{second}: label is ")
     assert f"but feedback.jsonl:{first} has " in message
-    assert (
-        "0 may mean neutral as well as undesirable. Say which: data.label_map: {1: true, 0: false" in message
-    )
+    assert "0 may mean neutral as well as undesirable. Say which: data.label_map: {1: true, 0: false" in message
 
 
 def test_false_and_minus_one_are_both_negative(load):
@@ -412,9 +409,7 @@ def test_a_text_of_a_wrong_form_is_refused(refusal, row, message):
 
 
 def test_a_wrong_cell_is_named_by_its_own_row(refusal):
-    assert refusal({"text": "a"}, {"text": "b"}, {"text": 5}).startswith(
-        "feedback.jsonl:3: text is a number (5)"
-    )
+    assert refusal({"text": "a"}, {"text": "b"}, {"text": 5}).startswith("feedback.jsonl:3: text is a number (5)")
 
 
 @pytest.mark.parametrize(
@@ -450,9 +445,7 @@ def test_an_optional_cell_of_a_wrong_type_is_refused(refusal, column, value, mes
 
 def test_a_long_value_is_cut_in_the_message(refusal):
     assert len(refusal({"prompt": "a", "completion": "b", "label": "x" * 10_000})) < 30_000
-    assert '"' + "x" * 56 + "...; expected" in refusal(
-        {"prompt": "a", "completion": "b", "label": "x" * 10_000}
-    )
+    assert '"' + "x" * 56 + "...; expected" in refusal({"prompt": "a", "completion": "b", "label": "x" * 10_000})
 
 
 # Implicit prompts
@@ -478,9 +471,7 @@ def test_a_long_value_is_cut_in_the_message(refusal):
         ("你好吗", "你好啊", ""),
     ],
 )
-def test_the_shared_prompt_of_strings_ends_before_the_space_of_the_first_other_word(
-    load, chosen, rejected, prompt
-):
+def test_the_shared_prompt_of_strings_ends_before_the_space_of_the_first_other_word(load, chosen, rejected, prompt):
     (row,) = load({"chosen": chosen, "rejected": rejected})
     assert row.prompt == prompt
     assert (row.prompt + row.chosen, row.prompt + row.rejected) == (chosen, rejected)

@@ -77,9 +77,7 @@ def test_parquet_reads_like_json(tmp_path):
 
     turns = [{"role": "user", "content": "Hi", "name": None}]
     path = tmp_path / "f.parquet"
-    table = pa.Table.from_pylist(
-        [{"prompt": turns, "completion": "Hello", "label": 1, "weight": None}] * 1500
-    )
+    table = pa.Table.from_pylist([{"prompt": turns, "completion": "Hello", "label": 1, "weight": None}] * 1500)
     pyarrow.parquet.write_table(table, path)
     rows = load_feedback(path)
     assert len(rows) == 1500
@@ -132,9 +130,7 @@ def test_tsv_is_separated_by_tabs(tmp_path):
 def test_csv_cells_with_json_messages_are_conversations(tmp_path):
     path = tmp_path / "f.csv"
     cell = json.dumps([{"role": "user", "content": 'say "hi", twice'}]).replace('"', '""')
-    path.write_text(
-        f'prompt,completion,label\n"{cell}",hi hi,1\n"[{{not messages",x,0\n"[{{""a"": 1}}]",x,0\n'
-    )
+    path.write_text(f'prompt,completion,label\n"{cell}",hi hi,1\n"[{{not messages",x,0\n"[{{""a"": 1}}]",x,0\n')
     rows = load_feedback(path)
     assert rows[0].prompt == (Message("user", 'say "hi", twice'),)
     assert rows[0].completion == (Message("assistant", "hi hi"),)
@@ -275,9 +271,7 @@ def test_an_unknown_suffix_is_refused(tmp_path):
     path = tmp_path / "f.txt"
     path.write_text("x")
     message = refusal(path)
-    assert message.startswith(
-        f"{path}: the name ends in .txt; expected .jsonl, .ndjson, .json, .csv, .tsv or .parquet"
-    )
+    assert message.startswith(f"{path}: the name ends in .txt; expected .jsonl, .ndjson, .json, .csv, .tsv or .parquet")
 
 
 # Globs, lists, the hub
@@ -376,9 +370,7 @@ def test_what_looks_like_a_path_is_a_missing_file_not_a_hub_name(hub, source):
 
 def test_a_hub_dataset_that_cannot_be_read_gives_its_reason(hub):
     message = refusal("owner/nome:test")
-    assert message.startswith(
-        "owner/nome: hub dataset, split test, cannot be read: Dataset 'owner/nome' doesn't exist"
-    )
+    assert message.startswith("owner/nome: hub dataset, split test, cannot be read: Dataset 'owner/nome' doesn't exist")
     assert "Check the name and the split" in message
     assert "more" not in message
 
@@ -441,9 +433,7 @@ def test_the_shared_prompt_of_an_implicit_pair_is_what_a_person_would_split_off(
     )
     for ours, theirs in zip(implicit, explicit, strict=True):
         assert ours.prompt + ours.chosen == theirs.prompt + theirs.chosen
-        assert ours.prompt.startswith(theirs.prompt), (
-            "their authors split at a word too, some of them earlier"
-        )
+        assert ours.prompt.startswith(theirs.prompt), "their authors split at a word too, some of them earlier"
 
 
 @needs_shared

@@ -20,8 +20,8 @@ from transformers import (
 )
 
 from prospect.errors import ConfigError, ModelError
-from prospect.models.sampling import Sampling, draw_tokens, generate
 from prospect.feedback.records import Message
+from prospect.models.sampling import Sampling, draw_tokens, generate
 
 STORIES = Path(__file__).parents[3] / "shared/models/stories260K"
 WORDS = ["<pad>", "<s>", "</s>", "<end>", "<user>", "<assistant>", *"abcdefghijklmnopqrstuvwxyz"]
@@ -82,9 +82,7 @@ def test_a_sample_does_not_depend_on_its_neighbours_or_their_order(model, tokeni
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 100])
 def test_a_sample_does_not_depend_on_the_batch_size(model, tokenizer, batch_size):
     expected = generate(model, tokenizer, PROMPTS, max_new_tokens=12, samples_per_prompt=2, batch_size=7)
-    found = generate(
-        model, tokenizer, PROMPTS, max_new_tokens=12, samples_per_prompt=2, batch_size=batch_size
-    )
+    found = generate(model, tokenizer, PROMPTS, max_new_tokens=12, samples_per_prompt=2, batch_size=batch_size)
     assert found == expected
 
 
@@ -97,9 +95,7 @@ def test_fewer_samples_and_a_lower_limit_are_a_part_of_more(model, tokenizer):
 
 def test_seeds_and_sample_numbers_give_different_samples(model, tokenizer):
     first = generate(model, tokenizer, ["a b"], max_new_tokens=16, samples_per_prompt=4, temperature=2.0)[0]
-    second = generate(
-        model, tokenizer, ["a b"], max_new_tokens=16, samples_per_prompt=4, temperature=2.0, seed=1
-    )
+    second = generate(model, tokenizer, ["a b"], max_new_tokens=16, samples_per_prompt=4, temperature=2.0, seed=1)
     assert len({*first, *second[0]}) == 8
 
 
@@ -154,9 +150,7 @@ def ending(model, token):
     certain.load_state_dict(model.state_dict())
     torch.nn.init.zeros_(certain.lm_head.weight)
     certain.model.norm.weight.data.zero_()
-    certain.lm_head.bias = torch.nn.Parameter(
-        torch.nn.functional.one_hot(torch.tensor(token), len(WORDS)) * 50.0
-    )
+    certain.lm_head.bias = torch.nn.Parameter(torch.nn.functional.one_hot(torch.tensor(token), len(WORDS)) * 50.0)
     return certain
 
 
@@ -216,9 +210,7 @@ def test_learned_positions_count_from_the_prompt_and_not_from_its_padding(tokeni
         )
     )
     together = one(generate(gpt, tokenizer, PROMPTS, max_new_tokens=8, temperature=0))
-    assert together == [
-        one(generate(gpt, tokenizer, [p], max_new_tokens=8, temperature=0))[0] for p in PROMPTS
-    ]
+    assert together == [one(generate(gpt, tokenizer, [p], max_new_tokens=8, temperature=0))[0] for p in PROMPTS]
 
 
 def test_an_empty_prompt_is_the_start_token(model, tokenizer):
@@ -273,9 +265,7 @@ def test_a_setting_out_of_its_range_is_refused(model, tokenizer, setting, messag
 
 
 def test_more_tokens_than_the_model_has_positions_are_refused(model, tokenizer):
-    with pytest.raises(
-        ModelError, match=r"longest prompt has 3 tokens and max_new_tokens is 62.*only 64 positions"
-    ):
+    with pytest.raises(ModelError, match=r"longest prompt has 3 tokens and max_new_tokens is 62.*only 64 positions"):
         generate(model, tokenizer, ["a", "a b c"], max_new_tokens=62)
 
 

@@ -64,9 +64,7 @@ def test_a_step_of_one_prompt_is_repaired_by_an_exchange() -> None:
         repaired += bool(single)
         assert all(len({examples[i][0].prompt_key for i in step}) > 1 for step in mended)
         assert sorted(sum(mended, [])) == list(range(16))
-        verdicts = [
-            [sum(examples[i][0].desirable for i in step) for step in steps] for steps in (plain, mended)
-        ]
+        verdicts = [[sum(examples[i][0].desirable for i in step) for step in steps] for steps in (plain, mended)]
         assert verdicts[0] == verdicts[1]
         if not single:
             assert mended == plain

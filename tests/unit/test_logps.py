@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from prospect.config import LoraSettings
 from prospect.data.batch import Row, collate
 from prospect.models import logps
 from prospect.models.logps import choose_scorer, score_hidden, score_logits, token_logps
+from prospect.models.policy import _add_adapter
 
 VOCABULARY = 64
 SHAPE = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "vocab_size": VOCABULARY}
@@ -105,23 +107,22 @@ def test_the_fast_road_is_taken_where_it_gives_the_plain_ones_numbers(family: Ca
 
 def test_what_a_family_does_to_its_logits_matters_to_these_tests() -> None:
     """Were the cap or the scale without effect, the tests above would prove nothing."""
-    for family, name in (
-        (gemma2, "final_logit_softcapping"),
-        (cohere, "logit_scale"),
-        (granite, "logits_scaling"),
-    ):
+    off: list[tuple[Callable[[], Any], str, float | None]] = [
+        (gemma2, "final_logit_softcapping", None),
+        (cohere, "logit_scale", 1.0),
+        (granite, "logits_scaling", 1.0),
+    ]
+    for family, name, neutral in off:
         model, batch = model_of(family), collate(ROWS)
         with torch.no_grad():
             plain = token_logps(model, batch, score_logits)
-            setattr(model.config, name, None)
+            setattr(model.config, name, neutral)
             without = token_logps(model, batch, score_hidden)
         assert (plain - without).abs().max() > 0.05, name
 
 
 @pytest.mark.parametrize("rows_at_once", [1, 2, 3, 6])
-def test_chunks_of_logits_do_not_change_values_or_gradients(
-    monkeypatch: pytest.MonkeyPatch, rows_at_once: int
-) -> None:
+def test_chunks_of_logits_do_not_change_values_or_gradients(monkeypatch: pytest.MonkeyPatch, rows_at_once: int) -> None:
     model, batch = model_of(gemma2), collate(ROWS)
     whole = token_logps(model, batch, score_hidden)
     whole_gradient = gradient(model, whole.sum())
@@ -182,9 +183,7 @@ def test_a_head_that_does_something_unknown_falls_back_to_the_plain_road() -> No
 
     model.forward = sharpened
     assert choose_scorer(model) is score_logits
-    assert not torch.allclose(
-        by_hand(model, ROWS[0]).sum(), token_logps(model, collate(ROWS), score_hidden)[0].sum()
-    )
+    assert not torch.allclose(by_hand(model, ROWS[0]).sum(), token_logps(model, collate(ROWS), score_hidden)[0].sum())
 
 
 def test_a_model_without_a_head_of_its_own_falls_back_to_the_plain_road() -> None:
@@ -194,9 +193,7 @@ def test_a_model_without_a_head_of_its_own_falls_back_to_the_plain_road() -> Non
 
 
 def test_an_adapter_takes_part_in_both_roads() -> None:
-    from peft import LoraConfig, get_peft_model
-
-    wrapped = get_peft_model(model_of(llama), LoraConfig(r=2, target_modules="all-linear")).eval()
+    wrapped = _add_adapter(model_of(llama), LoraSettings(r=2))
     batch = collate(ROWS)
     before = token_logps(wrapped, batch, score_hidden).detach()
     with torch.no_grad():

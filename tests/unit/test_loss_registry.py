@@ -70,36 +70,26 @@ def test_own_file_that_is_absent_is_refused(tmp_path: Path) -> None:
 def test_own_file_that_fails_to_import_is_refused_with_its_error_and_tried_anew(tmp_path: Path) -> None:
     path = own_file(tmp_path, "import nonexistent_module\n")
     for _ in range(2):
-        with pytest.raises(
-            ConfigError, match=r"importing .*my_losses\.py failed: ModuleNotFoundError: .*nonexist"
-        ):
+        with pytest.raises(ConfigError, match=r"importing .*my_losses\.py failed: ModuleNotFoundError: .*nonexist"):
             get_loss(f"{path}:mine")
     own_file(tmp_path, OWN.format(name="mended"))
     assert get_loss(f"{path}:mended").name == "mended"
 
 
-@pytest.mark.parametrize(
-    ("attribute", "found"), [("absent", "nothing"), ("plain", "function"), ("number", "int")]
-)
+@pytest.mark.parametrize(("attribute", "found"), [("absent", "nothing"), ("plain", "function"), ("number", "int")])
 def test_own_name_that_is_no_loss_is_refused(tmp_path: Path, attribute: str, found: str) -> None:
     path = own_file(tmp_path, "number = 3\ndef plain(log_ratio, desirable): return log_ratio\n")
-    with pytest.raises(
-        ConfigError, match=rf'"{attribute}" in .* is {found}; expected a function under @prospect.loss'
-    ):
+    with pytest.raises(ConfigError, match=rf'"{attribute}" in .* is {found}; expected a function under @prospect.loss'):
         get_loss(f"{path}:{attribute}")
 
 
 def test_decorator_without_its_arguments_is_refused(tmp_path: Path) -> None:
-    path = own_file(
-        tmp_path, "import prospect\n@prospect.loss\ndef bare(log_ratio, desirable): return log_ratio\n"
-    )
+    path = own_file(tmp_path, "import prospect\n@prospect.loss\ndef bare(log_ratio, desirable): return log_ratio\n")
     with pytest.raises(ConfigError, match=r"expected a function under @prospect\.loss"):
         get_loss(f"{path}:bare")
 
 
-@pytest.mark.parametrize(
-    ("typed", "meant"), [("kt0", "kto"), ("KTO", None), ("dpoo", "dpo"), ("sfft", "sft")]
-)
+@pytest.mark.parametrize(("typed", "meant"), [("kt0", "kto"), ("KTO", None), ("dpoo", "dpo"), ("sfft", "sft")])
 def test_unknown_loss_is_refused_with_the_nearest_name_and_all_others(typed: str, meant: str | None) -> None:
     with pytest.raises(ConfigError, match=rf'unknown loss "{typed}"') as caught:
         get_loss(typed)
@@ -127,9 +117,7 @@ def test_a_decorated_function_is_registered_under_its_name_or_the_given_one(
 
 def test_signature_decides_what_a_loss_is_called_with() -> None:
     @loss("paired", needs_reference_point=True)
-    def with_z0(
-        chosen: torch.Tensor, rejected: torch.Tensor, z0: torch.Tensor, *, c: float = 1.0
-    ) -> torch.Tensor:
+    def with_z0(chosen: torch.Tensor, rejected: torch.Tensor, z0: torch.Tensor, *, c: float = 1.0) -> torch.Tensor:
         return c * (z0 - chosen)
 
     assert with_z0.argument_names == ("chosen", "rejected", "z0")
@@ -151,9 +139,7 @@ def _gathers_places(*log_ratio): ...
     ids=lambda f: f.__name__,
 )
 def test_signature_that_does_not_fit_the_traits_is_refused(function: object) -> None:
-    with pytest.raises(
-        ConfigError, match=r"takes \(.*\); .*is called with \(log_ratio, desirable\).*lone `\*`"
-    ):
+    with pytest.raises(ConfigError, match=r"takes \(.*\); .*is called with \(log_ratio, desirable\).*lone `\*`"):
         loss("unpaired")(function)  # type: ignore[arg-type]
     assert function.__name__ not in prospect.losses.all_losses()  # type: ignore[attr-defined]
 
@@ -183,17 +169,13 @@ def test_hyperparameter_without_a_default_is_refused() -> None:
 
 
 def test_unknown_kind_of_feedback_is_refused() -> None:
-    with pytest.raises(
-        ConfigError, match='"unpaird" feedback: expected one of unpaired, paired, demonstration'
-    ):
+    with pytest.raises(ConfigError, match='"unpaird" feedback: expected one of unpaired, paired, demonstration'):
         loss("unpaird")(lambda log_ratio, desirable: log_ratio)  # type: ignore[arg-type]
 
 
 def test_a_second_loss_of_one_name_from_another_file_is_refused(tmp_path: Path) -> None:
     path = own_file(tmp_path, OWN.format(name="kto"))
-    with pytest.raises(
-        ConfigError, match=r'a loss named "kto" exists already, in .*unpaired\.py; choose another'
-    ):
+    with pytest.raises(ConfigError, match=r'a loss named "kto" exists already, in .*unpaired\.py; choose another'):
         get_loss(f"{path}:kto")
     assert get_loss("kto").needs_reference_point
 

@@ -33,9 +33,7 @@ class Counting(Reference):
 
 
 def batch_of(*ids: int) -> Batch:
-    return collate(
-        [Row(np.array([1], np.int32), np.array([i], np.int32), "p", f"row {i}", True) for i in ids]
-    )
+    return collate([Row(np.array([1], np.int32), np.array([i], np.int32), "p", f"row {i}", True) for i in ids])
 
 
 def filled(folder: Path, *ids: int) -> CachedReference:
@@ -207,9 +205,7 @@ def test_adapter_off_without_an_adapter_is_refused() -> None:
     policy: Any = SimpleNamespace(has_adapter=False)
     with pytest.raises(ConfigError, match=r"reference\.kind is adapter_off and there is no adapter"):
         build_reference(ReferenceSettings(kind="adapter_off"), policy, needed=True, run_folder=Path())
-    assert isinstance(
-        build_reference(ReferenceSettings(), policy, needed=False, run_folder=Path()), NoReference
-    )
+    assert isinstance(build_reference(ReferenceSettings(), policy, needed=False, run_folder=Path()), NoReference)
 
 
 def test_the_cache_lies_in_the_run_or_where_the_recipe_says(tmp_path: Path) -> None:

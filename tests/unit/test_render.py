@@ -67,16 +67,12 @@ def test_a_tokenizer_that_adds_its_own_end_token_adds_no_second_one() -> None:
 
 
 @pytest.mark.parametrize("text", [" fox</s>", " fox</s></s>", " fox</s>\n", " fox</s> \n\n"])
-def test_an_end_token_in_the_text_is_not_doubled_and_what_follows_it_is_not_scored(
-    tokenizer: Any, text: str
-) -> None:
+def test_an_end_token_in_the_text_is_not_doubled_and_what_follows_it_is_not_scored(tokenizer: Any, text: str) -> None:
     assert Encoder(tokenizer, 64).encode("the", text).completion_ids == [*ids_of(tokenizer, " fox"), END]
 
 
 @pytest.mark.parametrize("text", [" fox\n", " fox  ", " fox\n\n \n"])
-def test_white_space_at_the_end_of_a_completion_without_an_end_token_is_kept(
-    tokenizer: Any, text: str
-) -> None:
+def test_white_space_at_the_end_of_a_completion_without_an_end_token_is_kept(tokenizer: Any, text: str) -> None:
     assert Encoder(tokenizer, 64).encode("the", text).completion_ids == [*ids_of(tokenizer, text), END]
 
 
@@ -103,9 +99,7 @@ def test_an_empty_completion_is_the_end_token_alone(tokenizer: Any) -> None:
 
 
 @pytest.mark.parametrize(("finished", "end_token"), [(False, True), (True, False)])
-def test_an_empty_completion_without_an_end_token_is_refused(
-    tokenizer: Any, finished: bool, end_token: bool
-) -> None:
+def test_an_empty_completion_without_an_end_token_is_refused(tokenizer: Any, finished: bool, end_token: bool) -> None:
     with pytest.raises(DataError, match=r"log\.csv:3: the completion is empty and gets no end token"):
         Encoder(tokenizer, 64, end_token=end_token).encode("the", "", finished=finished, where="log.csv:3")
 
@@ -242,9 +236,7 @@ def test_an_empty_conversation_is_the_opening_of_an_answer(tokenizer: Any) -> No
 
 def test_a_string_beside_a_conversation_is_one_turn_of_it(tokenizer: Any) -> None:
     encoder = Encoder(tokenizer, 64)
-    assert (
-        encoder.encode("hello", ANSWER) == encoder.encode(USER, ANSWER) == encoder.encode(USER, "thank you")
-    )
+    assert encoder.encode("hello", ANSWER) == encoder.encode(USER, ANSWER) == encoder.encode(USER, "thank you")
 
 
 def test_tools_reach_the_template(templated: Any) -> None:
@@ -256,9 +248,7 @@ def test_tools_reach_the_template(templated: Any) -> None:
 
 def test_a_template_whose_prompt_is_no_prefix_is_refused_with_the_place(templated: Any) -> None:
     """As templates do that strip the thoughts of all turns but the last."""
-    tokenizer = templated(
-        CHAT_TEMPLATE.replace("message['content']", "(message['content'] if loop.last else '-')")
-    )
+    tokenizer = templated(CHAT_TEMPLATE.replace("message['content']", "(message['content'] if loop.last else '-')"))
     with pytest.raises(
         DataError, match=r"f\.jsonl:5: .*part at character 11: 'hello</s>.*' against '-</s>.*string prompts"
     ):

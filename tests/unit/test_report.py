@@ -199,9 +199,7 @@ def write_metrics(run, rows):
     run.metrics_path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def write_run(
-    path, method="kto", steps=400, *, evaluation=None, prompt=None, provenance_changes=None, **shape
-):
+def write_run(path, method="kto", steps=400, *, evaluation=None, prompt=None, provenance_changes=None, **shape):
     run = RunDir(path)
     run.write_config(config(method))
     run.write_provenance(provenance(method, steps, **(provenance_changes or {})))
@@ -293,10 +291,7 @@ def test_a_full_run_has_every_section(full):
 def test_the_summary_says_what_was_done_what_changed_and_how_sure_we_are(full):
     text = Page(page_of(full)).text
     assert "After KTO, 83% of completions pass, up from 44%" in text
-    assert (
-        "KTO trained support-desk-1m (1.2 million parameters) on 2,400 thumbs, 1,130 up and 1,270 down"
-        in text
-    )
+    assert "KTO trained support-desk-1m (1.2 million parameters) on 2,400 thumbs, 1,130 up and 1,270 down" in text
     assert "It took 400 steps, 2 passes over the data, in 2 min 41 s." in text
     assert "39–49% before and 79–87% after, over 400 completions each. They do not touch" in text
     assert "The win rate lies in 65–74%, above 50%" in text
@@ -337,9 +332,7 @@ def test_hostile_text_is_shown_and_never_obeyed(tmp_path, place):
     write_run(folder, evaluation=evaluation, prompt=HOSTILE if place == "prompt" else None)
     run = RunDir(folder)
     if place == "completion":
-        run.append_samples(
-            {"step": step, "prompt": "?", "completion": f"{HOSTILE} {step}"} for step in (0, 400)
-        )
+        run.append_samples({"step": step, "prompt": "?", "completion": f"{HOSTILE} {step}"} for step in (0, 400))
     if place == "config":
         run.write_config(config("kto") | {"note": HOSTILE, "model": {"name_or_path": HOSTILE}})
     if place == "provenance":
@@ -382,8 +375,7 @@ def test_the_same_run_gives_the_same_page(full):
 
 def test_torch_is_not_imported(full):
     code = (
-        "import sys; from prospect.report import build_report;"
-        " build_report(sys.argv[1]); print('torch' in sys.modules)"
+        "import sys; from prospect.report import build_report; build_report(sys.argv[1]); print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(full)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
@@ -417,9 +409,7 @@ def test_any_one_file_alone_gives_a_page(full, kept):
     assert "<h1>" in page_of(full)
 
 
-@pytest.mark.parametrize(
-    "path", [("data",), ("data", "train"), ("loss",), ("policy",), ("epochs",), ("started",)]
-)
+@pytest.mark.parametrize("path", [("data",), ("data", "train"), ("loss",), ("policy",), ("epochs",), ("started",)])
 def test_a_missing_key_of_the_provenance_leaves_a_page(full, path):
     tree = RunDir(full).provenance()
     at = tree
@@ -452,9 +442,7 @@ def test_a_run_that_has_just_begun_has_a_page(tmp_path):
     run = RunDir(tmp_path / "run")
     run.write_config(config("kto"))
     run.write_provenance(provenance("kto", 400, finished=None))
-    run.append_metrics(
-        {"step": 1, "loss": 0.5, "kl": 0.0, "kl_raw": 0.0, "rewards/chosen": 0.0, "grad_norm": 1.0}
-    )
+    run.append_metrics({"step": 1, "loss": 0.5, "kl": 0.0, "kl_raw": 0.0, "rewards/chosen": 0.0, "grad_norm": 1.0})
     assert "1 of 400 steps so far" in page_of(run.path)
 
 
@@ -500,9 +488,7 @@ def test_pairs_read_as_thumbs_are_counted_on_both_sides(tmp_path):
 
 
 def test_other_evaluations_are_listed_by_name(full):
-    RunDir(full).write_evaluation(
-        "benchmarks", {"gsm8k": rate(30, 200), "deep": {"er": rate(5, 9), "note": "x"}}
-    )
+    RunDir(full).write_evaluation("benchmarks", {"gsm8k": rate(30, 200), "deep": {"er": rate(5, 9), "note": "x"}})
     text = page_of(full)
     assert "benchmarks · gsm8k" in text and "benchmarks · deep · er" in text and "demo ·" not in text
 
@@ -625,9 +611,7 @@ def test_worries_come_first(tmp_path):
 # -- figures and words ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("low", "high"), [(0, 1), (-3.2, 7.9), (0, 5e-6), (0, 10_000), (0.331, 0.338), (-1e-9, 2e-9)]
-)
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (-3.2, 7.9), (0, 5e-6), (0, 10_000), (0.331, 0.338), (-1e-9, 2e-9)])
 def test_ticks_are_round_few_and_inside(low, high):
     ticks = nice_ticks(low, high)
     assert 3 <= len(ticks) <= 7
@@ -650,9 +634,7 @@ def test_a_running_mean_leaves_a_constant_alone(n):
     assert running_mean(np.full(n, 2.5)) == pytest.approx(np.full(n, 2.5))
 
 
-@pytest.mark.parametrize(
-    "values", [[0.0], [0.0, 0.0], [1e-12, 1e-12], [5.0, 5.0], [-1e6, 1e6], [1e-30, 2e-30]]
-)
+@pytest.mark.parametrize("values", [[0.0], [0.0, 0.0], [1e-12, 1e-12], [5.0, 5.0], [-1e6, 1e6], [1e-30, 2e-30]])
 def test_a_chart_of_any_values_has_finite_coordinates(values):
     x, y = np.arange(len(values), dtype=float), np.array(values)
     figure = line_chart([trend("a", "main", x, y)], title="T", reading="R", y_label="nats")
@@ -675,9 +657,7 @@ def test_numbers_are_short(value, text):
     assert number(value) == text
 
 
-@pytest.mark.parametrize(
-    ("share", "text"), [(0, "0%"), (1, "100%"), (0.444, "44%"), (0.996, "99.6%"), (0.004, "0.4%")]
-)
+@pytest.mark.parametrize(("share", "text"), [(0, "0%"), (1, "100%"), (0.444, "44%"), (0.996, "99.6%"), (0.004, "0.4%")])
 def test_a_percentage_near_an_end_never_claims_the_end(share, text):
     assert percent(share) == text
 

@@ -17,9 +17,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     convert = actions.add_parser("convert", help="write feedback in another kind: thumbs from pairs, pairs from thumbs")
     convert.add_argument("files", nargs="+", metavar="FILE", help="paths, globs or a hub dataset")
-    convert.add_argument("--to", required=True, choices=["unpaired", "paired", "demonstration"], help="the kind to write")
+    convert.add_argument(
+        "--to", required=True, choices=["unpaired", "paired", "demonstration"], help="the kind to write"
+    )
     convert.add_argument("-o", "--output", required=True, metavar="OUT.jsonl", help="the file to write")
-    convert.add_argument("--label-map", metavar="YAML", help="your label values, for instance '{good: true, bad: false}'")
+    convert.add_argument(
+        "--label-map", metavar="YAML", help="your label values, for instance '{good: true, bad: false}'"
+    )
 
 
 def run(options: argparse.Namespace) -> int:

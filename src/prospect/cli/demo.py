@@ -19,11 +19,15 @@ from prospect.evaluation.winrate import Rate, overlap
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument("--method", choices=list(METHODS), default="kto", help="what aligns the model (default kto)")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="the run directory (default runs/demo-METHOD, replaced)")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="the run directory (default runs/demo-METHOD, replaced)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of customers, thumbs, training and sampling (default 0)")
     parser.add_argument("--noise", type=float, default=0.0, help="share of thumbs that are flipped (default 0)")
     parser.add_argument("--raters", type=int, default=1, help="how many customers give thumbs (default 1)")
-    parser.add_argument("--keep-desirable", type=float, default=1.0, help="share of thumbs up that reach the log (default 1)")
+    parser.add_argument(
+        "--keep-desirable", type=float, default=1.0, help="share of thumbs up that reach the log (default 1)"
+    )
     parser.add_argument("--keep-undesirable", type=float, default=1.0, help="the same of thumbs down (default 1)")
     parser.add_argument("--quiet", action="store_true", help="print errors only")
     parser.add_argument("--json", action="store_true", help="print the outcome as one JSON object on stdout")
@@ -52,7 +56,9 @@ def show(outcome: Outcome, console: Console) -> None:
     """Prints rates with intervals, rule by rule, three replies side by side, and where the report lies."""
     console.print(_rules(outcome))
     n = outcome.before.n
-    console.print(f"95 % intervals over {n} held-out customers. Against its start the model keeps more rules on", end=" ")
+    console.print(
+        f"95 % intervals over {n} held-out customers. Against its start the model keeps more rules on", end=" "
+    )
     console.print(f"{_percent(outcome.win_rate)} of them, as many counted half.")
     verdict = "do not touch" if not overlap(outcome.before, outcome.after) else "overlap: no clear change"
     console.print(f"The intervals before and after {verdict}.\n")

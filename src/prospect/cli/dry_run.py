@@ -11,7 +11,7 @@ from rich.text import Text
 
 from prospect.config import Config
 from prospect.data.batch import Row
-from prospect.training.estimate import estimate_memory
+from prospect.training.estimate import PARTS, estimate_memory
 from prospect.training.prepare import Prepared, prepare
 
 ROWS_SHOWN = 3
@@ -51,7 +51,9 @@ def collect(prepared: Prepared) -> dict[str, Any]:
         "examples_per_step": round(examples / per_epoch, 2),
         "tokens": int(summary["tokens"] * prepared.total_steps / per_epoch),
         "memory": estimate_memory(prepared),
-        "rows": [[_described(prepared.tokenizer, row) for row in example] for example in prepared.train.examples[:ROWS_SHOWN]],
+        "rows": [
+            [_described(prepared.tokenizer, row) for row in example] for example in prepared.train.examples[:ROWS_SHOWN]
+        ],
     }
 
 
@@ -80,22 +82,25 @@ def _marked(tokenizer: Any, row: Row, in_colour: bool) -> Text:
 
 
 def _sentences(facts: dict[str, Any]) -> list[str]:
-    data, memory = facts["data"]["train"], facts["memory"]
-    lines = [f"feedback     {data['rows']} {data['kind']} examples of {data['prompts']} prompts"]
-    if data["undesirable"] is not None:
-        lines.append(f"balance      {data['desirable']} desirable, {data['undesirable']} undesirable completions")
-    if facts["class_weights"]:
-        weights = ", ".join(f"{name} {value:.4g}" for name, value in facts["class_weights"].items())
-        lines.append(f"weights      {weights}")
-    held_out = facts["data"]["eval"]
-    lines.append(f"held out     {held_out['rows']} examples of {held_out['prompts']} prompts" if held_out else "held out     nothing")
-    lines.append(f"cut          {data['cut']} completions at max_length {facts['config']['data']['max_length']}; {data['empty_completions']} empty, {data['dropped']} dropped")
-    lines.append(f"steps        {facts['steps']} of {facts['examples_per_step']} examples on average, {facts['steps_per_epoch']} an epoch")
-    lines.append(f"tokens       {facts['tokens']:,} in all, prompts included")
-    lines.append(f"parameters   {memory['parameters']:,}, of which {memory['trainable_parameters']:,} are trained")
-    parts = ", ".join(f"{name} {_size(memory[name])}" for name in ("weights", "gradients", "optimizer", "reference", "activations"))
-    lines.append(f"memory       about {_size(memory['total'])}: {parts}; libraries and data not counted")
-    return lines
+    data, held_out, memory = facts["data"]["train"], facts["data"]["eval"], facts["memory"]
+    parts = ", ".join(f"{name} {_size(memory[name])}" for name in PARTS)
+    weights = facts["class_weights"] or {}
+    lines = {
+        "feedback": f"{data['rows']} {data['kind']} examples of {data['prompts']} prompts",
+        "balance": f"{data['desirable']} desirable, {data['undesirable']} undesirable completions",
+        "weights": ", ".join(f"{name} {value:.4g}" for name, value in weights.items()),
+        "held out": f"{held_out['rows']} examples of {held_out['prompts']} prompts" if held_out else "nothing",
+        "lengths": f"{data['cut']} completions cut at max_length {facts['config']['data']['max_length']}, "
+        f"{data['empty_completions']} empty, {data['dropped']} rows dropped",
+        "steps": f"{facts['steps']} of {facts['examples_per_step']} examples on average, "
+        f"{facts['steps_per_epoch']} an epoch",
+        "tokens": f"{facts['tokens']:,} in all, prompts included",
+        "parameters": f"{memory['parameters']:,}, of which {memory['trainable_parameters']:,} are trained",
+        "memory": f"about {_size(memory['total'])}: {parts}; libraries and data not counted",
+    }
+    if data["undesirable"] is None:
+        del lines["balance"]
+    return [f"{name:<12} {text}" for name, text in lines.items() if text]
 
 
 def _size(count: float) -> str:

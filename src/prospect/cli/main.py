@@ -39,10 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return importlib.import_module(f"prospect.cli.{options.verb}").run(options) or 0
     except ProspectError as error:
-        print(f"{_kind(error)}: {error}", file=sys.stderr)  # noqa: T201
+        print(f"{_kind(error)}: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)  # noqa: T201
+        print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `prospect losses | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

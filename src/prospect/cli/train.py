@@ -13,11 +13,15 @@ from prospect.errors import UsageError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
-    parser.add_argument("recipe", metavar="RECIPE.yaml|LOSS", help="a recipe, or the name of a loss (kto, dpo, sft, my.py:mine)")
+    parser.add_argument(
+        "recipe", metavar="RECIPE.yaml|LOSS", help="a recipe, or the name of a loss (kto, dpo, sft, my.py:mine)"
+    )
     parser.add_argument("--model", help="model.name_or_path: a folder or hub name")
     parser.add_argument("--data", nargs="+", help="data.train: paths, globs or a hub dataset")
     parser.add_argument("--output", help="output: the run directory (default runs/LOSS)")
-    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="any key of the recipe")
+    parser.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="any key of the recipe"
+    )
     parser.add_argument("--resume", action="store_true", help="continue a stopped run, to the same numbers")
     parser.add_argument("--dry-run", action="store_true", help="show what would be trained on, and stop")
     parser.add_argument("--quiet", action="store_true", help="print errors only")
@@ -60,8 +64,8 @@ def config_from(options: argparse.Namespace) -> Config:
         values, where = {"loss": {"name": loss}, "output": f"runs/{loss.rpartition(':')[2]}"}, "command line"
     else:
         raise UsageError(
-            f"prospect train {options.recipe} needs --model and --data, for instance: prospect train kto --model my/model "
-            "--data feedback.jsonl. (A recipe's name ends in .yaml.)"
+            f"prospect train {options.recipe} needs --model and --data, for instance: prospect train kto --model "
+            "my/model --data feedback.jsonl. (A recipe's name ends in .yaml.)"
         )
     data = options.data[0] if options.data and len(options.data) == 1 else options.data
     for key, value in (("model.name_or_path", options.model), ("data.train", data), ("output", options.output)):

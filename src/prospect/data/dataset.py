@@ -161,9 +161,7 @@ def sides(record: Feedback) -> list[tuple[Text, bool]]:
 
 def encode_side(record: Feedback, text: Text, desirable: bool, encoder: Encoder) -> tuple[Row, bool]:
     """Encodes one completion of a record; says whether it was cut."""
-    encoded = encoder.encode(
-        record.prompt, text, finished=record.finished, tools=record.tools, where=record.where
-    )
+    encoded = encoder.encode(record.prompt, text, finished=record.finished, tools=record.tools, where=record.where)
     row = Row(
         prompt_ids=np.array(encoded.prompt_ids, dtype=np.int32),
         completion_ids=np.array(encoded.completion_ids, dtype=np.int32),

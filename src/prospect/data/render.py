@@ -108,9 +108,7 @@ class Encoder:
         opening = render_chat(self.tokenizer, before, tools, where, add_generation_prompt=True)
         whole = render_chat(self.tokenizer, (*before, *after), tools, where, add_generation_prompt=False)
         if not whole.startswith(opening):
-            same = next(
-                (i for i, (a, b) in enumerate(zip(opening, whole, strict=False)) if a != b), len(whole)
-            )
+            same = next((i for i, (a, b) in enumerate(zip(opening, whole, strict=False)) if a != b), len(whole))
             raise DataError(
                 f"{where}: the chat template renders the prompt alone otherwise than inside prompt + "
                 f"completion (they part at character {same}: {opening[same : same + 30]!r} against "
@@ -140,16 +138,12 @@ class Encoder:
             while ends and last >= 0 and ids[last] in self._special:
                 last -= 1
             return ids[: last + 1] if ends else ids
-        while (
-            ends and last > 0 and ids[last - 1] == ids[last]
-        ):  # the text holds one, the template adds another
+        while ends and last > 0 and ids[last - 1] == ids[last]:  # the text holds one, the template adds another
             last -= 1
         return ids[: last + 1] if ends else [*ids, self.tokenizer.eos_token_id]
 
 
-def encode_prompt(
-    tokenizer: Any, prompt: Text, tools: Sequence[Mapping[str, Any]] | None = None
-) -> list[int]:
+def encode_prompt(tokenizer: Any, prompt: Text, tools: Sequence[Mapping[str, Any]] | None = None) -> list[int]:
     """Gives the ids from which a completion is generated: what `Encoder.encode` puts before it."""
     if isinstance(prompt, str):
         ids = _plain_ids(tokenizer, prompt, "")[0]
@@ -218,9 +212,7 @@ def _plain_ids(tokenizer: Any, prompt: str, completion: str) -> tuple[list[int],
     return _split(tokenizer, prompt + completion, len(prompt), add_special_tokens=True)
 
 
-def _split(
-    tokenizer: Any, text: str, boundary: int, *, add_special_tokens: bool
-) -> tuple[list[int], list[int]]:
+def _split(tokenizer: Any, text: str, boundary: int, *, add_special_tokens: bool) -> tuple[list[int], list[int]]:
     """Tokenises `text` and cuts it where character `boundary` begins.
 
     A token that straddles the boundary holds characters of the completion, so it is scored with it.

@@ -30,9 +30,7 @@ from prospect.models.sampling import generate
 
 SEED = 0
 LOG_SIZE = 40_000
-VOCABULARY = (
-    640  # every word of the world becomes one token, some two; more pieces would only be unused parameters
-)
+VOCABULARY = 640  # every word of the world becomes one token, some two; more pieces would only be unused parameters
 STEPS = 1_600  # copying an order number is learnt between step 700 and 1,000; the rest makes it reliable
 BATCH_SIZE = 32
 LEARNING_RATE = 3e-3  # the peak; models this small want much
@@ -53,9 +51,7 @@ SPECIAL = ("<|pad|>", "<|begin|>", "<|end|>", "<|user|>", "<|assistant|>")
 def main(argv: Sequence[str] | None = None) -> None:
     """Trains tokenizer and model, writes them, and prints what they are."""
     parser = argparse.ArgumentParser(description="Make the base model of `prospect demo`.")
-    parser.add_argument(
-        "--output", type=Path, default=BASE, metavar="DIR", help="where to write model and tokenizer"
-    )
+    parser.add_argument("--output", type=Path, default=BASE, metavar="DIR", help="where to write model and tokenizer")
     parser.add_argument("--steps", type=int, default=STEPS, help="optimizer steps (default: %(default)s)")
     arguments = parser.parse_args(argv)
 
@@ -140,9 +136,7 @@ def _turn(role: str, content: str) -> dict[str, str]:
 
 
 def _render(tokenizer: Any, messages: list[dict[str, str]], add_generation_prompt: bool) -> str:
-    return tokenizer.apply_chat_template(
-        messages, tokenize=False, add_generation_prompt=add_generation_prompt
-    )
+    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=add_generation_prompt)
 
 
 def train(model: LlamaForCausalLM, rows: Sequence[tuple[list[int], int]], steps: int) -> None:

@@ -28,9 +28,7 @@ REMEDIES = {
 }
 """Remedy -> the words that offer it."""
 
-RUDE = re.compile(
-    r"\b(your own fault|nonsense|silly|stop writing|stop complaining|not our problem|bother)", re.I
-)
+RUDE = re.compile(r"\b(your own fault|nonsense|silly|stop writing|stop complaining|not our problem|bother)", re.I)
 KIND = re.compile(r"\b(thank|sorry|apolog)", re.I)
 EMPTY_PROMISES = re.compile(r"\b(tomorrow|guarantee|promise|free|never again|within the hour)", re.I)
 

@@ -99,9 +99,7 @@ class Outcome:
             "method": self.method,
             "seconds": round(self.seconds, 1),
             "report": str(self.report),
-            "rules": {
-                rule: {"before": b._asdict(), "after": a._asdict()} for rule, (b, a) in self.rules.items()
-            },
+            "rules": {rule: {"before": b._asdict(), "after": a._asdict()} for rule, (b, a) in self.rules.items()},
             "thumbs": {"desirable": self.thumbs[0], "undesirable": self.thumbs[1]},
         }
 
@@ -135,9 +133,7 @@ def run_demo(
     keep_freed_memory()
     base = load_base()
     inquiries, asked = training_prompts(PROMPTS, seed), held_out_prompts(HELD_OUT)
-    say(
-        f"Sampling {REPLIES} replies to each of {PROMPTS} customers, and one to each of {HELD_OUT} held-out ones ..."
-    )
+    say(f"Sampling {REPLIES} replies to each of {PROMPTS} customers, and one to each of {HELD_OUT} held-out ones ...")
     replies = answer(base, inquiries, REPLIES, seed)
     before = answer(base, asked, 1, seed)
     counts = write_thumbs(output, inquiries, replies, feedback, seed)
@@ -148,9 +144,7 @@ def run_demo(
     return conclude(run, method, asked, before, after, counts, feedback, begun)
 
 
-def answer(
-    base: tuple[Any, Any], inquiries: Sequence[Inquiry], count: int, seed: int
-) -> list[list[Generated]]:
+def answer(base: tuple[Any, Any], inquiries: Sequence[Inquiry], count: int, seed: int) -> list[list[Generated]]:
     """Samples `count` replies to every inquiry."""
     model, tokenizer = base
     return generate(
@@ -226,9 +220,7 @@ def conclude(
         for rule, label in RULE_NAMES.items()
     }
     difference = [sum(b.values()) - sum(a.values()) for a, b in zip(old, new, strict=True)]
-    wins = win_rate(
-        sum(d > 0 for d in difference), sum(d < 0 for d in difference), sum(d == 0 for d in difference)
-    )
+    wins = win_rate(sum(d > 0 for d in difference), sum(d < 0 for d in difference), sum(d == 0 for d in difference))
     passed = [(all(a.values()), all(b.values())) for a, b in zip(old, new, strict=True)]
     outcome = Outcome(
         method=method,

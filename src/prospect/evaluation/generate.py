@@ -1,4 +1,4 @@
-"""Prompts in a file -> completions in a file, by a model from disk. The sampling itself is `prospect.models.sampling`."""
+"""Prompts in a file -> completions in a file, by a model from disk; `prospect.models.sampling` does the sampling."""
 
 from __future__ import annotations
 

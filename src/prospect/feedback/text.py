@@ -107,9 +107,7 @@ def _message(turn: Any, column: str, where: str) -> Message:
         raise DataError(f'{where}: {column} is {found(turn)}; expected {{"role": ..., "content": ...}}')
     role, content = turn.get("role"), turn.get("content")
     if not isinstance(role, str) or not role:
-        raise DataError(
-            f"{where}: {column} has {_role_found(turn)}; expected a role such as user or assistant"
-        )
+        raise DataError(f"{where}: {column} has {_role_found(turn)}; expected a role such as user or assistant")
     if not isinstance(content, str):
         content = _content_of_parts(turn, f"{column}.content", where)
     if len(turn) == 2:

@@ -73,12 +73,8 @@ def _lines(rows: Iterable[Feedback], path: Path) -> Iterable[bytes]:
     for row in rows:
         kind = kind or row.kind
         if row.kind != kind:
-            raise DataError(
-                f"{row.where}: the row is {row.kind}, but {path} began {kind}. Write one file per kind"
-            )
+            raise DataError(f"{row.where}: the row is {row.kind}, but {path} began {kind}. Write one file per kind")
         try:
             yield json.dumps(as_columns(row), ensure_ascii=False, allow_nan=False).encode() + b"\n"
         except (ValueError, TypeError) as error:
-            raise DataError(
-                f"{row.where}: the row cannot be written as JSON: {error}. Mend or remove it"
-            ) from error
+            raise DataError(f"{row.where}: the row cannot be written as JSON: {error}. Mend or remove it") from error

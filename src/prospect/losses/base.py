@@ -76,13 +76,9 @@ class Loss:
         rows = [a for a, name in zip(arguments, names, strict=True) if name != "z0"]
         if any(row.shape != rows[0].shape or row.dim() != 1 for row in rows):
             shapes = ", ".join(f"{n} {tuple(a.shape)}" for n, a in zip(names, arguments, strict=True))
-            raise TypeError(
-                f"loss {self.name} takes one value per example, all of one shape (N,); got {shapes}"
-            )
+            raise TypeError(f"loss {self.name} takes one value per example, all of one shape (N,); got {shapes}")
         if self.needs_reference_point and arguments[-1].dim() != 0:
-            raise TypeError(
-                f"loss {self.name} takes one z0 for all, of shape (); got {tuple(arguments[-1].shape)}"
-            )
+            raise TypeError(f"loss {self.name} takes one z0 for all, of shape (); got {tuple(arguments[-1].shape)}")
         self.check(hyperparameters)
         value = self.function(*(_widen(a) for a in arguments), **hyperparameters)
         if value.shape != rows[0].shape:
@@ -174,9 +170,7 @@ def loss(
         _check_signature(record)
         taken = _REGISTRY.get(record.name)
         if taken is not None and _home(taken) != _home(record):
-            raise ConfigError(
-                f'a loss named "{record.name}" exists already, in {_home(taken)}; choose another name.'
-            )
+            raise ConfigError(f'a loss named "{record.name}" exists already, in {_home(taken)}; choose another name.')
         _REGISTRY[record.name] = record
         return record
 
@@ -188,12 +182,8 @@ def _check_signature(record: Loss) -> None:
     parameters = inspect.signature(record.function).parameters.values()
     positional = [p for p in parameters if p.kind is not inspect.Parameter.KEYWORD_ONLY]
     expected = record.argument_names
-    gathers = any(
-        p.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD) for p in positional
-    )
-    swapped = any(
-        p.name in expected and p.name != name for p, name in zip(positional, expected, strict=False)
-    )
+    gathers = any(p.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD) for p in positional)
+    swapped = any(p.name in expected and p.name != name for p, name in zip(positional, expected, strict=False))
     if len(positional) != len(expected) or gathers or swapped:
         takes = ", ".join(p.name for p in positional)
         raise ConfigError(
@@ -252,14 +242,11 @@ def _load_own(address: str) -> Loss:
             del sys.modules[module_name]
             if isinstance(error, ConfigError):
                 raise
-            raise ConfigError(
-                f"loss {address}: importing {path} failed: {type(error).__name__}: {error}"
-            ) from error
+            raise ConfigError(f"loss {address}: importing {path} failed: {type(error).__name__}: {error}") from error
     record = getattr(module, attribute, None)
     if not isinstance(record, Loss):
         found = "nothing" if record is None else type(record).__name__
         raise ConfigError(
-            f'loss {address}: "{attribute}" in {path} is {found}; '
-            "expected a function under @prospect.loss(...)."
+            f'loss {address}: "{attribute}" in {path} is {found}; expected a function under @prospect.loss(...).'
         )
     return record

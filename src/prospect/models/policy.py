@@ -51,11 +51,7 @@ class Policy:
     def logps(self, batch: Batch) -> torch.Tensor:
         """Log-probs of completions: float32 (N,) nats, summed over completion tokens."""
         batch = batch.to(self.device)
-        bf16 = (
-            torch.autocast(self.device.type, dtype=torch.bfloat16)
-            if self.precision == "bf16"
-            else nullcontext()
-        )
+        bf16 = torch.autocast(self.device.type, dtype=torch.bfloat16) if self.precision == "bf16" else nullcontext()
         with bf16:
             return token_logps(self.model, batch, self.scorer).sum(1)
 
@@ -217,9 +213,7 @@ def _enable_gradient_checkpointing(model: Any) -> None:
     from transformers.modeling_layers import GradientCheckpointingLayer
 
     if not model.supports_gradient_checkpointing:
-        raise ConfigError(
-            f"train.gradient_checkpointing: {type(model).__name__} does not support it. Set it to false."
-        )
+        raise ConfigError(f"train.gradient_checkpointing: {type(model).__name__} does not support it. Set it to false.")
     # Renamed in Transformers 5.2x; both take the same first argument.
     enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
     enable({"use_reentrant": False})

@@ -156,9 +156,7 @@ class CachedReference(Reference):
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise CheckpointError(
-                f"{self.path}: the reference cache cannot be written ({error.strerror})."
-            ) from error
+            raise CheckpointError(f"{self.path}: the reference cache cannot be written ({error.strerror}).") from error
         self._unwritten.clear()
 
     def _read(self) -> dict[bytes, float]:
@@ -167,9 +165,7 @@ class CachedReference(Reference):
         data = self.path.read_bytes()
         known = {}
         good = 0
-        for key, value, checksum in self._RECORD.iter_unpack(
-            data[: len(data) - len(data) % self._RECORD.size]
-        ):
+        for key, value, checksum in self._RECORD.iter_unpack(data[: len(data) - len(data) % self._RECORD.size]):
             if zlib.crc32(struct.pack("<16sf", key, value)) != checksum:
                 break  # a torn append shifts all that follows; the rows are computed again
             known[key] = value
@@ -196,8 +192,7 @@ def build_reference(settings: ReferenceSettings, policy: Policy, needed: bool, r
         kind = "adapter_off" if policy.has_adapter else "frozen"
     if kind == "adapter_off" and not policy.has_adapter:
         raise ConfigError(
-            "reference.kind is adapter_off and there is no adapter. Set model.lora, or reference.kind: "
-            "frozen."
+            "reference.kind is adapter_off and there is no adapter. Set model.lora, or reference.kind: frozen."
         )
     inner: Reference = AdapterOffReference(policy) if kind == "adapter_off" else FrozenReference(policy)
     if not settings.cache:

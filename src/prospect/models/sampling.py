@@ -62,9 +62,7 @@ class Sampling:
         if not self.temperature >= 0:
             raise ConfigError(f"temperature is {self.temperature}; expected 0 (greedy) or more.")
         if not 0 < self.top_p <= 1:
-            raise ConfigError(
-                f"top_p is {self.top_p}; expected more than 0 and at most 1 (1 keeps every token)."
-            )
+            raise ConfigError(f"top_p is {self.top_p}; expected more than 0 and at most 1 (1 keeps every token).")
         if not self.top_k >= 0:
             raise ConfigError(f"top_k is {self.top_k}; expected 0 (keeps every token) or more.")
 
@@ -213,9 +211,7 @@ def draw_tokens(logits: Tensor, draw: Tensor, sampling: Sampling) -> Tensor:
         probs, order = probs[:, : sampling.top_k], order[:, : sampling.top_k]
         probs = probs / probs.sum(-1, keepdim=True)
     cumulative = probs.cumsum(-1)
-    probs = probs * (
-        cumulative - probs < sampling.top_p
-    )  # a token stays while those before it hold less than top_p
+    probs = probs * (cumulative - probs < sampling.top_p)  # a token stays while those before it hold less than top_p
     cumulative = probs.cumsum(-1)
     target = draw[:, None].float() * cumulative[:, -1:]
     # In float32 a draw next to 1 may reach the total itself, which no sum exceeds: then the last one kept.

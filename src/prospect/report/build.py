@@ -129,9 +129,7 @@ def _cards(facts: Facts) -> list[Card]:
 
 def _pass_card(facts: Facts) -> Card | None:
     compared = facts.comparison
-    return compared and Card(
-        "pass rate", percent(compared.after.rate), f"was {percent(compared.before.rate)}"
-    )
+    return compared and Card("pass rate", percent(compared.after.rate), f"was {percent(compared.before.rate)}")
 
 
 def _win_card(facts: Facts) -> Card | None:
@@ -165,9 +163,7 @@ def _data_card(facts: Facts) -> Card | None:
     if not is_number(rows):
         return None
     note = (
-        f"{percent(counts[0] / sum(counts))} desirable"
-        if counts
-        else f"from {short_path(train.get('source', 'data'))}"
+        f"{percent(counts[0] / sum(counts))} desirable" if counts else f"from {short_path(train.get('source', 'data'))}"
     )
     return Card(f"{summary.NOUNS.get(str(train.get('kind')), 'record')}s", count(rows), note)
 

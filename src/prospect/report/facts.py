@@ -91,9 +91,7 @@ class Facts:
     def curve(self, key: str) -> Curve:
         """The finite values of one metric by step; a step logged twice counts as logged last."""
         by_step = {
-            row["step"]: row[key]
-            for row in self.metrics
-            if is_number(row.get("step")) and is_number(row.get(key))
+            row["step"]: row[key] for row in self.metrics if is_number(row.get("step")) and is_number(row.get(key))
         }
         steps = sorted(by_step)
         return Curve(np.array(steps, float), np.array([by_step[step] for step in steps], float))
@@ -148,9 +146,7 @@ class Facts:
         names = ("desirable_weight", "undesirable_weight")
         used = [self.origin("loss", "hyperparameters", name) for name in names]
         asked = [self.recipe("loss", name) for name in names]
-        first, second = (
-            next((w for w in pair if is_number(w)), 1.0) for pair in zip(used, asked, strict=True)
-        )
+        first, second = (next((w for w in pair if is_number(w)), 1.0) for pair in zip(used, asked, strict=True))
         return float(first), float(second)
 
     @property
@@ -175,11 +171,7 @@ class Facts:
     def other_rates(self) -> list[tuple[str, Rate]]:
         """Every rate in the evaluations that is no part of the comparison, named by where it stands."""
         shown = self.comparison
-        rest = {
-            name: result
-            for name, result in self.evaluations.items()
-            if not shown or result is not shown.details
-        }
+        rest = {name: result for name, result in self.evaluations.items() if not shown or result is not shown.details}
         return [found for name, result in rest.items() for found in _named_rates(name, result)]
 
 

@@ -38,9 +38,7 @@ def result_figures(facts: Facts) -> list[Figure]:
     }
     passes = whiskers(
         [(name, (("before", before), ("after", after))) for name, (before, after) in pairs.items()],
-        title="Share of completions that pass, rule by rule"
-        if compared.rules
-        else "Share of completions that pass",
+        title="Share of completions that pass, rule by rule" if compared.rules else "Share of completions that pass",
         reading="A dot is the share, its bar the 95% interval. Bars that do not touch differ clearly.",
         x_label="completions that pass",
         keys=BEFORE_AFTER,
@@ -48,8 +46,7 @@ def result_figures(facts: Facts) -> list[Figure]:
     wins = compared.win and whiskers(
         [("after training against before", (("after", compared.win),))],
         title="Win rate of the trained model against its start",
-        reading="Right of the dashed 50% line the trained model wins more often. The bar is the 95%"
-        " interval.",
+        reading="Right of the dashed 50% line the trained model wins more often. The bar is the 95% interval.",
         x_label="comparisons won, ties counting half",
         guide=0.5,
     )
@@ -236,19 +233,12 @@ def _balance(facts: Facts) -> Figure | None:
 def _lengths(facts: Facts) -> Figure | None:
     histogram = facts.origin("data", "train", "completion_histogram")
     edges = dig(histogram, "edges")
-    if (
-        not isinstance(edges, list)
-        or len(edges) < 2
-        or not all(map(is_number, edges))
-        or edges[0] >= edges[-1]
-    ):
+    if not isinstance(edges, list) or len(edges) < 2 or not all(map(is_number, edges)) or edges[0] >= edges[-1]:
         return None
     names = ("demonstrations", "") if facts.feedback == "demonstration" else facts.class_names
     classes = zip(CLASS_LOOKS, names, (dig(histogram, key) for key in CLASS_LOOKS), strict=False)
     counts = [
-        (look, name, n)
-        for look, name, n in classes
-        if isinstance(n, list) and len(n) == len(edges) - 1 and any(n)
+        (look, name, n) for look, name, n in classes if isinstance(n, list) and len(n) == len(edges) - 1 and any(n)
     ]
     if not counts:
         return None

@@ -163,11 +163,7 @@ def rare_class(facts: Facts) -> Finding | None:
     if min(up, down) >= 0.2 * (up + down):
         return None
     name = facts.class_names[0 if up < down else 1]
-    weighted = (
-        facts.class_weights[0] * up / (facts.class_weights[1] * down)
-        if down and facts.class_weights[1]
-        else 0.0
-    )
+    weighted = facts.class_weights[0] * up / (facts.class_weights[1] * down) if down and facts.class_weights[1] else 0.0
     made_up = 0.75 <= weighted <= 1.6
     advice = (
         "The class weights make up for it."
@@ -177,8 +173,7 @@ def rare_class(facts: Facts) -> Finding | None:
     return Finding(
         not made_up,
         f"Only {percent(min(up, down) / (up + down))} of the thumbs are {name}",
-        f"{count(up)} desirable against {count(down)} undesirable; weighted, they stand {weighted:.2g} to 1."
-        f" {advice}",
+        f"{count(up)} desirable against {count(down)} undesirable; weighted, they stand {weighted:.2g} to 1. {advice}",
     )
 
 
@@ -224,15 +219,9 @@ def nothing_held_out(facts: Facts) -> Finding | None:
 def length_changed(facts: Facts) -> Finding | None:
     """Completions grew or shrank a lot, which raters often mistake for quality."""
     words = (
-        [dig(facts.comparison.details, "mean_words", when) for when in ("before", "after")]
-        if facts.comparison
-        else []
+        [dig(facts.comparison.details, "mean_words", when) for when in ("before", "after")] if facts.comparison else []
     )
-    if (
-        not words
-        or not all(is_number(mean) and mean > 0 for mean in words)
-        or 2 / 3 <= words[1] / words[0] <= 1.5
-    ):
+    if not words or not all(is_number(mean) and mean > 0 for mean in words) or 2 / 3 <= words[1] / words[0] <= 1.5:
         return None
     grew = "longer" if words[1] > words[0] else "shorter"
     return Finding(

@@ -79,9 +79,7 @@ def trend(label: str, look: str, x: np.ndarray, y: np.ndarray) -> Line:
 def nice_ticks(low: float, high: float, about: int = 5) -> list[float]:
     """Return about `about` round numbers within [low, high], their step 1, 2 or 5 times a power of ten."""
     power = 10.0 ** math.floor(math.log10((high - low) / about))
-    step = min(
-        (power * factor for factor in (1, 2, 5, 10)), key=lambda step: abs((high - low) / step - about)
-    )
+    step = min((power * factor for factor in (1, 2, 5, 10)), key=lambda step: abs((high - low) / step - about))
     return [step * i for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
 
 
@@ -187,16 +185,13 @@ def whiskers(
         step = (bottom - top) / (len(dots) + 1)
         parts += [_whisker(axes, top + step * (j + 1), look, rate) for j, (look, rate) in enumerate(dots)]
     said = "; ".join(
-        f"{name}: "
-        + " then ".join(f"{percent(rate.rate)} ({interval(rate.low, rate.high)})" for _, rate in dots)
+        f"{name}: " + " then ".join(f"{percent(rate.rate)} ({interval(rate.low, rate.high)})" for _, rate in dots)
         for name, dots in rows
     )
     return Figure(title, _svg(axes.bottom + 34, f"{title}. {said}.", parts), reading, tuple(keys))
 
 
-def stacked_bars(
-    rows: Sequence[tuple[str, Sequence[tuple[str, str, float]]]], *, title: str, reading: str
-) -> Figure:
+def stacked_bars(rows: Sequence[tuple[str, Sequence[tuple[str, str, float]]]], *, title: str, reading: str) -> Figure:
     """Return one full-width bar for each row, cut in proportion; a part is (look, label, amount)."""
     pitch, parts, said = 76, [], []
     for i, (name, amounts) in enumerate(rows):

@@ -19,9 +19,7 @@ def headline(facts: Facts) -> str:
     if not compared:
         data = facts.origin("data", "train", "source") or facts.recipe("data", "train")
         return (
-            f"{facts.method or 'A run'} on {short_path(data)}"
-            if data
-            else f"{facts.method} run {facts.name}".strip()
+            f"{facts.method or 'A run'} on {short_path(data)}" if data else f"{facts.method} run {facts.name}".strip()
         )
     before, after = percent(compared.before.rate), percent(compared.after.rate)
     if overlap(compared.before, compared.after):
@@ -32,9 +30,7 @@ def headline(facts: Facts) -> str:
 
 def what_was_done(facts: Facts) -> list[str]:
     """What was trained on what, for how long."""
-    model = short_path(
-        facts.origin("policy", "name_or_path") or facts.recipe("model", "name_or_path") or "a model"
-    )
+    model = short_path(facts.origin("policy", "name_or_path") or facts.recipe("model", "name_or_path") or "a model")
     first = f"{facts.method or 'This run'} trained {model}{_size(facts)}{_on_data(facts)}."
     noise = dig(facts.comparison.details, "noise") if facts.comparison else None
     flipped = f"{percent(noise)} of the thumbs were flipped on purpose." if is_number(noise) and noise else ""
@@ -53,9 +49,7 @@ def how_sure(facts: Facts) -> list[str]:
     """The intervals, and what they do and do not cover."""
     parts = _sure_rates(facts.comparison) if facts.comparison else _sure_held_out(facts)
     if not parts:
-        return [
-            "No outcome was counted on held-out data, so nothing here carries an interval. Read the samples."
-        ]
+        return ["No outcome was counted on held-out data, so nothing here carries an interval. Read the samples."]
     return [*parts, "The intervals cover the choice of prompts and samples, not another seed of training."]
 
 
@@ -63,9 +57,7 @@ def _size(facts: Facts) -> str:
     total, trained = facts.origin("policy", "parameters"), facts.origin("policy", "trainable_parameters")
     if not is_number(total):
         return ""
-    part = (
-        "" if not is_number(trained) or trained >= total else f", {percent(trained / total)} of them trained"
-    )
+    part = "" if not is_number(trained) or trained >= total else f", {percent(trained / total)} of them trained"
     return f" ({big(total)} parameters{part})"
 
 
@@ -107,9 +99,7 @@ def _changed_rates(compared: Comparison) -> list[str]:
     parts = [f"On held-out prompts the share of completions that pass {change}."]
     if win:
         share = percent(win.rate)
-        parts.append(
-            f"Side by side with its start, the trained model wins {share} of the time, a tie counting half."
-        )
+        parts.append(f"Side by side with its start, the trained model wins {share} of the time, a tie counting half.")
     return parts
 
 
@@ -137,9 +127,7 @@ def _changed_held_out(facts: Facts) -> list[str]:
     if auroc:
         was = f", from {auroc.first:.2f} at first" if len(auroc.steps) > 1 else ""
         ranking = RANKINGS.get(facts.feedback, RANKINGS["unpaired"])
-        return [
-            f"On held-out feedback it ranks {ranking} with AUROC {auroc.last:.2f}{was}; 0.50 is a coin toss."
-        ]
+        return [f"On held-out feedback it ranks {ranking} with AUROC {auroc.last:.2f}{was}; 0.50 is a coin toss."]
     if len(loss.steps) > 1:
         return [f"The loss on held-out data went from {number(loss.first)} to {number(loss.last)}."]
     return []
@@ -147,11 +135,7 @@ def _changed_held_out(facts: Facts) -> list[str]:
 
 def _sure_rates(compared: Comparison) -> list[str]:
     before, after, win = compared.before, compared.after, compared.win
-    over = (
-        f"over {count(after.n, 'completion')} each"
-        if before.n == after.n
-        else f"over {before.n} and {after.n}"
-    )
+    over = f"over {count(after.n, 'completion')} each" if before.n == after.n else f"over {before.n} and {after.n}"
     ranges = f"{interval(before.low, before.high)} before and {interval(after.low, after.high)} after, {over}"
     if overlap(before, after):
         verdict = "They overlap, so this run does not show a difference."

@@ -70,9 +70,7 @@ def save_checkpoint(
     try:
         with atomic_directory(target) as temporary:
             # Trained weights that share memory (a tied head) are one parameter and appear once.
-            save_file(
-                {name: p.detach().cpu().contiguous() for name, p in parameters.items()}, temporary / WEIGHTS
-            )
+            save_file({name: p.detach().cpu().contiguous() for name, p in parameters.items()}, temporary / WEIGHTS)
             save_file(_optimizer_tensors(optimizer, parameters), temporary / OPTIMIZER)
             save_file(_random_state(), temporary / RANDOM)
             write_json(temporary / STATE, {"progress": asdict(progress), "identity": asdict(identity)})
@@ -146,9 +144,7 @@ def _require_same(saved: Identity, current: Identity, path: Path) -> None:
             "half-way: restore the model that the run started from, or start a new run."
         )
     if saved.policy != current.policy:
-        raise ReferenceMismatchError(
-            f"{path}: the run started from another model than model.name_or_path holds now."
-        )
+        raise ReferenceMismatchError(f"{path}: the run started from another model than model.name_or_path holds now.")
     if saved.data != current.data:
         raise CheckpointError(
             f"{path}: the training data changed since this checkpoint. Restore them, or start a new run."
@@ -172,9 +168,7 @@ def _restore_optimizer(
     moments: dict[str, torch.Tensor],
 ) -> None:
     for name, parameter in parameters.items():
-        values = {
-            key.rpartition("|")[2]: value for key, value in moments.items() if key.rpartition("|")[0] == name
-        }
+        values = {key.rpartition("|")[2]: value for key, value in moments.items() if key.rpartition("|")[0] == name}
         optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in values.items()}
 
 

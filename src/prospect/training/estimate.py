@@ -14,8 +14,10 @@ from prospect.models.logps import CHUNK_LOGITS
 from prospect.training.prepare import Prepared, load_model_config
 
 # Numbers kept for the backward pass per layer and token, in units of the hidden size; the MLP's are added separately.
-# Attention: its input, the norm's output, queries, keys, values, the output of attention and of its projection, residual.
+# Attention: its input, the norm's output, queries, keys, values, the outputs of attention and projection, residual.
 _ATTENTION_WIDTHS = 8
+
+PARTS = ("weights", "gradients", "optimizer", "reference", "activations")
 
 
 def estimate_memory(prepared: Prepared) -> dict[str, Any]:
@@ -29,9 +31,7 @@ def estimate_memory(prepared: Prepared) -> dict[str, Any]:
     total = sum(p.numel() for p in model.parameters())
     trainable = _adapter_size(model, prepared) if settings.model.lora else total
     frozen_bytes = total * getattr(torch, settings.model.dtype).itemsize
-    needs_copy = (
-        (prepared.loss.needs_reference and not settings.model.lora) or settings.reference.kind == "frozen"
-    )
+    needs_copy = (prepared.loss.needs_reference and not settings.model.lora) or settings.reference.kind == "frozen"
     parts = {
         "weights": frozen_bytes + (4 * trainable if settings.model.lora else 0),
         "gradients": 4 * trainable,
@@ -72,9 +72,7 @@ def _activations(prepared: Prepared, config: Any) -> int:
     hidden = config.hidden_size
     inner = getattr(config, "intermediate_size", None) or 4 * hidden
     width = 2 if prepared.config.train.precision == "bf16" else 4
-    per_layer = (
-        hidden if prepared.config.train.gradient_checkpointing else _ATTENTION_WIDTHS * hidden + 4 * inner
-    )
+    per_layer = hidden if prepared.config.train.gradient_checkpointing else _ATTENTION_WIDTHS * hidden + 4 * inner
     layers = config.num_hidden_layers * per_layer
     logits = 3 * min(CHUNK_LOGITS, tokens * config.vocab_size)  # logits, their exponentials, their gradient
     return tokens * layers * width + 4 * logits

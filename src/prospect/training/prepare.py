@@ -53,9 +53,7 @@ def prepare(config: Config) -> Prepared:
     tokenizer = load_tokenizer(config.model)
     max_length = resolve_max_length(config.data.max_length, load_model_config(config))
     encoder = Encoder(tokenizer, max_length, end_token=config.data.end_token)
-    train, held_out = load_datasets(
-        config.data, loss.feedback, encoder, config.train.seed, f"loss {loss.name}"
-    )
+    train, held_out = load_datasets(config.data, loss.feedback, encoder, config.train.seed, f"loss {loss.name}")
     require_both_classes(train, config.data.allow_one_class)
     require_fitting_rows(train, config.train.max_tokens_per_micro_batch)
     resolved = _resolve(config, loss, train, max_length)
@@ -98,9 +96,7 @@ def _resolve(config: Config, loss: Loss, train: Dataset, max_length: int) -> Con
     values["data"] |= {"max_length": max_length, "class_weights": "none"}
     values["train"]["learning_rate"] = config.train.learning_rate or loss.learning_rate
     if config.reference_point == "micro_batch" and not loss.needs_reference_point:
-        raise ConfigError(
-            f"reference_point is micro_batch and loss {loss.name} has no reference point. Leave it out."
-        )
+        raise ConfigError(f"reference_point is micro_batch and loss {loss.name} has no reference point. Leave it out.")
     return Config.model_validate(values)
 
 

@@ -108,8 +108,6 @@ def _held_out_table(run: RunDir) -> list[str]:
     before, after = evaluations[0], evaluations[-1]
     names = ("eval_loss", "eval_rewards/accuracies", "eval_rewards/auroc", "eval_rewards/margins")
     rows = [
-        f"| {name} | {before[name]:.4f} | {after[name]:.4f} |"
-        for name in names
-        if name in before and name in after
+        f"| {name} | {before[name]:.4f} | {after[name]:.4f} |" for name in names if name in before and name in after
     ]
     return ["| on held-out feedback | before | after |", "|---|---|---|", *rows, ""]

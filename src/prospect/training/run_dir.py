@@ -93,9 +93,7 @@ class RunDir:
             return yaml.safe_load(self.config_path.read_text(encoding="utf-8")) or {}
         except (UnicodeDecodeError, yaml.YAMLError) as error:
             reason = " ".join(str(error).split())
-            raise CheckpointError(
-                f"{self.config_path}: not valid YAML ({reason}). Was it edited by hand?"
-            ) from None
+            raise CheckpointError(f"{self.config_path}: not valid YAML ({reason}). Was it edited by hand?") from None
 
     def provenance(self) -> dict[str, Any]:
         """Versions, hashes and data summaries."""

@@ -95,18 +95,12 @@ def score(objective: Objective, examples: Sequence[Example]) -> StepResult:
     return _pass_over(objective, examples, "in the evaluation", with_gradient=False)
 
 
-def _pass_over(
-    objective: Objective, examples: Sequence[Example], when: str, *, with_gradient: bool
-) -> StepResult:
+def _pass_over(objective: Objective, examples: Sequence[Example], when: str, *, with_gradient: bool) -> StepResult:
     rows = flatten(examples)
     completion_tokens = sum(len(row.completion_ids) for row in rows)
     denominator = completion_tokens if objective.loss.feedback == "demonstration" else len(examples)
     whole_step = objective.reference_point == "step"
-    point = (
-        _reference_point(objective, rows, when)
-        if objective.loss.needs_reference_point and whole_step
-        else None
-    )
+    point = _reference_point(objective, rows, when) if objective.loss.needs_reference_point and whole_step else None
     points = [point] if point else []
     tally = Tally()
     for group in micro_batches(examples, objective.max_tokens):
@@ -191,9 +185,7 @@ def _examples_rows(loss: Loss, batch: Batch) -> Sequence[Row]:
     return batch.rows[0::2] if loss.feedback == "paired" else batch.rows
 
 
-def _require_finite(
-    values: torch.Tensor, rows: Sequence[Row], what: str, objective: Objective, when: str
-) -> None:
+def _require_finite(values: torch.Tensor, rows: Sequence[Row], what: str, objective: Objective, when: str) -> None:
     bad = (~values.detach().isfinite()).nonzero().flatten().tolist()
     if not bad:
         return

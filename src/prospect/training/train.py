@@ -33,6 +33,7 @@ from prospect.training.progress import Display, make_display
 from prospect.training.provenance import describe_run, model_card
 from prospect.training.run_dir import RunDir
 from prospect.training.step import Objective, StepResult, accumulate_gradient
+from prospect.training.trackers import Tracker, open_trackers
 
 
 def train(
@@ -90,6 +91,7 @@ class _Session:
     progress: Progress
     run: RunDir
     provenance: dict[str, Any]
+    trackers: list[Tracker]
 
     @classmethod
     def start(cls, prepared: Prepared, policy: Policy, run: RunDir, resume: bool) -> _Session:
@@ -119,7 +121,8 @@ class _Session:
         provenance = describe_run(prepared, policy, reference)
         run.write_provenance(provenance)
         run.write_config(config.as_dict())
-        return cls(prepared, policy, reference, objective, optimizer, identity, progress, run, provenance)
+        trackers = open_trackers(config.train.trackers, run.path, config.as_dict())
+        return cls(prepared, policy, reference, objective, optimizer, identity, progress, run, provenance, trackers)
 
     def run_steps(self, display: Display) -> None:
         """The loop: gradient, guard, update, log, evaluate, save."""
@@ -161,9 +164,7 @@ class _Session:
         self.progress.examples_seen += examples
         self.progress.seconds += seconds
 
-    def log(
-        self, result: StepResult, grad_norm: float, rate: float, seconds: float, display: Display
-    ) -> None:
+    def log(self, result: StepResult, grad_norm: float, rate: float, seconds: float, display: Display) -> None:
         """Writes a step's metrics and shows them."""
         step = self.progress.step
         metrics = {
@@ -179,7 +180,13 @@ class _Session:
         }
         display.step(step, metrics)
         if step % self.prepared.config.train.log_every == 0 or step == self.prepared.total_steps:
-            self.run.append_metrics(metrics)
+            self.write_metrics(metrics)
+
+    def write_metrics(self, metrics: dict[str, Any]) -> None:
+        """Appends to the run directory, and passes on to the trackers."""
+        self.run.append_metrics(metrics)
+        for tracker in self.trackers:
+            tracker.log(metrics["step"], {name: value for name, value in metrics.items() if name != "step"})
 
     def evaluate(self, display: Display) -> None:
         """Scores held-out feedback and writes samples."""
@@ -187,7 +194,7 @@ class _Session:
         epoch = round(step / self.prepared.plan.steps_per_epoch, 6)
         if self.prepared.held_out is not None:
             metrics = evaluate_held_out(self.objective, self.prepared.held_out)
-            self.run.append_metrics({"step": step, "epoch": epoch, **metrics})
+            self.write_metrics({"step": step, "epoch": epoch, **metrics})
             display.note(_describe_evaluation(step, metrics))
         write_samples(self.run, self.prepared, self.policy, step)
 
@@ -203,9 +210,9 @@ class _Session:
         try:
             self.policy.save(self.run.model_path, model_card(self.prepared, self.run))
         except OSError as error:
-            raise CheckpointError(
-                f"{self.run.model_path}: the model could not be written ({error})."
-            ) from error
+            raise CheckpointError(f"{self.run.model_path}: the model could not be written ({error}).") from error
+        for tracker in self.trackers:
+            tracker.close()
         finished = {
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "seconds": round(self.progress.seconds, 2),
@@ -222,6 +229,7 @@ _FREE_ON_RESUME = {
     "train.keep_checkpoints",
     "train.samples",
     "train.sample_tokens",
+    "train.trackers",
     "reference.cache",
     "output",
 }
@@ -234,9 +242,7 @@ def require_same_recipe(saved: Mapping[str, Any], current: Mapping[str, Any], ru
         CheckpointError: naming the settings that differ.
     """
     before, now = _flat(saved), _flat(current)
-    keys = [
-        key for key in {**before, **now} if key not in _FREE_ON_RESUME and before.get(key) != now.get(key)
-    ]
+    keys = [key for key in {**before, **now} if key not in _FREE_ON_RESUME and before.get(key) != now.get(key)]
     if keys:
         changes = "; ".join(f"{key} was {before.get(key)!r} and is now {now.get(key)!r}" for key in keys[:5])
         raise CheckpointError(

@@ -1,0 +1,133 @@
+"""Copies of the metrics for dashboards, each an optional install; the run directory is always written."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from prospect.errors import ConfigError
+
+
+class Tracker:
+    """Receives what is logged.
+
+    Args:
+        folder: the run directory; what a tracker writes locally goes below it.
+        config: the resolved recipe.
+    """
+
+    def __init__(self, folder: Path, config: Mapping[str, Any]) -> None: ...
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Told after every logged step and evaluation."""
+
+    def close(self) -> None:
+        """Told at the end."""
+
+
+class TensorBoard(Tracker):
+    """Event files under RUN/tensorboard."""
+
+    def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
+        _need("tensorboard", "tensorboard")
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(folder / "tensorboard"))
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """One scalar a metric."""
+        for name, value in metrics.items():
+            self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Writes what is buffered."""
+        self._writer.close()
+
+
+class _RunTracker(Tracker):
+    """Trackers of the init / log / finish kind."""
+
+    package: str
+
+    def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
+        self._module = _need(self.package, self.package)
+        self._module.init(project="prospect", name=folder.name, config=dict(config), **self.options(folder))
+
+    def options(self, folder: Path) -> dict[str, Any]:
+        """What this package's init takes besides."""
+        return {}
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """One point a step."""
+        self._module.log(dict(metrics), step=step)
+
+    def close(self) -> None:
+        """Ends the run."""
+        self._module.finish()
+
+
+class Wandb(_RunTracker):
+    """Weights & Biases; resumes under the run directory's name."""
+
+    package = "wandb"
+
+    def options(self, folder: Path) -> dict[str, Any]:
+        """What this package's init takes besides."""
+        return {"dir": str(folder), "resume": "allow", "id": folder.name}
+
+
+class Trackio(_RunTracker):
+    """Trackio; resumes under the run directory's name."""
+
+    package = "trackio"
+
+    def options(self, folder: Path) -> dict[str, Any]:
+        """What this package's init takes besides."""
+        return {"resume": "allow"}
+
+
+class MLflow(Tracker):
+    """MLflow, at whatever tracking address its own environment names."""
+
+    def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
+        self._mlflow = _need("mlflow", "mlflow")
+        self._mlflow.start_run(run_name=folder.name)
+        self._mlflow.log_dict(dict(config), "config.json")
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """One point a metric."""
+        self._mlflow.log_metrics(dict(metrics), step=step)
+
+    def close(self) -> None:
+        """Ends the run."""
+        self._mlflow.end_run()
+
+
+TRACKERS: Mapping[str, type[Tracker]] = {
+    "tensorboard": TensorBoard,
+    "wandb": Wandb,
+    "trackio": Trackio,
+    "mlflow": MLflow,
+}
+
+
+def open_trackers(names: Sequence[str], folder: Path, config: Mapping[str, Any]) -> list[Tracker]:
+    """Starts the trackers that a recipe names.
+
+    Raises:
+        ConfigError: one whose package is not installed, with the command that installs it.
+    """
+    return [TRACKERS[name](folder, config) for name in names]
+
+
+def _need(module: str, package: str) -> ModuleType:
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise ConfigError(
+            f'train.trackers names {module}, which is not installed. Run "pip install {package}", or leave it out: the '
+            "run directory is written in any case."
+        ) from None

@@ -1,0 +1,187 @@
+"""Rewards, margins, accuracies: sums and counts that may be added up in any grouping."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from prospect.data.batch import Batch
+from prospect.losses import get_loss
+from prospect.losses.reference_point import ReferencePoint
+from prospect.training.metrics import Tally, auroc, summarise, tally_rows
+
+# Few distinct values, so that ties are common.
+SCORES = st.lists(
+    st.tuples(st.sampled_from([-2.0, -0.5, 0.0, 0.25, 3.0]) | st.floats(-9, 9), st.booleans()), max_size=30
+)
+
+
+def batch_of(desirable: list[bool]) -> Batch:
+    nothing = torch.zeros(len(desirable), 2)
+    return Batch(
+        nothing.long(),
+        nothing.bool(),
+        nothing.bool(),
+        torch.tensor(desirable),
+        torch.ones(len(desirable)),
+        (),
+    )
+
+
+def tally_of(loss: str, ratio: list[float], desirable: list[bool], z0: float = 0.0, beta: float = 0.5) -> Tally:
+    tally = Tally()
+    log_ratio = torch.tensor(ratio)
+    tally_rows(tally, get_loss(loss), beta, batch_of(desirable), log_ratio - 10.0, log_ratio, z0)
+    return tally
+
+
+@settings(deadline=None)
+@given(rows=SCORES)
+def test_auroc_is_the_share_of_pairs_in_the_right_order_ties_half(rows: list[tuple[float, bool]]) -> None:
+    above = [score for score, positive in rows if positive]
+    below = [score for score, positive in rows if not positive]
+    area = auroc([score for score, _ in rows], [positive for _, positive in rows])
+    if not above or not below:
+        assert area is None
+        return
+    wins = sum((a > b) + 0.5 * (a == b) for a in above for b in below)
+    assert area == pytest.approx(wins / (len(above) * len(below)), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("scores", "positive", "area"),
+    [
+        ([1.0, 2.0], [False, True], 1.0),
+        ([1.0, 2.0], [True, False], 0.0),
+        ([0.0] * 5, [True, False, True, False, False], 0.5),
+        ([1.0, 1.0, 2.0], [True, False, True], 0.75),
+        ([], [], None),
+        ([1.0], [True], None),
+        ([1.0, 2.0], [False, False], None),
+    ],
+)
+def test_auroc_on_paper(scores: list[float], positive: list[bool], area: float | None) -> None:
+    assert auroc(scores, positive) == area
+
+
+@settings(deadline=None)
+@given(
+    rows=st.lists(st.tuples(st.floats(-50, 50, width=32), st.booleans()), min_size=1, max_size=20),
+    cuts=st.lists(st.integers(0, 20), max_size=4),
+    z0=st.sampled_from([0.0, 0.75]),
+)
+def test_any_grouping_gives_the_same_metrics(rows: list[tuple[float, bool]], cuts: list[int], z0: float) -> None:
+    def tally(groups: list[list[tuple[float, bool]]]) -> Tally:
+        total = Tally()
+        for group in groups:
+            ratio = torch.tensor([value for value, _ in group])
+            batch = batch_of([label for _, label in group])
+            tally_rows(total, get_loss("kto"), 0.1, batch, ratio - 3.0, ratio, z0)
+            total.add("loss", ratio**2, count=0)
+        total.counts["loss"] = len(rows)
+        return total
+
+    edges = [0, *sorted(min(cut, len(rows)) for cut in cuts), len(rows)]
+    pieces = [rows[a:b] for a, b in pairwise(edges) if a < b]
+    whole, grouped = tally([rows]), tally(pieces)
+    assert grouped.counts == whole.counts
+    assert grouped.rewards == whole.rewards
+    ours, theirs = summarise(grouped, None), summarise(whole, None)
+    assert ours.keys() == theirs.keys()
+    for name, value in theirs.items():
+        assert ours[name] == pytest.approx(value, rel=1e-12, abs=1e-12)
+
+
+def test_a_mean_is_over_everything_and_never_of_means() -> None:
+    tally = Tally()
+    tally.add("x", torch.tensor([1.0]))
+    tally.add("x", torch.tensor([4.0, 4.0, 4.0]))
+    tally.add("nothing", torch.tensor([]))
+    assert tally.means() == {"x": 3.25}
+
+
+def test_a_sum_is_taken_in_float64() -> None:
+    tally = Tally()
+    tally.add("x", torch.full((10_000,), 0.1))
+    assert tally.sums["x"] == pytest.approx(10_000 * float(torch.tensor(0.1)), rel=1e-12)
+
+
+def test_nothing_keeps_a_graph_alive() -> None:
+    tally = Tally()
+    ratio = torch.ones(2, requires_grad=True)
+    tally_rows(tally, get_loss("kto"), 0.1, batch_of([True, False]), ratio * 2, ratio * 3, 0.0)
+    assert all(isinstance(value, float) for value in [*tally.sums.values(), *tally.rewards])
+
+
+def test_rewards_are_beta_times_the_log_ratio_by_class() -> None:
+    means = tally_of("kto", [2.0, 4.0, -1.0], [True, True, False]).means()
+    assert means["rewards/chosen"] == 1.5
+    assert means["rewards/rejected"] == -0.5
+    assert means["logps/chosen"] == -7.0
+    assert means["logps/rejected"] == -11.0
+
+
+@pytest.mark.parametrize(
+    ("ratio", "desirable", "z0", "accuracy"),
+    [
+        ([1.0, -1.0], [True, False], 0.0, 1.0),
+        ([-1.0, 1.0], [True, False], 0.0, 0.0),
+        ([1.0, 1.0], [True, False], 2.0, 0.5),  # both under the reference point: the undesirable one is right
+        ([3.0, 3.0], [True, False], 2.0, 0.5),
+        ([0.0, 0.0], [True, False], 0.0, 0.5),  # nothing learnt yet: a tie is half right
+        ([2.0, -5.0, 1.0], [True, False, True], 1.0, 2.5 / 3),
+    ],
+)
+def test_accuracy_of_thumbs_is_the_right_side_of_the_reference_point(
+    ratio: list[float], desirable: list[bool], z0: float, accuracy: float
+) -> None:
+    assert tally_of("kto", ratio, desirable, z0).means()["rewards/accuracies"] == pytest.approx(accuracy)
+
+
+@pytest.mark.parametrize(
+    ("chosen_and_rejected", "accuracy"),
+    [
+        ([1.0, 0.0], 1.0),
+        ([-3.0, -4.0], 1.0),
+        ([0.0, 1.0], 0.0),
+        ([2.0, 2.0], 0.5),
+        ([1.0, 0.0, 0.0, 1.0], 0.5),
+    ],
+)
+def test_accuracy_of_pairs_is_the_chosen_side_ahead(chosen_and_rejected: list[float], accuracy: float) -> None:
+    desirable = [True, False] * (len(chosen_and_rejected) // 2)
+    tally = tally_of("dpo", chosen_and_rejected, desirable)
+    assert tally.means()["rewards/accuracies"] == accuracy
+    assert tally.counts["rewards/accuracies"] == len(desirable) / 2
+
+
+def test_demonstrations_have_log_probs_and_no_rewards() -> None:
+    tally = tally_of("sft", [1.0, 2.0], [True, True])
+    assert set(tally.means()) == {"logps/chosen"}
+    assert tally.rewards == []
+
+
+def test_one_class_alone_has_no_margin() -> None:
+    tally = tally_of("kto", [1.0, 2.0], [True, True])
+    tally.add("loss", torch.tensor([1.0]))
+    metrics = summarise(tally, None)
+    assert "rewards/margins" not in metrics
+    assert "rewards/rejected" not in metrics
+    assert metrics["rewards/chosen"] == 0.75
+
+
+def test_summary_holds_the_reference_point_before_and_after_the_clamp() -> None:
+    tally = tally_of("kto", [2.0, -1.0], [True, False])
+    tally.add("loss", torch.tensor([0.5, 0.25]))
+    point: Any = ReferencePoint(*(torch.tensor(v) for v in (0.0, -0.5, 0.125)))
+    metrics = summarise(tally, point)
+    assert (metrics["kl"], metrics["kl_raw"], metrics["kl_stderr"]) == (0.0, -0.5, 0.125)
+    assert metrics["loss"] == 0.375
+    assert metrics["rewards/margins"] == metrics["rewards/chosen"] - metrics["rewards/rejected"] == 1.5
+    assert all(math.isfinite(value) for value in metrics.values())
