@@ -27,6 +27,7 @@ def atomic_directory(target: Path) -> Iterator[Path]:
         yield temporary
         for file in temporary.rglob("*"):
             if file.is_file():
+                file.chmod(0o644)  # libraries write some files for their owner alone
                 _sync(file)
         temporary.chmod(0o755)  # mkdtemp makes 0700, which other readers of a shared disk could not open
         if target.exists():

@@ -140,9 +140,9 @@ class TrainSettings(_Section):
     batch_size: int = Field(default=32, ge=1)
     """Examples per optimizer step (a pair is one). This is statistics; memory is
     max_tokens_per_micro_batch."""
-    max_tokens_per_micro_batch: int = Field(default=4096, ge=1)
-    """Tokens, padding included, that go through the model at once. It changes memory and speed, never the
-    result."""
+    max_tokens_per_micro_batch: int | None = Field(default=None, ge=1)
+    """Tokens, padding included, that go through the model at once. It changes memory and speed, never the result. null
+    means 1024 on a CPU, whose caches like it, and 16384 on a GPU, or the longest example where that is longer."""
     epochs: int = Field(default=1, ge=1)
     """Passes over the feedback."""
     max_steps: int | None = Field(default=None, ge=1)

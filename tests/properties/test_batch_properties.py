@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from prospect.data.batch import Row, collate, mismatched_partners
@@ -24,6 +24,7 @@ def rows_of(prompts: list[int]) -> list[Row]:
 ROWS = st.lists(st.integers(0, 5), min_size=2, max_size=24).filter(lambda prompts: len(set(prompts)) > 1).map(rows_of)
 
 
+@settings(deadline=None)
 @given(rows=ROWS, seed=SEEDS)
 def test_each_completion_is_borrowed_once_and_nobody_gets_its_own(rows: list[Row], seed: int) -> None:
     partners = mismatched_partners(rows, seed)
@@ -31,6 +32,7 @@ def test_each_completion_is_borrowed_once_and_nobody_gets_its_own(rows: list[Row
     assert all(i != j for i, j in enumerate(partners))
 
 
+@settings(deadline=None)
 @given(rows=ROWS, seed=SEEDS)
 def test_nobody_gets_one_of_its_own_prompt_unless_that_prompt_has_over_half_of_the_rows(
     rows: list[Row], seed: int
@@ -42,6 +44,7 @@ def test_nobody_gets_one_of_its_own_prompt_unless_that_prompt_has_over_half_of_t
     assert met == max(0, commonest - (len(rows) - commonest))
 
 
+@settings(deadline=None)
 @given(rows=ROWS, seed=SEEDS, draw=st.randoms(use_true_random=False))
 def test_the_order_of_rows_does_not_change_who_borrows_from_whom(rows: list[Row], seed: int, draw: object) -> None:
     def mapping(these: list[Row]) -> dict[str, str]:
@@ -52,6 +55,7 @@ def test_the_order_of_rows_does_not_change_who_borrows_from_whom(rows: list[Row]
     assert mapping(shuffled) == mapping(rows)
 
 
+@settings(deadline=None)
 @given(count=st.integers(2, 20), seed=SEEDS)
 def test_with_a_row_to_a_prompt_it_is_one_circle_of_the_next(count: int, seed: int) -> None:
     """x_i with y_{i+1}, cyclic: following the partners visits every row before it returns."""
@@ -64,6 +68,7 @@ def test_with_a_row_to_a_prompt_it_is_one_circle_of_the_next(count: int, seed: i
     assert place == 0
 
 
+@settings(deadline=None)
 @given(seed=SEEDS)
 def test_the_circle_goes_by_prompt_so_that_pairs_of_a_prompt_stay_apart(seed: int) -> None:
     """Two rows to a prompt, side by side as a pair is: each takes from the prompt after, none from its own."""
@@ -84,6 +89,7 @@ def test_another_seed_pairs_otherwise() -> None:
 LENGTHS = st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), min_size=1, max_size=6)
 
 
+@settings(deadline=None)
 @given(lengths=LENGTHS)
 def test_a_batch_holds_every_token_of_every_row_and_nothing_else(lengths: list[tuple[int, int]]) -> None:
     rows = [
@@ -98,6 +104,7 @@ def test_a_batch_holds_every_token_of_every_row_and_nothing_else(lengths: list[t
     assert not (batch.completion & ~batch.attention).any()
 
 
+@settings(deadline=None)
 @given(prompts=st.lists(st.integers(0, 3), min_size=3, max_size=12), seed=SEEDS)
 def test_rows_that_are_the_same_twice_still_do_not_meet(prompts: list[int], seed: int) -> None:
     """A log may hold one answer twice; equal rows are told apart by their place alone."""

@@ -23,6 +23,7 @@ def examples_of(verdicts: list[bool]) -> list[Example]:
     ]
 
 
+@settings(deadline=None)
 @given(verdicts=VERDICTS, batch_size=SIZES, seed=SEEDS, epoch=st.integers(0, 9))
 def test_every_example_comes_once_an_epoch_in_steps_of_one_size(
     verdicts: list[bool], batch_size: int, seed: int, epoch: int
@@ -35,6 +36,7 @@ def test_every_example_comes_once_an_epoch_in_steps_of_one_size(
     assert min(sizes) >= 1
 
 
+@settings(deadline=None)
 @given(verdicts=VERDICTS, batch_size=SIZES, seed=SEEDS)
 def test_each_step_holds_the_classes_in_their_proportion(verdicts: list[bool], batch_size: int, seed: int) -> None:
     share = sum(verdicts) / len(verdicts)
@@ -42,6 +44,7 @@ def test_each_step_holds_the_classes_in_their_proportion(verdicts: list[bool], b
         assert abs(sum(verdicts[i] for i in step) - share * len(step)) < 1 + 1e-9
 
 
+@settings(deadline=None)
 @given(verdicts=VERDICTS, batch_size=SIZES, seed=SEEDS, stop=st.integers(1, 40), data=st.data())
 def test_steps_from_a_cursor_are_those_of_the_uninterrupted_run(
     verdicts: list[bool], batch_size: int, seed: int, stop: int, data: st.DataObject
@@ -53,6 +56,7 @@ def test_steps_from_a_cursor_are_those_of_the_uninterrupted_run(
     assert list(Plan(examples, batch_size, seed).steps(cursor, stop)) == whole[cursor:]
 
 
+@settings(deadline=None)
 @given(verdicts=st.lists(st.booleans(), min_size=24, max_size=40), seed=SEEDS)
 def test_another_seed_and_another_epoch_are_another_order(verdicts: list[bool], seed: int) -> None:
     examples = examples_of(verdicts)
@@ -62,6 +66,7 @@ def test_another_seed_and_another_epoch_are_another_order(verdicts: list[bool], 
     assert plan.epoch(0) != Plan(examples, 8, seed ^ 1).epoch(0)
 
 
+@settings(deadline=None)
 @given(
     prompts=st.lists(st.integers(0, 4), min_size=4, max_size=40).filter(
         lambda p: max(Counter(p).values()) <= len(p) // 2
@@ -84,7 +89,7 @@ def test_with_a_common_class_every_step_can_be_given_two_prompts(
 LENGTHS = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=20)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(
     lengths=LENGTHS,
     paired=st.booleans(),

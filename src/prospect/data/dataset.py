@@ -194,15 +194,20 @@ def require_both_classes(dataset: Dataset, allow_one_class: bool) -> None:
     )
 
 
+def longest_example(dataset: Dataset) -> tuple[int, Example]:
+    """The example that takes most tokens at once, padding included, and how many."""
+    sizes = [len(example) * max(row.length for row in example) for example in dataset.examples]
+    size = max(sizes)
+    return size, dataset.examples[sizes.index(size)]
+
+
 def require_fitting_rows(dataset: Dataset, max_tokens: int) -> None:
     """Refuses, before the first step, an example that does not fit the token budget of a micro-batch.
 
     Raises:
         ConfigError: naming the longest row and the budget it needs.
     """
-    size, example = max(
-        ((len(e) * max(row.length for row in e), e) for e in dataset.examples), key=lambda pair: pair[0]
-    )
+    size, example = longest_example(dataset)
     if size > max_tokens:
         raise ConfigError(
             f"{dataset.source}: row {example[0].id} needs {size} tokens at once and "

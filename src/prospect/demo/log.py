@@ -13,7 +13,8 @@ from prospect.demo.rubric import RULES
 from prospect.demo.world import PROBLEMS, Inquiry, training_prompts
 
 GOOD_SHARE = 0.24
-"""Share of replies without a fault. Sampling below temperature 1 prunes faults: more of the model's pass."""
+"""Share of replies without a fault. Sampling at temperature .8 and top_p .95 prunes what is rare, most of all the
+many wordings of a fault: nearly half of the model's own replies have none."""
 
 TWO_FAULTS_SHARE = 0.35
 """Share of the bad replies that break two rules and not one."""

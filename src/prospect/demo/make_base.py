@@ -1,4 +1,4 @@
-"""Makes the demo's base model: `python -m prospect.demo.make_base [--output DIR]`, some minutes on two cores.
+"""Makes the demo's base model: `python -m prospect.demo.make_base [--output DIR]`, about ten minutes.
 
 A byte-level BPE tokenizer with a small chat template, and a Llama of 1.1 million parameters, are trained
 on the support desk's old log (`log.py`), good and bad replies alike, with plain PyTorch. Every draw is
@@ -30,7 +30,7 @@ from prospect.models.sampling import generate
 
 SEED = 0
 LOG_SIZE = 40_000
-VOCABULARY = 640  # every word of the world becomes one token, some two; more pieces would only be unused parameters
+VOCABULARY = 640  # nearly every word of the world is one token; more would be parameters without use
 STEPS = 1_600  # copying an order number is learnt between step 700 and 1,000; the rest makes it reliable
 BATCH_SIZE = 32
 LEARNING_RATE = 3e-3  # the peak; models this small want much
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
 
     keep_freed_memory()
-    # One thread adds in one order on every machine; and where others use the cores, two would wait for each other.
+    # One thread: sums have one order whatever the machine, and no thread waits for a core that others use.
     torch.set_num_threads(1)
     torch.manual_seed(SEED)
     log = list(support_log(LOG_SIZE, SEED))

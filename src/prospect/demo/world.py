@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from prospect.feedback.records import Message
 
 REPLY_TOKENS = 96
-"""Where a reply is cut: the longest of the log, a rambling one, has about 90 tokens."""
+"""Where a reply is cut: the longest of the log, a rambling one, has 92 tokens and its end token."""
 
 # fmt: off
 NAMES = (

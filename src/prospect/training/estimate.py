@@ -68,7 +68,7 @@ def _activations(prepared: Prepared, config: Any) -> int:
     """Bytes kept for one micro-batch's backward pass, and one chunk of logits with its gradient."""
     longest = max(max(row.length for row in example) * len(example) for example in prepared.train.examples)
     step_tokens = longest * prepared.config.train.batch_size
-    tokens = min(prepared.config.train.max_tokens_per_micro_batch, step_tokens)
+    tokens = min(prepared.max_tokens, step_tokens)
     hidden = config.hidden_size
     inner = getattr(config, "intermediate_size", None) or 4 * hidden
     width = 2 if prepared.config.train.precision == "bf16" else 4

@@ -59,7 +59,7 @@ def sample_prompts(prepared: Prepared, count: int) -> list[Text]:
     Prompts that leave no room for a sample within `data.max_length` are passed over.
     """
     dataset = prepared.held_out or prepared.train
-    room = (prepared.config.data.max_length or 0) - prepared.config.train.sample_tokens
+    room = prepared.max_length - prepared.config.train.sample_tokens
     distinct: dict[str, Text] = {}
     for example, record in zip(dataset.examples, dataset.records, strict=True):
         if len(distinct) == count:

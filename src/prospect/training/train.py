@@ -102,8 +102,8 @@ class _Session:
             hyperparameters=prepared.hyperparameters,
             policy=policy,
             reference=reference,
-            max_tokens=config.train.max_tokens_per_micro_batch,
-            max_length=config.data.max_length or 0,
+            max_tokens=prepared.max_tokens,
+            max_length=prepared.max_length,
             reference_point=config.reference_point,
             seed=config.train.seed,
         )
@@ -261,7 +261,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _check_first_step(prepared: Prepared, policy: Policy, reference: Reference) -> None:
     """Before any training policy and reference are one model: on the first micro-batch, and in the cache."""
     examples = next(prepared.plan.steps(0, 1))[1]
-    group = micro_batches(examples, prepared.config.train.max_tokens_per_micro_batch)[0]
+    group = micro_batches(examples, prepared.max_tokens)[0]
     check_identity(policy, reference, collate(flatten(group)).to(policy.device))
 
 
