@@ -1,4 +1,4 @@
-"""Real feedback trains without complaint: odd lengths, many prompts, three kinds. Read in place, skipped where absent."""
+"""Real feedback trains without complaint: odd lengths, many prompts. Read in place, skipped where absent."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import make_model
 
 import prospect
+from conftest import make_model
 
 
 @pytest.fixture(scope="module")
