@@ -10,6 +10,8 @@ from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: a test that would download must fail
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# Models here are tiny: a second thread only waits, and on a busy machine it waits for most of the time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch

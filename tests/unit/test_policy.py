@@ -283,9 +283,12 @@ def test_identity_tells_weights_dtype_and_precision_apart_and_nothing_else(copy:
 
 
 def test_identity_of_a_model_with_scalars_and_views() -> None:
+    from transformers import PreTrainedConfig
+
     class Odd(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
+            self.config = PreTrainedConfig()
             self.scale = torch.nn.Parameter(torch.tensor(2.0))
             self.turned = torch.nn.Parameter(torch.arange(6.0).reshape(2, 3).T)
             self.register_buffer("count", torch.tensor(3))
@@ -317,3 +320,12 @@ def test_saving_writes_model_tokenizer_template_and_card_whole(
     again = policy_of(tmp_path / "model")
     assert again.identity == policy.identity
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_identity_tells_configurations_apart() -> None:
+    plain = make_model(seed=3)
+    other = make_model(seed=3, rms_norm_eps=1e-3)
+    again = make_model(seed=3)
+    assert weights_identity(plain, "fp32") == weights_identity(again, "fp32")
+    assert weights_identity(plain, "fp32") != weights_identity(other, "fp32")
+    assert weights_identity(plain, "fp32") != weights_identity(plain, "bf16")

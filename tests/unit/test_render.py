@@ -327,3 +327,10 @@ def test_real_unknown_characters_are_not_taken_for_padding(stories: Any) -> None
 def test_stories_have_no_chat_template(stories: Any) -> None:
     with pytest.raises(ModelError, match="has no chat template"):
         Encoder(stories, 128).encode(USER, ANSWER)
+
+
+def test_a_completion_with_turns_of_others_is_refused(tokenizer) -> None:
+    """All of a completion is scored, so a user's turn inside it would be learnt as the model's own words."""
+    turns = (Message("assistant", "the fox"), Message("user", "and then"), Message("assistant", "the dog"))
+    with pytest.raises(DataError, match=r'f\.jsonl:3: the completion holds a turn of role "user".*into the prompt'):
+        Encoder(tokenizer, 256).encode((Message("user", "tell"),), turns, where="f.jsonl:3")

@@ -21,7 +21,7 @@ class Encoded:
     """Token ids of one prompt and one completion of it.
 
     Attributes:
-        prompt_ids: at least one token, beginning with the start token where the tokenizer has one.
+        prompt_ids: at least one token, beginning with the start token where tokenizer or template put one.
         completion_ids: what is scored; ends with an end token unless cut or unfinished.
         cut: whether `max_length` took tokens away.
     """
@@ -105,6 +105,12 @@ class Encoder:
         self, prompt: Text, completion: Text, tools: Sequence[Mapping[str, Any]] | None, where: str
     ) -> tuple[list[int], list[int]]:
         before, after = as_messages(prompt, "user"), as_messages(completion, "assistant")
+        other = next((turn.role for turn in after if turn.role != "assistant"), None)
+        if other is not None:
+            raise DataError(
+                f'{where}: the completion holds a turn of role "{other}", and all of a completion is scored: the model '
+                f"would learn to speak as {other}. Move the turns before the last answer into the prompt."
+            )
         opening = render_chat(self.tokenizer, before, tools, where, add_generation_prompt=True)
         whole = render_chat(self.tokenizer, (*before, *after), tools, where, add_generation_prompt=False)
         if not whole.startswith(opening):

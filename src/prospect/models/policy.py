@@ -149,9 +149,18 @@ def load_causal_lm(settings: ModelSettings) -> Any:
     return model.eval()
 
 
-def weights_identity(model: torch.nn.Module, precision: str) -> str:
-    """Hashes every weight with its name, shape and dtype, and the arithmetic it is used with."""
-    digest = hashlib.blake2b(precision.encode(), digest_size=16)
+# Settings of a model's configuration that say where it came from or how it is run, not what it computes.
+_NOT_ARITHMETIC = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "use_cache"}
+
+
+def weights_identity(model: Any, precision: str) -> str:
+    """Hashes every weight with its name, shape and dtype, the model's configuration, and the arithmetic.
+
+    The configuration counts: the same weights with another rotary base or softcap are another model.
+    """
+    settings = {key: value for key, value in model.config.to_diff_dict().items() if key not in _NOT_ARITHMETIC}
+    text = json.dumps([precision, settings], sort_keys=True, default=str)
+    digest = hashlib.blake2b(text.encode(), digest_size=16)
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
