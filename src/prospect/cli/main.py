@@ -28,6 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0 done, 1 failed, 2 wrong usage.
     """
+    # Before torch starts: threads that wait by spinning take the core from those that work, and with one other busy
+    # program beside it a run on two cores is slowed many times over. Asleep they cost little on an idle machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     parser, verbs = _parser()
     if arguments and arguments[0] in verbs:
