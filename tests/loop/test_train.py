@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 import prospect
 from conftest import make_model, pairs, thumbs
-from prospect.errors import CheckpointError, ReferenceMismatchError, TrainingError
+from prospect.errors import CheckpointError, ConfigError, ReferenceMismatchError, TrainingError
 from prospect.training.run_dir import RunDir
 
 
@@ -323,3 +323,12 @@ def test_thirty_step_curve_of_kto_is_what_it_was(recipe: Any) -> None:
     losses = [row["loss"] for row in training_rows(run)]
     golden = json.loads((Path(__file__).parent / "kto_curve.json").read_text())
     assert losses == pytest.approx(golden, rel=2e-3)
+
+
+def test_a_share_too_small_to_evaluate_is_trained_on(recipe: Any) -> None:
+    """A tenth of ten prompts is one, and one prompt cannot give a z0."""
+    run = prospect.train(recipe("kto", thumbs(10), data={"eval": 0.1}), quiet=True)
+    assert run.config()["data"]["eval"] is None
+    assert run.provenance()["data"]["train"]["rows"] == 10
+    with pytest.raises(ConfigError, match=r"data\.eval is 1 and holds out one single prompt"):
+        prospect.train(recipe("kto", thumbs(10), data={"eval": 1}, output="unused"), quiet=True)

@@ -66,7 +66,7 @@ def prepare(config: Config) -> Prepared:
     tokenizer = load_tokenizer(config.model)
     max_length = resolve_max_length(config.data.max_length, load_model_config(config))
     encoder = Encoder(tokenizer, max_length, end_token=config.data.end_token)
-    train, held_out = load_datasets(config.data, loss.feedback, encoder, config.train.seed, f"loss {loss.name}")
+    config, train, held_out = _load(config, loss, encoder)
     require_both_classes(train, config.data.allow_one_class)
     if config.train.max_tokens_per_micro_batch is not None:
         require_fitting_rows(train, config.train.max_tokens_per_micro_batch)
@@ -79,6 +79,29 @@ def prepare(config: Config) -> Prepared:
     total = config.train.max_steps or plan.steps_per_epoch * config.train.epochs
     hyperparameters = loss.resolve(resolved.loss.hyperparameters)
     return Prepared(resolved, loss, hyperparameters, tokenizer, train, held_out, plan, total, max_length, max_tokens)
+
+
+def _load(config: Config, loss: Loss, encoder: Encoder) -> tuple[Config, Dataset, Dataset | None]:
+    """Loads the data; a share so small that it cannot be evaluated is trained on instead of held out.
+
+    Raises:
+        ConfigError: the recipe names held-out prompts, and they are too few for the loss.
+    """
+    method = f"loss {loss.name}"
+    train, held_out = load_datasets(config.data, loss.feedback, encoder, config.train.seed, method)
+    if held_out is None or not loss.needs_reference_point or _prompts(held_out) > 1:
+        return config, train, held_out
+    if not isinstance(config.data.eval, float):
+        raise ConfigError(
+            f"data.eval is {config.data.eval!r} and holds out one single prompt; {method} needs completions of other "
+            "prompts for z0, in the evaluation too. Hold out two prompts or more, or set data.eval: null."
+        )
+    config = config.model_copy(update={"data": config.data.model_copy(update={"eval": None})})
+    return config, *load_datasets(config.data, loss.feedback, encoder, config.train.seed, method)
+
+
+def _prompts(dataset: Dataset) -> int:
+    return len({example[0].prompt_key for example in dataset.examples})
 
 
 def load_model_config(config: Config) -> Any:

@@ -68,13 +68,14 @@ def train(
     prepared = prepare(config)
     if resume and run.exists():
         require_same_recipe(run.config(), prepared.config.as_dict(), run)
+        if run.provenance().get("finished"):
+            return run
     torch.manual_seed(config.train.seed)
     policy = load_policy(prepared.config, prepared.tokenizer)
     session = _Session.start(prepared, policy, run, resume)
-    if session.progress.step < prepared.total_steps or not run.model_path.exists():
-        with make_display(prepared.total_steps, session.progress.step, quiet) as display:
-            session.run_steps(display)
-        session.finish()
+    with make_display(prepared.total_steps, session.progress.step, quiet) as display:
+        session.run_steps(display)
+    session.finish()
     return run
 
 
