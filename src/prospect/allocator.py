@@ -1,8 +1,7 @@
 """Telling glibc to keep memory that was freed.
 
-A training step frees and takes the same large tensors over and over. By default glibc maps each anew and the
-kernel zeroes its pages on first touch; on a CPU that costs more than the arithmetic (benchmarks/allocator.py
-measures it).
+A training step frees and takes the same large tensors over and over. By default glibc maps each anew and the kernel
+zeroes its pages on first touch. How much that costs depends on the machine: benchmarks/allocator.py measures it.
 """
 
 from __future__ import annotations
