@@ -19,6 +19,7 @@ from prospect.errors import ConfigError, ModelError
 from prospect.models.policy import (
     Policy,
     load_causal_lm,
+    load_model_config,
     load_policy,
     load_tokenizer,
     resolve_max_length,
@@ -26,7 +27,6 @@ from prospect.models.policy import (
     weights_identity,
 )
 from prospect.models.reference import AdapterOffReference, FrozenReference, check_identity
-from prospect.training.prepare import load_model_config
 
 LORA = {"r": 2, "alpha": 4}
 BATCH = collate(
@@ -62,7 +62,7 @@ def test_a_model_folder_that_is_not_there_is_refused_without_asking_the_hub(name
         with pytest.raises(ModelError, match=f"^{name}: there is no such model folder.$"):
             load(config_of(name).model)
     with pytest.raises(ModelError, match="there is no such model folder"):
-        load_model_config(config_of(name))
+        load_model_config(config_of(name).model)
 
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_folder_without_a_usable_configuration_is_refused(copy: Path, content:
     if content is not None:
         (copy / "config.json").write_text(content)
     with pytest.raises(ModelError, match=r"the model's configuration could not be read \(.+\).*config\.json"):
-        load_model_config(config_of(copy))
+        load_model_config(config_of(copy).model)
     with pytest.raises(ModelError, match="the model could not be loaded"):
         load_causal_lm(config_of(copy).model)
 
@@ -142,7 +142,7 @@ def test_gradient_checkpointing_of_a_model_that_cannot_is_refused(
 
 
 def test_a_longer_row_than_the_models_context_is_refused(model_path: Path) -> None:
-    model_config = load_model_config(config_of(model_path))
+    model_config = load_model_config(config_of(model_path).model)
     with pytest.raises(ConfigError, match=r"data\.max_length is 257 and the model reads 256 tokens at most"):
         resolve_max_length(257, model_config)
     assert resolve_max_length(256, model_config) == 256

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from prospect.atomic import atomic_file
 from prospect.errors import DataError
 from prospect.feedback.records import Demonstration, Feedback, Paired, Text, Unpaired
 
@@ -24,20 +23,13 @@ def write_jsonl(rows: Iterable[Feedback], path: str | Path) -> int:
     path = Path(path)
     if path.suffix.lower() not in (".jsonl", ".ndjson"):
         raise DataError(f"{path}: JSON lines are written to .jsonl or .ndjson. Change the name")
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with part.open("wb") as file:
+        with atomic_file(path) as file:
             count = sum(bool(file.write(line)) for line in _lines(rows, path))
             if count == 0:
                 raise DataError(f"{path}: there are no rows to write; expected at least one")
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror}. Check the folder") from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
     return count
 
 

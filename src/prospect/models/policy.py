@@ -92,6 +92,24 @@ def load_tokenizer(settings: ModelSettings) -> Any:
         ) from error
 
 
+def load_model_config(settings: ModelSettings) -> Any:
+    """Loads the model's own configuration, without its weights.
+
+    Raises:
+        ModelError: there is none.
+    """
+    from transformers import AutoConfig
+
+    name = existing_model(settings.name_or_path)
+    try:
+        return AutoConfig.from_pretrained(name, trust_remote_code=settings.trust_remote_code)
+    except Exception as error:  # as above
+        raise ModelError(
+            f"{name}: the model's configuration could not be read ({_first_line(error)}). A model folder needs "
+            "config.json beside its weights: save it with model.save_pretrained(folder)."
+        ) from error
+
+
 def load_policy(config: Config, tokenizer: Any, device: torch.device | None = None) -> Policy:
     """Loads the model of a recipe, ready to train.
 

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from prospect.models.logps import CHUNK_LOGITS
-from prospect.training.prepare import Prepared, load_model_config
+from prospect.models.policy import load_model_config
+from prospect.training.prepare import Prepared
 
 # Numbers kept for the backward pass per layer and token, in units of the hidden size; the MLP's are added separately.
 # Attention: its input, the norm's output, queries, keys, values, the outputs of attention and projection, residual.
@@ -27,7 +28,8 @@ def estimate_memory(prepared: Prepared) -> dict[str, Any]:
         `parameters`, `trainable_parameters`, and bytes: `weights, gradients, optimizer, reference, activations, total`.
     """
     settings = prepared.config
-    model = _meta_model(prepared)
+    model_config = load_model_config(settings.model)
+    model = _meta_model(model_config, settings.model.trust_remote_code)
     total = sum(p.numel() for p in model.parameters())
     trainable = _adapter_size(model, prepared) if settings.model.lora else total
     frozen_bytes = total * getattr(torch, settings.model.dtype).itemsize
@@ -37,18 +39,16 @@ def estimate_memory(prepared: Prepared) -> dict[str, Any]:
         "gradients": 4 * trainable,
         "optimizer": 8 * trainable,
         "reference": frozen_bytes if needs_copy and prepared.loss.needs_reference else 0,
-        "activations": _activations(prepared, load_model_config(settings).get_text_config()),
+        "activations": _activations(prepared, model_config.get_text_config()),
     }
     return {"parameters": total, "trainable_parameters": trainable, **parts, "total": sum(parts.values())}
 
 
-def _meta_model(prepared: Prepared) -> Any:
+def _meta_model(model_config: Any, trust_remote_code: bool) -> Any:
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(
-            load_model_config(prepared.config), trust_remote_code=prepared.config.model.trust_remote_code
-        )
+        return AutoModelForCausalLM.from_config(model_config, trust_remote_code=trust_remote_code)
 
 
 def _adapter_size(model: Any, prepared: Prepared) -> int:

@@ -15,10 +15,10 @@ from prospect.data.dataset import (
 )
 from prospect.data.loader import Plan
 from prospect.data.render import Encoder
-from prospect.errors import ConfigError, ModelError
+from prospect.errors import ConfigError
 from prospect.feedback.convert import suggest_class_weights
 from prospect.losses import Loss, get_loss
-from prospect.models.policy import default_device, load_tokenizer, resolve_max_length
+from prospect.models.policy import default_device, load_model_config, load_tokenizer, resolve_max_length
 
 # On two CPU cores 1024 was twice as fast as 4096 for a model of 1 million parameters; a GPU wants to be filled.
 MICRO_BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
@@ -64,7 +64,7 @@ def prepare(config: Config) -> Prepared:
     loss = get_loss(config.loss.name)
     loss.check(config.loss.hyperparameters)
     tokenizer = load_tokenizer(config.model)
-    max_length = resolve_max_length(config.data.max_length, load_model_config(config))
+    max_length = resolve_max_length(config.data.max_length, load_model_config(config.model))
     encoder = Encoder(tokenizer, max_length, end_token=config.data.end_token)
     config, train, held_out = _load(config, loss, encoder)
     require_both_classes(train, config.data.allow_one_class)
@@ -102,27 +102,6 @@ def _load(config: Config, loss: Loss, encoder: Encoder) -> tuple[Config, Dataset
 
 def _prompts(dataset: Dataset) -> int:
     return len({example[0].prompt_key for example in dataset.examples})
-
-
-def load_model_config(config: Config) -> Any:
-    """The model's own configuration, without its weights.
-
-    Raises:
-        ModelError: there is none.
-    """
-    from transformers import AutoConfig
-
-    from prospect.models.policy import existing_model
-
-    name = existing_model(config.model.name_or_path)
-    try:
-        return AutoConfig.from_pretrained(name, trust_remote_code=config.model.trust_remote_code)
-    except Exception as error:  # Transformers raises several kinds here
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ModelError(
-            f"{name}: the model's configuration could not be read ({reason}). A model folder needs "
-            "config.json beside its weights: save it with model.save_pretrained(folder)."
-        ) from error
 
 
 def _resolve(config: Config, loss: Loss, train: Dataset, max_length: int, max_tokens: int) -> Config:

@@ -70,7 +70,7 @@ def git_commit() -> str | None:
 
 def model_card(prepared: Prepared, run: RunDir) -> str:
     """The README.md of the saved model: what it is, what it learned from, how it did on held-out feedback."""
-    loss, data = prepared.loss, prepared.train.summary()
+    loss, data = prepared.loss, run.provenance()["data"]["train"]
     facts = {
         "base_model": prepared.config.model.name_or_path,
         "library_name": "peft" if prepared.config.model.lora else "transformers",
