@@ -16,15 +16,18 @@ from prospect.feedback import (
     Demonstration,
     Message,
     Paired,
+    Scored,
     Unpaired,
     class_counts,
     count_unpairable,
+    count_unscorable,
     load_feedback,
     prompt_key,
     split_by_prompt,
     suggest_class_weights,
     to_demonstrations,
     to_paired,
+    to_scored,
     to_unpaired,
     write_jsonl,
 )
@@ -52,11 +55,12 @@ def message(role=None):
 
 conversations = st.lists(message(), max_size=3).map(tuple)
 answers = st.tuples(message("assistant")) | st.tuples(message("assistant"), message(), message("assistant"))
+numbers = st.floats(allow_nan=False, allow_infinity=False)
 common = {
     "id": texts,
     "where": st.just("somewhere:1"),
     "weight": st.floats(0, 1e300),
-    "score": st.none() | st.floats(allow_nan=False, allow_infinity=False),
+    "score": st.none() | numbers,
     "rater": st.none() | texts,
     "tools": st.none() | st.lists(json_objects, max_size=2).map(tuple),
     "finished": st.booleans(),
@@ -67,7 +71,16 @@ def records(prompts, completions):
     unpaired = st.builds(Unpaired, prompt=prompts, completion=completions, desirable=st.booleans(), **common)
     paired = st.builds(Paired, prompt=prompts, chosen=completions, rejected=completions, **common)
     shown = st.builds(Demonstration, prompt=prompts, completion=completions, **common)
-    return unpaired, paired, shown
+    options = st.lists(st.tuples(completions, numbers), min_size=2, max_size=4)
+    scored = st.builds(
+        lambda options, **fields: Scored(
+            completions=tuple(text for text, _ in options), scores=tuple(score for _, score in options), **fields
+        ),
+        options,
+        prompt=prompts,
+        **common,
+    )
+    return unpaired, paired, shown, scored
 
 
 kinds = [
@@ -77,6 +90,7 @@ kinds = [
 files = st.one_of(*[st.lists(kind, min_size=1, max_size=4) for kind in kinds])
 few_prompts = st.sampled_from(["", "a", "b", (), (Message("user", "a"),)])
 verdicts = st.builds(Unpaired, prompt=few_prompts, completion=texts, desirable=st.booleans(), **common)
+demonstrations = st.builds(Demonstration, prompt=few_prompts, completion=texts, **common)
 pairs = st.builds(Paired, prompt=few_prompts, chosen=texts, rejected=texts, **common)
 seeds = st.integers(0, 2**32)
 
@@ -153,6 +167,36 @@ def test_pairing_uses_every_row_whose_prompt_has_both_labels_and_no_other(rows):
         assert (pair.chosen, pair.rejected) == (by_id[good].completion, by_id[bad].completion)
 
 
+@given(st.lists(verdicts | demonstrations, max_size=12))
+def test_grouping_puts_every_row_that_is_not_left_out_in_one_group_of_its_prompt(rows):
+    rows = numbered(rows)
+    by_id = {row.id: row for row in rows}
+    left_out = count_unscorable(rows).rows
+    try:
+        made = to_scored(rows)
+    except DataError:
+        assert left_out == len(rows)
+        return
+    used = [group.id.split("+") for group in made]
+    assert len({i for ids in used for i in ids}) == sum(map(len, used)) == len(rows) - left_out
+    for group, ids in zip(made, used, strict=True):
+        of_group = [by_id[i] for i in ids]
+        assert [row.completion for row in of_group] == list(group.completions)
+        assert all(row.prompt == group.prompt and row.tools == group.tools for row in of_group)
+        assert len(set(group.scores)) > 1
+        by_score = [row.score for row in of_group]
+        assert list(group.scores) == (by_score if None not in by_score else [row.desirable for row in of_group])
+        assert min(row.weight for row in of_group) <= group.weight * (1 + 1e-12)
+        assert group.weight <= max(row.weight for row in of_group) * (1 + 1e-12)
+        assert group.finished == all(row.finished for row in of_group)
+
+
+@given(st.lists(pairs, min_size=1))
+def test_pairs_become_scored_and_pairs_again(rows):
+    back = to_paired(to_scored(rows))
+    assert back == [replace(row, score=None) for row in rows]
+
+
 @given(st.lists(st.one_of(*kinds), max_size=6))
 def test_demonstrations_keep_every_shared_field_of_what_is_desirable(rows):
     wanted = [row for row in rows if not isinstance(row, Unpaired) or row.desirable]
@@ -204,6 +248,6 @@ def test_class_weights_bring_the_quotient_into_the_papers_interval(n_desirable, 
 
 def test_the_round_trip_covers_every_field_of_a_record():
     """A field added to the records without a strategy here could be lost in writing, and nobody notice."""
-    own = {"kind", "prompt", "completion", "desirable", "chosen", "rejected"}
-    for record in (Unpaired, Paired, Demonstration):
+    own = {"kind", "prompt", "completion", "desirable", "chosen", "rejected", "completions", "scores"}
+    for record in (Unpaired, Paired, Demonstration, Scored):
         assert {field.name for field in fields(record)} - own == set(common)

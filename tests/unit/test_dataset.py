@@ -117,6 +117,52 @@ def test_the_same_data_have_the_same_digest_and_other_verdicts_weights_or_orders
     assert len({digest(rows), *map(digest, others)}) == 5
 
 
+def scored(count: int) -> list[dict[str, Any]]:
+    """Prompts with three completions, of which the second and the third share the highest score."""
+    completions = [" no", " a quick dog", " the quick dog runs"]
+    return [{"prompt": f"number {i}", "completions": completions, "scores": [1, 2.5, 2.5]} for i in range(count)]
+
+
+def test_a_scored_prompt_is_k_rows_of_which_the_best_are_desirable(tokenizer: Any, tmp_path: Path) -> None:
+    train, _ = load(tokenizer, "scored", train=str(write_rows(tmp_path / "s.jsonl", scored(3))), eval=None)
+    assert [[row.desirable for row in example] for example in train.examples] == [[False, True, True]] * 3
+    assert [[row.score for row in example] for example in train.examples] == [[1.0, 2.5, 2.5]] * 3
+    assert all(len({row.prompt_key for row in example}) == 1 for example in train.examples)
+    first, second, third = train.examples[0]
+    assert len({first.key, second.key, third.key}) == 3
+    assert len(first.completion_ids) < len(third.completion_ids), "scores stay with their completions"
+
+
+def test_the_summary_of_scored_prompts_counts_the_best_and_the_others(tokenizer: Any, tmp_path: Path) -> None:
+    rows = scored(3)
+    rows[0]["completions"] = ["", " dog", ""]
+    train, _ = load(tokenizer, "scored", train=str(write_rows(tmp_path / "s.jsonl", rows)), eval=None)
+    assert train.class_counts() == (6, 3)
+    summary = train.summary()
+    assert (summary["kind"], summary["rows"], summary["prompts"]) == ("scored", 3, 3)
+    assert (summary["desirable"], summary["undesirable"], summary["empty_completions"]) == (6, 3, 1)
+    assert sum(summary["completion_histogram"]["desirable"]) == 6
+    require_both_classes(train, allow_one_class=False)
+
+
+def test_another_score_is_another_digest_where_scores_are_learnt_from(tokenizer: Any, tmp_path: Path) -> None:
+    def digest(kind: str, rows: list[dict[str, Any]]) -> str:
+        return load(tokenizer, kind, train=str(write_rows(tmp_path / "d.jsonl", rows)), eval=None)[0].digest
+
+    lower = [dict(row, scores=[-2, 2.5, 2.5]) for row in scored(3)]
+    assert digest("scored", scored(3)) == digest("scored", scored(3))
+    assert digest("scored", scored(3)) != digest("scored", lower)
+    judged = thumbs(4)
+    assert digest("unpaired", judged) == digest("unpaired", [dict(row, score=3.0) for row in judged])
+
+
+def test_thumbs_are_scored_by_prompt_where_a_loss_compares(tokenizer: Any, tmp_path: Path) -> None:
+    file = str(write_rows(tmp_path / "t.jsonl", thumbs(9, prompts=3)))
+    train, _ = load(tokenizer, "scored", train=file, eval=None)
+    assert [len(example) for example in train.examples] == [3, 3, 3]
+    assert [[row.score for row in example] for example in train.examples] == [[1, 0, 1], [0, 1, 0], [1, 0, 1]]
+
+
 @pytest.mark.parametrize(("label", "missing", "advice"), [(True, "undesirable", "train sft"), (False, "desirable", "")])
 def test_thumbs_of_one_kind_are_refused_unless_that_is_meant(
     tokenizer: Any, tmp_path: Path, label: bool, missing: str, advice: str

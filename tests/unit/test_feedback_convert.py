@@ -13,17 +13,21 @@ from prospect.feedback import (
     Demonstration,
     Message,
     Paired,
+    Scored,
     Unpairable,
     Unpaired,
+    Unscorable,
     as_kind,
     class_counts,
     count_unpairable,
+    count_unscorable,
     load_feedback,
     prompt_key,
     split_by_prompt,
     suggest_class_weights,
     to_demonstrations,
     to_paired,
+    to_scored,
     to_unpaired,
     write_jsonl,
 )
@@ -47,6 +51,19 @@ PAIR = Paired(
     finished=False,
 )
 SHOWN = Demonstration(prompt="p", completion="c", id="8", where="f:8")
+SCORED = Scored(
+    prompt="p",
+    completions=("a", "b", "c", "d"),
+    scores=(1.0, 3.0, -2.0, 3.0),
+    id="9",
+    where="f:9",
+    weight=0.5,
+    score=7.0,
+    rater="ann",
+    tools=({"name": "f"},),
+    finished=False,
+)
+TIED = Scored(prompt="q", completions=("a", "b"), scores=(2.0, 2.0), id="10", where="f:10")
 
 
 def test_a_pair_becomes_a_desirable_and_an_undesirable_row():
@@ -82,7 +99,7 @@ def test_pairing_cycles_over_the_shorter_class_of_each_prompt():
         ("p", "a", "d", "a+d"),
     ]
     assert count_unpairable(rows) == Unpairable(rows=1, prompts=1)
-    assert str(count_unpairable(rows)) == "1 rows of 1 prompts have only one label and cannot be paired"
+    assert str(count_unpairable(rows)) == "1 rows of 1 prompts have only one label or score and cannot be paired"
 
 
 def test_a_made_pair_is_as_light_and_as_finished_as_its_worse_row():
@@ -133,6 +150,7 @@ def test_as_kind_gives_each_kind():
     assert as_kind(rows, "unpaired") == rows
     assert [type(row) for row in as_kind(rows, "paired")] == [Paired]
     assert [type(row) for row in as_kind(rows, "demonstration")] == [Demonstration]
+    assert [type(row) for row in as_kind(rows, "scored")] == [Scored]
 
 
 @pytest.mark.parametrize(
@@ -158,6 +176,11 @@ def test_as_kind_gives_each_kind():
             "demonstration",
             "loss kto needs demonstrations (prompt, completion) or desir",
         ),
+        (
+            [SHOWN],
+            "scored",
+            "loss kto needs scored feedback (prompt, completions, scores): not one of",
+        ),
     ],
 )
 def test_as_kind_says_what_the_method_needs(rows, kind, message):
@@ -167,8 +190,117 @@ def test_as_kind_says_what_the_method_needs(rows, kind, message):
 
 
 def test_as_kind_refuses_a_kind_that_is_none():
-    with pytest.raises(ConfigError, match="expected unpaired, paired or demonstration"):
+    with pytest.raises(ConfigError, match="expected unpaired, paired, demonstration or scored"):
         as_kind([], "binary")
+
+
+# Scored completions
+
+
+def shown(prompt, completion, **fields):
+    fields = {"id": completion, "where": f"f:{completion}", **fields}
+    return Demonstration(prompt=prompt, completion=completion, **fields)
+
+
+def test_scored_rows_pass_as_they_are_and_a_pair_is_one_above_zero():
+    carried = {"where": "f:7", "weight": 0.5, "rater": "ann", "tools": ({"name": "f"},), "finished": False}
+    of_pair = Scored(prompt="p", completions=("c", "r"), scores=(1.0, 0.0), id="7", **carried)
+    assert to_scored([PAIR, SCORED, TIED]) == [SCORED, TIED, of_pair]
+    assert count_unscorable([PAIR, SCORED, TIED]) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "scores"),
+    [
+        ([unpaired("p", "a", True), unpaired("p", "b", False), unpaired("p", "c", True)], (1.0, 0.0, 1.0)),
+        ([unpaired("p", "a", True, score=2.0), unpaired("p", "b", False, score=5.0)], (2.0, 5.0)),
+        ([unpaired("p", "a", True, score=2.0), unpaired("p", "b", False)], (1.0, 0.0)),
+        ([shown("p", "a", score=2.0), shown("p", "b", score=-5.0)], (2.0, -5.0)),
+        ([shown("p", "a", score=2.0), unpaired("p", "b", True, score=0.0)], (2.0, 0.0)),
+        ([shown("p", "a", score=2.0), shown("p", "b")], None),
+        ([shown("p", "a", score=2.0), unpaired("p", "b", False)], None),
+        ([shown("p", "a"), unpaired("p", "b", True), unpaired("p", "c", False)], None),
+        ([shown("p", "a", score=2.0), shown("p", "b", score=2.0)], None),
+        ([unpaired("p", "a", True, score=2.0), unpaired("p", "b", False, score=2.0)], None),
+        ([unpaired("p", "a", True), unpaired("p", "b", True)], None),
+        ([unpaired("p", "a", True)], None),
+    ],
+)
+def test_a_prompts_rows_are_scored_by_score_if_all_have_one_else_by_label_or_left_out(rows, scores):
+    other = [unpaired("q", "x", True), unpaired("q", "y", False)]
+    made = {row.prompt: row for row in to_scored([*rows, *other])}
+    assert (made["p"].scores if "p" in made else None) == scores
+    assert made["q"].scores == (1.0, 0.0)
+    assert count_unscorable([*rows, *other]) == ((0, 0) if scores else (len(rows), 1))
+
+
+def test_a_group_weighs_the_mean_of_its_rows_and_is_finished_if_all_are():
+    rows = [
+        unpaired("p", "a", True, weight=2.0, rater="ann", score=1.0),
+        unpaired("q", "x", True),
+        unpaired("p", "b", False, weight=0.5, rater="ann", score=0.0),
+        unpaired("p", "c", False, weight=0.5, rater="ann", score=-3.0, finished=False),
+    ]
+    expected = Scored(
+        prompt="p",
+        completions=("a", "b", "c"),
+        scores=(1.0, 0.0, -3.0),
+        id="a+b+c",
+        where="f:a+f:b+f:c",
+        weight=1.0,
+        rater="ann",
+        finished=False,
+    )
+    assert to_scored(rows) == [expected]
+    assert count_unscorable(rows) == Unscorable(rows=1, prompts=1)
+    assert str(count_unscorable(rows)) == (
+        "1 rows of 1 prompts have no two completions with different scores or labels and are left out"
+    )
+
+
+def test_raters_who_differ_leave_a_group_without_one():
+    rows = [unpaired("p", "a", True, rater="ann"), unpaired("p", "b", False)]
+    assert [(row.rater, row.finished) for row in to_scored(rows)] == [(None, True)]
+
+
+def test_rows_with_other_tools_are_scored_apart():
+    rows = [unpaired("p", "a", True), unpaired("p", "b", False, tools=({"name": "f"},))]
+    assert count_unscorable(rows) == (2, 2)
+    with pytest.raises(DataError, match="not one of the prompts of 2 rows has two completions with different scores"):
+        to_scored(rows)
+
+
+def test_the_best_of_the_scored_stands_against_the_worst():
+    carried = {"where": "f:9", "weight": 0.5, "rater": "ann", "tools": ({"name": "f"},), "finished": False}
+    assert to_paired([SCORED, TIED]) == [Paired(prompt="p", chosen="b", rejected="c", id="9", **carried)]
+    assert count_unpairable([SCORED, TIED, unpaired("r", "x", True)]) == (2, 2)
+
+
+def test_completions_with_equal_scores_cannot_be_paired():
+    with pytest.raises(DataError, match="not one of the prompts of 1 rows has a better and a worse completion"):
+        to_paired([TIED])
+
+
+def test_the_best_of_the_scored_is_imitated_with_its_score():
+    best, first = to_demonstrations([SCORED, TIED])
+    assert (best.completion, best.score, best.id, best.weight, best.finished) == ("b", 3.0, "9/best", 0.5, False)
+    assert (first.completion, first.score) == ("a", 2.0)
+
+
+@pytest.mark.parametrize("convert", [to_unpaired, class_counts])
+def test_which_score_is_desirable_is_not_guessed(convert):
+    with pytest.raises(DataError) as caught:
+        convert([SCORED])
+    assert str(caught.value).startswith("f:9: the row is scored, without a verdict; expected a label or a pair. Which")
+    assert "write one row per completion with the column label" in str(caught.value)
+
+
+def test_scored_completions_survive_the_way_to_the_disk(tmp_path):
+    write_jsonl([SCORED], tmp_path / "s.jsonl")
+    written = json.loads((tmp_path / "s.jsonl").read_text())
+    assert (written["completions"], written["scores"]) == (["a", "b", "c", "d"], [1.0, 3.0, -2.0, 3.0])
+    (row,) = load_feedback(tmp_path / "s.jsonl")
+    assert (row.completions, row.scores, row.weight, row.score) == (SCORED.completions, SCORED.scores, 0.5, 7.0)
 
 
 # Balance

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from prospect.errors import ConfigError, DataError
-from prospect.feedback import Demonstration, Message, Paired, Unpaired, load_feedback
+from prospect.feedback import Demonstration, Message, Paired, Scored, Unpaired, load_feedback
 
 ASK = {"role": "user", "content": "Hi?"}
 SAY = {"role": "assistant", "content": "Yes."}
@@ -262,6 +262,14 @@ def test_a_label_map_that_says_nothing_clear_is_refused(load, label_map, message
             ["column messages is missing", '"conversations": did you mean "messages"?'],
         ),
         ({"messages": [ASK, SAY], "chosen": "a"}, ["column rejected is missing; found messages and chosen."]),
+        ({"prompt": "a", "completions": ["b", "c"]}, ["column scores is missing; found prompt and completions."]),
+        ({"prompt": "a", "completions": ["b", "c"], "scores": None}, ["column scores is null"]),
+        ({"completions": ["b", "c"], "scores": [1, 2]}, ["column prompt is missing; found completions and scores."]),
+        ({"messages": [ASK, SAY], "completions": ["b", "c"], "scores": [1, 2]}, ["column prompt is missing"]),
+        (
+            {"prompt": "a", "responses": ["b", "c"], "rewards": [1, 2]},
+            ['"responses": did you mean "completions"?', '"rewards": did you mean "scores"?'],
+        ),
         ({"foo": 1}, ["is missing; found foo."]),
         ({}, ["is missing; found nothing."]),
     ],
@@ -272,8 +280,8 @@ def test_a_missing_column_is_named_with_what_was_found_and_meant(refusal, row, p
     for part in parts:
         assert part in message
     assert message.endswith(
-        "Understood: unpaired (prompt, completion, label), paired (prompt, chosen, rejected) and "
-        "demonstrations (prompt, completion, or messages, or text)"
+        "Understood: unpaired (prompt, completion, label), paired (prompt, chosen, rejected), scored (prompt, "
+        "completions, scores) and demonstrations (prompt, completion, or messages, or text)"
     )
 
 
@@ -283,8 +291,9 @@ def test_prompts_alone_are_refused_with_what_to_do(refusal):
     assert "prospect generate MODEL --prompts FILE" in message
 
 
-def test_stepwise_supervision_is_refused_with_what_to_do(refusal):
-    message = refusal({"prompt": "a", "completions": ["b", "c"], "labels": [True, False]})
+@pytest.mark.parametrize("more", [{}, {"scores": [1, 2]}])
+def test_stepwise_supervision_is_refused_with_what_to_do(refusal, more):
+    message = refusal({"prompt": "a", "completions": ["b", "c"], "labels": [True, False], **more})
     assert "stepwise supervision, one label per step; expected one label for a whole completion" in message
     assert "Join the steps into completion, with label true where every step is right" in message
 
@@ -292,6 +301,27 @@ def test_stepwise_supervision_is_refused_with_what_to_do(refusal):
 def test_two_layouts_in_one_row_are_refused(refusal):
     row = {"prompt": "a", "chosen": "b", "rejected": "c", "completion": "b", "label": True}
     assert "the row is both paired (chosen, rejected) and unpaired (completion, label)" in refusal(row)
+
+
+@pytest.mark.parametrize(
+    ("more", "other"),
+    [
+        ({"chosen": "b", "rejected": "c"}, "paired (chosen, rejected)"),
+        ({"completion": "b", "label": False}, "unpaired (completion, label)"),
+    ],
+)
+def test_scores_beside_another_verdict_are_refused(refusal, more, other):
+    message = refusal({"prompt": "a", "completions": ["b", "c"], "scores": [1, 2], **more})
+    assert message == (
+        f"feedback.jsonl:1: the row is both {other} and scored (completions, scores); expected one kind. "
+        "Write it as two files"
+    )
+
+
+def test_null_columns_of_another_kind_leave_a_row_scored(load):
+    nulls = dict.fromkeys(("completion", "label", "chosen", "rejected"))
+    (row,) = load({"prompt": "a", "completions": ["b", "c"], "scores": [1, 2], **nulls})
+    assert type(row) is Scored
 
 
 def test_two_kinds_in_one_file_are_refused_with_both_rows(refusal):
@@ -446,6 +476,78 @@ def test_an_optional_cell_of_a_wrong_type_is_refused(refusal, column, value, mes
 def test_a_long_value_is_cut_in_the_message(refusal):
     assert len(refusal({"prompt": "a", "completion": "b", "label": "x" * 10_000})) < 30_000
     assert '"' + "x" * 56 + "...; expected" in refusal({"prompt": "a", "completion": "b", "label": "x" * 10_000})
+
+
+# Scored completions
+
+
+@pytest.mark.parametrize(
+    ("prompt", "completions", "expected"),
+    [
+        ("a", [" b", ""], ("a", (" b", ""))),
+        ("a", '[" b", "c", "c"]', ("a", (" b", "c", "c"))),
+        ([ASK], ["Yes.", [SAY]], ((Q,), ((A,), (A,)))),
+        ("Hi?", [[SAY], "No."], ((Q,), ((A,), (B,)))),
+        ("Hi?", [[ASK, SAY], [ASK, NO]], ((Q,), ((A,), (B,)))),
+    ],
+)
+def test_scored_completions_keep_their_order_and_scores(load, prompt, completions, expected):
+    scores = [0.5, -2, 7][: len(expected[1])]
+    (row,) = load({"prompt": prompt, "completions": completions, "scores": scores})
+    assert (type(row), row.prompt, row.completions, row.scores) == (Scored, *expected, tuple(map(float, scores)))
+
+
+def test_one_completion_with_a_score_is_still_a_demonstration_or_a_thumb(load):
+    (shown,) = load({"prompt": "a", "completion": "b", "score": 3, "scores": [1]})
+    (judged,) = load({"prompt": "a", "completion": "b", "score": 3, "label": True})
+    assert (type(shown), shown.score, type(judged), judged.score) == (Demonstration, 3.0, Unpaired, 3.0)
+
+
+def test_scored_rows_have_the_optional_columns_too(load):
+    row = {"prompt": "a", "completions": ["b", "c"], "scores": [2, 1], "id": "x", "weight": 0.5, "finished": False}
+    (loaded,) = load(row)
+    assert (loaded.id, loaded.weight, loaded.finished, loaded.best, loaded.worst) == ("x", 0.5, False, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("completions", "scores", "message"),
+    [
+        (
+            ["b", "c", "d"],
+            [1, 2],
+            "completions and scores are lists of 3 and 2; expected one score for each completion. Add the missing",
+        ),
+        (["b"], [1, 2], "completions and scores are lists of 1 and 2; expected one score for each completion."),
+        (["b"], [1], "completions is a list of 1; expected at least two, for one is compared with another. Add"),
+        ([], [], "completions is a list of 0; expected at least two"),
+        (
+            "b",
+            [1, 2],
+            'completions is a string ("b"); expected a list with one entry for each completion, or that list as '
+            "JSON. A single one belongs in the column completion",
+        ),
+        ('"b"', [1, 2], 'completions is a string ("\\"b\\""); expected a list with one entry for each completion.'),
+        ({"b": 1}, [1, 2], "completions is an object; expected a list with one entry for each completion. A single"),
+        (["b", "c"], 1, "scores is a number (1); expected a list with one entry for each completion. The score of"),
+        (["b", "c"], "1 2", 'scores is a string ("1 2"); expected a list with one entry for each completion, or'),
+        (["b", "c"], "[" * 100_000, "expected a list with one entry for each completion, or that list as JSON"),
+        (["b", "c"], [1, None], "scores[1] is null; expected a finite number. Score the completion, or remove it"),
+        (["b", "c"], ["1", 2], 'scores[0] is a string ("1"); expected a finite number.'),
+        (["b", "c"], [True, 2], "scores[0] is true/false (true); expected a finite number."),
+        (["b", "c"], [1, float("nan")], "scores[1] is a number (NaN); expected a finite number."),
+        (["b", "c"], [1, float("-inf")], "scores[1] is a number (-Infinity); expected a finite number."),
+        (["b", "c"], [10**400, 1], "expected a finite number."),
+        (["b", 5], [1, 2], "completions[1] is a number (5); expected a string or a list of"),
+        (["b", None], [1, 2], "completions[1] is null; expected a string or a list of"),
+        (["b", [ASK]], [1, 2], "the turns of completions[1] are user; expected them to begin and end with the"),
+        (["b", [{"content": "x"}]], [1, 2], "completions[1][0] has no role, only content; expected a role"),
+        (["b", "\ud800"], [1, 2], "completions[1] holds half a character"),
+    ],
+)
+def test_scored_completions_that_cannot_be_compared_are_refused(refusal, completions, scores, message):
+    found = refusal({"prompt": "a", "completions": completions, "scores": scores})
+    assert found.startswith("feedback.jsonl:1: ")
+    assert message in found
 
 
 # Implicit prompts

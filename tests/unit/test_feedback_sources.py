@@ -1,5 +1,6 @@
 """Where feedback comes from: files in every format, globs, lists, the hub; and what cannot be read."""
 
+import csv
 import json
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from prospect.errors import DataError
-from prospect.feedback import Demonstration, Message, Paired, Unpaired, iter_feedback, load_feedback
+from prospect.feedback import Demonstration, Message, Paired, Scored, Unpaired, iter_feedback, load_feedback
 
 ROW = {"prompt": "Hi", "completion": " there", "label": True}
 
@@ -135,6 +136,15 @@ def test_csv_cells_with_json_messages_are_conversations(tmp_path):
     assert rows[0].prompt == (Message("user", 'say "hi", twice'),)
     assert rows[0].completion == (Message("assistant", "hi hi"),)
     assert [row.prompt for row in rows[1:]] == ["[{not messages", '[{"a": 1}]']
+
+
+def test_csv_cells_with_json_lists_are_scored_completions(tmp_path):
+    path = tmp_path / "f.csv"
+    rows = [["prompt", "completions", "scores"], ["a", json.dumps(["b", 'c "d"']), "[1, 0.5]"]]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(rows)
+    (row,) = load_feedback(path)
+    assert (type(row), row.completions, row.scores) == (Scored, ("b", 'c "d"'), (1.0, 0.5))
 
 
 def test_a_csv_cell_longer_than_the_csv_modules_limit_is_read(tmp_path):

@@ -23,6 +23,7 @@ class Row:
         id: of the feedback record.
         desirable: the verdict; for a pair, true for the chosen side; for a demonstration, true.
         weight: factor on the example's loss.
+        score: a number somebody gave the completion; only losses on scored feedback look at it.
         key: hash of the tokens and of what is scored; the same row has the same key in every run.
     """
 
@@ -32,6 +33,7 @@ class Row:
     id: str
     desirable: bool
     weight: float = 1.0
+    score: float = 0.0
     key: bytes = field(init=False)
 
     def __post_init__(self) -> None:
@@ -47,17 +49,17 @@ class Row:
 
 
 Example = tuple[Row, ...]
-"""What a loss gives one value for: one row, or the chosen and the rejected row of a pair."""
+"""What a loss gives one value for: one row, the chosen and the rejected row of a pair, or K scored rows of a prompt."""
 
 
 def flatten(examples: Sequence[Example]) -> list[Row]:
-    """The rows of examples, a pair's two rows side by side."""
+    """The rows of examples, those of one example side by side."""
     return [row for example in examples for row in example]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows, padded on the right.
+    """Rows, padded on the right; those of one example are neighbours.
 
     Attributes:
         ids: int64 (N, T).
@@ -65,6 +67,7 @@ class Batch:
         completion: bool (N, T), true on tokens that are scored.
         desirable: bool (N,).
         weight: float32 (N,).
+        score: float32 (N,).
         rows: the N rows, for names and cache keys.
     """
 
@@ -73,6 +76,7 @@ class Batch:
     completion: torch.Tensor
     desirable: torch.Tensor
     weight: torch.Tensor
+    score: torch.Tensor
     rows: tuple[Row, ...]
 
     def to(self, device: torch.device) -> Batch:
@@ -81,7 +85,7 @@ class Batch:
             return self
         moved = {
             name: getattr(self, name).to(device, non_blocking=True)
-            for name in ("ids", "attention", "completion", "desirable", "weight")
+            for name in ("ids", "attention", "completion", "desirable", "weight", "score")
         }
         return replace(self, **moved)
 
@@ -108,6 +112,7 @@ def collate(rows: Sequence[Row]) -> Batch:
         completion=completion,
         desirable=torch.tensor([row.desirable for row in rows]),
         weight=torch.tensor([row.weight for row in rows], dtype=torch.float32),
+        score=torch.tensor([row.score for row in rows], dtype=torch.float32),
         rows=tuple(rows),
     )
 

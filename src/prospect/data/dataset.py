@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,11 +14,19 @@ from prospect.data.batch import Example, Row, flatten
 from prospect.data.render import Encoder, PromptTooLongError
 from prospect.errors import ConfigError, DataError
 from prospect.feedback.convert import as_kind
-from prospect.feedback.records import Demonstration, Feedback, Kind, Paired, Text, Unpaired
+from prospect.feedback.records import Demonstration, Feedback, Kind, Paired, Scored, Text, Unpaired
 from prospect.feedback.sources import load_feedback
 from prospect.feedback.split import prompt_key, split_by_prompt
 
 HISTOGRAM_BINS = 24  # enough to see a shape, few enough to read
+
+
+class Side(NamedTuple):
+    """One completion of a record, and what was said about it."""
+
+    text: Text
+    desirable: bool
+    score: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -43,15 +51,20 @@ class Dataset:
 
     @property
     def digest(self) -> str:
-        """Hash of every token, verdict and weight in order: the same data, the same hash."""
+        """Hash of every token, verdict, weight and score in order: the same data, the same hash.
+
+        Scores count only where feedback is scored; no other loss looks at them.
+        """
         digest = hashlib.blake2b(digest_size=16)
         for row in flatten(self.examples):
             digest.update(row.key)
             digest.update(f"{row.desirable} {row.weight!r}".encode())
+            if self.kind == "scored":
+                digest.update(f" {row.score!r}".encode())
         return digest.hexdigest()
 
     def class_counts(self) -> tuple[int, int]:
-        """Desirable and undesirable rows."""
+        """Desirable and undesirable rows; where feedback is scored, the best of each prompt and the others."""
         desirable = sum(row.desirable for row in flatten(self.examples))
         return desirable, sum(map(len, self.examples)) - desirable
 
@@ -131,7 +144,7 @@ def encode_records(
     cut = dropped = 0
     for record in records:
         try:
-            encoded = [encode_side(record, text, desirable, encoder) for text, desirable in sides(record)]
+            encoded = [encode_side(record, side, encoder) for side in sides(record)]
         except PromptTooLongError:
             if settings.overlong_prompts == "error":
                 raise
@@ -147,28 +160,42 @@ def encode_records(
     return Dataset(examples, kind, source, kept, cut, dropped)
 
 
-def sides(record: Feedback) -> list[tuple[Text, bool]]:
-    """The completions of a record with their verdicts: one, or a pair's two, the chosen first."""
+def sides(record: Feedback) -> list[Side]:
+    """The completions of a record with their verdicts: one, or a pair's two, the chosen first, or the K scored ones.
+
+    Of scored completions, desirable are those with the highest score: more than one where it was given twice.
+    """
     match record:
         case Paired():
-            return [(record.chosen, True), (record.rejected, False)]
+            return [Side(record.chosen, True), Side(record.rejected, False)]
         case Unpaired():
-            return [(record.completion, record.desirable)]
+            return [Side(record.completion, record.desirable)]
         case Demonstration():
-            return [(record.completion, True)]
+            return [Side(record.completion, True)]
+        case Scored(completions=completions, scores=scores):
+            top = max(scores)
+            return [Side(text, score == top, score) for text, score in zip(completions, scores, strict=True)]
     raise TypeError(f"not a feedback record: {record!r}")
 
 
-def encode_side(record: Feedback, text: Text, desirable: bool, encoder: Encoder) -> tuple[Row, bool]:
+def encode_side(record: Feedback, side: Side, encoder: Encoder) -> tuple[Row, bool]:
     """Encodes one completion of a record; says whether it was cut."""
-    encoded = encoder.encode(record.prompt, text, finished=record.finished, tools=record.tools, where=record.where)
+    encoded = encoder.encode(
+        record.prompt,
+        side.text,
+        finished=record.finished,
+        desirable=side.desirable,
+        tools=record.tools,
+        where=record.where,
+    )
     row = Row(
         prompt_ids=np.array(encoded.prompt_ids, dtype=np.int32),
         completion_ids=np.array(encoded.completion_ids, dtype=np.int32),
         prompt_key=prompt_key(record.prompt),
         id=record.id,
-        desirable=desirable,
+        desirable=side.desirable,
         weight=record.weight,
+        score=side.score,
     )
     return row, encoded.cut
 
@@ -234,7 +261,7 @@ def _is_empty(record: Feedback) -> bool:
     def empty(text: Text) -> bool:
         return not text if isinstance(text, str) else not any(message.content for message in text)
 
-    return any(empty(text) for text, _ in sides(record))
+    return any(empty(side.text) for side in sides(record))
 
 
 def _quantiles(values: np.ndarray) -> dict[str, float]:

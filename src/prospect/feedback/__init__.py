@@ -12,7 +12,8 @@ from prospect.feedback.convert import (
     to_paired,
     to_unpaired,
 )
-from prospect.feedback.records import Demonstration, Feedback, Kind, Message, Paired, Text, Unpaired
+from prospect.feedback.records import Demonstration, Feedback, Kind, Message, Paired, Scored, Text, Unpaired
+from prospect.feedback.scored import Unscorable, count_unscorable, to_scored
 from prospect.feedback.sources import iter_feedback, load_feedback, load_prompts
 from prospect.feedback.split import prompt_key, split_by_prompt
 from prospect.feedback.write import as_columns, write_jsonl
@@ -25,13 +26,16 @@ __all__ = [
     "Kind",
     "Message",
     "Paired",
+    "Scored",
     "Text",
     "Unpairable",
     "Unpaired",
+    "Unscorable",
     "as_columns",
     "as_kind",
     "class_counts",
     "count_unpairable",
+    "count_unscorable",
     "iter_feedback",
     "load_feedback",
     "load_prompts",
@@ -40,6 +44,7 @@ __all__ = [
     "suggest_class_weights",
     "to_demonstrations",
     "to_paired",
+    "to_scored",
     "to_unpaired",
     "write_jsonl",
 ]

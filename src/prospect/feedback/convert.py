@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from prospect.errors import ConfigError, DataError
-from prospect.feedback.records import Demonstration, Feedback, Kind, Paired, Unpaired
-from prospect.feedback.split import prompt_key
+from prospect.feedback.records import Demonstration, Feedback, Kind, Paired, Scored, Unpaired
+from prospect.feedback.scored import to_scored
+from prospect.feedback.split import group_by_prompt
 
 
 class Unpairable(NamedTuple):
-    """The rows that pairing leaves out, because all rows of their prompt have the same label."""
+    """The rows that pairing leaves out, because all completions of their prompt have the same label or score."""
 
     rows: int
     prompts: int
 
     def __str__(self) -> str:
-        return f"{self.rows} rows of {self.prompts} prompts have only one label and cannot be paired"
+        return f"{self.rows} rows of {self.prompts} prompts have only one label or score and cannot be paired"
 
 
 class ClassCounts(NamedTuple):
@@ -40,12 +40,12 @@ def as_kind(rows: Sequence[Feedback], kind: Kind, *, method: str = "this method"
 
     Args:
         rows: records of any kind.
-        kind: unpaired, paired or demonstration.
+        kind: unpaired, paired, demonstration or scored.
         method: who needs it, for messages: `loss kto`, say.
     """
     convert = _CONVERTERS.get(kind)
     if convert is None:
-        raise ConfigError(f"kind of feedback is {kind!r}; expected unpaired, paired or demonstration")
+        raise ConfigError(f"kind of feedback is {kind!r}; expected unpaired, paired, demonstration or scored")
     try:
         return list(convert(rows))
     except DataError as error:
@@ -56,7 +56,8 @@ def to_unpaired(rows: Iterable[Feedback]) -> list[Unpaired]:
     """Return one verdict per completion: of a pair, the chosen is desirable and the rejected is not.
 
     The two rows of a pair keep its weight, rater, tools and `finished`, not its score, which belongs to
-    neither alone. Refuses demonstrations: there is no verdict in them.
+    neither alone. Refuses demonstrations, in which there is no verdict, and scored rows, for which score is
+    still desirable is not for us to say.
     """
     unpaired: list[Unpaired] = []
     for row in rows:
@@ -65,6 +66,12 @@ def to_unpaired(rows: Iterable[Feedback]) -> list[Unpaired]:
         elif isinstance(row, Paired):
             unpaired.append(Unpaired(completion=row.chosen, desirable=True, **_of_side(row, "chosen")))
             unpaired.append(Unpaired(completion=row.rejected, desirable=False, **_of_side(row, "rejected")))
+        elif isinstance(row, Scored):
+            raise DataError(
+                f"{row.where}: the row is scored, without a verdict; expected a label or a pair. Which score counts "
+                "as desirable is yours to say: write one row per completion with the column label. Or train on the "
+                "best against the worst, with loss dpo, or on the scores, with loss infonca"
+            )
         else:
             raise DataError(
                 f"{row.where}: the row is a demonstration, without a verdict; expected a label or a pair. "
@@ -78,17 +85,24 @@ def to_paired(rows: Iterable[Feedback]) -> list[Paired]:
 
     A prompt with n_D desirable and n_U undesirable rows gives max(n_D, n_U) pairs, cycling over the fewer, so
     that every row is used. Rows with the same text but other tools are other prompts. A pair weighs as much
-    as the lighter of its rows and is finished if both are. Pairs pass as they are. Rows whose prompt has
-    only one label are left out; `count_unpairable` counts them.
+    as the lighter of its rows and is finished if both are. Of a scored row, the best completion stands beside
+    the worst, the first of each where scores are equal. Pairs pass as they are. Rows whose prompt has only one
+    label, and scored rows with only one score, are left out; `count_unpairable` counts them.
 
-    Refuses demonstrations, and rows without one prompt that has both labels.
+    Refuses demonstrations, and rows that make no pair.
     """
     rows = list(rows)
     pairs = [row for row in rows if isinstance(row, Paired)]
+    pairs += [_best_and_worst(row) for row in rows if isinstance(row, Scored) and not _is_tied(row)]
     for desirable, undesirable in _by_prompt(rows):
         if desirable and undesirable:
             n_d, n_u = len(desirable), len(undesirable)
             pairs += [_pair(desirable[i % n_d], undesirable[i % n_u]) for i in range(max(n_d, n_u))]
+    if not pairs and any(isinstance(row, Scored) for row in rows):
+        raise DataError(
+            f"not one of the prompts of {len(rows)} rows has a better and a worse completion, so no pair can be made. "
+            "Score completions of one prompt with a scale fine enough to tell them apart"
+        )
     if not pairs:
         counts = class_counts(rows)
         raise DataError(
@@ -101,12 +115,16 @@ def to_paired(rows: Iterable[Feedback]) -> list[Paired]:
 
 def count_unpairable(rows: Iterable[Feedback]) -> Unpairable:
     """Return how many rows, of how many prompts, `to_paired` leaves out."""
-    left_out = [d or u for d, u in _by_prompt(rows) if not (d and u)]
+    rows = list(rows)
+    left_out: list[Sequence[Feedback]] = [d or u for d, u in _by_prompt(rows) if not (d and u)]
+    left_out += group_by_prompt(row for row in rows if isinstance(row, Scored) and _is_tied(row))
     return Unpairable(rows=sum(map(len, left_out)), prompts=len(left_out))
 
 
 def to_demonstrations(rows: Iterable[Feedback]) -> list[Demonstration]:
-    """Return what to imitate: demonstrations, desirable completions, and the chosen of pairs.
+    """Return what to imitate: demonstrations, desirable completions, the chosen of pairs and the best of the scored.
+
+    Where several completions of a scored row have its highest score, the first is taken.
 
     Refuses rows among which nothing is desirable.
     """
@@ -116,8 +134,11 @@ def to_demonstrations(rows: Iterable[Feedback]) -> list[Demonstration]:
             demonstrations.append(row)
         elif isinstance(row, Paired):
             demonstrations.append(Demonstration(completion=row.chosen, **_of_side(row, "chosen")))
+        elif isinstance(row, Scored):
+            fields = {**_of_side(row, "best"), "score": row.scores[row.best]}
+            demonstrations.append(Demonstration(completion=row.completions[row.best], **fields))
         elif isinstance(row, Unpaired) and row.desirable:
-            fields = {**_shared(row), "id": row.id, "score": row.score}
+            fields = {**row.shared_fields(), "id": row.id, "score": row.score}
             demonstrations.append(Demonstration(completion=row.completion, **fields))
     if not demonstrations:
         raise DataError(
@@ -128,7 +149,7 @@ def to_demonstrations(rows: Iterable[Feedback]) -> list[Demonstration]:
 
 
 def class_counts(rows: Iterable[Feedback]) -> ClassCounts:
-    """Return the number of desirable and undesirable completions; refuses demonstrations."""
+    """Return the number of desirable and undesirable completions; refuses demonstrations and scored rows."""
     verdicts = [row.desirable for row in to_unpaired(rows)]
     return ClassCounts(desirable=sum(verdicts), undesirable=len(verdicts) - sum(verdicts))
 
@@ -163,24 +184,23 @@ def _one_class(n_desirable: int, n_undesirable: int) -> str:
     return f"{found}. Check the labels (data.label_map), or collect desirable ones"
 
 
-def _shared(row: Feedback) -> dict[str, Any]:
-    """The fields that a record keeps whatever it is turned into."""
-    kept = ("prompt", "where", "weight", "rater", "tools", "finished")
-    return {name: getattr(row, name) for name in kept}
-
-
-def _of_side(row: Paired, side: str) -> dict[str, Any]:
-    return {**_shared(row), "id": f"{row.id}/{side}"}
+def _of_side(row: Paired | Scored, side: str) -> dict[str, Any]:
+    return {**row.shared_fields(), "id": f"{row.id}/{side}"}
 
 
 def _by_prompt(rows: Iterable[Feedback]) -> list[tuple[list[Unpaired], list[Unpaired]]]:
-    """The desirable and the undesirable rows of each prompt, in order of first appearance, without pairs."""
-    groups: dict[Hashable, tuple[list[Unpaired], list[Unpaired]]] = {}
-    for row in to_unpaired(row for row in rows if not isinstance(row, Paired)):
-        tools = None if row.tools is None else json.dumps(row.tools, sort_keys=True, default=str)
-        desirable, undesirable = groups.setdefault((prompt_key(row.prompt), tools), ([], []))
-        (desirable if row.desirable else undesirable).append(row)
-    return list(groups.values())
+    """The desirable and the undesirable rows of each prompt, in order of first appearance, of thumbs alone."""
+    groups = group_by_prompt(to_unpaired(row for row in rows if not isinstance(row, Paired | Scored)))
+    return [([row for row in group if row.desirable], [row for row in group if not row.desirable]) for group in groups]
+
+
+def _best_and_worst(row: Scored) -> Paired:
+    chosen, rejected = row.completions[row.best], row.completions[row.worst]
+    return Paired(chosen=chosen, rejected=rejected, **row.shared_fields(), id=row.id)
+
+
+def _is_tied(row: Scored) -> bool:
+    return len(set(row.scores)) == 1
 
 
 def _pair(desirable: Unpaired, undesirable: Unpaired) -> Paired:
@@ -201,9 +221,11 @@ _CONVERTERS: dict[str, Callable[[Iterable[Feedback]], Sequence[Feedback]]] = {
     "unpaired": to_unpaired,
     "paired": to_paired,
     "demonstration": to_demonstrations,
+    "scored": to_scored,
 }
 _NEEDS = {
     "unpaired": "unpaired feedback (prompt, completion, label)",
     "paired": "paired feedback (prompt, chosen, rejected)",
     "demonstration": "demonstrations (prompt, completion) or desirable completions",
+    "scored": "scored feedback (prompt, completions, scores)",
 }

@@ -28,17 +28,25 @@ LAYOUTS = (
     Layout("paired", ("chosen", "rejected")),
     Layout("unpaired", ("prompt", "completion", "label")),
     Layout("unpaired", ("messages", "label")),
+    Layout("scored", ("prompt", "completions", "scores")),
     Layout("demonstration", ("prompt", "completion")),
     Layout("demonstration", ("messages",)),
     Layout("demonstration", ("text",)),
 )
 OPTIONAL_COLUMNS = ("weight", "score", "id", "rater", "tools", "finished")
 UNDERSTOOD = (
-    "Understood: unpaired (prompt, completion, label), paired (prompt, chosen, rejected) and "
-    "demonstrations (prompt, completion, or messages, or text)"
+    "Understood: unpaired (prompt, completion, label), paired (prompt, chosen, rejected), scored (prompt, "
+    "completions, scores) and demonstrations (prompt, completion, or messages, or text)"
 )
 
 _VERDICTS = {"label", "chosen", "rejected"}
+_GROUP = {"completions", "scores"}
+# What makes a row one kind and no other; a row with two of these says two things.
+_EVIDENCE: tuple[tuple[Kind, tuple[str, str]], ...] = (
+    ("paired", ("chosen", "rejected")),
+    ("unpaired", ("completion", "label")),
+    ("scored", ("completions", "scores")),
+)
 _REQUIRED = tuple(dict.fromkeys(column for layout in LAYOUTS for column in layout.columns))
 _OTHER_NAMES = {
     "prompt": ("instruction", "question", "query", "input", "context"),
@@ -47,6 +55,8 @@ _OTHER_NAMES = {
     "label": ("thumbs", "verdict", "rating", "feedback", "desirable", "kto_tag"),
     "chosen": ("winner", "preferred", "accepted"),
     "rejected": ("loser", "dispreferred"),
+    "completions": ("responses", "answers", "outputs", "generations", "candidates"),
+    "scores": ("rewards", "ratings"),
 }
 
 
@@ -62,24 +72,32 @@ def find_layout(row: Mapping[str, Any], where: str) -> Layout:
             "one label for a whole completion. Join the steps into completion, with label true where every "
             "step is right"
         )
-    if {"chosen", "rejected", "completion", "label"} <= columns and row["label"] is not None:
-        raise DataError(
-            f"{where}: the row is both paired (chosen, rejected) and unpaired (completion, label); expected "
-            "one kind. Write it as two files"
-        )
+    kinds = _kinds_at_once(columns, row)
+    if len(kinds) > 1:
+        raise DataError(f"{where}: the row is both {kinds[0]} and {kinds[1]}; expected one kind. Write it as two files")
     for layout in LAYOUTS:
         if columns.issuperset(layout.columns) and not _lacks_a_column(layout, columns, row):
             return layout
     raise DataError(f"{where}: {_what_is_missing(row, columns)}")
 
 
+def _kinds_at_once(columns: set[str], row: Mapping[str, Any]) -> list[str]:
+    said = columns - {"label"} if row.get("label") is None else columns
+    return [f"{kind} ({', '.join(needed)})" for kind, needed in _EVIDENCE if said.issuperset(needed)]
+
+
 def _lacks_a_column(layout: Layout, columns: set[str], row: Mapping[str, Any]) -> bool:
     """Whether other columns speak for a fuller layout, so that ignoring them would lose what people said."""
     if layout.kind == "demonstration":
-        return bool(columns & _VERDICTS) or (layout.columns == ("text",) and "prompt" in columns)
+        return bool(_verdicts(columns)) or (layout.columns == ("text",) and "prompt" in columns)
     if layout.columns == ("chosen", "rejected"):  # two answers that only share "The " have no prompt in them
         return isinstance(row["chosen"], str) and not columns.isdisjoint(_OTHER_NAMES["prompt"])
     return False
+
+
+def _verdicts(columns: set[str]) -> set[str]:
+    """The columns that judge. Scores do so beside completions; alone they may be anything."""
+    return columns & (_VERDICTS | _GROUP if columns >= _GROUP else _VERDICTS)
 
 
 def _what_is_missing(row: Mapping[str, Any], columns: set[str]) -> str:
@@ -105,7 +123,7 @@ def _fit(layout: Layout, columns: set[str]) -> tuple[int, int]:
     """More verdict columns in common first, then fewer columns missing."""
     renamed = columns | {want for _, want in _suggestions(columns)}
     missing = set(layout.columns) - renamed
-    return len(_VERDICTS & renamed & set(layout.columns)), -len(missing)
+    return len(_verdicts(renamed).intersection(layout.columns)), -len(missing)
 
 
 def _suggestions(columns: Iterable[str]) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""What people said, as records: a message, and the three kinds of feedback.
+"""What people said, as records: a message, and the four kinds of feedback.
 
 No torch and no transformers here: this half of the product starts in a fraction of a second.
 """
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-Kind = Literal["unpaired", "paired", "demonstration"]
+Kind = Literal["unpaired", "paired", "demonstration", "scored"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,11 @@ class Feedback:
     tools: tuple[Mapping[str, Any], ...] | None = None
     finished: bool = True
 
+    def shared_fields(self) -> dict[str, Any]:
+        """The fields that a record keeps whatever it is turned into."""
+        kept = ("prompt", "where", "weight", "rater", "tools", "finished")
+        return {name: getattr(self, name) for name in kept}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Unpaired(Feedback):
@@ -87,3 +92,28 @@ class Demonstration(Feedback):
     kind: ClassVar[Kind] = "demonstration"
 
     completion: Text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored(Feedback):
+    """K >= 2 completions of one prompt, each with a number that says how good it is.
+
+    Attributes:
+        completions: K of them, in the order of the source.
+        scores: K finite numbers, the higher the better, on a scale of the user's own.
+    """
+
+    kind: ClassVar[Kind] = "scored"
+
+    completions: tuple[Text, ...]
+    scores: tuple[float, ...]
+
+    @property
+    def best(self) -> int:
+        """The place of the highest score, the first of several."""
+        return self.scores.index(max(self.scores))
+
+    @property
+    def worst(self) -> int:
+        """The place of the lowest score, the first of several."""
+        return self.scores.index(min(self.scores))

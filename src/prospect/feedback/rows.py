@@ -11,7 +11,7 @@ from prospect.errors import DataError
 from prospect.feedback.implicit_prompt import split_shared_prompt
 from prospect.feedback.labels import LabelReader
 from prospect.feedback.layouts import OPTIONAL_COLUMNS, Layout, find_layout
-from prospect.feedback.records import Demonstration, Feedback, Paired, Text, Unpaired
+from prospect.feedback.records import Demonstration, Feedback, Paired, Scored, Text, Unpaired
 from prospect.feedback.text import encodable, join_prompt, parse_text, parse_turns, split_last_turn
 from prospect.feedback.wording import found
 
@@ -48,6 +48,8 @@ class RowParser:
                 fields[column] = _OPTIONAL[column](row[column], where)
         if layout.kind == "paired":
             return _paired(row, where, fields)
+        if layout.kind == "scored":
+            return _scored(row, where, fields)
         prompt, completion = _prompt_and_completion(row, layout, where)
         if layout.kind == "demonstration":
             return Demonstration(prompt=prompt, completion=completion, **fields)
@@ -86,6 +88,42 @@ def _paired(row: Row, where: str, fields: dict[str, Any]) -> Paired:
         prompt = parse_text(row["prompt"], "prompt", where)
     prompt, (chosen, rejected) = join_prompt(prompt, {"chosen": chosen, "rejected": rejected}, where)
     return Paired(prompt=prompt, chosen=chosen, rejected=rejected, **fields)
+
+
+def _scored(row: Row, where: str, fields: dict[str, Any]) -> Scored:
+    completions = _list(row["completions"], "completions", where, "A single one belongs in the column completion")
+    scores = _list(row["scores"], "scores", where, "The score of a single completion belongs in the column score")
+    if len(completions) != len(scores):
+        raise DataError(
+            f"{where}: completions and scores are lists of {len(completions)} and {len(scores)}; expected one score "
+            "for each completion. Add the missing score, or remove the completion that has none"
+        )
+    if len(scores) < 2:
+        raise DataError(
+            f"{where}: completions is a list of {len(scores)}; expected at least two, for one is compared with "
+            "another. Add completions of the prompt, or remove the row"
+        )
+    prompt = parse_text(row["prompt"], "prompt", where)
+    columns = [f"completions[{i}]" for i in range(len(completions))]
+    parsed = {column: parse_text(text, column, where) for column, text in zip(columns, completions, strict=True)}
+    prompt, texts = join_prompt(prompt, parsed, where)
+    numbers = (_score_of_one(value, f"scores[{i}]", where) for i, value in enumerate(scores))
+    return Scored(prompt=prompt, completions=tuple(texts), scores=tuple(numbers), **fields)
+
+
+def _list(value: Any, column: str, where: str, advice: str) -> list[Any]:
+    expected = "a list with one entry for each completion"
+    items = _decoded(value, column, expected, where, advice)
+    if not isinstance(items, list):
+        raise _wrong(column, value, expected, where, advice)
+    return items
+
+
+def _score_of_one(value: Any, column: str, where: str) -> float:
+    score = _number(value)
+    if score is None:
+        raise _wrong(column, value, "a finite number", where, "Score the completion, or remove it and its entry here")
+    return score
 
 
 def _prompt_and_completion(row: Row, layout: Layout, where: str) -> tuple[Text, Text]:
@@ -147,16 +185,20 @@ def _finished(value: Any, where: str) -> bool:
 
 
 def _tools(value: Any, where: str) -> tuple[dict[str, Any], ...]:
-    tools = value
-    if isinstance(value, str):
-        try:
-            tools = json.loads(value)
-        except (ValueError, RecursionError):
-            expected = "a list of objects, or that list as JSON"
-            raise _wrong("tools", value, expected, where, "Mend the JSON") from None
+    tools = _decoded(value, "tools", "a list of objects", where, "Mend the JSON")
     if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
         raise _wrong("tools", value, "a list of objects, one schema each", where, _LEAVE_OUT)
     return tuple(tools)
+
+
+def _decoded(value: Any, column: str, expected: str, where: str, advice: str) -> Any:
+    """The value of a cell that holds a list; text, as CSV has to write it, is read as JSON."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        raise _wrong(column, value, f"{expected}, or that list as JSON", where, advice) from None
 
 
 def _wrong(column: str, value: Any, expected: str, where: str, advice: str) -> DataError:

@@ -1,10 +1,10 @@
-"""Held-out rows: chosen by prompt, so that no prompt is on both sides."""
+"""Rows by prompt: what belongs together, and held-out rows, so that no prompt is on both sides."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import TypeVar
 
 from prospect.errors import DataError
@@ -21,6 +21,15 @@ def prompt_key(text: Text) -> str:
     identity = text if isinstance(text, str) else [[m.role, m.content, dict(m.extra)] for m in text]
     canonical = json.dumps(identity, sort_keys=True, default=str)
     return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()
+
+
+def group_by_prompt(rows: Iterable[Row]) -> list[list[Row]]:
+    """Return the rows of each prompt, in order of first appearance; other tools make another prompt."""
+    groups: dict[Hashable, list[Row]] = {}
+    for row in rows:
+        tools = None if row.tools is None else json.dumps(row.tools, sort_keys=True, default=str)
+        groups.setdefault((prompt_key(row.prompt), tools), []).append(row)
+    return list(groups.values())
 
 
 def split_by_prompt(rows: Sequence[Row], held_out: float | int, *, seed: int) -> tuple[list[Row], list[Row]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from prospect.atomic import atomic_file
 from prospect.errors import DataError
-from prospect.feedback.records import Demonstration, Feedback, Paired, Text, Unpaired
+from prospect.feedback.records import Demonstration, Feedback, Paired, Scored, Text, Unpaired
 
 
 def write_jsonl(rows: Iterable[Feedback], path: str | Path) -> int:
@@ -42,6 +42,8 @@ def as_columns(row: Feedback) -> dict[str, Any]:
         columns |= {"completion": _as_cell(row.completion), "label": row.desirable}
     elif isinstance(row, Demonstration):
         columns |= {"completion": _as_cell(row.completion)}
+    elif isinstance(row, Scored):
+        columns |= {"completions": [_as_cell(text) for text in row.completions], "scores": list(row.scores)}
     columns["id"] = row.id
     if row.weight != 1.0:
         columns["weight"] = row.weight

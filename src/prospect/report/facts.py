@@ -13,7 +13,7 @@ from prospect.errors import CheckpointError
 from prospect.evaluation.winrate import Rate
 from prospect.training.run_dir import RunDir
 
-CLASS_NAMES = {"paired": ("chosen", "rejected")}
+CLASS_NAMES = {"paired": ("chosen", "rejected"), "scored": ("best", "others")}
 DESIRABLE_UNDESIRABLE = ("desirable", "undesirable")
 
 
@@ -118,7 +118,7 @@ class Facts:
 
     @property
     def feedback(self) -> str:
-        """What the loss reads: unpaired, paired or demonstration."""
+        """What the loss reads: unpaired, paired, demonstration or scored."""
         return str(self.origin("loss", "feedback") or self.origin("data", "train", "kind") or "unpaired")
 
     @property

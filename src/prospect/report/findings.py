@@ -127,10 +127,11 @@ def loss_rises(facts: Facts) -> Finding | None:
 def cut_completions(facts: Facts) -> Finding | None:
     """Completions that max_length cuts never teach the model how to end."""
     train = facts.train_data
-    cut, rows, limit = train.get("cut"), train.get("rows"), facts.recipe("data", "max_length")
-    if not is_number(cut) or not is_number(rows) or rows < 1:
+    cut, limit = train.get("cut"), facts.recipe("data", "max_length")
+    completions = sum(n for n in (train.get("desirable"), train.get("undesirable")) if is_number(n))
+    if not is_number(cut) or completions < 1:
         return None
-    share = cut / (rows * (2 if train.get("kind") == "paired" else 1))
+    share = cut / completions
     if share < 0.01:
         return None
     at = f" at {count(limit)} tokens" if is_number(limit) else ""

@@ -6,10 +6,16 @@ from prospect.evaluation.winrate import Rate, overlap, proportion
 from prospect.report.facts import Comparison, Facts, dig, is_number
 from prospect.report.wording import big, count, duration, interval, number, percent, short_path
 
-NOUNS = {"paired": "preference pair", "demonstration": "demonstration", "unpaired": "thumb"}
+NOUNS = {
+    "paired": "preference pair",
+    "demonstration": "demonstration",
+    "unpaired": "thumb",
+    "scored": "scored prompt",
+}
 RANKINGS = {
     "paired": "a chosen completion above a rejected one",
     "unpaired": "a desirable completion above an undesirable one",
+    "scored": "a best completion above the others",
 }
 
 
