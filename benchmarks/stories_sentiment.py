@@ -32,7 +32,8 @@ from prospect.data.loader import micro_batches
 from prospect.data.render import Encoder
 from prospect.evaluation import Rate, win_rate
 from prospect.feedback import load_feedback, split_by_prompt, write_jsonl
-from prospect.models.policy import Policy, load_policy, load_tokenizer
+from prospect.models.loading import load_tokenizer
+from prospect.models.policy import Policy, load_policy
 from prospect.models.sampling import generate
 
 ROOT = Path(__file__).resolve().parents[1]

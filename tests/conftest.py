@@ -114,6 +114,17 @@ def pairs(count: int) -> list[dict[str, Any]]:
     ]
 
 
+def rows_for(loss: str) -> list[dict[str, Any]]:
+    """Feedback of the kind that a loss learns from."""
+    from prospect.losses import get_loss
+
+    kind = get_loss(loss).feedback
+    if kind == "paired":
+        return pairs(16)
+    # An odd number of prompts, so that each of them gets both labels.
+    return thumbs(36, prompts=9) if kind == "scored" else thumbs(32)
+
+
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
@@ -127,7 +138,7 @@ def recipe(tmp_path: Path, model_path: Path) -> Callable[..., dict[str, Any]]:
         loss: str | dict[str, Any] = "kto", rows: list[dict[str, Any]] | None = None, **sections: Any
     ) -> dict[str, Any]:
         name = loss if isinstance(loss, str) else loss["name"]
-        rows = rows if rows is not None else (pairs(16) if name == "dpo" else thumbs(32))
+        rows = rows if rows is not None else rows_for(name)
         data = write_rows(tmp_path / "feedback.jsonl", rows)
         values: dict[str, Any] = {
             "model": {"name_or_path": str(model_path)},

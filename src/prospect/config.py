@@ -26,6 +26,12 @@ from pydantic_core import PydanticCustomError
 from prospect.errors import ConfigError
 
 
+def _no_switch(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise PydanticCustomError("switch", "Input should not be true or false")
+    return value
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, validate_assignment=True)
 
@@ -34,9 +40,7 @@ class _Section(BaseModel):
     def _refuse_switches(cls, value: Any, info: ValidationInfo) -> Any:
         """Refuses true where a number is meant: pydantic would read `save_every: true` as 1."""
         annotation = cls.model_fields[str(info.field_name)].annotation
-        if isinstance(value, bool) and bool not in (annotation, *get_args(annotation)):
-            raise PydanticCustomError("switch", "Input should not be true or false")
-        return value
+        return value if bool in (annotation, *get_args(annotation)) else _no_switch(value)
 
 
 def _number_in_words(value: Any) -> Any:
@@ -108,6 +112,22 @@ class DataSettings(_Section):
     """Whether a loss on thumbs may train on thumbs of one kind alone."""
 
 
+class HumanlineSettings(_Section):
+    """Token log-ratios are clipped before the loss sees them, as people overlook what is too unlikely (Humanline)."""
+
+    low: Number = Field(default=-1.0, le=0.0, allow_inf_nan=False)
+    """Lower end, nats."""
+    high: Number = Field(default=1.5, ge=0.0, allow_inf_nan=False)
+    """Upper end, nats."""
+
+
+def _section_or_switch(value: Any) -> Any:
+    """Reads true as a section with its defaults and false as none."""
+    if isinstance(value, bool):
+        return {} if value else None
+    return value
+
+
 class LossSettings(BaseModel):
     """Which loss; every other key is one of its hyperparameters, checked against its signature."""
 
@@ -115,11 +135,26 @@ class LossSettings(BaseModel):
 
     name: str = "kto"
     """A registered loss (`prospect losses` lists them) or my_file.py:my_loss."""
+    sft_weight: Annotated[Number, BeforeValidator(_no_switch)] = Field(default=0.0, ge=0.0, allow_inf_nan=False)
+    """Adds this many times the sft loss of the step's desirable (chosen, best) completions. For every loss that
+    compares completions."""
+    humanline: Annotated[HumanlineSettings | None, BeforeValidator(_section_or_switch)] = None
+    """Clip token log-ratios: true, or a section with low and high. For every loss that has a reference; unless
+    reference.sync says otherwise, the reference is then set to the policy every 12 steps."""
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
-        """Everything but the name."""
+        """Every key that is the loss's own."""
         return {key: _number_in_words(value) for key, value in (self.model_extra or {}).items()}
+
+
+class SyncSettings(_Section):
+    """The reference follows the policy: mix * policy + (1 - mix) * reference takes its place (arXiv 2404.09656)."""
+
+    every: int = Field(default=512, ge=0)
+    """Optimizer steps between two updates of the reference; 0 never."""
+    mix: Number = Field(default=0.6, gt=0.0, le=1.0)
+    """The policy's share; 1 sets the reference to the policy."""
 
 
 class ReferenceSettings(_Section):
@@ -131,7 +166,9 @@ class ReferenceSettings(_Section):
     auto: adapter_off with LoRA, else frozen. Losses without a reference ignore it."""
     cache: bool | str = True
     """Keep reference log-probs by row: true inside the run directory, a folder to share them between runs,
-    false never."""
+    false never. A reference that follows the policy, and one that is asked for every token, is not kept."""
+    sync: SyncSettings | None = None
+    """Let the reference follow the policy; null keeps it as it is (but see loss.humanline)."""
 
 
 class TrainSettings(_Section):

@@ -1,306 +1,581 @@
-"""What every loss must hold, and holds by being registered (DESIGN, section 7)."""
+"""What every loss must hold, and holds by being registered (DESIGN, section 7); and what each is by its own equation.
+
+Letters: N examples, T tokens, K completions of one prompt; everything in nats.
+"""
 
 from __future__ import annotations
 
+import itertools
 import math
+from decimal import Decimal, localcontext
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 import prospect.losses
-from prospect.errors import ConfigError
-from prospect.losses import Loss
+from prospect.losses import Loss, get_loss, values
+from prospect.losses.check import CHECKS, Check
+from prospect.losses.check_arguments import (
+    Arguments,
+    CheckError,
+    NotApplicableError,
+    call,
+    gradients,
+    random_arguments,
+    takes_logps,
+    with_step,
+)
+from prospect.losses.logarithms import log1mexp
 from prospect.losses.reference_point import estimate_reference_point
 
 LOSSES = list(prospect.losses.all_losses().values())
 every_loss = pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
-every_halo = pytest.mark.parametrize("loss", [x for x in LOSSES if x.is_halo], ids=lambda loss: loss.name)
-EXTREME = 500.0  # nats: a 250-token completion that the policy likes e^2 times better or worse per token
+every_check = pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 
-# Numbers that a loss may be given for a hyperparameter of this name, and numbers that must be refused.
-OTHER_VALUES = {"beta": 0.37, "desirable_weight": 1.7, "undesirable_weight": 0.6, "label_smoothing": 0.2}
-OUT_OF_BOUNDS = {
-    "beta": [0.0, -0.1, math.inf, math.nan],
-    "desirable_weight": [-1e-9, math.inf, math.nan],
-    "undesirable_weight": [-1e-9, math.inf, math.nan],
-    "label_smoothing": [-0.01, 0.51, math.nan],
+
+def numbers(*entries: Any) -> torch.Tensor:
+    return torch.tensor(entries, dtype=torch.float64)
+
+
+def random_numbers(*shape: int, seed: int = 0) -> torch.Tensor:
+    return 4 * torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def assert_same(found: torch.Tensor, expected: torch.Tensor) -> None:
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@every_check
+@every_loss
+def test_every_loss_holds_what_all_must(loss: Loss, check: Check) -> None:
+    try:
+        check(loss)
+    except NotApplicableError as reason:
+        assert applies(check, loss) is False, reason
+    except CheckError as error:
+        pytest.fail(f"{loss.name}: {error}")
+    else:
+        assert applies(check, loss) is True
+
+
+def applies(check: Check, loss: Loss) -> bool:
+    """Written out once more, so that no check is skipped in silence."""
+    if check.__name__ == "only_what_is_there_counts":
+        return loss.level == "token" or loss.feedback == "scored"
+    if "value" in check.__name__.split("_") and check.__module__.endswith("check_value"):
+        return loss.is_halo
+    if check.__name__ in ("every_hyperparameter_has_an_effect", "every_legal_hyperparameter_works") or (
+        check.__name__ == "illegal_hyperparameters_are_refused"
+    ):
+        return bool(loss.hyperparameters)
+    return True
+
+
+def test_there_are_29_losses_of_every_kind() -> None:
+    assert len(LOSSES) == 29
+    assert {(loss.feedback, loss.level) for loss in LOSSES} == {
+        ("unpaired", "sequence"),
+        ("unpaired", "token"),
+        ("paired", "sequence"),
+        ("scored", "sequence"),
+        ("demonstration", "sequence"),
+    }
+
+
+@every_loss
+def test_every_loss_says_what_it_is(loss: Loss) -> None:
+    assert loss.learning_rate > 0
+    assert loss.paper
+    text = loss.function.__doc__ or ""
+    assert "loss = " in text
+    assert not [name for name in loss.hyperparameters if f"{name}: " not in text]
+    assert loss.resolve({}) == loss.hyperparameters
+    assert all(isinstance(default, float) for default in loss.hyperparameters.values())
+
+
+# -- the start: policy = reference; where there is no reference, every token and completion has probability 1/2 --
+
+HALF = math.log(2.0)  # the surprise of a probability of 1/2
+
+# One number for all, or one for desirable and one for undesirable completions. A new loss adds its own here.
+AT_STEP_ZERO: dict[str, float | tuple[float, float]] = {
+    "kto": 0.5,
+    "kto_no_z0": 0.5,
+    "kto_concave": HALF,
+    "kto_risk_neutral": 1.0,
+    "kto_no_reference": (1.75 / 2, 0.5),
+    "apo_zero_unpaired": 0.5,
+    "bco": HALF,
+    "csft": HALF,
+    "unlikelihood": HALF,
+    # One token: reward +-1, whitened advantage +-1 over a step with as many of both, value head at 0.
+    "offline_ppo": (-1 + 0.01, 1 + 0.01),
+    "dpo": HALF,
+    "robust_dpo": HALF,
+    "ipo": 25.0,  # 1 / (4 tau^2)
+    "hinge": 1.0,
+    "apo_zero": 1.0,
+    "apo_down": 1.0,
+    "nca_pair": 2 * HALF,
+    "bco_pair": 2 * HALF,
+    "sppo_hard": 0.5e6,  # 1 / (2 beta^2)
+    "exo_pair": HALF * -1 - (math.log(0.999) + math.log(0.001)) / 2,
+    "discopop": (HALF + 1) / 2,
+    "slic": 1 + 0.1 * HALF,
+    "simpo": math.log1p(math.e),
+    "orpo": HALF + 0.1 * HALF,
+    "cpo": HALF + HALF,
+    "bradley_terry": HALF,
+    "nca": 2 * HALF,
+    "infonca": math.log(3.0),
+    "sft": HALF,
 }
 
 
-def arguments(
-    loss: Loss, first: torch.Tensor, second: torch.Tensor | None = None, z0: float = 0.3
-) -> list[torch.Tensor]:
-    """What the loss is called with: `first` is its log-ratio (chosen's), `second` the rejected one's."""
-    given = {
-        "log_ratio": first,
-        "chosen": first,
-        "rejected": torch.zeros_like(first) if second is None else second,
-        "logps": first,
-        "desirable": torch.arange(len(first)) % 2 == 0,
-        "z0": torch.tensor(z0, dtype=first.dtype),
+def step_zero(loss: Loss) -> Arguments:
+    """Four examples of one token each, or of three completions each, where the policy is its own reference."""
+    at = -HALF if takes_logps(loss) else 0.0
+    shape = {"token": (4, 1), "scored": (4, 3)}.get(loss.level if loss.level == "token" else loss.feedback, (4,))
+    ratio = torch.full(shape, at, dtype=torch.float64)
+    everything = {
+        **dict.fromkeys(("log_ratio", "token_log_ratio", "chosen", "rejected", "logps", "token_logps"), ratio),
+        "desirable": torch.tensor([True, False, True, False]),
+        "completion": torch.ones(shape, dtype=torch.bool),
+        "present": torch.ones(shape, dtype=torch.bool),
+        "score": random_numbers(*shape),
+        "values": torch.zeros(shape, dtype=torch.float64),
+        "z0": numbers(at)[0],
+        "running_mean": numbers(0.0)[0],
     }
-    return [given[name] for name in loss.argument_names]
-
-
-def random_arguments(loss: Loss, count: int = 7, seed: int = 0, scale: float = 4.0) -> list[torch.Tensor]:
-    draw = torch.Generator().manual_seed(seed)
-    first, second = (scale * torch.randn(count, generator=draw, dtype=torch.float64) for _ in range(2))
-    return arguments(loss, first, second)
-
-
-def ratios(loss: Loss, given: list[torch.Tensor]) -> list[torch.Tensor]:
-    """Those arguments through which a gradient flows."""
-    return [a for a, name in zip(given, loss.argument_names, strict=True) if name not in ("desirable", "z0")]
-
-
-def other_hyperparameters(loss: Loss) -> dict[str, float]:
-    return {name: OTHER_VALUES.get(name, default * 1.3) for name, default in loss.hyperparameters.items()}
-
-
-def test_the_suite_is_not_empty() -> None:
-    assert {"kto", "dpo", "sft"} <= {loss.name for loss in LOSSES}
-
-
-@every_loss
-@pytest.mark.parametrize("count", [1, 2, 7])
-def test_there_is_one_value_per_example(loss: Loss, count: int) -> None:
-    assert loss(*random_arguments(loss, count)).shape == (count,)
-
-
-@every_loss
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_goes_in_and_float32_comes_out(loss: Loss, dtype: torch.dtype) -> None:
-    given = [a.to(dtype) if a.is_floating_point() else a for a in random_arguments(loss)]
-    values = loss(*given)
-    assert values.dtype == torch.float32
-    # The arithmetic is float32's, not only the result's type.
-    assert torch.equal(values, loss(*(a.float() if a.is_floating_point() else a for a in given)))
-
-
-@every_loss
-def test_float64_stays_float64(loss: Loss) -> None:
-    assert loss(*random_arguments(loss)).dtype == torch.float64
-
-
-@every_loss
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("first", [-EXTREME, 0.0, EXTREME])
-@pytest.mark.parametrize("second", [-EXTREME, EXTREME])
-@pytest.mark.parametrize("z0", [0.0, EXTREME])
-def test_value_and_gradient_are_finite_at_the_extremes(
-    loss: Loss, dtype: torch.dtype, first: float, second: float, z0: float
-) -> None:
-    given = arguments(loss, torch.full((2,), first, dtype=dtype), torch.full((2,), second, dtype=dtype), z0)
-    leaves = [a.requires_grad_() for a in ratios(loss, given)]
-    values = loss(*given)
-    assert values.isfinite().all()
-    for gradient in torch.autograd.grad(values.sum(), leaves):
-        assert gradient.isfinite().all()
-
-
-@every_loss
-@pytest.mark.parametrize("hyperparameters", ["defaults", "others"])
-def test_the_gradient_is_the_numerical_one(loss: Loss, hyperparameters: str) -> None:
-    settings = other_hyperparameters(loss) if hyperparameters == "others" else {}
-    given = random_arguments(loss, seed=3)
-    leaves = [a.requires_grad_() for a in ratios(loss, given)]
-    analytic = torch.autograd.grad(loss(*given, **settings).sum(), leaves)
-    step = 1e-6
-    with torch.no_grad():
-        for leaf, gradient in zip(leaves, analytic, strict=True):
-            leaf += step
-            above = loss(*given, **settings)
-            leaf -= 2 * step
-            below = loss(*given, **settings)
-            leaf += step
-            # Rows do not meet in a loss, so moving all at once moves each value by its own derivative.
-            torch.testing.assert_close(gradient, (above - below) / (2 * step), rtol=1e-6, atol=1e-8)
-
-
-@every_loss
-def test_every_hyperparameter_has_an_effect(loss: Loss) -> None:
-    """A setting is used or refused."""
-    given = random_arguments(loss)
-    for name, value in other_hyperparameters(loss).items():
-        assert not torch.equal(loss(*given, **{name: value}), loss(*given)), name
-
-
-@every_loss
-@pytest.mark.parametrize("at", [-30.0, -1.0, 0.0, 1.0, 30.0])
-def test_the_step_raises_desirable_and_chosen_and_lowers_undesirable_and_rejected(loss: Loss, at: float) -> None:
-    given = arguments(loss, torch.full((4,), at, dtype=torch.float64), torch.zeros(4, dtype=torch.float64))
-    leaves = [a.requires_grad_() for a in ratios(loss, given)]
-    first, *second = (-gradient for gradient in torch.autograd.grad(loss(*given).sum(), leaves))
-    raised = given[loss.argument_names.index("desirable")] if loss.feedback == "unpaired" else torch.ones(4).bool()
-    assert (first[raised] > 0).all()
-    assert (first[~raised] < 0).all()
-    for gradient in second:
-        assert (gradient < 0).all()
-
-
-@every_loss
-def test_rows_do_not_meet(loss: Loss) -> None:
-    """Permuted rows give permuted values, and each value is the one its row has alone."""
-    given = random_arguments(loss)
-    order = torch.tensor([4, 2, 6, 0, 1, 5, 3])
-    values = loss(*given)
-    assert torch.equal(loss(*(a[order] if a.dim() else a for a in given)), values[order])
-    alone = [loss(*(a[i : i + 1] if a.dim() else a for a in given)) for i in range(7)]
-    torch.testing.assert_close(torch.cat(alone), values, rtol=1e-12, atol=0)
-
-
-# The value of each loss where policy and reference are one model. A new loss adds its own here.
-AT_STEP_ZERO = {"kto": 0.5, "dpo": math.log(2.0), "sft": 0.0}
+    return with_step(loss, {n: everything[n] for n in loss.argument_names if n not in loss.over_step})
 
 
 @every_loss
 def test_the_value_at_step_zero_is_the_closed_form(loss: Loss) -> None:
-    assert loss.name in AT_STEP_ZERO, f"add the value of {loss.name} at log-ratio 0 to AT_STEP_ZERO"
-    values = loss(*arguments(loss, torch.zeros(4, dtype=torch.float64), z0=0.0))
-    torch.testing.assert_close(values, torch.full_like(values, AT_STEP_ZERO[loss.name]), rtol=1e-15, atol=0)
+    assert loss.name in AT_STEP_ZERO, f"add the value of {loss.name} at its start to AT_STEP_ZERO"
+    expected = AT_STEP_ZERO[loss.name]
+    of_each = expected if isinstance(expected, tuple) else (expected, expected)
+    torch.testing.assert_close(call(loss, step_zero(loss)), numbers(*of_each, *of_each), rtol=1e-14, atol=0)
 
 
-@every_loss
-def test_an_unknown_hyperparameter_is_refused_with_the_nearest_name(loss: Loss) -> None:
-    given = random_arguments(loss)
-    takes = ", ".join(loss.hyperparameters) or "none"
-    with pytest.raises(ConfigError, match=f'loss {loss.name} has no hyperparameter "zzz". It takes {takes}'):
-        loss(*given, zzz=1.0)
-    for name in loss.hyperparameters:
-        misspelt = name[:1] + name[2:]
-        with pytest.raises(ConfigError, match=f'no hyperparameter "{misspelt}"; did you mean "{name}"'):
-            loss(*given, **{misspelt: 1.0})
-        with pytest.raises(ConfigError, match=f'did you mean "{name}"'):
-            loss.resolve({misspelt: 1.0})
+def test_no_loss_that_is_gone_has_a_value_at_step_zero() -> None:
+    assert set(AT_STEP_ZERO) == {loss.name for loss in LOSSES}
 
 
-@every_loss
-def test_a_hyperparameter_out_of_bounds_is_refused(loss: Loss) -> None:
-    for name in loss.hyperparameters:
-        for value in OUT_OF_BOUNDS.get(name, [math.inf, math.nan]):
-            with pytest.raises(ConfigError, match=f"loss {loss.name}: {name} is {value}; expected a finite number"):
-                loss.check({name: value})
-        for wrong in ("high", None, True, [1.0]):
-            with pytest.raises(ConfigError, match=f"loss {loss.name}: {name} is .*; expected a number"):
-                loss.check({name: wrong})
+# -- identities: two losses, or one at two settings, that are the same numbers --
+
+CHOSEN, REJECTED = random_numbers(9, seed=1), random_numbers(9, seed=2)
+RATIO, DESIRABLE, ZERO = random_numbers(9, seed=3), torch.arange(9) % 2 == 0, numbers(0.0)[0]
+TWO = torch.stack([CHOSEN, REJECTED], 1)
+CLEAR = numbers(500.0, -500.0).expand(9, 2)  # softmax gives the first everything
+BOTH = torch.ones(9, 2, dtype=torch.bool)
 
 
-@every_loss
-def test_the_bounds_themselves_are_legal(loss: Loss) -> None:
-    legal = {
-        "desirable_weight": [0.0, 0],
-        "undesirable_weight": [0.0],
-        "label_smoothing": [0.0, 0.5],
-        "beta": [1e-9],
-    }
-    for name in loss.hyperparameters:
-        for value in legal.get(name, []):
-            assert loss(*random_arguments(loss), **{name: value}).isfinite().all()
+def dpo(**hyperparameters: float) -> torch.Tensor:
+    return get_loss("dpo")(CHOSEN, REJECTED, **hyperparameters)
 
 
-@every_loss
-def test_wrong_shapes_are_refused(loss: Loss) -> None:
-    given = random_arguments(loss)
-    with pytest.raises(TypeError, match="arguments"):
-        loss(*given[:-1])
-    with pytest.raises(TypeError, match="arguments"):
-        loss(*given, given[0])
-    with pytest.raises(TypeError, match=r"one value per example, all of one shape \(N,\)"):
-        loss(*(a.unsqueeze(1) if a.dim() else a for a in given))
-    with pytest.raises(TypeError, match="one shape"):
-        loss(*(a[0] if a.dim() else a for a in given))
-    if len(ratios(loss, given)) > 1 or loss.feedback == "unpaired":
-        with pytest.raises(TypeError, match="one shape"):
-            loss(given[0], given[1][:-1], *given[2:])  # torch would broadcast (7,) against (1,)
-        with pytest.raises(TypeError, match="one shape"):
-            loss(given[0], given[1][:1], *given[2:])
-    if loss.needs_reference_point:
-        with pytest.raises(TypeError, match="z0"):
-            loss(*given[:-1], given[-1].expand(7))
+def kto(z0: torch.Tensor = ZERO, **hyperparameters: float) -> torch.Tensor:
+    return get_loss("kto")(RATIO, DESIRABLE, z0, **hyperparameters)
 
 
-@every_loss
-def test_traits_go_together(loss: Loss) -> None:
-    assert loss.learning_rate > 0
-    assert loss.paper
-    assert loss.function.__doc__
-    assert loss.resolve({}) == loss.hyperparameters
-    assert all(isinstance(default, float) for default in loss.hyperparameters.values())
-    if loss.needs_reference_point or loss.is_halo:
-        assert loss.needs_reference  # z0 and the value of definition 3.4 are about log-ratios
+IDENTITIES = {
+    "dpo is -log s(beta h)": (dpo(beta=0.3), -F.logsigmoid(0.3 * (CHOSEN - REJECTED))),
+    "conservative dpo without smoothing is dpo": (dpo(label_smoothing=0.0), dpo()),
+    "robust dpo without flips is dpo": (get_loss("robust_dpo")(CHOSEN, REJECTED, label_smoothing=0.0), dpo()),
+    "infonca of two with one clear winner is dpo": (get_loss("infonca")(TWO, CLEAR, BOTH, beta=0.1), dpo()),
+    "nca of two with one clear winner is nca_pair": (
+        get_loss("nca")(TWO, CLEAR, BOTH, beta=0.1),
+        get_loss("nca_pair")(CHOSEN, REJECTED, beta=0.1),
+    ),
+    "kto without z0 is kto at z0 = 0": (get_loss("kto_no_z0")(RATIO, DESIRABLE), kto()),
+    "apo_zero_unpaired is kto at z0 = 0": (get_loss("apo_zero_unpaired")(RATIO, DESIRABLE), kto()),
+    "apo_zero is apo_zero_unpaired on both sides": (
+        get_loss("apo_zero")(CHOSEN, REJECTED),
+        get_loss("apo_zero_unpaired")(CHOSEN, torch.ones(9, dtype=torch.bool))
+        + get_loss("apo_zero_unpaired")(REJECTED, torch.zeros(9, dtype=torch.bool)),
+    ),
+    "bco_pair is bco on both sides": (
+        get_loss("bco_pair")(CHOSEN, REJECTED, numbers(0.7)[0], beta=0.1),
+        get_loss("bco")(CHOSEN, torch.ones(9, dtype=torch.bool), numbers(0.7)[0], beta=0.1)
+        + get_loss("bco")(REJECTED, torch.zeros(9, dtype=torch.bool), numbers(0.7)[0], beta=0.1),
+    ),
+    "kto without a reference moves with its z0": (
+        get_loss("kto_no_reference")(RATIO - 50, DESIRABLE, ZERO - 50, desirable_weight=1.0),
+        kto(),
+    ),
+    "cpo without imitation is dpo": (get_loss("cpo")(CHOSEN, REJECTED, alpha=0.0), dpo()),
+    "simpo without margin is dpo": (get_loss("simpo")(CHOSEN, REJECTED, beta=0.1, gamma=0.0), dpo()),
+    "a reward model of beta r is dpo": (get_loss("bradley_terry")(0.1 * CHOSEN, 0.1 * REJECTED), dpo()),
+    "sft and csft are one cross-entropy": (get_loss("sft")(-RATIO.abs()), get_loss("csft")(-RATIO.abs(), DESIRABLE)),
+    "slic without imitation is a hinge": (
+        get_loss("slic")(CHOSEN, REJECTED, delta=1.0, lam=0.0),
+        get_loss("hinge")(CHOSEN, REJECTED, beta=1.0),
+    ),
+    "smoothing mixes both directions": (
+        dpo(label_smoothing=0.2),
+        0.8 * dpo() + 0.2 * get_loss("dpo")(REJECTED, CHOSEN),
+    ),
+    "dpo depends on the margin alone": (get_loss("dpo")(CHOSEN + 9, REJECTED + 9), dpo()),
+}
 
 
-@every_halo
-def test_a_halo_has_a_value_that_never_falls_and_is_concave_in_gains(loss: Loss) -> None:
-    """Definition 3.4 of arXiv 2402.01306, on the real loss: the value is a constant minus the loss."""
-    z0 = 0.7 if loss.needs_reference_point else 0.0
-    log_ratio = torch.linspace(-80, 80, 1601, dtype=torch.float64)
-    given = arguments(loss, log_ratio, z0=z0)
-    if loss.feedback == "unpaired":
-        given[loss.argument_names.index("desirable")] = torch.ones(len(log_ratio), dtype=torch.bool)
-    slopes = (-loss(*given)).diff()
-    assert (slopes >= -1e-15).all()
-    gains = slopes[log_ratio[:-1] > z0]
-    assert (gains.diff() <= 1e-15).all()
-    assert gains[0] > gains[-1]  # concave, not straight
+@pytest.mark.parametrize("identity", IDENTITIES)
+def test_identity(identity: str) -> None:
+    assert_same(*IDENTITIES[identity])
 
 
-# -- identities and constants of METHODS.md --
+def test_robust_dpo_is_dpo_on_average_over_flips() -> None:
+    """Without bias: with a share e of pairs turned round, its mean is DPO's loss on the true ones."""
+    kept, turned = (
+        get_loss("robust_dpo")(*pair, label_smoothing=0.2) for pair in ((CHOSEN, REJECTED), (REJECTED, CHOSEN))
+    )
+    assert_same(0.8 * kept + 0.2 * turned, dpo())
+
+
+# -- kto --
 
 
 def test_kto_weights_scale_their_own_class_alone() -> None:
-    kto = prospect.losses.get_loss("kto")
-    given = random_arguments(kto)
-    desirable, plain = given[1], kto(*given)
-    heavy = kto(*given, desirable_weight=3.0)
-    torch.testing.assert_close(heavy[desirable], 3 * plain[desirable])
-    assert torch.equal(heavy[~desirable], plain[~desirable])
-    assert torch.equal(kto(*given, undesirable_weight=0.0)[~desirable], torch.zeros(3, dtype=torch.float64))
+    plain, heavy = kto(), kto(desirable_weight=3.0)
+    assert_same(heavy[DESIRABLE], 3 * plain[DESIRABLE])
+    assert torch.equal(heavy[~DESIRABLE], plain[~DESIRABLE])
+    assert not kto(undesirable_weight=0.0)[~DESIRABLE].any()
 
 
 def test_kto_is_lambda_minus_the_human_value() -> None:
-    kto = prospect.losses.get_loss("kto")
-    ratio, desirable, z0 = random_arguments(kto)
-    values = kto(ratio, desirable, z0, beta=0.2, desirable_weight=1.33, undesirable_weight=0.8)
-    up = 1.33 - 1.33 * torch.sigmoid(0.2 * (ratio - z0))
-    down = 0.8 - 0.8 * torch.sigmoid(0.2 * (z0 - ratio))
-    torch.testing.assert_close(values, torch.where(desirable, up, down), rtol=1e-12, atol=1e-12)
+    z0 = numbers(0.7)[0]
+    found = kto(z0, beta=0.2, desirable_weight=1.33, undesirable_weight=0.8)
+    up = 1.33 - 1.33 * torch.sigmoid(0.2 * (RATIO - z0))
+    down = 0.8 - 0.8 * torch.sigmoid(0.2 * (z0 - RATIO))
+    assert_same(found, torch.where(DESIRABLE, up, down))
 
 
 @pytest.mark.parametrize(("z", "coefficient"), [(0.0, 0.25), (2.0, 0.104994), (5.0, 6.648e-3), (10.0, 4.54e-5)])
 def test_kto_gradient_is_proposition_4_1(z: float, coefficient: float) -> None:
     """lambda beta s(z) s(-z): hard rows, far on the wrong side, are let go."""
     for sign, desirable in ((1.0, True), (-1.0, False)):
-        ratio = torch.tensor([-sign * z / 0.1 + 0.5], dtype=torch.float64, requires_grad=True)
-        kto = prospect.losses.get_loss("kto")
-        kto(ratio, torch.tensor([desirable]), torch.tensor(0.5, dtype=torch.float64), beta=0.1).sum().backward()
+        ratio = numbers(-sign * z / 0.1 + 0.5).requires_grad_()
+        get_loss("kto")(ratio, torch.tensor([desirable]), numbers(0.5)[0], beta=0.1).sum().backward()
         assert ratio.grad is not None
         assert -sign * ratio.grad.item() / 0.1 == pytest.approx(coefficient, rel=1e-4)
 
 
 def test_kto_still_learns_where_one_minus_sigmoid_would_be_exactly_zero() -> None:
     ratio = torch.tensor([400.0], requires_grad=True)
-    value = prospect.losses.get_loss("kto")(ratio, torch.tensor([True]), torch.tensor(0.0))
+    value = get_loss("kto")(ratio, torch.tensor([True]), torch.tensor(0.0))
     value.sum().backward()
     assert value.item() > 0
     assert ratio.grad is not None
     assert ratio.grad.item() < 0
 
 
+def test_bco_is_shifted_by_the_running_mean() -> None:
+    at_mean = get_loss("bco")(numbers(3.0, 3.0), torch.tensor([True, False]), numbers(3.0)[0])
+    assert_same(at_mean, numbers(HALF, HALF))
+    moved = get_loss("bco")(RATIO + 3, DESIRABLE, ZERO + 3)
+    assert_same(moved, get_loss("bco")(RATIO, DESIRABLE, ZERO))
+
+
+# -- pairs --
+
+
+def slopes_of(loss: str, chosen: torch.Tensor, rejected: torch.Tensor, **hyperparameters: float) -> torch.Tensor:
+    """The gradient in chosen and rejected, (2, N)."""
+    found = gradients(get_loss(loss), {"chosen": chosen, "rejected": rejected}, **hyperparameters)[1]
+    return torch.stack([found["chosen"], found["rejected"]])
+
+
 def test_dpo_gradient_tends_to_beta_on_hard_pairs_and_never_vanishes() -> None:
-    chosen = torch.tensor([-500.0], dtype=torch.float64, requires_grad=True)
-    prospect.losses.get_loss("dpo")(chosen, torch.zeros(1, dtype=torch.float64), beta=0.1).sum().backward()
-    assert chosen.grad is not None
-    assert chosen.grad.item() == pytest.approx(-0.1, rel=1e-9)
+    assert slopes_of("dpo", numbers(-500.0), numbers(0.0), beta=0.1)[0].item() == pytest.approx(-0.1, rel=1e-9)
 
 
-def test_dpo_depends_on_the_margin_alone_and_smoothing_mixes_both_directions() -> None:
-    dpo = prospect.losses.get_loss("dpo")
-    chosen, rejected = random_arguments(dpo)
-    torch.testing.assert_close(dpo(chosen + 9.0, rejected + 9.0), dpo(chosen, rejected))
-    mixed = 0.8 * dpo(chosen, rejected) + 0.2 * dpo(rejected, chosen)
-    torch.testing.assert_close(dpo(chosen, rejected, label_smoothing=0.2), mixed)
+def test_ipo_has_its_minimum_of_0_at_the_margin() -> None:
+    margin = numbers(1 / (2 * 0.25))
+    assert get_loss("ipo")(margin + 1, numbers(1.0), tau=0.25).item() == 0.0
+    assert not slopes_of("ipo", margin + 1, numbers(1.0), tau=0.25).any()
+    for off in (-0.1, 0.1):
+        assert get_loss("ipo")(margin + off, numbers(0.0), tau=0.25).item() == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize(("h", "loss"), [(0.0, 1.0), (5.0, 0.5), (9.999, 1e-4), (10.0, 0.0), (20.0, 0.0), (-10.0, 2.0)])
+def test_hinge_is_straight_to_its_margin_and_0_beyond(h: float, loss: float) -> None:
+    assert get_loss("hinge")(numbers(h), numbers(0.0), beta=0.1).item() == pytest.approx(loss, abs=1e-12)
+
+
+def test_slic_beyond_its_margin_is_imitation_alone() -> None:
+    found = get_loss("slic")(numbers(-4.0, -4.0), numbers(-9.0, -4.5), delta=2.0, lam=0.1)
+    assert_same(found, numbers(0.4, 2.0 - 0.5 + 0.4))
+    assert slopes_of("slic", numbers(-4.0), numbers(-9.0), delta=2.0).flatten().tolist() == [-0.1, 0.0]
+
+
+def test_exo_has_its_minimum_of_0_where_the_policy_prefers_as_the_label_does() -> None:
+    h = numbers(math.log(0.95 / 0.05) / 0.1)
+    assert get_loss("exo_pair")(h, numbers(0.0), label_smoothing=0.05).item() == pytest.approx(0.0, abs=1e-15)
+    assert slopes_of("exo_pair", h, numbers(0.0), label_smoothing=0.05).abs().max() < 1e-15
+    for off in (-1.0, 1.0):
+        assert get_loss("exo_pair")(h + off, numbers(0.0), label_smoothing=0.05).item() > 1e-5
+
+
+def test_sppo_has_its_minimum_of_0_at_both_targets() -> None:
+    assert get_loss("sppo_hard")(numbers(5.0), numbers(-5.0), beta=0.1).item() == 0.0
+
+
+def test_apo_down_lowers_both_and_the_rejected_further() -> None:
+    chosen, rejected = slopes_of("apo_down", numbers(10.0), numbers(10.0)).flatten().tolist()
+    assert get_loss("apo_down")(numbers(0.0), numbers(0.0)).item() == 1.0
+    lowered = slopes_of("apo_down", numbers(2.0), numbers(-9.0)).flatten()
+    assert chosen < rejected
+    assert (lowered > 0).all()
+
+
+def test_discopop_is_exponential_far_on_one_side_and_logistic_on_the_other() -> None:
+    loss = get_loss("discopop")
+    right, wrong = numbers(200.0), numbers(-200.0)
+    assert_same(loss(right, numbers(0.0)), torch.exp(-0.05 * right))
+    assert_same(loss(wrong, numbers(0.0)), -F.logsigmoid(0.05 * wrong))
+
+
+def test_discopop_is_its_textbook_form_where_that_does_not_overflow() -> None:
+    rho = 0.05 * (CHOSEN - REJECTED)
+    blend = torch.sigmoid(rho / 0.7)
+    assert_same(
+        get_loss("discopop")(CHOSEN, REJECTED, tau=0.7), -F.logsigmoid(rho) * (1 - blend) + torch.exp(-rho) * blend
+    )
+
+
+def test_orpo_is_its_textbook_form() -> None:
+    chosen, rejected = -CHOSEN.abs() - 0.01, -REJECTED.abs() - 0.01
+    odds = [lp.exp() / (1 - lp.exp()) for lp in (chosen, rejected)]
+    expected = -chosen - 0.3 * torch.log(torch.sigmoid(torch.log(odds[0] / odds[1])))
+    assert_same(get_loss("orpo")(chosen, rejected, lam=0.3), expected)
+
+
+# -- scored --
+
+
+def test_nca_and_infonca_are_their_textbook_forms() -> None:
+    ratio, score = random_numbers(5, 4), random_numbers(5, 4, seed=1)
+    present = torch.arange(4) < torch.tensor([4, 3, 2, 1, 4])[:, None]
+    for row in range(5):
+        size = int(present[row].sum())
+        s, p = 0.3 * ratio[row, :size], torch.softmax(score[row, :size] / 0.7, 0)
+        both = [x[row : row + 1] for x in (ratio, score, present)]
+        share = torch.log(s.exp() / s.exp().sum())
+        assert_same(get_loss("infonca")(*both, beta=0.3, alpha=0.7), -(p * share).sum()[None])
+        noise = torch.log(torch.sigmoid(-s)).mean()
+        expected = -(p * torch.log(torch.sigmoid(s))).sum() - noise
+        assert_same(get_loss("nca")(*both, beta=0.3, alpha=0.7), expected[None])
+
+
+# -- tokens --
+
+
+def test_unlikelihood_is_the_plain_formula() -> None:
+    given = random_arguments(get_loss("unlikelihood"), 8)
+    for row, found in enumerate(call(get_loss("unlikelihood"), given).tolist()):
+        tokens = given["token_log_ratio"][row][given["completion"][row]].tolist()
+        liked = bool(given["desirable"][row])
+        assert found == pytest.approx(-sum(x if liked else math.log(1 - math.exp(x)) for x in tokens), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["unlikelihood", "orpo"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_a_certain_token_gives_no_nan(name: str, dtype: torch.dtype) -> None:
+    loss = get_loss(name)
+    given = {n: v.to(dtype) if v.is_floating_point() else v for n, v in step_zero(loss).items()}
+    for certain in (0.0, -1e-9, -1e-45):
+        at = {n: torch.full_like(v, certain) if v.is_floating_point() else v for n, v in given.items()}
+        found, slopes = gradients(loss, at)
+        assert found.isfinite().all()
+        assert all(slope.isfinite().all() for slope in slopes.values())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_log1mexp_is_exact_wherever_the_textbook_form_cancels(dtype: torch.dtype) -> None:
+    for at in (-1e-6, -1e-4, -0.01, -0.5, -0.693, -0.694, -1.0, -5.0, -20.0, -60.0):
+        logp = torch.tensor(at, dtype=dtype).requires_grad_()
+        found = log1mexp(logp)
+        found.backward()
+        assert logp.grad is not None
+        with localcontext() as context:
+            context.prec = 60
+            p = Decimal(logp.item()).exp()
+            exact, slope = float((1 - p).ln()), float(-p / (1 - p))
+        close = {"rel": 4 * torch.finfo(dtype).eps, "abs": 0.0}
+        assert found.item() == pytest.approx(exact, **close)
+        assert logp.grad.item() == pytest.approx(slope, **close)
+
+
+def test_log1mexp_stays_where_it_is_for_certain_tokens() -> None:
+    logp = numbers(0.0, -1e-8, 3.0).requires_grad_()
+    log1mexp(logp).sum().backward()
+    assert_same(log1mexp(logp).detach(), torch.full((3,), math.log(-math.expm1(-1e-7)), dtype=torch.float64))
+    assert logp.grad is not None
+    assert not logp.grad.any()
+
+
+# -- offline PPO against a slow and plain one --
+
+
+def plain_offline_ppo(given: Arguments, **changed: float) -> tuple[list[float], list[list[float]]]:
+    """The losses, and the raw advantage of each completion token of each row, by loops over Python numbers."""
+    h = {"gamma": 0.99, "gae_lambda": 0.95, "low": 0.25, "high": 4.0, "kl": 0.1, "value": 0.01} | changed
+    ratios, expected = given["token_log_ratio"].tolist(), given["values"].tolist()
+    advantages, kept = [], []
+    for row, mask in enumerate(given["completion"].tolist()):
+        tokens = [t for t, inside in enumerate(mask) if inside]
+        v = [expected[row][t] for t in tokens] + [0.0]
+        reward = [0.0] * (len(tokens) - 1) + [1.0 if given["desirable"][row] else -1.0]
+        delta = [reward[t] + h["gamma"] * v[t + 1] - v[t] for t in range(len(tokens))]
+        factor = h["gamma"] * h["gae_lambda"]
+        advantages.append([sum(factor ** (u - t) * delta[u] for u in range(t, len(delta))) for t in range(len(delta))])
+        kept.append(tokens)
+    every = list(itertools.chain(*advantages))
+    mean = sum(every) / len(every)
+    std = math.sqrt(sum((a - mean) ** 2 for a in every) / len(every))
+    losses = []
+    for row, tokens in enumerate(kept):
+        total = 0.0
+        for t, raw in zip(tokens, advantages[row], strict=True):
+            q, a = math.exp(ratios[row][t]), (raw - mean) / std
+            total += max(-a * q, -a * min(max(q, h["low"]), h["high"]))
+            total += -h["kl"] * ratios[row][t] + h["value"] * raw**2  # V - R = -raw advantage
+        losses.append(total)
+    return losses, advantages
+
+
+PPO = get_loss("offline_ppo")
+
+
+@pytest.mark.parametrize(
+    ("plain", "ours"),
+    [
+        ({}, {}),
+        ({"gamma": 0.7, "gae_lambda": 0.5}, {"gamma": 0.7, "gae_lambda": 0.5}),
+        ({"gae_lambda": 0.0}, {"gae_lambda": 0.0}),
+        ({"low": 0.5, "high": 1.5}, {"clip_low": 0.5, "clip_high": 1.5}),
+        ({"kl": 0.0, "value": 1.0}, {"kl_penalty": 0.0, "value_weight": 1.0}),
+    ],
+)
+def test_offline_ppo_is_the_plain_one(plain: dict[str, float], ours: dict[str, float]) -> None:
+    given = random_arguments(PPO, 12, seed=5)
+    given["token_log_ratio"] /= 3  # below e^10, where the ratio is not continued
+    given = with_step(PPO, given, ours)
+    losses, advantages = plain_offline_ppo(given, **plain)
+    assert_same(call(PPO, given, **ours), numbers(*losses))
+    every = numbers(*itertools.chain(*advantages))
+    assert_same(given["advantage_moments"], torch.stack([every.mean(), every.std(correction=0)]))
+
+
+def one_token(log_q: float, desirable: bool) -> Arguments:
+    """One completion of one token: whitened advantage +1 or -1."""
+    return {
+        "token_log_ratio": numbers([log_q]),
+        "completion": torch.tensor([[True]]),
+        "desirable": torch.tensor([desirable]),
+        "values": numbers([0.0]),
+        "advantage_moments": numbers(0.0, 1.0),
+    }
+
+
+@pytest.mark.parametrize(
+    ("q", "desirable", "loss", "slope"),
+    [
+        (2.0, True, -2.0, -2.0),
+        (5.0, True, -4.0, 0.0),  # good enough: clipped
+        (0.1, True, -0.1, -0.1),  # still to be raised: not clipped
+        (5.0, False, 5.0, 5.0),  # still to be lowered: not clipped
+        (0.1, False, 0.25, 0.0),  # low enough: clipped
+    ],
+)
+def test_offline_ppo_clips_where_nothing_is_left_to_gain(q: float, desirable: bool, loss: float, slope: float) -> None:
+    found, slopes = gradients(PPO, one_token(math.log(q), desirable), kl_penalty=0.0, value_weight=0.0)
+    assert found.item() == pytest.approx(loss)
+    assert slopes["token_log_ratio"].item() == pytest.approx(slope)
+
+
+def test_offline_ppo_pays_for_each_nat_below_the_reference() -> None:
+    with_penalty, without = (call(PPO, one_token(-3.0, True), kl_penalty=k) for k in (0.2, 0.0))
+    assert_same(with_penalty - without, numbers(0.6))
+
+
+def test_offline_ppo_teaches_the_value_head_its_return_and_nothing_else() -> None:
+    """The gradient in V is 2 w (V - R), R = V + advantage held fixed; the policy's term carries none."""
+    given = random_arguments(PPO, 6, seed=8)
+    advantages = plain_offline_ppo(given)[1]
+    found = gradients(PPO, given, value_weight=0.3)[1]["values"]
+    expected = torch.zeros_like(found)
+    expected[given["completion"]] = -2 * 0.3 * numbers(*itertools.chain(*advantages))
+    assert_same(found, expected)
+
+
+def test_offline_ppo_whitens_over_the_step_and_not_over_the_micro_batch() -> None:
+    given = random_arguments(PPO, 8, seed=9)
+    part = {name: value[:3] if name in PPO.row_arguments else value for name, value in given.items()}
+    assert_same(call(PPO, part), call(PPO, given)[:3])
+    assert (call(PPO, with_step(PPO, part)) - call(PPO, part)).abs().max() > 0.01
+
+
+def test_offline_ppo_continues_the_ratio_along_its_tangent_above_e_to_the_10() -> None:
+    """Value and slope meet there, and neither overflows beyond."""
+    below, at, above = (gradients(PPO, one_token(x, False), kl_penalty=0.0) for x in (10 - 1e-7, 10.0, 12.0))
+    assert below[0].item() == pytest.approx(at[0].item(), rel=1e-6)
+    assert above[0].item() - at[0].item() == pytest.approx(2 * math.exp(10), rel=1e-9)
+    for _, slopes in (below, at, above):
+        assert slopes["token_log_ratio"].item() == pytest.approx(math.exp(10), rel=1e-6)
+
+
+# -- human-aware losses --
+
+HALOS = {
+    "kto", "kto_no_z0", "kto_concave", "kto_risk_neutral", "apo_zero_unpaired", "bco", "offline_ppo",
+    "dpo", "robust_dpo", "hinge", "apo_zero", "bco_pair",
+}  # fmt: skip
+
+
+def test_human_aware_are_those_of_log_ratios_whose_value_is_that_of_a_prospect() -> None:
+    """The paper's: KTO, DPO, offline PPO are; SFT, CSFT, SLiC, ORPO, SimPO, IPO are not."""
+    assert {loss.name for loss in LOSSES if loss.is_halo} == HALOS
+
+
+def test_the_value_of_ppo_clip_is_concave_in_the_ratio_and_convex_in_its_logarithm_below_the_cap() -> None:
+    """The one human-aware loss that the paper's own definition does not fit: exactly from z = 0 to log 4."""
+    z = torch.linspace(0, 3, 3001, dtype=torch.float64)
+    bends = values.ppo_clip(z).diff().diff()
+    below = z[1:-1] < math.log(4.0) - 1e-3  # their right neighbour is not yet capped
+    assert (bends[below] > 0).all()
+    assert (bends[~below] <= 0).all()
+    q = torch.linspace(1, 20, 3001, dtype=torch.float64)
+    assert (values.ppo_clip(q.log()).diff().diff() <= 1e-12).all()
+
+
+def test_conservative_dpo_with_smoothing_is_not_human_aware() -> None:
+    """Its value falls where the policy is surer than the labels: DPO is declared one at label_smoothing 0."""
+    h = torch.linspace(-60, 60, 601, dtype=torch.float64)
+    value = -get_loss("dpo")(h, torch.zeros_like(h), label_smoothing=0.2)
+    assert (value.diff() < 0).any()
+    assert (value.diff() > 0).any()
+
+
+@pytest.mark.parametrize(
+    ("function", "at", "expected"),
+    [
+        (values.kahneman_tversky, [-1.0, 0.0, 1.0, 2.0], [-2.25, 0.0, 1.0, 2**0.88]),
+        (values.sigmoid, [0.0, 10.0], [0.5, 1 / (1 + math.exp(-1))]),
+        (values.log_sigmoid, [0.0], [-HALF]),
+        (values.identity, [-3.0, 3.0], [-0.3, 0.3]),
+        (values.capped, [0.0, 20.0, 50.0], [-1.0, 0.0, 0.0]),
+        (values.slic, [-1.0, 1.0, 5.0], [-2.0, 0.0, 0.0]),
+        (values.ppo_clip, [-1.0, 0.0, 9.0, 500.0], [math.exp(-1), 1.0, 4.0, 4.0]),
+        (values.robust_log_sigmoid, [0.0], [-HALF]),
+    ],
+    ids=lambda x: getattr(x, "__name__", ""),
+)
+def test_value_functions_are_those_of_the_papers_figure(function: Any, at: list[float], expected: list[float]) -> None:
+    assert_same(function(numbers(*at)), numbers(*expected))
 
 
 # -- the reference point --

@@ -12,8 +12,8 @@ import torch
 from prospect.config import LoraSettings
 from prospect.data.batch import Row, collate
 from prospect.models import logps
-from prospect.models.logps import choose_scorer, score_hidden, score_logits, token_logps
-from prospect.models.policy import _add_adapter
+from prospect.models.adapters import add_adapter
+from prospect.models.logps import choose_scorer, score_hidden, score_logits, score_tokens
 
 VOCABULARY = 64
 SHAPE = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "vocab_size": VOCABULARY}
@@ -91,7 +91,7 @@ def test_both_roads_give_the_values_and_gradients_computed_by_hand(family: Calla
     expected = [by_hand(model, row) for row in ROWS]
     expected_gradient = gradient(model, torch.cat(expected).sum())
     for scorer in (score_hidden, score_logits):
-        values = token_logps(model, batch, scorer)
+        values = score_tokens(model, batch, scorer).logps
         assert values.dtype == torch.float32
         assert values.shape == batch.ids.shape
         for i, own in enumerate(expected):
@@ -115,16 +115,16 @@ def test_what_a_family_does_to_its_logits_matters_to_these_tests() -> None:
     for family, name, neutral in off:
         model, batch = model_of(family), collate(ROWS)
         with torch.no_grad():
-            plain = token_logps(model, batch, score_logits)
+            plain = score_tokens(model, batch, score_logits).logps
             setattr(model.config, name, neutral)
-            without = token_logps(model, batch, score_hidden)
+            without = score_tokens(model, batch, score_hidden).logps
         assert (plain - without).abs().max() > 0.05, name
 
 
 @pytest.mark.parametrize("rows_at_once", [1, 2, 3, 6])
 def test_chunks_of_logits_do_not_change_values_or_gradients(monkeypatch: pytest.MonkeyPatch, rows_at_once: int) -> None:
     model, batch = model_of(gemma2), collate(ROWS)
-    whole = token_logps(model, batch, score_hidden)
+    whole = score_tokens(model, batch, score_hidden).logps
     whole_gradient = gradient(model, whole.sum())
     widest = []
     head = logps._head_logps
@@ -135,21 +135,21 @@ def test_chunks_of_logits_do_not_change_values_or_gradients(monkeypatch: pytest.
 
     monkeypatch.setattr(logps, "_head_logps", watched)
     monkeypatch.setattr(logps, "CHUNK_LOGITS", rows_at_once * VOCABULARY)
-    chunked = token_logps(model, batch, score_hidden)
+    chunked = score_tokens(model, batch, score_hidden).logps
     torch.testing.assert_close(chunked, whole, rtol=0, atol=1e-6)
     torch.testing.assert_close(gradient(model, chunked.sum()), whole_gradient, rtol=1e-5, atol=1e-5)
     assert max(widest) == rows_at_once < batch.completion.sum()
     with torch.no_grad():
-        torch.testing.assert_close(token_logps(model, batch, score_hidden), whole.detach(), rtol=0, atol=1e-6)
+        torch.testing.assert_close(score_tokens(model, batch, score_hidden).logps, whole.detach(), rtol=0, atol=1e-6)
 
 
 def test_a_vocabulary_larger_than_the_chunk_still_goes_a_token_at_a_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model, batch = model_of(llama), collate(ROWS)
-    whole = token_logps(model, batch, score_hidden)
+    whole = score_tokens(model, batch, score_hidden).logps
     monkeypatch.setattr(logps, "CHUNK_LOGITS", 1)
-    torch.testing.assert_close(token_logps(model, batch, score_hidden), whole, rtol=0, atol=1e-6)
+    torch.testing.assert_close(score_tokens(model, batch, score_hidden).logps, whole, rtol=0, atol=1e-6)
 
 
 @families
@@ -157,8 +157,8 @@ def test_padding_does_not_change_a_rows_value(family: Callable[[], Any]) -> None
     model = model_of(family)
     with torch.no_grad():
         for row in ROWS:
-            alone = token_logps(model, collate([row]), score_hidden).sum(1)
-            beside_a_long_one = token_logps(model, collate([row, make_row(20, 9, 7)]), score_hidden).sum(1)
+            alone = score_tokens(model, collate([row]), score_hidden).logps.sum(1)
+            beside_a_long_one = score_tokens(model, collate([row, make_row(20, 9, 7)]), score_hidden).logps.sum(1)
             torch.testing.assert_close(beside_a_long_one[:1], alone, rtol=1e-5, atol=1e-5)
 
 
@@ -167,7 +167,7 @@ def test_completion_tokens_of_id_zero_are_scored() -> None:
     model = model_of(llama)
     row = Row(np.array([1, 2], np.int32), np.array([0, 5, 0], np.int32), "p", "a", True)
     with torch.no_grad():
-        values = token_logps(model, collate([row]), score_hidden)
+        values = score_tokens(model, collate([row]), score_hidden).logps
     assert (values[0, 2:] < 0).all()
 
 
@@ -183,7 +183,9 @@ def test_a_head_that_does_something_unknown_falls_back_to_the_plain_road() -> No
 
     model.forward = sharpened
     assert choose_scorer(model) is score_logits
-    assert not torch.allclose(by_hand(model, ROWS[0]).sum(), token_logps(model, collate(ROWS), score_hidden)[0].sum())
+    assert not torch.allclose(
+        by_hand(model, ROWS[0]).sum(), score_tokens(model, collate(ROWS), score_hidden).logps[0].sum()
+    )
 
 
 def test_a_model_without_a_head_of_its_own_falls_back_to_the_plain_road() -> None:
@@ -193,14 +195,14 @@ def test_a_model_without_a_head_of_its_own_falls_back_to_the_plain_road() -> Non
 
 
 def test_an_adapter_takes_part_in_both_roads() -> None:
-    wrapped = _add_adapter(model_of(llama), LoraSettings(r=2))
+    wrapped = add_adapter(model_of(llama), LoraSettings(r=2))
     batch = collate(ROWS)
-    before = token_logps(wrapped, batch, score_hidden).detach()
+    before = score_tokens(wrapped, batch, score_hidden).logps.detach()
     with torch.no_grad():
         for name, parameter in wrapped.named_parameters():
             if "lora_B" in name:
                 parameter.normal_(std=0.3)
     assert choose_scorer(wrapped) is score_hidden
-    fast, plain = (token_logps(wrapped, batch, scorer) for scorer in (score_hidden, score_logits))
+    fast, plain = (score_tokens(wrapped, batch, scorer).logps for scorer in (score_hidden, score_logits))
     torch.testing.assert_close(fast, plain, rtol=1e-5, atol=1e-5)
     assert (fast - before).abs().max() > 0.05

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import prospect
 from prospect.errors import ConfigError
-from prospect.losses import base, get_loss, loss
+from prospect.losses import Loss, get_loss, loss, registry
+from prospect.losses.base import ARGUMENTS, BOUNDS, Interval
 
 OWN = """
 import torch
@@ -23,10 +26,10 @@ def {name}(log_ratio, desirable, *, beta=0.1, tilt=0.5):
 
 
 @pytest.fixture(autouse=True)
-def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, base.Loss]]:
+def registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Loss]]:
     """A copy of the registry, so that what a test registers is gone after it."""
-    copy = dict(base._REGISTRY)
-    monkeypatch.setattr(base, "_REGISTRY", copy)
+    copy = dict(registry._REGISTRY)
+    monkeypatch.setattr(registry, "_REGISTRY", copy)
     yield copy
 
 
@@ -93,25 +96,25 @@ def test_decorator_without_its_arguments_is_refused(tmp_path: Path) -> None:
 def test_unknown_loss_is_refused_with_the_nearest_name_and_all_others(typed: str, meant: str | None) -> None:
     with pytest.raises(ConfigError, match=rf'unknown loss "{typed}"') as caught:
         get_loss(typed)
-    assert "Known: dpo, kto, sft" in str(caught.value)
+    assert f"Known: {', '.join(sorted(prospect.losses.all_losses()))}" in str(caught.value)
     assert "my_file.py:my_loss" in str(caught.value)
     assert meant is None or f'did you mean "{meant}"?' in str(caught.value)
 
 
 def test_a_decorated_function_is_registered_under_its_name_or_the_given_one(
-    registry: dict[str, base.Loss],
+    registered: dict[str, Loss],
 ) -> None:
     @loss("paired")
     def margin(chosen: torch.Tensor, rejected: torch.Tensor) -> torch.Tensor:
         return rejected - chosen
 
-    @loss("paired", name="other-name", is_halo=True)
+    @loss("paired", name="other-name", learning_rate=3.0)
     def margin_again(chosen: torch.Tensor, rejected: torch.Tensor) -> torch.Tensor:
         return rejected - chosen
 
-    assert get_loss("margin") is margin is registry["margin"]
-    assert get_loss("other-name").is_halo
-    assert list(prospect.losses.all_losses()) == sorted(registry)
+    assert get_loss("margin") is margin is registered["margin"]
+    assert get_loss("other-name").learning_rate == 3.0
+    assert list(prospect.losses.all_losses()) == sorted(registered)
     assert margin.hyperparameters == {}
 
 
@@ -169,7 +172,9 @@ def test_hyperparameter_without_a_default_is_refused() -> None:
 
 
 def test_unknown_kind_of_feedback_is_refused() -> None:
-    with pytest.raises(ConfigError, match='"unpaird" feedback: expected one of unpaired, paired, demonstration'):
+    with pytest.raises(
+        ConfigError, match='"unpaird" feedback: expected one of unpaired, paired, demonstration, scored'
+    ):
         loss("unpaird")(lambda log_ratio, desirable: log_ratio)  # type: ignore[arg-type]
 
 
@@ -197,3 +202,209 @@ def test_a_loss_that_does_not_give_one_value_per_example_is_refused_when_called(
 
     with pytest.raises(TypeError, match=r"loss reduced must give one value per example, \(3,\)"):
         reduced(torch.ones(3))
+
+
+# -- traits --
+
+
+def nothing(*tensors: torch.Tensor) -> torch.Tensor:
+    return tensors[0]
+
+
+def v(z: torch.Tensor) -> torch.Tensor:
+    return z
+
+
+@pytest.mark.parametrize(
+    ("feedback", "traits", "message"),
+    [
+        ("paired", {"level": "token"}, 'no loss on paired feedback has level "token", only sequence'),
+        ("scored", {"level": "token"}, 'no loss on scored feedback has level "token", only sequence'),
+        ("unpaired", {"level": "word"}, 'no loss on unpaired feedback has level "word", only sequence or token'),
+        ("unpaired", {"is_halo": True}, "is_halo needs value, its value function, and value needs is_halo"),
+        ("unpaired", {"value": v}, "is_halo needs value, its value function, and value needs is_halo"),
+        ("unpaired", {"is_halo": True, "value": v, "needs_reference": False}, "so is_halo needs needs_reference"),
+        ("unpaired", {"needs_values": True}, 'needs_values needs level="token"'),
+        ("unpaired", {"length_normalised": True, "level": "token"}, 'length_normalised .* needs level="sequence"'),
+        ("paired", {"reward_model": True}, "a reward model has neither reference, reference point nor tokens"),
+        (
+            "paired",
+            {"reward_model": True, "needs_reference": False, "needs_reference_point": True},
+            "a reward model has neither reference, reference point nor tokens",
+        ),
+        (
+            "unpaired",
+            {"reward_model": True, "needs_reference": False, "level": "token"},
+            "a reward model has neither reference, reference point nor tokens",
+        ),
+        ("paired", {"control_tokens": True}, "control_tokens say a verdict, so they need unpaired feedback"),
+        ("paired", {"direction": "sideways"}, 'direction is "sideways"; expected apart, up or down'),
+        ("paired", {"mean_over": "rows"}, 'mean_over is "rows"; expected examples or tokens'),
+        ("paired", {"needs_refernce": False}, "unexpected keyword argument 'needs_refernce'. See prospect.losses.Loss"),
+    ],
+)
+def test_traits_that_contradict_each_other_are_refused(
+    feedback: Any, traits: dict[str, Any], message: str, registered: dict[str, Loss]
+) -> None:
+    with pytest.raises(ConfigError, match=f"loss nothing: .*{message}"):
+        loss(feedback, **traits)(nothing)
+    assert "nothing" not in registered
+
+
+def test_every_tensor_that_the_traits_ask_for_comes_in_its_place() -> None:
+    def spread(a: torch.Tensor, b: torch.Tensor, c: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
+        return a.std()
+
+    @loss(
+        "unpaired",
+        level="token",
+        needs_values=True,
+        needs_reference_point=True,
+        needs_running_mean=True,
+        over_step={"spread": spread},
+    )
+    def everything(
+        token_log_ratio: torch.Tensor,
+        completion: torch.Tensor,
+        desirable: torch.Tensor,
+        values: torch.Tensor,
+        z0: torch.Tensor,
+        running_mean: torch.Tensor,
+        spread: torch.Tensor,
+    ) -> torch.Tensor:
+        return token_log_ratio.sum(1)
+
+    assert everything.row_arguments == ("token_log_ratio", "completion", "desirable", "values")
+    assert everything.argument_names == (*everything.row_arguments, "z0", "running_mean", "spread")
+    shapes = [everything.shape_of(name) for name in everything.argument_names[:-1]]
+    assert shapes == [("N", "T"), ("N", "T"), ("N",), ("N", "T"), (), ()]
+    assert get_loss("nca").shape_of("log_ratio") == ("N", "K")
+
+
+@pytest.mark.parametrize("kind", ARGUMENTS, ids="-".join)
+def test_every_kind_of_loss_can_be_registered_and_called(kind: Any) -> None:
+    names = ARGUMENTS[kind]
+    scope: dict[str, Any] = {}
+    exec(f"def plain({', '.join(names)}): return {names[0]} if {names[0]}.dim() == 1 else {names[0]}.sum(1)", scope)
+    plain = loss(kind[0], level=kind[1])(scope["plain"])
+    sizes = {"N": 3, "T": 5, "K": 2}
+    given = [torch.ones([sizes[letter] for letter in plain.shape_of(name)]) for name in names]
+    assert plain(*given).shape == (3,)
+
+
+def test_over_step_sees_the_hyperparameters_that_it_names_and_gives_no_gradient() -> None:
+    def scale(log_ratio: torch.Tensor, desirable: torch.Tensor, *, power: float) -> torch.Tensor:
+        return log_ratio.abs().mean() ** power
+
+    @loss("unpaired", over_step={"scale": scale})
+    def scaled(
+        log_ratio: torch.Tensor, desirable: torch.Tensor, scale: torch.Tensor, *, power: float = 1.0, beta: float = 0.1
+    ) -> torch.Tensor:
+        return -beta * log_ratio / scale
+
+    rows = (torch.tensor([1.0, 3.0], requires_grad=True), torch.tensor([True, False]))
+    (found,) = scaled.over_whole_step(rows, {"power": 2.0, "beta": 0.5})
+    assert found.item() == 4.0
+    assert not found.requires_grad
+    half = (rows[0].detach().bfloat16(), rows[1])
+    assert scaled.over_whole_step(half, {"power": 2.0})[0].dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", registry.MODIFIERS)
+@pytest.mark.parametrize("needs_reference", [True, False])
+def test_settings_of_every_recipe_are_no_names_for_hyperparameters(name: str, needs_reference: bool) -> None:
+    scope: dict[str, Any] = {}
+    exec(f"def taking(logps, *, {name}=1.0): return -logps * {name}", scope)
+    with pytest.raises(ConfigError, match=f"loss taking: {name} is a setting of every recipe; choose another name"):
+        loss("demonstration", needs_reference=needs_reference)(scope["taking"])
+
+
+def test_a_human_value_takes_the_settings_that_it_names() -> None:
+    ratio = torch.tensor([2.0])
+    assert get_loss("hinge").human_value(ratio, beta=1.0).item() == 0.0
+    assert get_loss("hinge").human_value(ratio, beta=0.1).item() == pytest.approx(-0.8)
+    with pytest.raises(ConfigError, match='no hyperparameter "bta"; did you mean "beta"'):
+        get_loss("hinge").human_value(ratio, bta=1.0)
+    with pytest.raises(ConfigError, match="loss ipo declares no value function: it is no human-aware loss"):
+        get_loss("ipo").human_value(ratio)
+
+
+# -- bounds --
+
+
+@pytest.mark.parametrize(
+    ("text", "inside", "outside", "said"),
+    [
+        ("(0, 1]", [1e-9, 1.0], [0.0, 1.1, -1.0], " > 0 and <= 1"),
+        ("[0, 0.5)", [0.0, 0.49], [0.5, -0.1], " >= 0 and < 0.5"),
+        ("[1, inf)", [1, 1e300], [0.99, math.inf], " >= 1"),
+        ("(-inf, inf)", [-1e300, 0.0], [math.inf, -math.inf, math.nan], ""),
+        ("[-inf, inf]", [-1e300, 0.0], [math.inf, -math.inf, math.nan], ""),
+        ("(-inf, -2)", [-3.0], [-2.0, -math.inf], " < -2"),
+        (" (0,1) ", [0.5], [0.0, 1.0], " > 0 and < 1"),
+    ],
+)
+def test_an_interval_holds_what_it_says(text: str, inside: list[float], outside: list[float], said: str) -> None:
+    interval = Interval.parse(text)
+    assert all(value in interval for value in inside)
+    assert not [value for value in outside if value in interval]
+    if "-inf, inf" not in text:
+        assert str(interval) == said
+
+
+@pytest.mark.parametrize("text", ["", "0, 1", "(0)", "(0, 1, 2)", "(a, b)", "(1, 0)", "(1, 1)", "[nan, 1]", "]0, 1["])
+def test_what_is_no_interval_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="is no interval; expected"):
+        Interval.parse(text)
+
+
+def test_a_losss_own_bounds_win_over_those_of_the_name() -> None:
+    assert BOUNDS["label_smoothing"] == "[0, 0.5]"
+    assert 0.5 in get_loss("dpo").interval("label_smoothing")
+    assert 0.5 not in get_loss("robust_dpo").interval("label_smoothing")
+    assert 0.0 not in get_loss("exo_pair").interval("label_smoothing")
+    with pytest.raises(ConfigError, match=r"loss robust_dpo: label_smoothing is 0.5; .* number >= 0 and < 0.5\.$"):
+        get_loss("robust_dpo").check({"label_smoothing": 0.5})
+
+
+def bounded(logps: torch.Tensor, *, tilt: float = 0.5) -> torch.Tensor:
+    return -tilt * logps
+
+
+@pytest.mark.parametrize(
+    ("bounds", "message"),
+    [
+        ({"tild": "(0, 1)"}, "loss bounded: bounds names tild, which is none of its hyperparameters"),
+        ({"tilt": "(0, 0.5)"}, "loss bounded: tilt is 0.5; expected a finite number > 0 and < 0.5"),
+        ({"tilt": "0..1"}, '"0..1" is no interval'),
+    ],
+)
+def test_bounds_that_cannot_be_meant_are_refused(bounds: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        loss("demonstration", bounds=bounds)(bounded)
+    assert "bounded" not in prospect.losses.all_losses()
+
+
+def test_a_default_that_is_no_number_is_refused() -> None:
+    def moody(logps: torch.Tensor, *, mood: str = "good") -> torch.Tensor:
+        return -logps
+
+    with pytest.raises(ConfigError, match="loss moody: mood is 'good'; expected a number"):
+        loss("demonstration")(moody)
+
+
+# -- shapes --
+
+
+@pytest.mark.parametrize(
+    ("name", "shapes", "takes"),
+    [
+        ("kto", [(3,), (3,), (1,)], r"log_ratio \(N\), desirable \(N\), z0 \(\)"),
+        ("dpo", [(3,), (1,)], r"chosen \(N\), rejected \(N\)"),
+        ("nca", [(3, 2), (3, 2), (3,)], r"log_ratio \(N, K\), score \(N, K\), present \(N, K\)"),
+        ("unlikelihood", [(3, 5), (3, 4), (3,)], r"token_log_ratio \(N, T\), completion \(N, T\), desirable \(N\)"),
+    ],
+)
+def test_wrong_shapes_are_refused_with_the_right_ones(name: str, shapes: list[tuple[int, ...]], takes: str) -> None:
+    with pytest.raises(TypeError, match=f"loss {name} takes {takes}, letters of one size each; got "):
+        get_loss(name)(*(torch.ones(shape).bool() for shape in shapes))

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from prospect.data.batch import Batch
 from prospect.losses import get_loss
 from prospect.losses.reference_point import ReferencePoint
+from prospect.training.arguments import Comparison
 from prospect.training.metrics import Tally, auroc, summarise, tally_rows
 
 # Few distinct values, so that ties are common.
@@ -30,14 +31,22 @@ def batch_of(desirable: list[bool]) -> Batch:
         nothing.bool(),
         torch.tensor(desirable),
         torch.ones(len(desirable)),
+        torch.zeros(len(desirable)),
         (),
     )
+
+
+def examples_of(loss: str, count: int, size: int | None = None) -> Any:
+    """Examples of the right number of rows; what is in them does not matter here."""
+    size = size or (2 if loss == "dpo" else 1)
+    return [("row",) * size] * (count // size)
 
 
 def tally_of(loss: str, ratio: list[float], desirable: list[bool], z0: float = 0.0, beta: float = 0.5) -> Tally:
     tally = Tally()
     log_ratio = torch.tensor(ratio)
-    tally_rows(tally, get_loss(loss), beta, batch_of(desirable), log_ratio - 10.0, log_ratio, z0)
+    compared = Comparison(log_ratio - 10.0, log_ratio)
+    tally_rows(tally, get_loss(loss), beta, batch_of(desirable), examples_of(loss, len(ratio)), compared, z0)
     return tally
 
 
@@ -82,7 +91,8 @@ def test_any_grouping_gives_the_same_metrics(rows: list[tuple[float, bool]], cut
         for group in groups:
             ratio = torch.tensor([value for value, _ in group])
             batch = batch_of([label for _, label in group])
-            tally_rows(total, get_loss("kto"), 0.1, batch, ratio - 3.0, ratio, z0)
+            examples = examples_of("kto", len(group))
+            tally_rows(total, get_loss("kto"), 0.1, batch, examples, Comparison(ratio - 3.0, ratio), z0)
             total.add("loss", ratio**2, count=0)
         total.counts["loss"] = len(rows)
         return total
@@ -115,7 +125,8 @@ def test_a_sum_is_taken_in_float64() -> None:
 def test_nothing_keeps_a_graph_alive() -> None:
     tally = Tally()
     ratio = torch.ones(2, requires_grad=True)
-    tally_rows(tally, get_loss("kto"), 0.1, batch_of([True, False]), ratio * 2, ratio * 3, 0.0)
+    compared = Comparison(ratio * 2, ratio * 3)
+    tally_rows(tally, get_loss("kto"), 0.1, batch_of([True, False]), examples_of("kto", 2), compared, 0.0)
     assert all(isinstance(value, float) for value in [*tally.sums.values(), *tally.rewards])
 
 
@@ -159,6 +170,41 @@ def test_accuracy_of_pairs_is_the_chosen_side_ahead(chosen_and_rejected: list[fl
     tally = tally_of("dpo", chosen_and_rejected, desirable)
     assert tally.means()["rewards/accuracies"] == accuracy
     assert tally.counts["rewards/accuracies"] == len(desirable) / 2
+
+
+@pytest.mark.parametrize(
+    ("ratio", "best", "accuracy"),
+    [
+        ([3.0, 1.0, 2.0, 0.0, 1.0, 0.5], [1, 0, 0, 0, 1, 0], 1.0),
+        ([3.0, 1.0, 2.0, 0.0, 1.0, 1.5], [1, 0, 0, 0, 1, 0], 0.5),
+        ([2.0, 2.0, 1.0], [1, 0, 0], 0.5),  # a tie is half right
+        ([1.0, 5.0, 3.0], [1, 1, 0], 1.0),  # two that were found best: one of them ahead will do
+        ([1.0, 5.0, 3.0], [1, 1, 1], 0.5),  # all equally good: nothing can be ranked
+    ],
+)
+def test_accuracy_of_scored_completions_is_a_best_one_ahead(
+    ratio: list[float], best: list[int], accuracy: float
+) -> None:
+    tally = Tally()
+    compared = Comparison(torch.tensor(ratio), torch.tensor(ratio))
+    batch = batch_of([bool(b) for b in best])
+    tally_rows(tally, get_loss("nca"), 0.1, batch, examples_of("nca", len(ratio), size=3), compared, 0.0)
+    assert tally.means()["rewards/accuracies"] == accuracy
+
+
+def test_a_reward_model_has_rewards_and_no_log_probs() -> None:
+    means = tally_of("bradley_terry", [2.0, -1.0], [True, False], beta=1.0).means()
+    assert means == {"rewards/chosen": 2.0, "rewards/rejected": -1.0, "rewards/accuracies": 1.0}
+
+
+def test_pairs_without_a_reference_have_rewards_that_are_not_ranked_across_prompts() -> None:
+    pairs = examples_of("dpo", 2)
+    tally = Tally()
+    ratio = torch.tensor([-3.0, -4.0])
+    tally_rows(tally, get_loss("simpo"), 2.0, batch_of([True, False]), pairs, Comparison(ratio, ratio), 0.0)
+    assert tally.means()["rewards/chosen"] == -6.0
+    assert tally.means()["rewards/accuracies"] == 1.0
+    assert tally.rewards == []
 
 
 def test_demonstrations_have_log_probs_and_no_rewards() -> None:

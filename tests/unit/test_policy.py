@@ -16,16 +16,15 @@ from conftest import make_model
 from prospect.config import Config, load_config
 from prospect.data.batch import Row, collate
 from prospect.errors import ConfigError, ModelError
-from prospect.models.policy import (
-    Policy,
+from prospect.models.loading import (
     load_causal_lm,
     load_model_config,
-    load_policy,
     load_tokenizer,
     resolve_max_length,
     resolve_precision,
     weights_identity,
 )
+from prospect.models.policy import Policy, load_policy
 from prospect.models.reference import AdapterOffReference, FrozenReference, check_identity
 
 LORA = {"r": 2, "alpha": 4}
@@ -44,7 +43,7 @@ def config_of(path: Path | str, *overrides: str, **model: Any) -> Config:
 
 
 def policy_of(path: Path | str, *overrides: str, **model: Any) -> Policy:
-    return load_policy(config_of(path, *overrides, **model), tokenizer=None)
+    return load_policy(config_of(path, *overrides, **model), tokenizer=())  # which has no tokens to add
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from prospect.data.control_tokens import control_token_ids
 from prospect.errors import DataError, ModelError
 from prospect.feedback.records import Message, Text
 
@@ -42,12 +43,16 @@ class Encoder:
         tokenizer: a Transformers tokenizer.
         max_length: prompt and completion together, in tokens.
         end_token: whether finished completions end with the end token.
+        say_verdict: whether the prompt of an undesirable completion ends with the bad control token; else a tokenizer
+            that has control tokens always gets the good one, as generation does.
     """
 
-    def __init__(self, tokenizer: Any, max_length: int, *, end_token: bool = True) -> None:
+    def __init__(self, tokenizer: Any, max_length: int, *, end_token: bool = True, say_verdict: bool = False) -> None:
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.end_token = end_token
+        self._control = control_token_ids(tokenizer)
+        self._say_verdict = say_verdict
         self._special = special_token_ids(tokenizer)
         if tokenizer.eos_token_id is None:
             raise ModelError(
@@ -61,6 +66,7 @@ class Encoder:
         completion: Text,
         *,
         finished: bool = True,
+        desirable: bool = True,
         tools: Sequence[Mapping[str, Any]] | None = None,
         where: str = "row",
     ) -> Encoded:
@@ -70,6 +76,7 @@ class Encoder:
             prompt: a string or the turns so far.
             completion: a string, or the assistant's turns after the prompt.
             finished: false where the log cut the completion short.
+            desirable: the verdict, for the control token.
             tools: tool schemas for the chat template.
             where: the row's origin, for messages.
 
@@ -85,6 +92,8 @@ class Encoder:
             head, ids = self._chat_ids(prompt, completion, tools, where)
         if not head:
             head = [_start_token(self.tokenizer)]
+        if self._control:
+            head.append(self._control[0 if desirable or not self._say_verdict else 1])
         self._assert_one_start_token([*head, *ids], where)
         ids = self._terminate(ids, finished=finished and self.end_token)
         if len(head) >= self.max_length:
@@ -112,6 +121,8 @@ class Encoder:
                 f"would learn to speak as {other}. Move the turns before the last answer into the prompt."
             )
         opening = render_chat(self.tokenizer, before, tools, where, add_generation_prompt=True)
+        if self._control:  # the template ends the prompt with it; which one it is, is for `encode` to say
+            opening = opening.removesuffix(self.tokenizer.good_token)
         whole = render_chat(self.tokenizer, (*before, *after), tools, where, add_generation_prompt=False)
         if not whole.startswith(opening):
             same = next((i for i, (a, b) in enumerate(zip(opening, whole, strict=False)) if a != b), len(whole))
@@ -156,7 +167,9 @@ def encode_prompt(tokenizer: Any, prompt: Text, tools: Sequence[Mapping[str, Any
     else:
         text = render_chat(tokenizer, prompt, tools, "prompt", add_generation_prompt=True)
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return ids or [_start_token(tokenizer)]
+    ids = ids or [_start_token(tokenizer)]
+    good = control_token_ids(tokenizer)[:1]
+    return ids if not good or ids[-1] == good[0] else [*ids, good[0]]
 
 
 def end_token_ids(tokenizer: Any) -> list[int]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from prospect.feedback import Demonstration, load_prompts, write_jsonl
 from prospect.feedback.records import Message, Text
-from prospect.models.policy import load_trained
+from prospect.models.loading import load_trained
 from prospect.models.sampling import Generated, generate
 
 

@@ -1,33 +1,36 @@
 """What a loss is: a pure function of log-ratios with traits, one value per example.
 
-Letters: N examples.
+Letters: N examples, T tokens, K completions of one prompt.
 """
 
 from __future__ import annotations
 
 import difflib
-import hashlib
-import importlib.util
 import inspect
-import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 
 from prospect.errors import ConfigError
 
-FeedbackKind = Literal["unpaired", "paired", "demonstration"]
+FeedbackKind = Literal["unpaired", "paired", "demonstration", "scored"]
 Level = Literal["sequence", "token"]
+Direction = Literal["apart", "up", "down"]
 
-# What a loss of each kind is called with, in this order, before its keyword-only hyperparameters.
-ARGUMENTS: Mapping[str, tuple[str, ...]] = {
-    "unpaired": ("log_ratio", "desirable"),
-    "paired": ("chosen", "rejected"),
-    "demonstration": ("logps",),
+# What a loss on this feedback, at this level, is called with, in this order, before its keyword-only hyperparameters.
+ARGUMENTS: Mapping[tuple[str, str], tuple[str, ...]] = {
+    ("unpaired", "sequence"): ("log_ratio", "desirable"),
+    ("unpaired", "token"): ("token_log_ratio", "completion", "desirable"),
+    ("paired", "sequence"): ("chosen", "rejected"),
+    ("demonstration", "sequence"): ("logps",),
+    ("demonstration", "token"): ("token_logps", "completion"),
+    ("scored", "sequence"): ("log_ratio", "score", "present"),
 }
+# Those of shape (N, T); one number for all is of shape (), the rest are (N,), or (N, K) where feedback is scored.
+_BY_TOKEN = {"token_log_ratio", "token_logps", "completion", "values"}
+_ONE_FOR_ALL = {"z0", "running_mean"}
 
 
 @dataclass(frozen=True)
@@ -35,15 +38,28 @@ class Loss:
     """A registered loss: the function, and the traits that tell the trainer what to feed it.
 
     Attributes:
-        function: the pure function; (N,) tensors in, (N,) loss out.
+        function: the pure function; see `ARGUMENTS` for what goes in; (N,) losses come out.
         name: what recipes call it.
-        feedback: the kind of record it learns from.
+        feedback: the kind of record it learns from; "scored" is K scored completions of one prompt.
         level: whether it sees one number per completion ("sequence") or one per token ("token").
         needs_reference: whether its log-ratios are taken against a reference; otherwise they are the policy's
             own logps.
         length_normalised: whether its log-ratios are means over completion tokens, not sums.
-        needs_reference_point: whether it is called with z0.
+        needs_reference_point: whether it is called with `z0`.
+        needs_running_mean: whether it is called with `running_mean`, () nats: the mean log-ratio of all examples of
+            all steps before this one, 0 at the start.
+        needs_values: whether it is called with `values` (N, T), what a value head expects at each token.
+        over_step: names and functions of further arguments, computed over the whole optimizer step before any
+            gradient is taken: each function is called with the arguments above and gives a tensor.
+        control_tokens: whether the prompt ends with a token that says the verdict, `<|good|>` or `<|bad|>`.
+        reward_model: whether it trains a reward model; its log-ratios are then the model's scores of whole rows.
+        mean_over: what the sum of its values over a step is divided by: the examples, or their completion tokens.
         is_halo: whether it is a human-aware loss by definition 3.4 of arXiv 2402.01306.
+        value: for a human-aware loss, its value function v(z) of the distance z from the reference point, in nats; it
+            may take the loss's hyperparameters by name.
+        direction: what a step does where the policy has it wrong: "apart" raises desirable and lowers undesirable
+            completions, "up" raises all, "down" lowers all, the undesirable further.
+        bounds: name of a hyperparameter to its legal interval, such as "(0, 1]"; see also `BOUNDS`.
         learning_rate: AdamW's learning rate where the recipe names none, for a pretrained model of ordinary
             size.
         paper: where it comes from.
@@ -56,7 +72,16 @@ class Loss:
     needs_reference: bool = True
     length_normalised: bool = False
     needs_reference_point: bool = False
+    needs_running_mean: bool = False
+    needs_values: bool = False
+    over_step: Mapping[str, Callable[..., torch.Tensor]] = field(default_factory=dict)
+    control_tokens: bool = False
+    reward_model: bool = False
+    mean_over: Literal["examples", "tokens"] = "examples"
     is_halo: bool = False
+    value: Callable[..., torch.Tensor] | None = None
+    direction: Direction = "apart"
+    bounds: Mapping[str, str] = field(default_factory=dict)
     learning_rate: float = 5e-6
     paper: str = ""
 
@@ -70,28 +95,47 @@ class Loss:
             ConfigError: an unknown hyperparameter, or one out of bounds.
             TypeError: arguments of wrong number or shape, or a result that is not one value per example.
         """
-        names = self.argument_names
-        if len(arguments) != len(names):
-            raise TypeError(f"loss {self.name} takes {', '.join(names)}; got {len(arguments)} arguments")
-        rows = [a for a, name in zip(arguments, names, strict=True) if name != "z0"]
-        if any(row.shape != rows[0].shape or row.dim() != 1 for row in rows):
-            shapes = ", ".join(f"{n} {tuple(a.shape)}" for n, a in zip(names, arguments, strict=True))
-            raise TypeError(f"loss {self.name} takes one value per example, all of one shape (N,); got {shapes}")
-        if self.needs_reference_point and arguments[-1].dim() != 0:
-            raise TypeError(f"loss {self.name} takes one z0 for all, of shape (); got {tuple(arguments[-1].shape)}")
+        self._check_shapes(arguments)
         self.check(hyperparameters)
         value = self.function(*(_widen(a) for a in arguments), **hyperparameters)
-        if value.shape != rows[0].shape:
+        if value.shape != arguments[0].shape[:1]:
             raise TypeError(
-                f"loss {self.name} must give one value per example, {tuple(rows[0].shape)}; it gave "
+                f"loss {self.name} must give one value per example, {tuple(arguments[0].shape[:1])}; it gave "
                 f"{tuple(value.shape)}"
             )
         return value
 
+    def over_whole_step(self, arguments: tuple[torch.Tensor, ...], hyperparameters: Mapping[str, Any]) -> list[Any]:
+        """The arguments named in `over_step`, from those of all examples of a step.
+
+        A function of `over_step` is given the hyperparameters that it names.
+        """
+        rows = tuple(_widen(a) for a in arguments)
+        return [f(*rows, **_named_by(f, hyperparameters)).detach() for f in self.over_step.values()]
+
+    def human_value(self, z: torch.Tensor, **hyperparameters: Any) -> torch.Tensor:
+        """v(z) of a human-aware loss.
+
+        Args:
+            z: any shape, nats: how far the reward l(y) log(pi / ref) lies above the reference point.
+            **hyperparameters: the loss's own, where its defaults are not meant.
+        """
+        if self.value is None:
+            raise ConfigError(f"loss {self.name} declares no value function: it is no human-aware loss.")
+        return self.value(z, **_named_by(self.value, self.resolve(hyperparameters)))
+
+    @property
+    def row_arguments(self) -> tuple[str, ...]:
+        """The tensors that it is called with which have one row per example."""
+        return ARGUMENTS[self.feedback, self.level] + (("values",) if self.needs_values else ())
+
     @property
     def argument_names(self) -> tuple[str, ...]:
         """The tensors that it is called with, in order."""
-        return ARGUMENTS[self.feedback] + (("z0",) if self.needs_reference_point else ())
+        points = (("z0",) if self.needs_reference_point else ()) + (
+            ("running_mean",) if self.needs_running_mean else ()
+        )
+        return self.row_arguments + points + tuple(self.over_step)
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
@@ -112,141 +156,96 @@ class Loss:
                 hint = f'; did you mean "{near[0]}"?' if near else "."
                 takes = ", ".join(known) or "none"
                 raise ConfigError(f'loss {self.name} has no hyperparameter "{name}"{hint} It takes {takes}.')
-            _check_value(self.name, name, value)
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise ConfigError(f"loss {self.name}: {name} is {value!r}; expected a number.")
+            interval = self.interval(name)
+            if value not in interval:
+                raise ConfigError(f"loss {self.name}: {name} is {value}; expected a finite number{interval}.")
+
+    def interval(self, name: str) -> Interval:
+        """The legal values of a hyperparameter: its own bounds, else those of its name, else every finite number."""
+        return Interval.parse(self.bounds.get(name) or BOUNDS.get(name, "(-inf, inf)"))
 
     def resolve(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """All hyperparameters: the given ones over the defaults, checked."""
         self.check(given)
         return {**self.hyperparameters, **given}
 
+    def shape_of(self, name: str) -> tuple[str, ...]:
+        """The letters of an argument's shape."""
+        if name in _ONE_FOR_ALL:
+            return ()
+        if name in _BY_TOKEN:
+            return ("N", "T")
+        return ("N", "K") if self.feedback == "scored" else ("N",)
 
-# Bounds by name, so that every loss that has a beta refuses the same betas: (lowest, lowest allowed itself?,
-# highest).
-_BOUNDS: Mapping[str, tuple[float, bool, float]] = {
-    "beta": (0.0, False, float("inf")),
-    "desirable_weight": (0.0, True, float("inf")),
-    "undesirable_weight": (0.0, True, float("inf")),
-    "label_smoothing": (0.0, True, 0.5),
+    def _check_shapes(self, arguments: tuple[torch.Tensor, ...]) -> None:
+        names = self.argument_names
+        if len(arguments) != len(names):
+            raise TypeError(f"loss {self.name} takes {', '.join(names)}; got {len(arguments)} arguments")
+        sizes: dict[str, int] = {}
+        for name, argument in zip(names, arguments, strict=True):
+            if name in self.over_step:
+                continue
+            letters = self.shape_of(name)
+            fits = argument.dim() == len(letters)
+            if not fits or any(sizes.setdefault(x, n) != n for x, n in zip(letters, argument.shape, strict=True)):
+                takes = ", ".join(f"{n} ({', '.join(self.shape_of(n))})" for n in names if n not in self.over_step)
+                got = ", ".join(str(tuple(a.shape)) for a in arguments)
+                raise TypeError(f"loss {self.name} takes {takes}, letters of one size each; got {got}")
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The legal values of a hyperparameter; infinities are never among them."""
+
+    low: float
+    high: float
+    with_low: bool
+    with_high: bool
+
+    @classmethod
+    def parse(cls, text: str) -> Interval:
+        """Reads "(0, 1]": a round bracket leaves its bound out."""
+        opening, closing = text.strip()[:1], text.strip()[-1:]
+        try:
+            low, high = (float(part) for part in text.strip()[1:-1].split(","))
+        except ValueError:
+            raise ConfigError(f'"{text}" is no interval; expected two bounds, such as "(0, 1]".') from None
+        if opening not in "([" or closing not in ")]" or not low < high:
+            raise ConfigError(f'"{text}" is no interval; expected brackets and a lower bound first: "(0, 1]".')
+        return cls(low, high, opening == "[", closing == "]")
+
+    def __contains__(self, value: float) -> bool:
+        above = self.low <= value if self.with_low else self.low < value
+        below = value <= self.high if self.with_high else value < self.high
+        return above and below and abs(value) != float("inf")
+
+    def __str__(self) -> str:
+        """As the end of a sentence: ` >= 0 and < 0.5`."""
+        parts = []
+        if self.low != float("-inf"):
+            parts.append(f" {'>=' if self.with_low else '>'} {self.low:g}")
+        if self.high != float("inf"):
+            parts.append(f" {'<=' if self.with_high else '<'} {self.high:g}")
+        return " and".join(parts)
+
+
+# By name, so that every loss that has a beta refuses the same betas; a loss's own `bounds` win.
+BOUNDS: Mapping[str, str] = {
+    "beta": "(0, inf)",
+    "desirable_weight": "[0, inf)",
+    "undesirable_weight": "[0, inf)",
+    "label_smoothing": "[0, 0.5]",
+    "tau": "(0, inf)",
 }
 
 
-def _check_value(loss_name: str, name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ConfigError(f"loss {loss_name}: {name} is {value!r}; expected a number.")
-    low, inclusive, high = _BOUNDS.get(name, (float("-inf"), True, float("inf")))
-    if not (low <= value <= high) or (value == low and not inclusive) or abs(value) == float("inf"):
-        sign = ">=" if inclusive else ">"
-        top = "" if high == float("inf") else f" and <= {high:g}"
-        bound = "a finite number" if low == float("-inf") else f"a finite number {sign} {low:g}{top}"
-        raise ConfigError(f"loss {loss_name}: {name} is {value}; expected {bound}.")
+def _named_by(function: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the values that the function's signature names."""
+    names = inspect.signature(function).parameters
+    return {name: value for name, value in values.items() if name in names}
 
 
 def _widen(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
-
-
-_REGISTRY: dict[str, Loss] = {}
-
-
-def loss(
-    feedback: FeedbackKind, *, name: str | None = None, **traits: Any
-) -> Callable[[Callable[..., torch.Tensor]], Loss]:
-    """Registers a function as a loss.
-
-    The function takes the tensors of `ARGUMENTS[feedback]` (and z0, a () tensor, where
-    `needs_reference_point=True`), then keyword-only hyperparameters with defaults, and returns one loss per
-    example, unreduced.
-
-    Args:
-        feedback: "unpaired", "paired" or "demonstration".
-        name: what recipes call it; the function's own name if not given.
-        **traits: further fields of `Loss`.
-    """
-
-    def register(function: Callable[..., torch.Tensor]) -> Loss:
-        if feedback not in ARGUMENTS:
-            raise ConfigError(f'a loss on "{feedback}" feedback: expected one of {", ".join(ARGUMENTS)}.')
-        record = Loss(function=function, name=name or function.__name__, feedback=feedback, **traits)
-        _check_signature(record)
-        taken = _REGISTRY.get(record.name)
-        if taken is not None and _home(taken) != _home(record):
-            raise ConfigError(f'a loss named "{record.name}" exists already, in {_home(taken)}; choose another name.')
-        _REGISTRY[record.name] = record
-        return record
-
-    return register
-
-
-def _check_signature(record: Loss) -> None:
-    """Refuses what could not be called, or would be called with one tensor in another's place."""
-    parameters = inspect.signature(record.function).parameters.values()
-    positional = [p for p in parameters if p.kind is not inspect.Parameter.KEYWORD_ONLY]
-    expected = record.argument_names
-    gathers = any(p.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD) for p in positional)
-    swapped = any(p.name in expected and p.name != name for p, name in zip(positional, expected, strict=False))
-    if len(positional) != len(expected) or gathers or swapped:
-        takes = ", ".join(p.name for p in positional)
-        raise ConfigError(
-            f"loss {record.name} takes ({takes}); a loss on {record.feedback} feedback with these traits is "
-            f"called with ({', '.join(expected)}). Hyperparameters come after a lone `*`."
-        )
-    for name, default in record.hyperparameters.items():
-        if default is inspect.Parameter.empty:
-            raise ConfigError(f"loss {record.name}: hyperparameter {name} has no default; give it one.")
-
-
-def _home(record: Loss) -> str:
-    return record.function.__code__.co_filename
-
-
-def all_losses() -> dict[str, Loss]:
-    """Every registered loss by name."""
-    return dict(sorted(_REGISTRY.items()))
-
-
-def get_loss(name: str) -> Loss:
-    """Finds a loss by its name, or by `file.py:function` for one's own.
-
-    Raises:
-        ConfigError: unknown, with the nearest name suggested.
-    """
-    if ".py:" in name:
-        return _load_own(name)
-    if name in _REGISTRY:
-        return _REGISTRY[name]
-    near = difflib.get_close_matches(name, _REGISTRY, n=1)
-    hint = f' did you mean "{near[0]}"?' if near else ""
-    raise ConfigError(
-        f'unknown loss "{name}";{hint} Known: {", ".join(sorted(_REGISTRY))}. '
-        "Your own: loss: {name: my_file.py:my_loss}."
-    )
-
-
-def _load_own(address: str) -> Loss:
-    """Imports `file.py:function`; the file is the user's own code and runs as such."""
-    file, _, attribute = address.rpartition(":")
-    path = Path(file).expanduser().resolve()
-    if not path.is_file():
-        raise ConfigError(f"loss {address}: there is no file {path}.")
-    # The module's name holds the whole path: two files of one name must not stand in for each other.
-    module_name = f"prospect_user_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
-    module = sys.modules.get(module_name)
-    if module is None:
-        spec = importlib.util.spec_from_file_location(module_name, path)
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[module_name] = module
-        try:
-            spec.loader.exec_module(module)
-        except Exception as error:
-            del sys.modules[module_name]
-            if isinstance(error, ConfigError):
-                raise
-            raise ConfigError(f"loss {address}: importing {path} failed: {type(error).__name__}: {error}") from error
-    record = getattr(module, attribute, None)
-    if not isinstance(record, Loss):
-        found = "nothing" if record is None else type(record).__name__
-        raise ConfigError(
-            f'loss {address}: "{attribute}" in {path} is {found}; expected a function under @prospect.loss(...).'
-        )
-    return record

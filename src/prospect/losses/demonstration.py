@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import torch
 
-from prospect.losses.base import loss
+from prospect.losses.registry import loss
 
 
-@loss("demonstration", needs_reference=False, learning_rate=2e-5, paper="maximum likelihood")
+@loss(
+    "demonstration",
+    needs_reference=False,
+    mean_over="tokens",
+    direction="up",
+    learning_rate=2e-5,
+    paper="maximum likelihood",
+)
 def sft(logps: torch.Tensor) -> torch.Tensor:
     """Supervised fine-tuning: the negative log-likelihood of the completion.
 

@@ -11,7 +11,7 @@ class ReferencePoint(NamedTuple):
     """An estimate of z0.
 
     Attributes:
-        z0: () nats >= 0, what the loss sees.
+        z0: () nats, what the loss sees; >= 0 if there is a reference.
         raw: () nats, before the clamp.
         stderr: () nats, standard error of `raw`; 0 where one row says nothing about spread.
     """
@@ -21,13 +21,14 @@ class ReferencePoint(NamedTuple):
     stderr: torch.Tensor
 
 
-def estimate_reference_point(mismatched_log_ratio: torch.Tensor) -> ReferencePoint:
+def estimate_reference_point(mismatched_log_ratio: torch.Tensor, *, clamp: bool = True) -> ReferencePoint:
     """Estimates z0 from completions of other prompts.
 
     z0 = max(0, mean_i [log pi(y_j|x_i) - log ref(y_j|x_i)]), y_j the completion of another prompt.
 
     Args:
         mismatched_log_ratio: (M,) nats, over the whole optimizer step.
+        clamp: whether z0 is at least 0, as a KL is; false where there is no reference and the mean is of log-probs.
 
     Returns:
         The estimate, detached. The clamp is on the mean, not on each row.
@@ -38,4 +39,4 @@ def estimate_reference_point(mismatched_log_ratio: torch.Tensor) -> ReferencePoi
     rows = mismatched_log_ratio.detach().double()
     raw = rows.mean()
     stderr = rows.std() / rows.numel() ** 0.5 if rows.numel() > 1 else torch.zeros_like(raw)
-    return ReferencePoint(raw.clamp(min=0), raw, stderr)
+    return ReferencePoint(raw.clamp(min=0) if clamp else raw, raw, stderr)

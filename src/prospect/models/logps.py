@@ -6,7 +6,7 @@ Letters: N rows, T tokens, M scored tokens, H hidden, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils.checkpoint import checkpoint
@@ -16,11 +16,24 @@ from prospect.data.batch import Batch
 # Logits held at once, in numbers: 64 MiB of float32. Larger chunks were not faster on a CPU.
 CHUNK_LOGITS = 2**24
 
-Scorer = Callable[[Any, torch.Tensor, torch.Tensor], torch.Tensor]
-"""(model, ids (N, T), scored (N, T - 1)) to float32 log-probs (M,) of the tokens after those marked."""
+Scorer = Callable[[Any, torch.Tensor, torch.Tensor, bool], tuple[torch.Tensor, torch.Tensor | None]]
+"""(model, ids (N, T), scored (N, T - 1), whether hidden states are wanted) to the log-probs, float32 (M,), of the
+tokens after those marked, and the hidden states (M, H) that foretell them."""
 
 
-def token_logps(model: Any, batch: Batch, scorer: Scorer) -> torch.Tensor:
+class TokenScores(NamedTuple):
+    """What a model says of the completion tokens of a batch.
+
+    Attributes:
+        logps: float32 (N, T) nats; 0 where nothing is scored.
+        values: float32 (N, T), what the value head expects before each of them; None without one.
+    """
+
+    logps: torch.Tensor
+    values: torch.Tensor | None
+
+
+def score_tokens(model: Any, batch: Batch, scorer: Scorer, value_head: torch.nn.Module | None = None) -> TokenScores:
     """Log-probs of the completion tokens.
 
     Args:
@@ -28,21 +41,30 @@ def token_logps(model: Any, batch: Batch, scorer: Scorer) -> torch.Tensor:
         batch: N rows, padded on the right. No attention mask is passed on: a causal model's real tokens never
             see what stands to their right, and without a mask attention takes its fast path.
         scorer: `score_hidden` or `score_logits`; see `choose_scorer`.
-
-    Returns:
-        float32 (N, T) nats; 0 where nothing is scored.
+        value_head: (M, H) to (M,); it sees hidden states without their gradient.
     """
-    scored = batch.completion[:, 1:]
-    values = scorer(model, batch.ids, scored)
-    logps = torch.zeros(batch.ids.shape, dtype=torch.float32, device=batch.ids.device)
-    return logps.masked_scatter(batch.completion, values)
+    logps, hidden = scorer(model, batch.ids, batch.completion[:, 1:], value_head is not None)
+    if value_head is None or hidden is None:
+        return TokenScores(_lay_out(logps, batch), None)
+    return TokenScores(_lay_out(logps, batch), _lay_out(value_head(hidden.detach().float()), batch))
 
 
-def score_hidden(model: Any, ids: torch.Tensor, scored: torch.Tensor) -> torch.Tensor:
+def _lay_out(values: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """(M,) to (N, T), 0 where nothing is scored."""
+    zeros = torch.zeros(batch.ids.shape, dtype=torch.float32, device=batch.ids.device)
+    return zeros.masked_scatter(batch.completion, values.float())
+
+
+def score_hidden(
+    model: Any, ids: torch.Tensor, scored: torch.Tensor, want_hidden: bool = False
+) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Runs the backbone, then the head on scored positions only, a chunk at a time."""
     causal = _causal_lm(model)
     hidden = causal.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1][scored]
-    targets = ids[:, 1:][scored]
+    return _chunked_logps(causal, hidden, ids[:, 1:][scored]), hidden if want_hidden else None
+
+
+def _chunked_logps(causal: Any, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     rows = max(1, CHUNK_LOGITS // causal.config.get_text_config().vocab_size)
     if len(targets) <= rows:
         return _head_logps(causal, hidden, targets)
@@ -52,10 +74,13 @@ def score_hidden(model: Any, ids: torch.Tensor, scored: torch.Tensor) -> torch.T
     return torch.cat([checkpoint(_head_logps, causal, h, t, use_reentrant=False) for h, t in chunks])
 
 
-def score_logits(model: Any, ids: torch.Tensor, scored: torch.Tensor) -> torch.Tensor:
+def score_logits(
+    model: Any, ids: torch.Tensor, scored: torch.Tensor, want_hidden: bool = False
+) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Asks the model for all its logits: the plain way, for models whose head does something of its own."""
-    logits = model(input_ids=ids, use_cache=False).logits[:, :-1][scored].float()
-    return _gather(logits, ids[:, 1:][scored])
+    output = model(input_ids=ids, use_cache=False, **({"output_hidden_states": True} if want_hidden else {}))
+    logps = _gather(output.logits[:, :-1][scored].float(), ids[:, 1:][scored])
+    return logps, output.hidden_states[-1][:, :-1][scored] if want_hidden else None
 
 
 def choose_scorer(model: Any) -> Scorer:
@@ -67,7 +92,7 @@ def choose_scorer(model: Any) -> Scorer:
     probe = (torch.arange(12, device=next(causal.parameters()).device) * 7919 % vocabulary).reshape(2, 6)
     scored = torch.ones(2, 5, dtype=torch.bool, device=probe.device)
     with torch.no_grad():
-        fast, plain = score_hidden(model, probe, scored), score_logits(model, probe, scored)
+        fast, plain = score_hidden(model, probe, scored)[0], score_logits(model, probe, scored)[0]
     return score_hidden if torch.allclose(fast, plain, rtol=1e-4, atol=1e-4) else score_logits
 
 

@@ -7,6 +7,7 @@ import math
 import os
 import struct
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -32,6 +33,22 @@ class Reference:
         """float32 (N,) nats, summed over completion tokens, without gradient."""
         raise TypeError(f"{type(self).__name__} must say how it scores a batch")
 
+    def token_logps(self, batch: Batch) -> torch.Tensor:
+        """float32 (N, T) nats, 0 where nothing is scored, without gradient."""
+        raise TypeError(f"{type(self).__name__} must say how it scores the tokens of a batch")
+
+    def sync(self, policy: Policy, mix: float) -> None:
+        """Moves it towards the policy: reference <- mix * policy + (1 - mix) * reference."""
+        raise TypeError(f"{type(self).__name__} cannot follow the policy")
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """The weights that following the policy has changed; what a checkpoint keeps."""
+        return {}
+
+    def load(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Puts a checkpoint's weights back."""
+        raise TypeError(f"{type(self).__name__} has no weights of its own")
+
     def flush(self) -> None:
         """Makes what it has learnt so far survive a crash."""
 
@@ -49,6 +66,10 @@ class NoReference(Reference):
         """Zeros."""
         return torch.zeros(len(batch.rows))
 
+    def token_logps(self, batch: Batch) -> torch.Tensor:
+        """Zeros."""
+        return torch.zeros(batch.ids.shape)
+
 
 class FrozenReference(Reference):
     """A second copy of the model that the run starts from."""
@@ -58,12 +79,40 @@ class FrozenReference(Reference):
     def __init__(self, policy: Policy) -> None:
         self._policy = copy.copy(policy)
         self._policy.model = copy.deepcopy(policy.model).requires_grad_(False)
+        self._policy.value_head = None
+        self._synced: set[str] = set()
         self.identity = policy.identity
 
     @torch.no_grad()
     def logps(self, batch: Batch) -> torch.Tensor:
         """Scores with the copy."""
         return self._policy.logps(batch)
+
+    @torch.no_grad()
+    def token_logps(self, batch: Batch) -> torch.Tensor:
+        """Scores with the copy."""
+        return self._policy.score_tokens(batch).logps
+
+    @torch.no_grad()
+    def sync(self, policy: Policy, mix: float) -> None:
+        """Mixes the policy's weights into the copy's; an adapter counts as merged into the weights it adapts."""
+        own = dict(self._policy.model.named_parameters())
+        for name, weight in policy.merged_weights():
+            own[name].copy_(torch.lerp(own[name], weight.to(own[name].dtype), mix))
+            self._synced.add(name)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """The weights that `sync` has touched."""
+        own = dict(self._policy.model.named_parameters())
+        return {name: own[name].detach() for name in sorted(self._synced)}
+
+    @torch.no_grad()
+    def load(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Puts them back."""
+        own = dict(self._policy.model.named_parameters())
+        for name, weight in state.items():
+            own[name].copy_(weight)
+        self._synced |= set(state)
 
 
 class AdapterOffReference(Reference):
@@ -80,6 +129,12 @@ class AdapterOffReference(Reference):
         """Scores with the adapter switched off."""
         with self._policy.without_adapter():
             return self._policy.logps(batch)
+
+    @torch.no_grad()
+    def token_logps(self, batch: Batch) -> torch.Tensor:
+        """Scores with the adapter switched off."""
+        with self._policy.without_adapter():
+            return self._policy.score_tokens(batch).logps
 
 
 class CachedReference(Reference):
@@ -121,6 +176,10 @@ class CachedReference(Reference):
             return fresh
         # A row that was known keeps its value: a rerun of the same step must find the same numbers.
         return torch.tensor([self._known[key] for key in keys])
+
+    def token_logps(self, batch: Batch) -> torch.Tensor:
+        """Asks the inner reference: sums of rows are remembered, single tokens are not."""
+        return self.inner.token_logps(batch)
 
     def policy_moved(self) -> None:
         """From now on what is remembered will do."""

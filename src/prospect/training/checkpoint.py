@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,6 +20,15 @@ WEIGHTS, OPTIMIZER, RANDOM, STATE = (
     "random.safetensors",
     "state.json",
 )
+
+
+# What only some runs have beside weights and optimizer: the moved reference, the running mean of a loss.
+Extras = Mapping[str, Mapping[str, torch.Tensor]]
+
+
+def extra_file(name: str) -> str:
+    """Where a group of further tensors lies in a checkpoint."""
+    return f"{name}.safetensors"
 
 
 @dataclass
@@ -60,8 +70,18 @@ def save_checkpoint(
     progress: Progress,
     identity: Identity,
     keep: int,
+    extras: Extras,
 ) -> Path:
     """Writes `step-N` whole or not at all, then removes all but the newest `keep`.
+
+    Args:
+        folder: where checkpoints lie.
+        parameters: what is trained, by name.
+        optimizer: its moments are kept.
+        progress: the counters.
+        identity: what the checkpoint belongs to.
+        keep: how many stay.
+        extras: further tensors, each group in a file of its name.
 
     Raises:
         CheckpointError: the disk is full or not writable; earlier checkpoints are untouched.
@@ -73,7 +93,12 @@ def save_checkpoint(
             save_file({name: p.detach().cpu().contiguous() for name, p in parameters.items()}, temporary / WEIGHTS)
             save_file(_optimizer_tensors(optimizer, parameters), temporary / OPTIMIZER)
             save_file(_random_state(), temporary / RANDOM)
-            write_json(temporary / STATE, {"progress": asdict(progress), "identity": asdict(identity)})
+            for name, tensors in extras.items():
+                save_file(
+                    {key: t.detach().cpu().contiguous() for key, t in tensors.items()}, temporary / extra_file(name)
+                )
+            kept = {"progress": asdict(progress), "identity": asdict(identity), "extras": sorted(extras)}
+            write_json(temporary / STATE, kept)
     except (OSError, RuntimeError, _safetensors_error()) as error:
         last = latest_checkpoint(folder)
         raise CheckpointError(
@@ -96,8 +121,8 @@ def load_checkpoint(
     parameters: dict[str, torch.nn.Parameter],
     optimizer: torch.optim.Optimizer,
     identity: Identity,
-) -> Progress:
-    """Puts weights, optimizer and random state back as they were.
+) -> tuple[Progress, Extras]:
+    """Puts weights, optimizer and random state back as they were; gives the counters and the further tensors.
 
     Raises:
         ReferenceMismatchError: the run's reference, model or data is not what the checkpoint was made with.
@@ -108,6 +133,7 @@ def load_checkpoint(
         weights = load_file(path / WEIGHTS)
         moments = load_file(path / OPTIMIZER)
         random = load_file(path / RANDOM)
+        extras = {name: load_file(path / extra_file(name)) for name in state["extras"]}
     except (OSError, ValueError, _safetensors_error()) as error:
         raise CheckpointError(
             f"{path}: the checkpoint cannot be read ({error}). Delete it to resume from the one before."
@@ -122,7 +148,7 @@ def load_checkpoint(
     torch.set_rng_state(random["cpu"])
     if "cuda" in random and torch.cuda.is_available():
         torch.cuda.set_rng_state(random["cuda"])
-    return Progress(**state["progress"])
+    return Progress(**state["progress"]), extras
 
 
 def clean_leftovers(folder: Path) -> None:

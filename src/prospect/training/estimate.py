@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
+from prospect.models.loading import load_model_config
 from prospect.models.logps import CHUNK_LOGITS
-from prospect.models.policy import load_model_config
 from prospect.training.prepare import Prepared
 
 # Numbers kept for the backward pass per layer and token, in units of the hidden size; the MLP's are added separately.

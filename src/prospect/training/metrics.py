@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 
 import torch
 
-from prospect.data.batch import Batch
+from prospect.data.batch import Batch, Example
 from prospect.losses.base import Loss
 from prospect.losses.reference_point import ReferencePoint
+from prospect.training.arguments import Comparison
 
 
 @dataclass
@@ -47,42 +48,60 @@ def tally_rows(
     loss: Loss,
     beta: float,
     batch: Batch,
-    logps: torch.Tensor,
-    log_ratio: torch.Tensor,
-    z0: float,
+    group: Sequence[Example],
+    compared: Comparison,
+    point: float,
 ) -> None:
     """Adds what a micro-batch's rows say beyond their loss.
 
-    rewards/* are beta * log_ratio. rewards/accuracies is, for pairs, the share with the chosen side's reward
-    above the rejected one's; for thumbs, the share on the right side of the reference point (above beta * z0
-    if desirable).
+    rewards/* are beta * log_ratio; a reward model's are its scores. rewards/accuracies is, for pairs, the share with
+    the chosen side's reward above the rejected one's; for scored completions, the share whose best one has the highest
+    reward; for thumbs, the share on the right side of the reference point (above beta * z0 if desirable).
 
     Args:
         tally: what is added to.
         loss: its traits say which metrics there are.
         beta: scale of rewards.
         batch: N rows.
-        logps: (N,) nats of the policy.
-        log_ratio: (N,) nats against the reference.
-        z0: the reference point in nats; 0 where the loss has none.
+        group: the examples that they belong to.
+        compared: what the models say of the rows.
+        point: the reference point in nats; 0 where the loss has none.
     """
-    chosen = batch.desirable.to(logps.device)
-    tally.add("logps/chosen", logps[chosen])
-    if bool((~chosen).any()):
-        tally.add("logps/rejected", logps[~chosen])
-    if not loss.needs_reference:
+    chosen = batch.desirable
+    log_ratio = compared.log_ratio.detach()
+    if loss.needs_running_mean:
+        tally.add("log_ratio", log_ratio)
+    if not loss.reward_model:
+        _by_class(tally, "logps", compared.logps.detach(), chosen)
+    anchored = loss.needs_reference or loss.needs_reference_point
+    if not anchored and loss.feedback not in ("paired", "scored"):
         return
-    reward = beta * log_ratio.detach()
-    tally.add("rewards/chosen", reward[chosen])
-    tally.add("rewards/rejected", reward[~chosen])
+    reward = beta * log_ratio
+    _by_class(tally, "rewards", reward, chosen)
     if loss.feedback == "paired":
         lead = reward[0::2] - reward[1::2]
+    elif loss.feedback == "scored":
+        lead = _leads(reward, chosen, group)
     else:
-        lead = (reward - beta * z0) * torch.where(chosen, 1.0, -1.0)
+        lead = (reward - beta * point) * torch.where(chosen, 1.0, -1.0)
     # A tie is half right: before the first step every reward is 0, and nothing has been learnt yet.
     tally.add("rewards/accuracies", (lead.sign() + 1) / 2)
-    tally.rewards += reward.tolist()
-    tally.desirable += chosen.tolist()
+    if anchored or loss.reward_model:  # only rewards that are measured from somewhere can be ranked across prompts
+        tally.rewards += reward.tolist()
+        tally.desirable += chosen.tolist()
+
+
+def _by_class(tally: Tally, name: str, values: torch.Tensor, chosen: torch.Tensor) -> None:
+    tally.add(f"{name}/chosen", values[chosen])
+    if bool((~chosen).any()):
+        tally.add(f"{name}/rejected", values[~chosen])
+
+
+def _leads(reward: torch.Tensor, best: torch.Tensor, group: Sequence[Example]) -> torch.Tensor:
+    """By how much each prompt's best completion leads the others: (rows,) to (N,)."""
+    sizes = [len(example) for example in group]
+    prompts = zip(reward.split(sizes), best.split(sizes), strict=True)
+    return torch.stack([r[b].max() - r[~b].max() if not b.all() else r.new_zeros(()) for r, b in prompts])
 
 
 def summarise(tally: Tally, point: ReferencePoint | None) -> dict[str, float]:
@@ -94,6 +113,7 @@ def summarise(tally: Tally, point: ReferencePoint | None) -> dict[str, float]:
     values |= {name: means[name] for name in ("rewards/chosen", "rewards/rejected") if name in means}
     if len(values.keys() & {"rewards/chosen", "rewards/rejected"}) == 2:
         values["rewards/margins"] = means["rewards/chosen"] - means["rewards/rejected"]
+    means.pop("log_ratio", None)
     return values | {name: value for name, value in means.items() if name not in values}
 
 

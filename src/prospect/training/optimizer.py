@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 
 from prospect.config import TrainSettings
+from prospect.models.value_head import VALUE_HEAD
+
+# A value head starts from nothing, and AdamW's steps do not grow with the weight of its loss: at the policy's learning
+# rate, some 1e-6, it would learn nothing within a run.
+VALUE_HEAD_RATE = 1e-3
 
 
 def build_optimizer(settings: TrainSettings, parameters: dict[str, torch.nn.Parameter]) -> torch.optim.AdamW:
-    """AdamW with weight decay on matrices only: decaying norms and biases pulls a pretrained model apart."""
-    matrices = [p for p in parameters.values() if p.dim() >= 2]
-    others = [p for p in parameters.values() if p.dim() < 2]
-    groups = [
-        {"params": matrices, "weight_decay": settings.weight_decay},
-        {"params": others, "weight_decay": 0.0},
+    """AdamW with weight decay on matrices only: decaying norms and biases pulls a pretrained model apart.
+
+    A value head follows the same schedule with a peak of at least `VALUE_HEAD_RATE`.
+    """
+    peak = settings.learning_rate or VALUE_HEAD_RATE
+    heads = [p for name, p in parameters.items() if name.startswith(f"{VALUE_HEAD}.")]
+    rest = [p for name, p in parameters.items() if not name.startswith(f"{VALUE_HEAD}.")]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in rest if p.dim() >= 2], "weight_decay": settings.weight_decay, "scale": 1.0},
+        {"params": [p for p in rest if p.dim() < 2], "weight_decay": 0.0, "scale": 1.0},
+        {"params": heads, "weight_decay": 0.0, "scale": max(VALUE_HEAD_RATE / peak, 1.0)},
     ]
     betas = (settings.adam_betas[0], settings.adam_betas[1])
     return torch.optim.AdamW([g for g in groups if g["params"]], lr=0.0, betas=betas, fused=True)
@@ -45,6 +56,6 @@ def learning_rate(settings: TrainSettings, step: int, total: int) -> float:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
-    """Sets it for every group."""
+    """Sets it for every group, each at its scale."""
     for group in optimizer.param_groups:
-        group["lr"] = value
+        group["lr"] = value * group["scale"]

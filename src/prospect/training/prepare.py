@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from prospect.config import Config
+from prospect.config import Config, SyncSettings
 from prospect.data.dataset import (
     Dataset,
     load_datasets,
@@ -18,8 +18,9 @@ from prospect.data.render import Encoder
 from prospect.errors import ConfigError
 from prospect.feedback.convert import suggest_class_weights
 from prospect.losses import Loss, get_loss
-from prospect.models.policy import default_device, load_model_config, load_tokenizer, resolve_max_length
+from prospect.models.loading import default_device, load_model_config, load_tokenizer, resolve_max_length
 
+HUMANLINE_EVERY = 12  # steps; the paper's range is 12 to 24
 # On two CPU cores 1024 was twice as fast as 4096 for a model of 1 million parameters; a GPU wants to be filled.
 MICRO_BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
 
@@ -63,9 +64,9 @@ def prepare(config: Config) -> Prepared:
     """
     loss = get_loss(config.loss.name)
     loss.check(config.loss.hyperparameters)
-    tokenizer = load_tokenizer(config.model)
+    tokenizer = load_tokenizer(config.model, control_tokens=loss.control_tokens)
     max_length = resolve_max_length(config.data.max_length, load_model_config(config.model))
-    encoder = Encoder(tokenizer, max_length, end_token=config.data.end_token)
+    encoder = Encoder(tokenizer, max_length, end_token=config.data.end_token, say_verdict=loss.control_tokens)
     config, train, held_out = _load(config, loss, encoder)
     require_both_classes(train, config.data.allow_one_class)
     if config.train.max_tokens_per_micro_batch is not None:
@@ -117,7 +118,46 @@ def _resolve(config: Config, loss: Loss, train: Dataset, max_length: int, max_to
     values["train"]["max_tokens_per_micro_batch"] = max_tokens
     if config.reference_point == "micro_batch" and not loss.needs_reference_point:
         raise ConfigError(f"reference_point is micro_batch and loss {loss.name} has no reference point. Leave it out.")
+    check_modifiers(config, loss)
+    values["reference"] |= _reference(config, loss)
     return Config.model_validate(values)
+
+
+def check_modifiers(config: Config, loss: Loss) -> None:
+    """Refuses what changes a loss where it would change nothing.
+
+    Raises:
+        ConfigError: naming the setting.
+    """
+    compares = loss.feedback != "demonstration" and not loss.reward_model and loss.direction != "up"
+    if config.loss.sft_weight and not compares:
+        raise ConfigError(f"loss.sft_weight adds the sft loss, and loss {loss.name} is no comparison. Leave it out.")
+    for name, given in (("loss.humanline", config.loss.humanline), ("reference.sync", config.reference.sync)):
+        if given is not None and not loss.needs_reference:
+            raise ConfigError(f"{name} is about the reference, and loss {loss.name} has none. Leave it out.")
+
+
+def _reference(config: Config, loss: Loss) -> dict[str, Any]:
+    """Settings of the reference: what humanline brings along, and no cache for answers that would not be found again.
+
+    Raises:
+        ConfigError: a cache folder, or an adapter as reference, that could not be used.
+    """
+    sync = config.reference.sync
+    if sync is None and config.loss.humanline is not None:
+        sync = SyncSettings(every=HUMANLINE_EVERY, mix=1.0)
+    moves = sync is not None and sync.every > 0
+    if moves and config.reference.kind == "adapter_off":
+        raise ConfigError("reference.sync moves the reference, and adapter_off has no weights. Set kind: frozen.")
+    by_token = loss.level == "token" or config.loss.humanline is not None
+    why = "reference.sync changes its answers" if moves else "it is asked for every token" if by_token else ""
+    if why and isinstance(config.reference.cache, str):
+        raise ConfigError(f"reference.cache is {config.reference.cache} and cannot be used: {why}. Leave it out.")
+    return {
+        "sync": sync.model_dump() if sync else None,
+        "kind": "frozen" if moves else config.reference.kind,
+        "cache": False if why else config.reference.cache,
+    }
 
 
 def _class_weights(config: Config, loss: Loss, train: Dataset) -> dict[str, float]:
@@ -133,4 +173,9 @@ def _class_weights(config: Config, loss: Loss, train: Dataset) -> dict[str, floa
     ):
         return {}
     weights = suggest_class_weights(*counts)
-    return {"desirable_weight": weights.desirable, "undesirable_weight": weights.undesirable}
+    # A loss whose own defaults are not 1 keeps their ratio.
+    defaults = loss.hyperparameters
+    return {
+        "desirable_weight": defaults["desirable_weight"] * weights.desirable,
+        "undesirable_weight": defaults["undesirable_weight"] * weights.undesirable,
+    }

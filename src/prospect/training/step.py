@@ -1,15 +1,16 @@
 """One optimizer step's gradient: the only place that knows micro-batches.
 
-The gradient is the same, to float rounding, for any micro-batch size and any order of rows, because (1) z0 is
-estimated over the whole step before any gradient is taken, (2) sums are divided by the count of the whole
-step, and (3) metrics are sums and counts. Letters: N examples of a micro-batch.
+The gradient is the same, to float rounding, for any micro-batch size and any order of rows, because (1) what
+concerns the whole step (z0, and what a loss asks for in `over_step`) is computed over the whole step before any
+gradient is taken, (2) sums are divided by the count of the whole step, and (3) metrics are sums and counts. Letters:
+N rows of a micro-batch, T tokens, K completions of a prompt.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,8 +20,10 @@ from prospect.data.loader import micro_batches
 from prospect.errors import TrainingError
 from prospect.losses.base import Loss
 from prospect.losses.reference_point import ReferencePoint, estimate_reference_point
+from prospect.losses.running_mean import RunningMean
 from prospect.models.policy import Policy
 from prospect.models.reference import Reference
+from prospect.training.arguments import Comparison, arrange, concatenate, first_rows
 from prospect.training.metrics import Tally, summarise, tally_rows
 
 
@@ -37,6 +40,9 @@ class Objective:
         max_length: the longest row, for mismatched rows.
         reference_point: "step", or "micro_batch" for comparison with other trainers.
         seed: of the pairing of mismatched rows.
+        sft_weight: how many times the sft loss of desirable completions is added.
+        clip: lowest and highest log-ratio of a token, nats; None leaves them as they are.
+        running_mean: of the log-ratios of all steps so far, for losses that need it.
     """
 
     loss: Loss
@@ -47,6 +53,9 @@ class Objective:
     max_length: int
     reference_point: str = "step"
     seed: int = 0
+    sft_weight: float = 0.0
+    clip: tuple[float, float] | None = None
+    running_mean: RunningMean = field(default_factory=RunningMean)
 
     @property
     def beta(self) -> float:
@@ -74,8 +83,8 @@ class StepResult:
 def accumulate_gradient(objective: Objective, examples: Sequence[Example], step: int = 0) -> StepResult:
     """Adds the gradient of one step to the policy's `.grad`.
 
-    L = (1 / D) sum_i weight_i loss_i, D the examples of the step, or its completion tokens for
-    demonstrations.
+    L = (1 / D) sum_i weight_i loss_i, D the examples of the step, or its completion tokens for losses that are means
+    over tokens.
 
     Args:
         objective: the loss and the two models.
@@ -87,91 +96,133 @@ def accumulate_gradient(objective: Objective, examples: Sequence[Example], step:
             behind.
         DataError: z0 cannot be estimated from these rows.
     """
-    return _pass_over(objective, examples, f"at step {step}", with_gradient=True)
+    result = _Pass(objective, examples, f"at step {step}", with_gradient=True).run()
+    if objective.loss.needs_running_mean:
+        objective.running_mean.add(result.tally.sums["log_ratio"], result.tally.counts["log_ratio"])
+    return result
 
 
 def score(objective: Objective, examples: Sequence[Example]) -> StepResult:
     """The same metrics without a gradient: the result does not depend on `max_tokens`."""
-    return _pass_over(objective, examples, "in the evaluation", with_gradient=False)
+    return _Pass(objective, examples, "in the evaluation", with_gradient=False).run()
 
 
-def _pass_over(objective: Objective, examples: Sequence[Example], when: str, *, with_gradient: bool) -> StepResult:
-    rows = flatten(examples)
-    completion_tokens = sum(len(row.completion_ids) for row in rows)
-    denominator = completion_tokens if objective.loss.feedback == "demonstration" else len(examples)
-    whole_step = objective.reference_point == "step"
-    point = _reference_point(objective, rows, when) if objective.loss.needs_reference_point and whole_step else None
-    points = [point] if point else []
-    tally = Tally()
-    for group in micro_batches(examples, objective.max_tokens):
-        batch = collate(flatten(group)).to(objective.policy.device)
-        if objective.loss.needs_reference_point and not whole_step:
-            point = _reference_point(objective, batch.rows, when)
-            points.append(point)
-        with nullcontext() if with_gradient else torch.no_grad():
-            total = _micro_batch(objective, batch, point, tally, when)
-            tally.add("loss", total, count=0)
-            if with_gradient:
-                (total / denominator).backward()
-    tally.counts["loss"] = denominator
-    metrics = summarise(tally, _mean_point(points))
-    return StepResult(metrics, tally, sum(row.length for row in rows), completion_tokens)
+class _Pass:
+    """One pass over the examples of a step, or of an evaluation."""
 
+    def __init__(self, objective: Objective, examples: Sequence[Example], when: str, *, with_gradient: bool) -> None:
+        self.objective, self.loss, self.when = objective, objective.loss, when
+        self.examples, self.rows = examples, flatten(examples)
+        self.with_gradient = with_gradient
+        self.completion_tokens = sum(len(row.completion_ids) for row in self.rows)
+        self.denominator = self.completion_tokens if self.loss.mean_over == "tokens" else len(examples)
+        self.sft_tokens = sum(len(row.completion_ids) for row in self.rows if row.desirable)
+        self.tally = Tally()
+        self.points: list[ReferencePoint] = []
 
-def _micro_batch(
-    objective: Objective, batch: Batch, point: ReferencePoint | None, tally: Tally, when: str
-) -> torch.Tensor:
-    """The weighted sum of a micro-batch's losses, a () tensor."""
-    loss = objective.loss
-    logps = objective.policy.logps(batch)
-    reference_logps = objective.reference.logps(batch).to(logps.device)
-    _require_finite(logps, batch.rows, "the policy's log-prob", objective, when)
-    _require_finite(reference_logps, batch.rows, "the reference's log-prob", objective, when)
-    log_ratio = logps - reference_logps
-    if loss.length_normalised:
-        log_ratio = log_ratio / batch.completion.sum(1)
-    arguments = arrange(loss, log_ratio, batch)
-    if point is not None:
-        arguments = (*arguments, point.z0.to(log_ratio))
-    values = loss(*arguments, **objective.hyperparameters)
-    _require_finite(values, _examples_rows(loss, batch), "loss", objective, when)
-    weight = batch.weight[0::2] if loss.feedback == "paired" else batch.weight
-    z0 = 0.0 if point is None else float(point.z0)
-    tally_rows(tally, loss, objective.beta, batch, logps.detach(), log_ratio, z0)
-    return (weight * values).sum()
+    def run(self) -> StepResult:
+        """What concerns the whole step first; then micro-batch by micro-batch, each with its share of the gradient."""
+        whole_step = self.objective.reference_point == "step"
+        if self.loss.needs_reference_point and whole_step:
+            self.points.append(self.reference_point(self.rows))
+        over_step = self.over_whole_step() if self.loss.over_step else []
+        for group, batch in self.batches(self.examples):
+            if self.loss.needs_reference_point and not whole_step:
+                self.points.append(self.reference_point(batch.rows))
+            with nullcontext() if self.with_gradient else torch.no_grad():
+                share = self.micro_batch(group, batch, over_step)
+                self.tally.add("loss", share, count=0)
+                if self.with_gradient:
+                    share.backward()
+        self.tally.counts["loss"] = 1
+        metrics = summarise(self.tally, _mean_point(self.points))
+        if self.loss.needs_running_mean:
+            metrics["running_mean"] = self.objective.running_mean.mean
+        return StepResult(metrics, self.tally, sum(row.length for row in self.rows), self.completion_tokens)
 
+    def batches(self, examples: Sequence[Example]) -> Iterator[tuple[list[Example], Batch]]:
+        """The micro-batches, on the policy's device."""
+        for group in micro_batches(examples, self.objective.max_tokens):
+            yield group, collate(flatten(group)).to(self.objective.policy.device)
 
-def arrange(loss: Loss, log_ratio: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, ...]:
-    """Lays the rows' log-ratios out as the loss takes them.
+    def micro_batch(self, group: Sequence[Example], batch: Batch, over_step: Sequence[torch.Tensor]) -> torch.Tensor:
+        """A micro-batch's share of the step's loss, a () tensor."""
+        compared = self.compare(batch)
+        arguments = [*arrange(self.loss, compared, batch, group), *self.one_for_all(compared.log_ratio), *over_step]
+        values = self.loss(*arguments, **self.objective.hyperparameters)
+        self.require_finite(values, [example[0] for example in group], "loss")
+        share = (batch.weight[first_rows(group)] * values).sum() / self.denominator
+        z0 = float(self.points[-1].z0) if self.points else 0.0
+        if self.loss.needs_running_mean:
+            z0 = self.objective.running_mean.mean
+        tally_rows(self.tally, self.loss, self.objective.beta, batch, group, compared, z0)
+        if self.objective.sft_weight and self.sft_tokens:
+            imitation = -(compared.logps * batch.weight * batch.desirable).sum()
+            self.tally.add("sft_loss", imitation, count=0)
+            self.tally.counts["sft_loss"] = self.sft_tokens
+            share = share + self.objective.sft_weight * imitation / self.sft_tokens
+        return share
 
-    Args:
-        loss: says what it takes.
-        log_ratio: (rows,) nats; a pair's chosen and rejected rows are neighbours.
-        batch: the rows.
+    def compare(self, batch: Batch) -> Comparison:
+        """What policy and reference say of the rows."""
+        policy, reference, clip = self.objective.policy, self.objective.reference, self.objective.clip
+        if self.loss.reward_model:
+            scores = policy.logps(batch)
+            self.require_finite(scores, batch.rows, "the model's score")
+            return Comparison(scores, scores)
+        token_logps, values = policy.score_tokens(batch)
+        logps = token_logps.sum(1)
+        self.require_finite(logps, batch.rows, "the policy's log-prob")
+        if self.loss.level == "token" or clip is not None:
+            reference_token_logps = reference.token_logps(batch).to(logps.device)
+            self.require_finite(reference_token_logps.sum(1), batch.rows, "the reference's log-prob")
+            token_log_ratio = token_logps - reference_token_logps
+            token_log_ratio = token_log_ratio if clip is None else token_log_ratio.clamp(*clip)
+            log_ratio = token_log_ratio.sum(1)
+        else:
+            reference_logps = reference.logps(batch).to(logps.device)
+            self.require_finite(reference_logps, batch.rows, "the reference's log-prob")
+            token_log_ratio, log_ratio = None, logps - reference_logps
+        if self.loss.length_normalised:
+            log_ratio = log_ratio / batch.completion.sum(1)
+        return Comparison(logps, log_ratio, token_log_ratio, values)
 
-    Returns:
-        (log_ratio, desirable), (chosen, rejected) or (logps,), each (N,).
-    """
-    if loss.feedback == "paired":
-        return log_ratio[0::2], log_ratio[1::2]
-    if loss.feedback == "demonstration":
-        return (log_ratio,)
-    return log_ratio, batch.desirable
+    def one_for_all(self, like: torch.Tensor) -> list[torch.Tensor]:
+        """The () tensors that the loss asks for."""
+        numbers = [self.points[-1].z0.to(like)] if self.loss.needs_reference_point else []
+        if self.loss.needs_running_mean:
+            numbers.append(torch.tensor(self.objective.running_mean.mean).to(like))
+        return numbers
 
+    @torch.no_grad()
+    def over_whole_step(self) -> list[torch.Tensor]:
+        """What the loss wants to know of all examples before it sees any; forwards without gradient."""
+        pieces = [arrange(self.loss, self.compare(b), b, group) for group, b in self.batches(self.examples)]
+        return self.loss.over_whole_step(concatenate(pieces), self.objective.hyperparameters)
 
-def _reference_point(objective: Objective, rows: Sequence[Row], when: str) -> ReferencePoint:
-    """z0 from each prompt with another prompt's completion; forwards without gradient."""
-    log_ratios = []
-    mismatched = mismatched_rows(rows, objective.seed, objective.max_length)
-    for group in micro_batches([(row,) for row in mismatched], objective.max_tokens):
-        batch = collate(flatten(group)).to(objective.policy.device)
-        with torch.no_grad():
-            logps = objective.policy.logps(batch)
-            reference_logps = objective.reference.logps(batch).to(logps.device)
-        _require_finite(logps, batch.rows, "the policy's log-prob", objective, when)
-        _require_finite(reference_logps, batch.rows, "the reference's log-prob", objective, when)
-        log_ratios.append(logps - reference_logps)
-    return estimate_reference_point(torch.cat(log_ratios))
+    @torch.no_grad()
+    def reference_point(self, rows: Sequence[Row]) -> ReferencePoint:
+        """z0 from each prompt with another prompt's completion; forwards without gradient."""
+        mismatched = mismatched_rows(rows, self.objective.seed, self.objective.max_length)
+        log_ratios = [self.compare(batch).log_ratio for _, batch in self.batches([(row,) for row in mismatched])]
+        return estimate_reference_point(torch.cat(log_ratios), clamp=self.loss.needs_reference)
+
+    def require_finite(self, values: torch.Tensor, rows: Sequence[Row], what: str) -> None:
+        """Stops before anything that is not a number reaches a gradient, and names the rows."""
+        bad = (~values.detach().isfinite()).nonzero().flatten().tolist()
+        if not bad:
+            return
+        self.objective.policy.model.zero_grad(set_to_none=True)
+        named = ", ".join(rows[i].id for i in bad[:5]) + (f" and {len(bad) - 5} more" if len(bad) > 5 else "")
+        source = (
+            " The reference itself is broken: check its weights and precision."
+            if what.startswith("the ref")
+            else " Lower train.learning_rate, or use train.precision: fp32."
+        )
+        raise TrainingError(
+            f"{what} is not finite {self.when} (rank 0, {len(bad)} of {len(rows)} rows of a micro-batch, ids {named}: "
+            f"{values.detach()[bad[0]].item()}). Nothing was updated.{source}"
+        )
 
 
 def _mean_point(points: Sequence[ReferencePoint]) -> ReferencePoint | None:
@@ -179,24 +230,3 @@ def _mean_point(points: Sequence[ReferencePoint]) -> ReferencePoint | None:
     if not points:
         return None
     return ReferencePoint(*(torch.stack(values).mean() for values in zip(*points, strict=True)))
-
-
-def _examples_rows(loss: Loss, batch: Batch) -> Sequence[Row]:
-    return batch.rows[0::2] if loss.feedback == "paired" else batch.rows
-
-
-def _require_finite(values: torch.Tensor, rows: Sequence[Row], what: str, objective: Objective, when: str) -> None:
-    bad = (~values.detach().isfinite()).nonzero().flatten().tolist()
-    if not bad:
-        return
-    objective.policy.model.zero_grad(set_to_none=True)
-    named = ", ".join(rows[i].id for i in bad[:5]) + (f" and {len(bad) - 5} more" if len(bad) > 5 else "")
-    source = (
-        " The reference itself is broken: check its weights and precision."
-        if what.startswith("the ref")
-        else (" Lower train.learning_rate, or use train.precision: fp32.")
-    )
-    raise TrainingError(
-        f"{what} is not finite {when} (rank 0, {len(bad)} of {len(rows)} rows of a micro-batch, ids {named}: "
-        f"{values.detach()[bad[0]].item()}). Nothing was updated.{source}"
-    )

@@ -18,6 +18,7 @@ from prospect.data.loader import micro_batches
 from prospect.errors import CheckpointError, TrainingError
 from prospect.models.policy import Policy, load_policy
 from prospect.models.reference import Reference, build_reference, check_identity
+from prospect.models.reward_model import load_reward_model
 from prospect.training.checkpoint import (
     Identity,
     Progress,
@@ -71,12 +72,41 @@ def train(
         if run.provenance().get("finished"):
             return run
     torch.manual_seed(config.train.seed)
-    policy = load_policy(prepared.config, prepared.tokenizer)
+    policy = build_policy(prepared)
     session = _Session.start(prepared, policy, run, resume)
     with make_display(prepared.total_steps, session.progress.step, quiet) as display:
         session.run_steps(display)
     session.finish()
     return run
+
+
+def build_policy(prepared: Prepared) -> Policy:
+    """Loads what the loss trains: a language model, with a value head where it asks for one, or a reward model."""
+    if prepared.loss.reward_model:
+        return load_reward_model(prepared.config, prepared.tokenizer)
+    return load_policy(prepared.config, prepared.tokenizer, value_head=prepared.loss.needs_values)
+
+
+def build_objective(prepared: Prepared, policy: Policy, reference: Reference) -> Objective:
+    """Puts together what is minimised."""
+    config = prepared.config
+    humanline = config.loss.humanline
+    return Objective(
+        loss=prepared.loss,
+        hyperparameters=prepared.hyperparameters,
+        policy=policy,
+        reference=reference,
+        max_tokens=prepared.max_tokens,
+        max_length=prepared.max_length,
+        reference_point=config.reference_point,
+        seed=config.train.seed,
+        sft_weight=config.loss.sft_weight,
+        clip=(humanline.low, humanline.high) if humanline else None,
+    )
+
+
+# Names of what a checkpoint holds beside weights and optimizer.
+REFERENCE, RUNNING_MEAN = "reference", "running_mean"
 
 
 @dataclass
@@ -98,16 +128,7 @@ class _Session:
     def start(cls, prepared: Prepared, policy: Policy, run: RunDir, resume: bool) -> _Session:
         config = prepared.config
         reference = build_reference(config.reference, policy, prepared.loss.needs_reference, run.path)
-        objective = Objective(
-            loss=prepared.loss,
-            hyperparameters=prepared.hyperparameters,
-            policy=policy,
-            reference=reference,
-            max_tokens=prepared.max_tokens,
-            max_length=prepared.max_length,
-            reference_point=config.reference_point,
-            seed=config.train.seed,
-        )
+        objective = build_objective(prepared, policy, reference)
         _check_first_step(prepared, policy, reference)
         identity = Identity(policy.identity, reference.identity, prepared.train.digest)
         optimizer = build_optimizer(config.train, policy.trainable())
@@ -116,8 +137,12 @@ class _Session:
         clean_leftovers(run.checkpoints_path)
         checkpoint = latest_checkpoint(run.checkpoints_path) if resume else None
         if checkpoint is not None:
-            progress = load_checkpoint(checkpoint, policy.trainable(), optimizer, identity)
+            progress, extras = load_checkpoint(checkpoint, policy.trainable(), optimizer, identity)
             reference.policy_moved()
+            if REFERENCE in extras:
+                reference.load(extras[REFERENCE])
+            if RUNNING_MEAN in extras:
+                objective.running_mean.load(extras[RUNNING_MEAN])
         run.rewind(progress.step if checkpoint is not None else -1)
         provenance = describe_run(prepared, policy, reference)
         run.write_provenance(provenance)
@@ -143,8 +168,16 @@ class _Session:
             self.log(result, grad_norm, rate, time.monotonic() - begun, display)
             if step == total or (settings.eval_every and step % settings.eval_every == 0):
                 self.evaluate(display)
+            self.move_reference(step)  # after the evaluation, which compares with the reference of this step
             if settings.save_every and step % settings.save_every == 0 and step < total:
                 self.save()
+
+    def move_reference(self, step: int) -> None:
+        """Lets the reference follow the policy where the recipe says so."""
+        sync = self.prepared.config.reference.sync
+        if sync is not None and sync.every and step % sync.every == 0:
+            self.reference.sync(self.policy, sync.mix)
+            self.objective.running_mean.clear()  # it was of log-ratios to another reference
 
     def clip_gradient(self, step: int) -> float:
         """Scales the gradient down to the norm allowed; nothing non-finite reaches the optimizer."""
@@ -197,13 +230,24 @@ class _Session:
             metrics = evaluate_held_out(self.objective, self.prepared.held_out)
             self.write_metrics({"step": step, "epoch": epoch, **metrics})
             display.note(_describe_evaluation(step, metrics))
-        write_samples(self.run, self.prepared, self.policy, step)
+        if not self.prepared.loss.reward_model:  # it writes nothing
+            write_samples(self.run, self.prepared, self.policy, step)
 
     def save(self) -> None:
         """Writes a checkpoint; the reference cache first, so that a resumed run finds every number it had."""
         self.reference.flush()
-        folder, keep = self.run.checkpoints_path, self.prepared.config.train.keep_checkpoints
-        save_checkpoint(folder, self.policy.trainable(), self.optimizer, self.progress, self.identity, keep)
+        extras = {REFERENCE: self.reference.state()}
+        if self.prepared.loss.needs_running_mean:
+            extras[RUNNING_MEAN] = self.objective.running_mean.state()
+        save_checkpoint(
+            self.run.checkpoints_path,
+            self.policy.trainable(),
+            self.optimizer,
+            self.progress,
+            self.identity,
+            self.prepared.config.train.keep_checkpoints,
+            {name: tensors for name, tensors in extras.items() if tensors},
+        )
 
     def finish(self) -> None:
         """Writes the aligned model and closes the books."""

@@ -1,0 +1,28 @@
+"""Tokens that say what the completion after them is worth, for conditional fine-tuning (csft).
+
+They live in the tokenizer, as its special tokens `good_token` and `bad_token`, so that whoever loads the trained model
+asks it after `<|good|>`: for plain prompts `encode_prompt` appends it, for conversations the chat template does.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+CONTROL_TOKENS = {"good_token": "<|good|>", "bad_token": "<|bad|>"}
+
+_TEMPLATE_END = "{% if add_generation_prompt %}{{ '<|good|>' }}{% endif %}"
+
+
+def control_token_ids(tokenizer: Any) -> tuple[int, ...]:
+    """The ids of the good and the bad token; empty for a tokenizer without them."""
+    named = getattr(tokenizer, "special_tokens_map", {})
+    if not CONTROL_TOKENS.keys() <= named.keys():
+        return ()
+    return tuple(tokenizer.convert_tokens_to_ids(str(named[name])) for name in CONTROL_TOKENS)
+
+
+def ask_after_good(tokenizer: Any) -> Any:
+    """Lets the chat template, if there is one, end the prompt with the good token; gives the tokenizer back."""
+    if tokenizer.chat_template and not tokenizer.chat_template.endswith(_TEMPLATE_END):
+        tokenizer.chat_template += _TEMPLATE_END
+    return tokenizer

@@ -1,0 +1,174 @@
+"""How a loss gets its name and is found by it; one's own losses too, in their files."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from prospect.errors import ConfigError
+from prospect.losses.base import ARGUMENTS, FeedbackKind, Loss
+
+_REGISTRY: dict[str, Loss] = {}
+# Keys of a recipe's loss section that are nobody's hyperparameters: they go with many losses.
+MODIFIERS = ("sft_weight", "humanline")
+
+
+def loss(
+    feedback: FeedbackKind, *, name: str | None = None, **traits: Any
+) -> Callable[[Callable[..., torch.Tensor]], Loss]:
+    """Registers a function as a loss.
+
+    The function takes the tensors of `ARGUMENTS[feedback, level]` (then those that its traits ask for, `z0` for one),
+    then keyword-only hyperparameters with defaults, and returns one loss per example, unreduced.
+
+    Args:
+        feedback: "unpaired", "paired", "demonstration" or "scored".
+        name: what recipes call it; the function's own name if not given.
+        **traits: further fields of `Loss`.
+
+    Raises:
+        ConfigError: a signature that does not fit the traits, traits that do not go together, or a name that is taken.
+    """
+
+    def register(function: Callable[..., torch.Tensor]) -> Loss:
+        kinds = list(dict.fromkeys(kind for kind, _ in ARGUMENTS))
+        if feedback not in kinds:
+            raise ConfigError(f'a loss on "{feedback}" feedback: expected one of {", ".join(kinds)}.')
+        try:
+            record = Loss(function=function, name=name or function.__name__, feedback=feedback, **traits)
+        except TypeError as error:
+            raise ConfigError(f"loss {name or function.__name__}: {error}. See prospect.losses.Loss.") from None
+        _check_traits(record)
+        _check_signature(record)
+        taken = _REGISTRY.get(record.name)
+        if taken is not None and _home(taken) != _home(record):
+            raise ConfigError(f'a loss named "{record.name}" exists already, in {_home(taken)}; choose another name.')
+        _REGISTRY[record.name] = record
+        return record
+
+    return register
+
+
+def _check_traits(record: Loss) -> None:
+    """Refuses traits that contradict each other."""
+    levels = [level for kind, level in ARGUMENTS if kind == record.feedback]
+    contradictions = {
+        f'no loss on {record.feedback} feedback has level "{record.level}", only {" or ".join(levels)}': (
+            record.level not in levels
+        ),
+        "is_halo needs value, its value function, and value needs is_halo": record.is_halo
+        != (record.value is not None),
+        "a human-aware loss is one of log-ratios, so is_halo needs needs_reference": (
+            record.is_halo and not record.needs_reference
+        ),
+        'values are one per token, so needs_values needs level="token"': record.needs_values
+        and record.level != "token",
+        'length_normalised is about whole completions, so it needs level="sequence"': (
+            record.length_normalised and record.level != "sequence"
+        ),
+        "a reward model has neither reference, reference point nor tokens": record.reward_model
+        and (record.needs_reference or record.needs_reference_point or record.level == "token"),
+        "control_tokens say a verdict, so they need unpaired feedback": (
+            record.control_tokens and record.feedback != "unpaired"
+        ),
+        f'direction is "{record.direction}"; expected apart, up or down': (
+            record.direction not in ("apart", "up", "down")
+        ),
+        f'mean_over is "{record.mean_over}"; expected examples or tokens': (
+            record.mean_over not in ("examples", "tokens")
+        ),
+    }
+    for text, holds in contradictions.items():
+        if holds:
+            raise ConfigError(f"loss {record.name}: {text}.")
+
+
+def _check_signature(record: Loss) -> None:
+    """Refuses what could not be called, or would be called with one tensor in another's place."""
+    parameters = inspect.signature(record.function).parameters.values()
+    positional = [p for p in parameters if p.kind is not inspect.Parameter.KEYWORD_ONLY]
+    expected = record.argument_names
+    gathers = any(p.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD) for p in positional)
+    swapped = any(p.name in expected and p.name != name for p, name in zip(positional, expected, strict=False))
+    if len(positional) != len(expected) or gathers or swapped:
+        takes = ", ".join(p.name for p in positional)
+        raise ConfigError(
+            f"loss {record.name} takes ({takes}); a loss on {record.feedback} feedback with these traits is "
+            f"called with ({', '.join(expected)}). Hyperparameters come after a lone `*`."
+        )
+    for name, default in record.hyperparameters.items():
+        if default is inspect.Parameter.empty:
+            raise ConfigError(f"loss {record.name}: hyperparameter {name} has no default; give it one.")
+        if name in MODIFIERS:
+            raise ConfigError(
+                f"loss {record.name}: {name} is a setting of every recipe; choose another name for yours."
+            )
+    unknown = [name for name in record.bounds if name not in record.hyperparameters]
+    if unknown:
+        raise ConfigError(f"loss {record.name}: bounds names {unknown[0]}, which is none of its hyperparameters.")
+    record.check(record.hyperparameters)
+
+
+def _home(record: Loss) -> str:
+    return record.function.__code__.co_filename
+
+
+def all_losses() -> dict[str, Loss]:
+    """Every registered loss by name."""
+    return dict(sorted(_REGISTRY.items()))
+
+
+def get_loss(name: str) -> Loss:
+    """Finds a loss by its name, or by `file.py:function` for one's own.
+
+    Raises:
+        ConfigError: unknown, with the nearest name suggested.
+    """
+    if ".py:" in name:
+        return _load_own(name)
+    if name in _REGISTRY:
+        return _REGISTRY[name]
+    near = difflib.get_close_matches(name, _REGISTRY, n=1)
+    hint = f' did you mean "{near[0]}"?' if near else ""
+    raise ConfigError(
+        f'unknown loss "{name}";{hint} Known: {", ".join(sorted(_REGISTRY))}. '
+        "Your own: loss: {name: my_file.py:my_loss}."
+    )
+
+
+def _load_own(address: str) -> Loss:
+    """Imports `file.py:function`; the file is the user's own code and runs as such."""
+    file, _, attribute = address.rpartition(":")
+    path = Path(file).expanduser().resolve()
+    if not path.is_file():
+        raise ConfigError(f"loss {address}: there is no file {path}.")
+    # The module's name holds the whole path: two files of one name must not stand in for each other.
+    module_name = f"prospect_user_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    module = sys.modules.get(module_name)
+    if module is None:
+        spec = importlib.util.spec_from_file_location(module_name, path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[module_name] = module
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            del sys.modules[module_name]
+            if isinstance(error, ConfigError):
+                raise
+            raise ConfigError(f"loss {address}: importing {path} failed: {type(error).__name__}: {error}") from error
+    record = getattr(module, attribute, None)
+    if not isinstance(record, Loss):
+        found = "nothing" if record is None else type(record).__name__
+        raise ConfigError(
+            f'loss {address}: "{attribute}" in {path} is {found}; expected a function under @prospect.loss(...).'
+        )
+    return record

@@ -1,0 +1,121 @@
+"""A reward model: a language model's backbone with one score at the end of a row."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from prospect.atomic import atomic_directory, write_text
+from prospect.config import Config, ModelSettings
+from prospect.data.batch import Batch
+from prospect.data.render import end_token_ids
+from prospect.errors import ModelError
+from prospect.models.adapters import add_adapter, enable_gradient_checkpointing
+from prospect.models.loading import (
+    default_device,
+    existing_model,
+    first_line,
+    fit_embeddings,
+    resolve_precision,
+    weights_identity,
+)
+from prospect.models.policy import Policy, require_trainable_dtype
+
+PAD_TOKEN = "<|pad|>"  # noqa: S105  a token of text, no secret
+
+
+@dataclass
+class RewardModel(Policy):
+    """A sequence-classification model with one label; its score of a row stands where a policy has log-probs."""
+
+    def logps(self, batch: Batch) -> torch.Tensor:
+        """Scores: float32 (N,), of prompt and completion together, read at the last token.
+
+        It is the model's own forward pass, which finds the last token by the padding id: so the saved model gives the
+        same score wherever it is loaded.
+        """
+        batch = batch.to(self.device)
+        ids = batch.ids.masked_fill(~batch.attention, self.model.config.pad_token_id)
+        with self.autocast():
+            return self.model(input_ids=ids, attention_mask=batch.attention.long()).logits[:, 0].float()
+
+    def save(self, path: Path, card: str) -> None:
+        """Writes a whole sequence-classification model; an adapter is merged into it first."""
+        model = copy.deepcopy(self.model).merge_and_unload() if self.has_adapter else self.model
+        with atomic_directory(path) as temporary:
+            model.save_pretrained(temporary, safe_serialization=True)
+            self.tokenizer.save_pretrained(temporary)
+            write_text(temporary / "README.md", card)
+
+
+def load_reward_model(config: Config, tokenizer: Any, device: torch.device | None = None) -> RewardModel:
+    """Loads the backbone of a language model, or a reward model, ready to train.
+
+    A new score layer starts at 0: before the first step all completions are worth the same.
+
+    Raises:
+        ModelError: no such model, one whose family has no sequence classification, or one with several labels.
+        ConfigError: settings that do not go together.
+    """
+    settings = config.model
+    device = device or default_device()
+    precision = resolve_precision(config.train.precision, device)
+    require_trainable_dtype(settings)
+    model = _load_classifier(settings).to(device)
+    _choose_padding(model, tokenizer)
+    identity = weights_identity(model, precision)
+    if settings.lora is not None:
+        model = add_adapter(model, settings.lora, task="SEQ_CLS")
+    if config.train.gradient_checkpointing:
+        enable_gradient_checkpointing(model)
+    return RewardModel(model, tokenizer, _no_log_probs, precision, identity, settings.lora is not None)
+
+
+def _load_classifier(settings: ModelSettings) -> Any:
+    from transformers import AutoModelForSequenceClassification
+
+    name = existing_model(settings.name_or_path)
+    options: dict[str, Any] = {"dtype": getattr(torch, settings.dtype), "trust_remote_code": settings.trust_remote_code}
+    if settings.attn_implementation is not None:
+        options["attn_implementation"] = settings.attn_implementation
+    try:
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            name, num_labels=1, problem_type="regression", use_safetensors=True, output_loading_info=True, **options
+        )
+    except Exception as error:  # Transformers raises half a dozen kinds here
+        raise ModelError(
+            f"{name}: no reward model could be made of it ({first_line(error)}). Its family must have sequence "
+            "classification in Transformers, and a reward model has one label."
+        ) from error
+    missing = sorted(info["missing_keys"])
+    if any(not key.startswith("score.") for key in missing):
+        raise ModelError(f"{name}: {len(missing)} weights are missing from the checkpoint, {missing[0]} for one.")
+    if missing:
+        torch.nn.init.zeros_(model.score.weight)
+    return model.eval()
+
+
+def _choose_padding(model: Any, tokenizer: Any) -> None:
+    """Gives model and tokenizer a padding token that never ends a row.
+
+    The model reads its score at the last token that is no padding. Where padding is the end token, as is common, it
+    would read it one token too early.
+    """
+    ends = set(end_token_ids(tokenizer))
+    choices = (tokenizer.pad_token, tokenizer.bos_token, tokenizer.unk_token)
+    free = [token for token in choices if token is not None and tokenizer.convert_tokens_to_ids(token) not in ends]
+    if free:
+        tokenizer.pad_token = free[0]
+    else:
+        tokenizer.add_special_tokens({"pad_token": PAD_TOKEN})
+        fit_embeddings(model, tokenizer)
+    tokenizer.padding_side = "right"
+    model.config.pad_token_id = tokenizer.pad_token_id
+
+
+def _no_log_probs(*_: Any) -> Any:
+    raise TypeError("a reward model has scores of rows and no log-probs of tokens")

@@ -1,0 +1,263 @@
+"""What goes with many losses: a moving reference, clipped token log-ratios, an SFT term, row weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import prospect
+from conftest import pairs, rows_for, thumbs
+from prospect.config import load_config
+from prospect.data.batch import collate, flatten
+from prospect.errors import ConfigError
+from prospect.models.policy import Policy
+from prospect.models.reference import Reference, build_reference
+from prospect.training.prepare import prepare
+from prospect.training.step import Objective, accumulate_gradient, score
+from prospect.training.train import build_objective, build_policy
+
+
+def ready(values: dict[str, Any], folder: Path) -> tuple[Objective, list[Any]]:
+    """Policy and reference of a recipe, still equal."""
+    prepared = prepare(load_config(values))
+    torch.manual_seed(0)  # of a value head
+    policy = build_policy(prepared)
+    reference = build_reference(prepared.config.reference, policy, prepared.loss.needs_reference, folder)
+    return build_objective(prepared, policy, reference), list(prepared.train.examples)
+
+
+def move(policy: Policy, seed: int = 1) -> None:
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for parameter in policy.trainable().values():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+
+
+def gradient(objective: Objective, examples: list[Any]) -> torch.Tensor:
+    parameters = objective.policy.trainable().values()
+    for parameter in parameters:
+        parameter.grad = torch.zeros_like(parameter)
+    accumulate_gradient(objective, examples)
+    return torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
+
+
+LORA = {"r": 4, "alpha": 8}
+
+
+def with_model(recipe: Any, loss: Any, lora: Any, **sections: Any) -> dict[str, Any]:
+    path = recipe()["model"]["name_or_path"]
+    name = loss if isinstance(loss, str) else loss["name"]
+    return recipe(loss, rows_for(name), model={"name_or_path": path, "lora": lora}, **sections)
+
+
+# -- a reference that follows the policy --
+
+
+@pytest.mark.parametrize("lora", [None, LORA])
+def test_a_full_sync_makes_the_reference_the_policy(recipe: Any, tmp_path: Path, lora: Any) -> None:
+    objective, examples = ready(with_model(recipe, "kto", lora, reference={"sync": {"every": 1}}), tmp_path)
+    move(objective.policy)
+    assert max(map(abs, score(objective, examples).tally.rewards)) > 1e-2
+    objective.reference.sync(objective.policy, 1.0)
+    rewards = score(objective, examples).tally.rewards
+    # A merged adapter multiplies once where the adapter beside its weight multiplies twice: equal but for rounding.
+    assert max(map(abs, rewards)) <= (1e-5 if lora else 0.0)
+
+
+@pytest.mark.parametrize("lora", [None, LORA])
+def test_a_partial_sync_mixes_the_weights(recipe: Any, tmp_path: Path, lora: Any) -> None:
+    objective, _ = ready(with_model(recipe, "dpo", lora, reference={"sync": {"every": 1}}), tmp_path)
+    reference: Any = objective.reference
+    before = {name: p.clone() for name, p in reference._policy.model.named_parameters()}
+    assert reference.state() == {}
+    for _ in range(2):
+        move(objective.policy)
+        reference.sync(objective.policy, 0.6)
+        merged = dict(objective.policy.merged_weights())
+        assert reference.state().keys() == merged.keys()
+        for name, after in reference._policy.model.named_parameters():
+            expected = 0.6 * merged[name] + 0.4 * before[name] if name in merged else before[name]
+            torch.testing.assert_close(after, expected, rtol=1e-5, atol=1e-6)
+        before = {name: p.clone() for name, p in reference._policy.model.named_parameters()}
+
+
+def test_merged_weights_of_an_adapter_are_those_that_peft_merges(recipe: Any, tmp_path: Path) -> None:
+    objective, _ = ready(with_model(recipe, "kto", LORA, reference={"kind": "frozen"}), tmp_path)
+    move(objective.policy)
+    ours = {name.removeprefix("base_model.model."): w for name, w in objective.policy.merged_weights()}
+    theirs = dict(objective.policy.model.merge_and_unload().named_parameters())
+    assert len(ours) == 14  # seven linear layers in each of two blocks
+    for name, weight in ours.items():
+        torch.testing.assert_close(weight, theirs[name.replace(".base_layer", "")])
+
+
+def test_the_reference_moves_every_k_steps_of_a_run(recipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from prospect.models.reference import FrozenReference
+
+    synced: list[float] = []
+    monkeypatch.setattr(FrozenReference, "sync", lambda self, policy, mix: synced.append(mix))
+    train = {"max_steps": 7, "batch_size": 4}
+    prospect.train(recipe("kto", train=train, reference={"sync": {"every": 3, "mix": 0.25}}), quiet=True)
+    assert synced == [0.25, 0.25]
+
+
+def test_after_a_full_sync_rewards_start_again_from_zero(recipe: Any) -> None:
+    train = {"max_steps": 4, "batch_size": 64, "learning_rate": 1e-2, "scheduler": "constant", "warmup": 0}
+    run = prospect.train(recipe("kto", train=train, reference={"sync": {"every": 2, "mix": 1.0}}), quiet=True)
+    margins = [row["rewards/margins"] for row in run.metrics()]
+    assert margins[0] == margins[2] == 0.0
+    assert margins[1] > 0.1
+    assert run.config()["reference"] == {"kind": "frozen", "cache": False, "sync": {"every": 2, "mix": 1.0}}
+
+
+def test_the_evaluation_of_a_step_comes_before_its_sync(recipe: Any) -> None:
+    """Else the last evaluation would compare the policy with itself."""
+    train = {"max_steps": 4, "learning_rate": 1e-2, "warmup": 0}
+    values = recipe("kto", data={"eval": 8}, train=train, reference={"sync": {"every": 2, "mix": 1.0}})
+    last = prospect.train(values, quiet=True).metrics()[-1]
+    assert last["step"] == 4 and abs(last["eval_rewards/margins"]) > 1e-3
+
+
+def test_a_running_mean_starts_again_with_each_new_reference(recipe: Any) -> None:
+    train = {"max_steps": 5, "batch_size": 16, "learning_rate": 1e-2, "scheduler": "constant", "warmup": 0}
+    run = prospect.train(recipe("bco", train=train, reference={"sync": {"every": 3, "mix": 1.0}}), quiet=True)
+    means = [row["running_mean"] for row in run.metrics()]
+    assert means[0] == means[1] == means[3] == 0.0 != means[2]
+
+
+# -- humanline --
+
+
+def test_humanline_clips_token_log_ratios_before_the_loss_and_in_z0(recipe: Any, tmp_path: Path) -> None:
+    loss = {"name": "kto", "humanline": {"low": -0.5, "high": 0.25}}
+    objective, examples = ready(recipe(loss, thumbs(12)), tmp_path)
+    move(objective.policy)
+    batch = collate(flatten(examples))
+    token = objective.policy.score_tokens(batch).logps - objective.reference.token_logps(batch)
+    clipped = (token.clamp(-0.5, 0.25) * batch.completion).sum(1)
+    assert not torch.allclose(token.sum(1), clipped, atol=0.1)
+    rewards = score(objective, examples).tally.rewards
+    ordered = {row.id: r for row, r in zip(_rows_in_order(objective, examples), rewards, strict=True)}
+    for row, value in zip(batch.rows, clipped.tolist(), strict=True):
+        assert ordered[row.id] == pytest.approx(0.1 * value, abs=1e-5)
+    wide = Objective(**{**vars(objective), "clip": (-100.0, 100.0)})
+    plain = Objective(**{**vars(objective), "clip": None})
+    assert score(wide, examples).metrics == pytest.approx(score(plain, examples).metrics, abs=1e-6)
+    assert score(wide, examples).metrics["kl_raw"] != pytest.approx(score(objective, examples).metrics["kl_raw"])
+
+
+def _rows_in_order(objective: Objective, examples: list[Any]) -> list[Any]:
+    from prospect.data.loader import micro_batches
+
+    return [row for group in micro_batches(examples, objective.max_tokens) for row in flatten(group)]
+
+
+def test_a_clipped_token_has_no_gradient(recipe: Any, tmp_path: Path) -> None:
+    objective, examples = ready(recipe("dpo", pairs(4)), tmp_path)
+    move(objective.policy)
+    closed = Objective(**{**vars(objective), "clip": (-1e-9, 1e-9)})
+    assert gradient(objective, examples).norm() > 1e-3
+    assert gradient(closed, examples).norm() < 1e-3 * gradient(objective, examples).norm()
+
+
+@pytest.mark.parametrize(
+    ("reference", "sync"),
+    [
+        ({}, {"every": 12, "mix": 1.0}),
+        ({"sync": {"every": 24, "mix": 0.5}}, {"every": 24, "mix": 0.5}),
+        ({"sync": {"every": 0}}, {"every": 0, "mix": 0.6}),
+    ],
+)
+def test_humanline_brings_its_sync_unless_the_recipe_says_otherwise(recipe: Any, reference: Any, sync: Any) -> None:
+    prepared = prepare(load_config(recipe({"name": "kto", "humanline": True}, reference=reference)))
+    assert prepared.config.as_dict()["reference"]["sync"] == sync
+    assert prepared.config.loss.humanline is not None
+    assert (prepared.config.loss.humanline.low, prepared.config.loss.humanline.high) == (-1.0, 1.5)
+    assert prepared.config.reference.cache is False
+    again = prepare(load_config(prepared.config.as_dict()))
+    assert again.config == prepared.config
+
+
+def test_humanline_with_an_adapter_and_without_sync_needs_no_second_model(recipe: Any, tmp_path: Path) -> None:
+    values = with_model(recipe, {"name": "dpo", "humanline": True}, LORA, reference={"sync": {"every": 0}})
+    objective, examples = ready(values, tmp_path)
+    assert objective.reference.kind == "adapter_off"
+    assert set(score(objective, examples).tally.rewards) == {0.0}
+
+
+# -- the SFT term --
+
+
+@pytest.mark.parametrize("loss", ["kto", "dpo", "nca", "simpo", "offline_ppo"])
+def test_the_sft_term_adds_the_gradient_of_sft_on_desirable_completions(recipe: Any, tmp_path: Path, loss: str) -> None:
+    objective, examples = ready(recipe(loss), tmp_path)
+    move(objective.policy)
+    plain = gradient(objective, examples)
+    both = Objective(**{**vars(objective), "sft_weight": 0.7})
+    rows = [(row,) for example in examples for row in example if row.desirable]
+    sft = Objective(**{**vars(objective), "loss": prospect.get_loss("sft"), "hyperparameters": {}})
+    sft = Objective(**{**vars(sft), "reference": _nothing()})
+    expected = plain + 0.7 * gradient(sft, rows)
+    torch.testing.assert_close(gradient(both, examples), expected, rtol=1e-4, atol=1e-6)
+    metrics = score(both, examples).metrics
+    assert metrics["sft_loss"] == pytest.approx(score(sft, rows).metrics["loss"], rel=1e-5)
+    plain_loss = score(objective, examples).metrics["loss"]
+    assert metrics["loss"] == pytest.approx(plain_loss + 0.7 * metrics["sft_loss"], rel=1e-5)
+    for tokens in (400, 100, 1):
+        cut = Objective(**{**vars(both), "max_tokens": tokens})
+        assert float((gradient(cut, examples) - expected).norm() / expected.norm()) < 1e-5
+
+
+def _nothing() -> Reference:
+    from prospect.models.reference import NoReference
+
+    return NoReference()
+
+
+# -- row weights --
+
+
+@pytest.mark.parametrize("loss", ["bco", "ipo", "nca", "offline_ppo", "orpo", "csft", "bradley_terry", "unlikelihood"])
+def test_row_weights_scale_their_examples(recipe: Any, tmp_path: Path, loss: str) -> None:
+    """A gradient that is linear in the weights: twice the weight adds what no weight takes away."""
+
+    def weighted(weight: float) -> torch.Tensor:
+        rows = [dict(row, weight=weight if i in (0, 9, 18, 27) else 1.0) for i, row in enumerate(rows_for(loss))]
+        objective, examples = ready(recipe(loss, rows), tmp_path)
+        move(objective.policy)
+        return gradient(objective, examples)
+
+    none, plain, double = (weighted(w) for w in (0.0, 1.0, 2.0))
+    assert (plain - none).norm() > 1e-6
+    torch.testing.assert_close(double - plain, plain - none, rtol=1e-2, atol=1e-5)
+
+
+# -- what is refused --
+
+
+@pytest.mark.parametrize(
+    ("loss", "sections", "message"),
+    [
+        ({"name": "sft", "sft_weight": 0.1}, {}, r"loss\.sft_weight adds the sft loss, and loss sft is no comparison"),
+        ({"name": "csft", "sft_weight": 0.1}, {}, r"loss csft is no comparison"),
+        ({"name": "bradley_terry", "sft_weight": 0.1}, {}, r"loss bradley_terry is no comparison"),
+        ({"name": "simpo", "humanline": True}, {}, r"loss\.humanline is about the reference, and loss simpo has none"),
+        ("orpo", {"reference": {"sync": {"every": 4}}}, r"reference\.sync is about the reference, and loss orpo has"),
+        ("kto", {"reference": {"sync": {"every": 4}, "kind": "adapter_off"}}, r"adapter_off has no weights"),
+        ("kto", {"reference": {"sync": {"every": 4}, "cache": "c"}}, r"cache is c and cannot be used: reference\.sync"),
+        ("offline_ppo", {"reference": {"cache": "c"}}, r"cannot be used: it is asked for every token"),
+        ({"name": "dpo", "humanline": True}, {"reference": {"sync": {"every": 0}, "cache": "c"}}, "every token"),
+        ("kto", {"reference": {"sync": {"every": -1}}}, r"reference\.sync\.every is -1"),
+        ("kto", {"reference": {"sync": {"mix": 0.0}}}, r"reference\.sync\.mix is 0"),
+        ({"name": "kto", "humanline": {"low": 0.5}}, {}, r"loss\.humanline\.low is 0\.5"),
+        ({"name": "kto", "humanline": {"lwo": -1}}, {}, r'loss\.humanline\.lwo; did you mean "low"'),
+        ({"name": "kto", "sft_weight": -1}, {}, r"loss\.sft_weight is -1"),
+        ({"name": "kto", "sft_weight": True}, {}, r"loss\.sft_weight is True"),
+    ],
+)
+def test_a_modifier_that_would_change_nothing_is_refused(recipe: Any, loss: Any, sections: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        prepare(load_config(recipe(loss, **sections)))
