@@ -42,9 +42,9 @@ with comments to start from.
 """
 
 LOSS_NOTE = """\
-The other keys of `loss` are the hyperparameters of the loss that is named: [kto](losses/kto.md),
-[dpo](losses/dpo.md), [sft](losses/sft.md), or your own. `prospect losses` lists them with their defaults.
-`loss: kto` is short for `loss: {name: kto}`.
+The other keys of `loss` are the hyperparameters of the loss that is named, [one of these](losses.md) or
+[your own](own-loss.md). `prospect losses` lists them with their defaults. `loss: kto` is short for
+`loss: {name: kto}`.
 """
 
 COMMANDS_HEAD = f"""{WRITTEN_BY}
