@@ -62,7 +62,7 @@ def test_dry_run_shows_everything_and_writes_nothing(tmp_path: Path, model_path:
 
 def test_losses_lists_and_shows(tmp_path: Path) -> None:
     table = prospect("losses", folder=tmp_path).stdout
-    assert all(name in table for name in ("kto", "dpo", "sft", "arXiv 2402.01306"))
+    assert all(name in table for name in ("kto", "dpo", "sft", "bradley_terry"))
     assert "lambda_D s(-beta (r - z0))" in prospect("losses", "kto", folder=tmp_path).stdout
     records = json.loads(prospect("losses", "--json", folder=tmp_path).stdout)
     assert {record["name"]: record["hyperparameters"] for record in records}["kto"]["beta"] == 0.1

@@ -18,7 +18,7 @@ from prospect.cli.main import VERBS, main
 from prospect.config import load_config
 from prospect.errors import DataError
 from prospect.feedback import load_feedback
-from prospect.losses import base
+from prospect.losses import registry
 
 RUNNING = [page for page in PAGES if any(block.note == "run" for block in blocks_of(page))]
 
@@ -33,7 +33,7 @@ def desk(tmp_path: Path, model_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     write_rows(tmp_path / "pairs.jsonl", pairs(24))
     write_rows(tmp_path / "prompts.jsonl", [{"prompt": row["prompt"]} for row in rows[:3]])
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(base, "_REGISTRY", dict(base._REGISTRY))  # a page's own loss stays on its page
+    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))  # a page's own loss stays on its page
     return tmp_path
 
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 import prospect
-from conftest import rows_for
+from conftest import REPOSITORY, rows_for, thumbs
 from prospect.config import load_config
 from prospect.losses import Loss, all_losses
 from prospect.models.reference import build_reference
@@ -165,3 +165,14 @@ def test_advantages_are_whitened_over_the_whole_step(recipe: Any, tmp_path: Path
     for tokens in (4096, 100):
         objective = Objective(**{**vars(build_objective(prepared, policy, reference)), "max_tokens": tokens})
         assert score(objective, prepared.train.examples[:16]).metrics["loss"] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_the_example_of_ones_own_loss_learns(recipe: Any) -> None:
+    name = str(REPOSITORY / "examples/kahneman_tversky.py") + ":kahneman_tversky"
+    train = {"max_steps": 30, "batch_size": 64, "learning_rate": 2e-3}
+    run = prospect.train(recipe(name, thumbs(32), train=train), quiet=True)
+    first, last = run.metrics()[0], run.metrics()[-1]
+    assert last["rewards/accuracies"] > 0.9
+    assert last["logps/chosen"] > first["logps/chosen"] + 1
+    assert last["logps/rejected"] < first["logps/rejected"] - 1
+    assert last["kl"] == last["kl"] >= 0.0

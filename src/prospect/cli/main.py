@@ -18,7 +18,7 @@ VERBS = {
     "train": "align a model on feedback",
     "generate": "let a model answer prompts",
     "report": "write a run's report.html again",
-    "losses": "list the losses, or show one",
+    "losses": "list, show, draw and check the losses",
 }
 
 

@@ -14,7 +14,9 @@ from prospect.errors import UsageError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument(
-        "recipe", metavar="RECIPE.yaml|LOSS", help="a recipe, or the name of a loss (kto, dpo, sft, my.py:mine)"
+        "recipe",
+        metavar="RECIPE.yaml|LOSS",
+        help="a recipe, or the name of a loss (kto, dpo, my.py:mine; see prospect losses)",
     )
     parser.add_argument("--model", help="model.name_or_path: a folder or hub name")
     parser.add_argument("--data", nargs="+", help="data.train: paths, globs or a hub dataset")

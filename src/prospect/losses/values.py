@@ -23,9 +23,15 @@ def sigmoid(z: torch.Tensor, *, beta: float = 0.1, desirable_weight: float = 1.0
     return desirable_weight * torch.sigmoid(beta * z)
 
 
-def log_sigmoid(z: torch.Tensor, *, beta: float = 0.1, desirable_weight: float = 1.0) -> torch.Tensor:
-    """Lambda log s(beta z), of DPO: concave everywhere. Source: arXiv 2402.01306, figure 1."""
-    return desirable_weight * F.logsigmoid(beta * z)
+def log_sigmoid(
+    z: torch.Tensor, *, beta: float = 0.1, desirable_weight: float = 1.0, label_smoothing: float = 0.0
+) -> torch.Tensor:
+    """Lambda [(1-e) log s(beta z) + e log s(-beta z)], of DPO at e = 0: concave everywhere, and rising only at e = 0.
+
+    Source: arXiv 2402.01306, figure 1.
+    """
+    kept, flipped = F.logsigmoid(beta * z), F.logsigmoid(-beta * z)
+    return desirable_weight * ((1 - label_smoothing) * kept + label_smoothing * flipped)
 
 
 def identity(z: torch.Tensor, *, beta: float = 0.1, desirable_weight: float = 1.0) -> torch.Tensor:

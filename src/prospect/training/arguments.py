@@ -75,4 +75,4 @@ def _side_by_side(
     present = torch.arange(int(sizes.max()), device=log_ratio.device) < sizes[:, None]
     zeros = torch.zeros(present.shape, dtype=log_ratio.dtype, device=log_ratio.device)
     scores = torch.zeros(present.shape, dtype=score.dtype, device=log_ratio.device)
-    return zeros.masked_scatter(present, log_ratio), scores.masked_scatter(present, score.flip(0)), present
+    return zeros.masked_scatter(present, log_ratio), scores.masked_scatter(present, score), present
