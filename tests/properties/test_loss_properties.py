@@ -109,6 +109,7 @@ AT_STEP_ZERO: dict[str, float | tuple[float, float]] = {
     # One token: reward +-1, whitened advantage +-1 over a step with as many of both, value head at 0.
     "offline_ppo": (-1 + 0.01, 1 + 0.01),
     "dpo": HALF,
+    "dpop": HALF,
     "robust_dpo": HALF,
     "ipo": 25.0,  # 1 / (4 tau^2)
     "hinge": 1.0,

@@ -76,6 +76,32 @@ def robust_dpo(
     return (-(1 - label_smoothing) * kept + label_smoothing * flipped) / (1 - 2 * label_smoothing)
 
 
+@loss(
+    "paired",
+    bounds={"penalty": "[0, inf)"},
+    learning_rate=5e-7,
+    paper="DPO-Positive, Pal et al. 2024, arXiv 2402.13228",
+)
+def dpop(chosen: torch.Tensor, rejected: torch.Tensor, *, beta: float = 0.3, penalty: float = 50.0) -> torch.Tensor:
+    """DPO that does not let the chosen completion become less likely than it was.
+
+    loss = -log s(beta (h - penalty max(0, -r_w))).
+
+    Args:
+        chosen: r_w, (N,) nats, log-ratio of the preferred completions.
+        rejected: r_l, (N,) nats, log-ratio of the others.
+        beta: > 0.
+        penalty: >= 0, how many nats of margin one nat of lost likelihood costs; at 0 it is DPO.
+
+    Returns:
+        (N,) losses; log 2 each at r_w = r_l = 0.
+
+    Source: arXiv 2402.13228, equation 3.
+    """
+    lost = torch.relu(-chosen)
+    return -F.logsigmoid(beta * (chosen - rejected - penalty * lost))
+
+
 @loss("paired", length_normalised=True, learning_rate=5e-7, paper="IPO, Azar et al. 2023, arXiv 2310.12036")
 def ipo(chosen: torch.Tensor, rejected: torch.Tensor, *, tau: float = 0.1) -> torch.Tensor:
     """Identity preference optimisation: a margin to reach and not to exceed, so that certain pairs do not run away.
