@@ -199,6 +199,9 @@ class TrainSettings(_Section):
     """Gradients are scaled down to this norm."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: about a third more time for much less memory."""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """How several processes (torchrun, accelerate launch, srun) share the work. ddp: each holds all weights. fsdp:
+    weights, gradients and optimizer are spread over them, for models that do not fit. One process does neither."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the forward and backward pass; auto is bf16 on a GPU that has it, else fp32. Log-probs
     are summed in fp32 in any case."""
@@ -212,7 +215,7 @@ class TrainSettings(_Section):
     """Steps between checkpoints; null means none but the finished model."""
     keep_checkpoints: int = Field(default=2, ge=1)
     """How many checkpoints stay."""
-    samples: int = Field(default=4, ge=0)
+    samples: int = Field(default=8, ge=0)
     """Held-out prompts from which the policy writes at every evaluation, for the report."""
     sample_tokens: int = Field(default=64, ge=1)
     """Length of those samples, in tokens."""

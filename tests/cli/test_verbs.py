@@ -55,7 +55,7 @@ def test_dry_run_shows_everything_and_writes_nothing(tmp_path: Path, model_path:
     )
     assert facts["steps"] == 3 and facts["data"]["train"]["rows"] == 12
     assert facts["rows"][0][0]["scored"][-1] == "</s>"
-    parts = ("weights", "gradients", "optimizer", "reference", "activations")
+    parts = ("libraries", "weights", "gradients", "optimizer", "reference", "activations")
     assert facts["memory"]["total"] == sum(facts["memory"][part] for part in parts)
     assert [path.name for path in tmp_path.iterdir()] == ["pairs.jsonl"]
 

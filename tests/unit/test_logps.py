@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from prospect.config import LoraSettings
 from prospect.data.batch import Row, collate
 from prospect.models import logps
 from prospect.models.adapters import add_adapter
+from prospect.models.head import Shaping, gather_logps, head_logps, linear_logps
 from prospect.models.logps import choose_scorer, score_hidden, score_logits, score_tokens
 
 VOCABULARY = 64
@@ -126,21 +129,141 @@ def test_chunks_of_logits_do_not_change_values_or_gradients(monkeypatch: pytest.
     model, batch = model_of(gemma2), collate(ROWS)
     whole = score_tokens(model, batch, score_hidden).logps
     whole_gradient = gradient(model, whole.sum())
-    widest = []
-    head = logps._head_logps
-
-    def watched(causal: Any, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        widest.append(len(hidden))
-        return head(causal, hidden, targets)
-
-    monkeypatch.setattr(logps, "_head_logps", watched)
     monkeypatch.setattr(logps, "CHUNK_LOGITS", rows_at_once * VOCABULARY)
     chunked = score_tokens(model, batch, score_hidden).logps
     torch.testing.assert_close(chunked, whole, rtol=0, atol=1e-6)
     torch.testing.assert_close(gradient(model, chunked.sum()), whole_gradient, rtol=1e-5, atol=1e-5)
-    assert max(widest) == rows_at_once < batch.completion.sum()
     with torch.no_grad():
         torch.testing.assert_close(score_tokens(model, batch, score_hidden).logps, whole.detach(), rtol=0, atol=1e-6)
+
+
+def test_values_are_the_same_to_the_bit_with_and_without_a_gradient() -> None:
+    """Before the first step policy and reference must agree exactly, and only one of them is trained."""
+    model, batch = model_of(gemma2), collate(ROWS)
+    trained = score_tokens(model, batch, score_hidden).logps
+    head_frozen = score_tokens(model.requires_grad_(False), batch, score_hidden).logps
+    with torch.no_grad():
+        reference = score_tokens(model, batch, score_hidden).logps
+    assert torch.equal(trained, reference) and torch.equal(head_frozen, reference)
+
+
+class Sizes(TorchDispatchMode):
+    """Remembers how many numbers the largest new tensor has, forward and backward."""
+
+    largest = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, torch.Tensor):
+                self.largest = max(self.largest, tensor.numel())
+        return out
+
+
+@pytest.mark.parametrize("trained", [True, False], ids=["trained head", "frozen head"])
+@pytest.mark.parametrize("cap", [None, 3.0])
+@pytest.mark.parametrize("plain", [False, True], ids=["by hand", "by autograd"])
+def test_no_tensor_is_larger_than_a_chunk_of_logits(trained: bool, cap: float | None, plain: bool) -> None:
+    tokens, hidden_size, vocabulary, rows = 96, 4, 512, 8
+    head = torch.nn.Linear(hidden_size, vocabulary).requires_grad_(trained)
+    hidden = torch.randn(tokens, hidden_size, requires_grad=True)
+    targets = torch.randint(vocabulary, (tokens,))
+    forward = (lambda h: head(h)) if plain else head.forward
+    with Sizes() as sizes:
+        head_logps(head, forward, hidden, targets, Shaping(0.5, cap), rows).sum().backward()
+    assert sizes.largest == rows * vocabulary
+    assert hidden.grad is not None and (head.weight.grad is not None) == trained
+
+
+@pytest.mark.parametrize("rows", [2, 5], ids=["several chunks", "one chunk"])
+@pytest.mark.parametrize("shaping", [Shaping(), Shaping(0.4), Shaping(1.0, 1.5), Shaping(0.6, 1.5)], ids=str)
+@pytest.mark.parametrize("with_bias", [True, False], ids=["bias", "no bias"])
+@pytest.mark.parametrize("wanted", ["all", "hidden", "weight"])
+def test_the_gradient_by_hand_is_the_numerical_one(rows: int, shaping: Shaping, with_bias: bool, wanted: str) -> None:
+    torch.manual_seed(0)
+    hidden = torch.randn(5, 3, dtype=torch.float64, requires_grad=wanted != "weight")
+    weight = torch.randn(7, 3, dtype=torch.float64, requires_grad=wanted != "hidden")
+    bias = torch.randn(7, dtype=torch.float64, requires_grad=wanted != "hidden") if with_bias else None
+    targets = torch.tensor([0, 6, 3, 3, 1])
+
+    def values(hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        return linear_logps(hidden, weight, bias, targets, shaping, rows)
+
+    logits = shaping.scale * torch.nn.functional.linear(hidden, weight, bias)
+    if shaping.cap is not None:
+        logits = shaping.cap * torch.tanh(logits / shaping.cap)
+    expected = torch.log_softmax(logits, 1)[range(5), targets]
+    torch.testing.assert_close(values(hidden, weight, bias), expected, rtol=1e-12, atol=1e-12)
+    assert torch.autograd.gradcheck(values, (hidden, weight, bias))
+
+
+@pytest.mark.parametrize("rows", [3, 64], ids=["chunks of 3", "one chunk"])
+@pytest.mark.parametrize("wanted", ["all", "hidden"])
+def test_bf16_arithmetic_stays_as_near_to_the_truth_as_autograds(rows: int, wanted: str) -> None:
+    """Many chunks must not lose more to rounding than one product, and gradients keep the inputs' dtypes."""
+    torch.manual_seed(0)
+    head = torch.nn.Linear(16, 50)
+    head.requires_grad_(wanted == "all")
+    hidden, targets = torch.randn(64, 16, requires_grad=True), torch.randint(50, (64,))
+    inputs = [hidden, *(p for p in head.parameters() if p.requires_grad)]
+
+    def by_hand() -> torch.Tensor:
+        return head_logps(head, head.forward, hidden, targets, Shaping(), rows)
+
+    def by_autograd() -> torch.Tensor:
+        return gather_logps(head(hidden).float(), targets)
+
+    truth = torch.autograd.grad(by_autograd().sum(), inputs)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        ours, theirs = by_hand(), by_autograd()
+        gradients = torch.autograd.grad(ours.sum(), inputs)
+    for own, other, true in zip(gradients, torch.autograd.grad(theirs.sum(), inputs), truth, strict=True):
+        assert own.dtype == torch.float32
+        assert (own - true).norm() < 1.3 * (other - true).norm()
+    assert ours.dtype == torch.float32
+    torch.testing.assert_close(ours, theirs, rtol=1e-2, atol=1e-2)
+
+
+def test_infinite_and_masked_logits_give_the_same_as_autograd() -> None:
+    """A bias of -inf takes a token out; far logits must not overflow."""
+    torch.manual_seed(0)
+    head = torch.nn.Linear(4, 9)
+    with torch.no_grad():
+        head.weight.mul_(200)
+        head.bias[7] = -torch.inf
+    hidden, targets = torch.randn(6, 4, requires_grad=True), torch.randint(7, (6,))
+    ours = head_logps(head, head.forward, hidden, targets, Shaping(), 4)
+    theirs = gather_logps(head(hidden), targets)
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-4)
+    for own, other in zip(*(torch.autograd.grad(v.sum(), (hidden, head.weight)) for v in (ours, theirs)), strict=True):
+        torch.testing.assert_close(own, other, rtol=1e-4, atol=1e-4)
+
+
+def test_the_gradient_can_be_asked_for_twice() -> None:
+    head = torch.nn.Linear(4, 9)
+    hidden, targets = torch.randn(6, 4, requires_grad=True), torch.randint(9, (6,))
+    total = head_logps(head, head.forward, hidden, targets, Shaping(), 6).sum()
+    first, second = (torch.autograd.grad(total, (hidden, head.weight), retain_graph=True) for _ in range(2))
+    assert all(map(torch.equal, first, second))
+
+
+@pytest.mark.parametrize("scorer", [score_hidden, score_logits])
+def test_rows_without_a_scored_token_are_legal(scorer: Any) -> None:
+    model = model_of(llama)
+    values = scorer(model, torch.tensor([[1, 2, 3]]), torch.zeros(1, 2, dtype=torch.bool), False)[0]
+    assert values.shape == (0,)
+    values.sum().backward()
+
+
+def test_the_model_is_left_as_it_was() -> None:
+    """Also where it fails half-way."""
+    model, batch = model_of(llama), collate(ROWS)
+    before = [set(vars(module)) for module in model.modules()]
+    score_tokens(model, batch, score_hidden)
+    with pytest.raises(IndexError):
+        score_hidden(model, batch.ids, batch.completion)  # one column too many
+    assert [set(vars(module)) for module in model.modules()] == before
+    assert "logits" in model(input_ids=batch.ids)
 
 
 def test_a_vocabulary_larger_than_the_chunk_still_goes_a_token_at_a_time(
@@ -186,6 +309,16 @@ def test_a_head_that_does_something_unknown_falls_back_to_the_plain_road() -> No
     assert not torch.allclose(
         by_hand(model, ROWS[0]).sum(), score_tokens(model, collate(ROWS), score_hidden).logps[0].sum()
     )
+
+
+def test_a_model_that_goes_round_its_head_falls_back_to_the_plain_road() -> None:
+    """It multiplies by the weight itself, so its head is never called."""
+    model = model_of(llama)
+    head = model.lm_head
+    del model.lm_head
+    model.lm_head = lambda hidden: torch.nn.functional.linear(hidden, head.weight)
+    model.get_output_embeddings = lambda: head
+    assert choose_scorer(model) is score_logits
 
 
 def test_a_model_without_a_head_of_its_own_falls_back_to_the_plain_road() -> None:

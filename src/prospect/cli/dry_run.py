@@ -11,16 +11,31 @@ from rich.text import Text
 
 from prospect.config import Config
 from prospect.data.batch import Row
+from prospect.errors import UsageError
 from prospect.training.estimate import PARTS, estimate_memory
 from prospect.training.prepare import Prepared, prepare
+from prospect.training.probe import probe
 
 ROWS_SHOWN = 3
 
 
-def show(config: Config, *, as_json: bool) -> None:
-    """Prints the resolved recipe, rendered rows, label balance, steps, tokens and an estimate of memory."""
+def show(config: Config, *, as_json: bool, probe_steps: int | None = None) -> None:
+    """Prints the resolved recipe, rendered rows, label balance, steps, tokens and an estimate of memory.
+
+    Args:
+        config: the recipe.
+        as_json: print one object instead.
+        probe_steps: load the model and time this many steps, for the time and the memory of the whole run.
+
+    Raises:
+        UsageError: fewer than one step.
+    """
+    if probe_steps is not None and probe_steps < 1:
+        raise UsageError(f"--probe is {probe_steps}; expected a number of steps, 1 or more.")
     prepared = prepare(config)
-    facts = collect(prepared)
+    facts = collect(prepared)  # first: its estimate looks at the process as it is without a model
+    if probe_steps is not None:
+        facts["probe"] = probe(prepared, probe_steps)
     if as_json:
         print(json.dumps(facts))
         return
@@ -83,7 +98,7 @@ def _marked(tokenizer: Any, row: Row, in_colour: bool) -> Text:
 
 def _sentences(facts: dict[str, Any]) -> list[str]:
     data, held_out, memory = facts["data"]["train"], facts["data"]["eval"], facts["memory"]
-    parts = ", ".join(f"{name} {_size(memory[name])}" for name in PARTS)
+    parts = ", ".join(f"{name} {_size(memory[name])}" for name in PARTS if memory[name])
     weights = facts["class_weights"] or {}
     lines = {
         "feedback": f"{data['rows']} {data['kind']} examples of {data['prompts']} prompts",
@@ -96,11 +111,33 @@ def _sentences(facts: dict[str, Any]) -> list[str]:
         f"{facts['steps_per_epoch']} an epoch",
         "tokens": f"{facts['tokens']:,} in all, prompts included",
         "parameters": f"{memory['parameters']:,}, of which {memory['trainable_parameters']:,} are trained",
-        "memory": f"about {_size(memory['total'])}: {parts}; libraries and data not counted",
+        "memory": f"about {_size(memory['total'])} at the peak, estimated: {parts}",
+        **_measured(facts),
     }
     if data["undesirable"] is None:
         del lines["balance"]
     return [f"{name:<12} {text}" for name, text in lines.items() if text]
+
+
+def _measured(facts: dict[str, Any]) -> dict[str, str]:
+    """What a probe found, in words."""
+    found = facts.get("probe")
+    if found is None:
+        return {}
+    parts = ", ".join(
+        f"{name} {_span(found[name])}" for name in ("training", "evaluation", "samples", "loading") if found[name]
+    )
+    return {
+        "peak": f"{_size(found['peak_bytes'])} measured over {found['steps'] + 1} steps, the longest rows among them",
+        "time": f"about {_span(found['total'])} for the whole run: {parts}; {found['seconds_per_step']:.3g} s a step, "
+        f"from {found['steps']} steps; checkpoints and the report not counted",
+    }
+
+
+def _span(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.2g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def _size(count: float) -> str:

@@ -26,6 +26,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--resume", action="store_true", help="continue a stopped run, to the same numbers")
     parser.add_argument("--dry-run", action="store_true", help="show what would be trained on, and stop")
+    parser.add_argument(
+        "--probe",
+        type=int,
+        nargs="?",
+        const=3,
+        metavar="STEPS",
+        help="a dry run that also loads the model and times some steps (default 3), to say how long the run will take",
+    )
     parser.add_argument("--quiet", action="store_true", help="print errors only")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object on stdout")
 
@@ -33,10 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Trains, writes the report, and says where both are."""
     config = config_from(options)
-    if options.dry_run:
+    if options.dry_run or options.probe is not None:
         from prospect.cli.dry_run import show
 
-        show(config, as_json=options.json)
+        quiet_libraries()
+        show(config, as_json=options.json, probe_steps=options.probe)
         return 0
     from prospect.report.build import build_report
     from prospect.training.train import train

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import copy
-import math
-import os
-import struct
-import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from prospect.config import ReferenceSettings
-from prospect.data.batch import Batch
+from prospect.data.batch import Batch, collate
 from prospect.errors import CheckpointError, ConfigError, ReferenceMismatchError
+from prospect.models.logps_store import LogpsStore
 from prospect.models.policy import Policy
 
 
@@ -41,6 +39,13 @@ class Reference:
         """Moves it towards the policy: reference <- mix * policy + (1 - mix) * reference."""
         raise TypeError(f"{type(self).__name__} cannot follow the policy")
 
+    def weights(self) -> dict[str, torch.Tensor]:
+        """All weights of a model of its own, by name."""
+        return {}
+
+    def change(self, change: Callable[[Any], None]) -> None:
+        """Lets somebody change a model of its own, if it has one."""
+
     def state(self) -> dict[str, torch.Tensor]:
         """The weights that following the policy has changed; what a checkpoint keeps."""
         return {}
@@ -51,6 +56,9 @@ class Reference:
 
     def flush(self) -> None:
         """Makes what it has learnt so far survive a crash."""
+
+    def reload(self) -> None:
+        """Learns what the references of other ranks have made survive."""
 
     def policy_moved(self) -> None:
         """Told once the policy is no longer the model that it started as."""
@@ -101,10 +109,18 @@ class FrozenReference(Reference):
             own[name].copy_(torch.lerp(own[name], weight.to(own[name].dtype), mix))
             self._synced.add(name)
 
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The copy's."""
+        return {name: p.detach() for name, p in self._policy.model.named_parameters()}
+
+    def change(self, change: Callable[[Any], None]) -> None:
+        """Changes the copy."""
+        change(self._policy.model)
+
     def state(self) -> dict[str, torch.Tensor]:
         """The weights that `sync` has touched."""
-        own = dict(self._policy.model.named_parameters())
-        return {name: own[name].detach() for name in sorted(self._synced)}
+        own = self.weights()
+        return {name: own[name] for name in sorted(self._synced)}
 
     @torch.no_grad()
     def load(self, state: Mapping[str, torch.Tensor]) -> None:
@@ -140,42 +156,70 @@ class AdapterOffReference(Reference):
 class CachedReference(Reference):
     """Remembers another reference's answers on disk, row by row.
 
-    A row's key is a hash of its tokens and of which are scored; the file's name is the reference's identity.
-    So the cache survives a change of learning rate, seed, order, subset and added rows, and can never answer
-    for another model. Records are appended and carry a checksum: what a crash leaves half-written is not
-    read. Only finite values are kept.
+    A row's key is a hash of its tokens and of which are scored; the name of a file, and what is in it, is of the
+    reference's identity. So the cache survives a change of learning rate, seed, order, subset and added rows, and
+    can never answer for another model. Only finite values are kept. `LogpsStore` says how.
+
+    A resumed run finds the numbers that it had, to the last bit, though a row's last bit depends on the rows that
+    are asked together with it:
+
+    - Once the policy has moved a row's number is the first that was computed, for good. So what a batch is answered
+      depends only on which of its rows were known, and with what numbers.
+    - A checkpoint is written after a flush. If what was on disk then is what the resumed run finds, it knows the
+      same rows, asks about the same others, in the same company, and gets the same numbers: rows that the killed
+      run has learnt since, and lost, were unknown at that moment too.
+    - If one more flush came through before the run died, all of its rows are there, because a flush is one block
+      that counts whole or not at all; and each has the number that the resumed run would compute.
+    - Where several ranks write, each must have read the others' files when the checkpoint is written, as a resumed
+      run has: flush, wait for all, `reload`. A row that two ranks have computed since the last checkpoint has two
+      numbers, and each rank goes on with its own.
+
+    What this does not cover: another run that writes into the same folder between death and resume, and a death
+    between the flushes of two ranks. Then numbers may differ in the last bit, as between two batch sizes.
     """
 
     kind = "cached"
-    _RECORD = struct.Struct("<16sfI")  # key, logps, crc32 of both
 
-    def __init__(self, inner: Reference, folder: Path) -> None:
+    def __init__(
+        self, inner: Reference, folder: Path, rank: int = 0, agree: Callable[[bool], bool] | None = None
+    ) -> None:
         self.inner = inner
         self.identity = inner.identity
-        self.path = folder / f"{inner.identity}.logps"
-        self._known = self._read()
-        self._unwritten: list[bytes] = []
+        # Where weights are sharded a forward pass is made by all processes or by none: who knows its rows asks too.
+        self._agree = agree or (lambda flag: flag)
+        try:
+            self._store = LogpsStore(folder, inner.identity, rank)
+        except OSError as error:
+            raise self._broken("read", folder, error) from error
         self._moved = False
 
     def logps(self, batch: Batch) -> torch.Tensor:
-        """Looks rows up; if any is missing, asks the inner reference about the whole batch and remembers it.
+        """Looks rows up, asks the inner reference about those that are missing, and remembers them.
 
-        Until the policy has moved it always asks: policy and reference are one model then, and their
+        Until the policy has moved it asks about the whole batch: policy and reference are one model then, and their
         log-ratio must be exactly 0, which a sum that was rounded in another batch would not give.
         """
         keys = [row.key for row in batch.rows]
-        if self._moved and all(key in self._known for key in keys):
-            return torch.tensor([self._known[key] for key in keys])
-        fresh = self.inner.logps(batch)
-        values = fresh.tolist()
-        for key, value in zip(keys, values, strict=True):
-            if key not in self._known and math.isfinite(value):
-                self._known[key] = value
-                self._unwritten.append(self._record(key, value))
-        if not self._moved or not all(map(math.isfinite, values)):
+        if not self._moved:
+            fresh = self.inner.logps(batch)
+            self._store.add(keys, fresh.cpu().numpy())
             return fresh
-        # A row that was known keeps its value: a rerun of the same step must find the same numbers.
-        return torch.tensor([self._known[key] for key in keys])
+        known = torch.from_numpy(self._store.find(keys))
+        missing = known.isnan()
+        if self._agree(bool(missing.any())):
+            rows = [row for row, unknown in zip(batch.rows, missing.tolist(), strict=True) if unknown]
+            if not rows:
+                self.inner.logps(collate(batch.rows[:1]).to(batch.ids.device))
+                return known
+            # The step has laid the whole batch out already.
+            asked = batch if missing.all() else collate(rows).to(batch.ids.device)
+            fresh = self.inner.logps(asked).float().cpu()
+            self._store.add([row.key for row in rows], fresh.numpy())
+            # Read back: of a row that is there twice the first number counts, as it will in a rerun. What is not
+            # finite was not kept; it is shown as it is, and the step's guard names the row.
+            kept = torch.from_numpy(self._store.find([row.key for row in rows]))
+            known[missing] = torch.where(kept.isnan(), fresh, kept)
+        return known
 
     def token_logps(self, batch: Batch) -> torch.Tensor:
         """Asks the inner reference: sums of rows are remembered, single tokens are not."""
@@ -191,55 +235,54 @@ class CachedReference(Reference):
         Raises:
             ReferenceMismatchError: they differ by more than rounding.
         """
-        fresh = self.inner.logps(batch).cpu()
-        remembered = torch.tensor(
-            [self._known.get(row.key, f) for row, f in zip(batch.rows, fresh.tolist(), strict=True)]
-        )
+        fresh = self.inner.logps(batch).float().cpu()
+        kept = torch.from_numpy(self._store.find([row.key for row in batch.rows]))
+        remembered = torch.where(kept.isnan(), fresh, kept)
         # Padding and batching move a float32 sum in its 6th digit; half precision in its 3rd.
         if not torch.allclose(remembered, fresh, rtol=5e-3, atol=5e-2):
             worst = int((remembered - fresh).abs().argmax())
             raise ReferenceMismatchError(
-                f"{self.path}: row {batch.rows[worst].id} is remembered with log-prob "
-                f"{remembered[worst]:.4f} and the reference gives {fresh[worst]:.4f}. The file is damaged or "
-                "not of this model: delete it."
+                f"{self._store.pattern}: row {batch.rows[worst].id} is remembered with log-prob "
+                f"{remembered[worst]:.4f} and the reference gives {fresh[worst]:.4f}. The files are damaged or "
+                "not of this model: delete them."
             )
 
     def flush(self) -> None:
         """Appends what is new, and waits until it is on disk."""
-        if not self._unwritten:
-            return
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("ab") as file:
-                file.write(b"".join(self._unwritten))
-                file.flush()
-                os.fsync(file.fileno())
+            self._store.flush()
         except OSError as error:
-            raise CheckpointError(f"{self.path}: the reference cache cannot be written ({error.strerror}).") from error
-        self._unwritten.clear()
+            raise self._broken("written", self._store.pattern, error) from error
 
-    def _read(self) -> dict[bytes, float]:
-        if not self.path.exists():
-            return {}
-        data = self.path.read_bytes()
-        known = {}
-        good = 0
-        for key, value, checksum in self._RECORD.iter_unpack(data[: len(data) - len(data) % self._RECORD.size]):
-            if zlib.crc32(struct.pack("<16sf", key, value)) != checksum:
-                break  # a torn append shifts all that follows; the rows are computed again
-            known[key] = value
-            good += self._RECORD.size
-        if good < len(data):
-            with self.path.open("r+b") as file:
-                file.truncate(good)
-        return known
+    def reload(self) -> None:
+        """Reads what other processes have written; where several ranks train, after each flush of all of them."""
+        try:
+            self._store.reload()
+        except OSError as error:
+            raise self._broken("read", self._store.pattern, error) from error
 
-    def _record(self, key: bytes, value: float) -> bytes:
-        return self._RECORD.pack(key, value, zlib.crc32(struct.pack("<16sf", key, value)))
+    def _broken(self, what: str, path: Path, error: OSError) -> CheckpointError:
+        return CheckpointError(f"{path}: the reference cache cannot be {what} ({error.strerror}).")
 
 
-def build_reference(settings: ReferenceSettings, policy: Policy, needed: bool, run_folder: Path) -> Reference:
+def build_reference(
+    settings: ReferenceSettings,
+    policy: Policy,
+    needed: bool,
+    run_folder: Path,
+    *,
+    rank: int = 0,
+    agree: Callable[[bool], bool] | None = None,
+) -> Reference:
     """Makes the reference that a recipe asks for, from the policy as it was loaded.
+
+    Args:
+        settings: the recipe's.
+        policy: as it was loaded.
+        needed: whether the loss has a reference.
+        run_folder: where the cache lies by default.
+        rank: of this process, whose answers go into a file of its own.
+        agree: tells whether a flag is true in any process; for sharded weights.
 
     Raises:
         ConfigError: adapter_off without an adapter.
@@ -257,7 +300,7 @@ def build_reference(settings: ReferenceSettings, policy: Policy, needed: bool, r
     if not settings.cache:
         return inner
     folder = run_folder / "reference_cache" if settings.cache is True else Path(settings.cache).expanduser()
-    return CachedReference(inner, folder)
+    return CachedReference(inner, folder, rank, agree)
 
 
 def check_identity(policy: Policy, reference: Reference, batch: Batch) -> None:

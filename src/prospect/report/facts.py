@@ -149,6 +149,21 @@ class Facts:
         first, second = (next((w for w in pair if is_number(w)), 1.0) for pair in zip(used, asked, strict=True))
         return float(first), float(second)
 
+    def alarms(self, kind: str) -> list[tuple[int, str]]:
+        """The steps at which training raised an alarm of this kind, with its words."""
+        return [
+            (int(row["step"]), str(alarm.get("text", "")))
+            for row in self.metrics
+            if is_number(row.get("step")) and isinstance(row.get("alarms"), list)
+            for alarm in row["alarms"]
+            if isinstance(alarm, dict) and alarm.get("kind") == kind
+        ]
+
+    @property
+    def steps_sampled(self) -> list[int]:
+        """The steps at which the policy wrote samples."""
+        return sorted({int(row["step"]) for row in self.samples if is_number(row.get("step"))})
+
     @property
     def steps_done(self) -> int:
         """The last step that logged anything."""

@@ -13,6 +13,7 @@ import numpy as np
 from prospect.evaluation.winrate import proportion
 from prospect.report.facts import Curve, Facts, dig, is_number
 from prospect.report.wording import count, number, percent
+from prospect.training.alarms import REWARD_STEPS
 
 
 class Finding(NamedTuple):
@@ -48,6 +49,39 @@ def both_rewards_fall(facts: Facts) -> Finding | None:
         f"Over the last quarter of the run they are {means}: the policy moves away from good completions too."
         " The usual cause is a learning rate that is too high. Try a third of it.",
     )
+
+
+def rewards_fell_for_a_while(facts: Facts) -> Finding | None:
+    """Training saw both rewards fall, and the whole run does not show it."""
+    raised = facts.alarms("rewards")
+    if not raised or both_rewards_fall(facts):
+        return None
+    return Finding(
+        True,
+        f"The rewards of both classes fell together at step {count(raised[0][0])}",
+        f"In the {count(REWARD_STEPS)} steps before, {raised[0][1]}",
+    )
+
+
+def samples_repeat_themselves(facts: Facts) -> Finding | None:
+    """Samples have begun to say the same over and over."""
+    return _sample_alarm(facts, "repetition", "Samples repeat themselves", "Samples repeated themselves for a while")
+
+
+def samples_changed_length(facts: Facts) -> Finding | None:
+    """Samples have become much longer or shorter, away from what was good."""
+    return _sample_alarm(facts, "length", "Samples changed in length", "Samples changed in length for a while")
+
+
+def _sample_alarm(facts: Facts, kind: str, lasting: str, passing: str) -> Finding | None:
+    raised = facts.alarms(kind)
+    if not raised:
+        return None
+    (first, _), (last, text) = raised[0], raised[-1]
+    over = bool(facts.steps_sampled) and last < facts.steps_sampled[-1]
+    when = f"At step {count(last)}" + (f", and first at step {count(first)}" if first < last else "")
+    after = " Later samples do not show it." if over else ""
+    return Finding(not over, passing if over else lasting, f"{when}: {text}{after}")
 
 
 def rewards_not_separated(facts: Facts) -> Finding | None:
@@ -233,7 +267,10 @@ def length_changed(facts: Facts) -> Finding | None:
 
 
 CHECKS: tuple[Callable[[Facts], Finding | None], ...] = (
+    samples_repeat_themselves,
     both_rewards_fall,
+    rewards_fell_for_a_while,
+    samples_changed_length,
     rewards_not_separated,
     held_out_not_improving,
     past_the_best,

@@ -1,34 +1,34 @@
-"""Saving and resuming to the same numbers. Tensors as safetensors, the rest as JSON; no pickle."""
+"""Saving and resuming to the same numbers. Tensors as safetensors, the rest as JSON; no pickle.
+
+A checkpoint holds groups of tensors by name. Usually each group is a file; where weights are sharded, every process
+writes its parts (`sharded/`, PyTorch's distributed checkpoint). Either is read by any number of processes.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 
 from prospect.atomic import TEMPORARY_PREFIX, atomic_directory, write_json
 from prospect.errors import CheckpointError, ReferenceMismatchError
+from prospect.training.sharding import load_sharded, save_sharded, spread
+from prospect.training.world import World
 
-WEIGHTS, OPTIMIZER, RANDOM, STATE = (
-    "weights.safetensors",
-    "optimizer.safetensors",
-    "random.safetensors",
-    "state.json",
-)
+STATE, RANDOM, SHARDED = "state.json", "random.safetensors", "sharded"
+WEIGHTS, OPTIMIZER, REFERENCE, RUNNING_MEAN = "weights", "optimizer", "reference", "running_mean"
 
-
-# What only some runs have beside weights and optimizer: the moved reference, the running mean of a loss.
-Extras = Mapping[str, Mapping[str, torch.Tensor]]
-
-
-def extra_file(name: str) -> str:
-    """Where a group of further tensors lies in a checkpoint."""
-    return f"{name}.safetensors"
+Groups = Mapping[str, Mapping[str, torch.Tensor]]
+"""What a checkpoint holds: `weights` (what is trained), `optimizer`, and, where a run has them, the `reference` that
+followed the policy and the `running_mean` of a loss; each a mapping of names to tensors."""
 
 
 @dataclass
@@ -64,50 +64,69 @@ class Identity:
 
 
 def save_checkpoint(
-    folder: Path,
-    parameters: dict[str, torch.nn.Parameter],
-    optimizer: torch.optim.Optimizer,
-    progress: Progress,
-    identity: Identity,
-    keep: int,
-    extras: Extras,
+    folder: Path, groups: Groups, progress: Progress, identity: Identity, keep: int, world: World | None = None
 ) -> Path:
     """Writes `step-N` whole or not at all, then removes all but the newest `keep`.
 
     Args:
         folder: where checkpoints lie.
-        parameters: what is trained, by name.
-        optimizer: its moments are kept.
+        groups: the tensors; an empty group is left out.
         progress: the counters.
         identity: what the checkpoint belongs to.
         keep: how many stay.
-        extras: further tensors, each group in a file of its name.
+        world: the processes of the run; all of them must call.
 
     Raises:
         CheckpointError: the disk is full or not writable; earlier checkpoints are untouched.
     """
+    world = world or World()
     target = folder / f"step-{progress.step}"
+    groups = {name: tensors for name, tensors in groups.items() if tensors}
+    random = {
+        f"{name}.{rank}": t for rank, part in enumerate(world.gather(_random_state())) for name, t in part.items()
+    }
     try:
-        with atomic_directory(target) as temporary:
-            # Trained weights that share memory (a tied head) are one parameter and appear once.
-            save_file({name: p.detach().cpu().contiguous() for name, p in parameters.items()}, temporary / WEIGHTS)
-            save_file(_optimizer_tensors(optimizer, parameters), temporary / OPTIMIZER)
-            save_file(_random_state(), temporary / RANDOM)
-            for name, tensors in extras.items():
-                save_file(
-                    {key: t.detach().cpu().contiguous() for key, t in tensors.items()}, temporary / extra_file(name)
-                )
-            kept = {"progress": asdict(progress), "identity": asdict(identity), "extras": sorted(extras)}
-            write_json(temporary / STATE, kept)
+        with _shared_directory(target, world) as temporary:
+            if world.lockstep:
+                flat = {f"{group}|{name}": t for group, tensors in groups.items() for name, t in tensors.items()}
+                save_sharded(flat, str(temporary / SHARDED))
+            if world.is_main:
+                for group, tensors in groups.items() if not world.lockstep else ():
+                    # Trained weights that share memory (a tied head) are one parameter and appear once.
+                    _save_file(tensors, temporary / f"{group}.safetensors")
+                _save_file(random, temporary / RANDOM)
+                names = {group: sorted(tensors) for group, tensors in groups.items()}
+                kept = {"progress": asdict(progress), "identity": asdict(identity), "groups": names}
+                write_json(temporary / STATE, kept)
     except (OSError, RuntimeError, _safetensors_error()) as error:
         last = latest_checkpoint(folder)
         raise CheckpointError(
             f"{target}: the checkpoint could not be written ({error}). Nothing half-written was left; the "
             f"last good one is {last.name if last else 'none'}. Free some space and continue with --resume."
         ) from error
-    for old in _checkpoints(folder)[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
+    if world.is_main:
+        for old in _checkpoints(folder)[:-keep]:
+            shutil.rmtree(old, ignore_errors=True)
     return target
+
+
+@contextmanager
+def _shared_directory(target: Path, world: World) -> Iterator[Path]:
+    """A folder that appears whole or not at all, made by the first process and filled by all."""
+    if not world.is_main:
+        yield Path(world.gather(None)[0])
+        world.barrier()  # all parts are written
+        world.barrier()  # and in place
+        return
+    with atomic_directory(target) as temporary:
+        world.gather(str(temporary))
+        yield temporary
+        world.barrier()
+    world.barrier()
+
+
+def _save_file(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, path)
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
@@ -117,38 +136,63 @@ def latest_checkpoint(folder: Path) -> Path | None:
 
 
 def load_checkpoint(
-    path: Path,
-    parameters: dict[str, torch.nn.Parameter],
-    optimizer: torch.optim.Optimizer,
-    identity: Identity,
-) -> tuple[Progress, Extras]:
-    """Puts weights, optimizer and random state back as they were; gives the counters and the further tensors.
+    path: Path, likes: Groups, identity: Identity, world: World | None = None
+) -> tuple[Progress, dict[str, dict[str, torch.Tensor]]]:
+    """Reads a checkpoint, whoever wrote it, and puts the random state back.
+
+    Args:
+        path: of the checkpoint.
+        likes: for every tensor that may be in it, one that lies as it should: on which device, whole or sharded.
+        identity: of this run.
+        world: the processes of this run.
+
+    Returns:
+        The counters, and the groups of tensors.
 
     Raises:
         ReferenceMismatchError: the run's reference, model or data is not what the checkpoint was made with.
-        CheckpointError: a file of it cannot be read.
+        CheckpointError: a file of it cannot be read, or it holds other tensors.
     """
+    world = world or World()
     try:
         state = json.loads((path / STATE).read_text(encoding="utf-8"))
-        weights = load_file(path / WEIGHTS)
-        moments = load_file(path / OPTIMIZER)
+        _require_same(Identity(**state["identity"]), identity, path)
+        wanted = {group: _likes(likes.get(group, {}), names, path) for group, names in state["groups"].items()}
+        groups = _read_sharded(path, wanted) if (path / SHARDED).exists() else _read_plain(path, wanted)
         random = load_file(path / RANDOM)
-        extras = {name: load_file(path / extra_file(name)) for name in state["extras"]}
-    except (OSError, ValueError, _safetensors_error()) as error:
+    except (OSError, ValueError, KeyError, _safetensors_error()) as error:
         raise CheckpointError(
             f"{path}: the checkpoint cannot be read ({error}). Delete it to resume from the one before."
         ) from error
-    _require_same(Identity(**state["identity"]), identity, path)
-    if weights.keys() != parameters.keys():
-        raise CheckpointError(f"{path}: holds other weights than this model trains. Was model.lora changed?")
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(weights[name])
-    _restore_optimizer(optimizer, parameters, moments)
-    torch.set_rng_state(random["cpu"])
-    if "cuda" in random and torch.cuda.is_available():
-        torch.cuda.set_rng_state(random["cuda"])
-    return Progress(**state["progress"]), extras
+    _restore_random(random, world)
+    return Progress(**state["progress"]), groups
+
+
+def _likes(known: Mapping[str, torch.Tensor], names: list[str], path: Path) -> dict[str, torch.Tensor]:
+    strange = [name for name in names if name not in known]
+    if strange:
+        raise CheckpointError(
+            f"{path}: holds {strange[0]}, which this run does not have. Was model.lora or reference.sync changed?"
+        )
+    return {name: known[name] for name in names}
+
+
+def _read_plain(path: Path, wanted: Groups) -> dict[str, dict[str, torch.Tensor]]:
+    groups = {}
+    for group, likes in wanted.items():
+        tensors = load_file(path / f"{group}.safetensors")
+        groups[group] = {name: spread(tensors[name], like) for name, like in likes.items()}
+    return groups
+
+
+def _read_sharded(path: Path, wanted: Groups) -> dict[str, dict[str, torch.Tensor]]:
+    groups = {group: {name: torch.empty_like(t) for name, t in likes.items()} for group, likes in wanted.items()}
+    flat = {f"{group}|{name}": t for group, tensors in groups.items() for name, t in tensors.items()}
+    with warnings.catch_warnings():
+        # One process may read what several wrote; PyTorch warns that it is alone.
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+        load_sharded(flat, str(path / SHARDED))
+    return groups
 
 
 def clean_leftovers(folder: Path) -> None:
@@ -177,32 +221,57 @@ def _require_same(saved: Identity, current: Identity, path: Path) -> None:
         )
 
 
-def _optimizer_tensors(
-    optimizer: torch.optim.Optimizer, parameters: dict[str, torch.nn.Parameter]
+def optimizer_tensors(
+    optimizer: torch.optim.Optimizer, parameters: Mapping[str, torch.nn.Parameter]
 ) -> dict[str, torch.Tensor]:
+    """AdamW's moments and step counts, by `parameter|moment`."""
     return {
-        f"{name}|{key}": value.detach().cpu().contiguous()
+        f"{name}|{key}": value
         for name, parameter in parameters.items()
         for key, value in optimizer.state.get(parameter, {}).items()
         if isinstance(value, torch.Tensor)
     }
 
 
-def _restore_optimizer(
+def optimizer_likes(parameters: Mapping[str, torch.nn.Parameter]) -> dict[str, torch.Tensor]:
+    """How AdamW's moments lie: as their parameters do; step counts are numbers on the CPU."""
+    moments = {f"{name}|{key}": p.detach() for name, p in parameters.items() for key in ("exp_avg", "exp_avg_sq")}
+    return moments | {f"{name}|step": _step_like(p) for name, p in parameters.items()}
+
+
+def _step_like(parameter: torch.nn.Parameter) -> torch.Tensor:
+    # A fused AdamW counts where its parameter is.
+    return torch.zeros((), device=parameter.device)
+
+
+def restore_optimizer(
     optimizer: torch.optim.Optimizer,
-    parameters: dict[str, torch.nn.Parameter],
-    moments: dict[str, torch.Tensor],
+    parameters: Mapping[str, torch.nn.Parameter],
+    tensors: Mapping[str, torch.Tensor],
 ) -> None:
+    """Puts moments and step counts back."""
     for name, parameter in parameters.items():
-        values = {key.rpartition("|")[2]: value for key, value in moments.items() if key.rpartition("|")[0] == name}
-        optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in values.items()}
+        state: dict[str, Any] = {}
+        for key, value in tensors.items():
+            of, _, moment = key.rpartition("|")
+            if of == name:
+                state[moment] = value
+        optimizer.state[parameter] = state
 
 
 def _random_state() -> dict[str, torch.Tensor]:
     state = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state()
+        state["cuda"] = torch.cuda.get_rng_state().cpu()
     return state
+
+
+def _restore_random(random: Mapping[str, torch.Tensor], world: World) -> None:
+    """A process that was not there when the checkpoint was written keeps the random state of its start."""
+    if f"cpu.{world.rank}" in random:
+        torch.set_rng_state(random[f"cpu.{world.rank}"])
+    if f"cuda.{world.rank}" in random and torch.cuda.is_available():
+        torch.cuda.set_rng_state(random[f"cuda.{world.rank}"])
 
 
 def _safetensors_error() -> type[Exception]:

@@ -1,78 +1,220 @@
-"""How much memory a run will take, before it is paid for.
+"""How much memory a run will take, before it is paid for: nothing is loaded and nothing is computed.
 
-Counted: weights, gradients, AdamW's two moments, the frozen reference, and the activations and logits of the largest
-micro-batch. Not counted: the Python process and the libraries themselves (about 0.5 GB), the data, fragmentation.
+A micro-batch is walked through forward and backward with tensors that have shapes and no numbers, and what is alive at
+once is counted. On a CPU the total is the process's peak resident memory as `time -v` and a container's limit see it,
+libraries and data included; on a GPU it is what PyTorch allocates there. How close it comes is measured by
+benchmarks/estimates.py.
+
+Letters: N rows, T tokens, M scored tokens, H hidden, V vocabulary.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from prospect.models.loading import load_model_config
-from prospect.models.logps import CHUNK_LOGITS
+from prospect.data.batch import Example, flatten
+from prospect.data.loader import micro_batches
+from prospect.models import logps
+from prospect.models.adapters import add_adapter, enable_gradient_checkpointing
+from prospect.models.head import Shaping, linear_logps
+from prospect.models.loading import default_device, load_model_config, resolve_precision
 from prospect.training.prepare import Prepared
 
-# Numbers kept for the backward pass per layer and token, in units of the hidden size; the MLP's are added separately.
-# Attention: its input, the norm's output, queries, keys, values, the outputs of attention and projection, residual.
-_ATTENTION_WIDTHS = 8
+PARTS = ("libraries", "weights", "gradients", "optimizer", "reference", "activations")
 
-PARTS = ("weights", "gradients", "optimizer", "reference", "activations")
+# The process before the model is there, where the system does not say it: Python, PyTorch for CPUs, Transformers.
+_LIBRARIES = 400e6
+# Room that a CPU's heap loses. Between small blocks, and to workspaces inside kernels: a share of what comes and goes
+# within a step. To the largest blocks (a chunk of logits): once freed they are cut into by small ones, and the next
+# needs new room; two to six of them were lost in the runs that benchmarks/estimates.py measured.
+_GAPS, _LOST_BLOCKS = 0.10, 3
+# Steps looked at for the largest micro-batch: they are drawn alike, and the longest rows are looked up apart.
+_STEPS_SEEN = 50
+
+
+class Shape(NamedTuple):
+    """A micro-batch: N rows, the T tokens of the longest, and the M tokens that are scored."""
+
+    rows: int
+    longest: int
+    scored: int
 
 
 def estimate_memory(prepared: Prepared) -> dict[str, Any]:
-    """Bytes by part, from the model's configuration alone: nothing is loaded.
+    """Bytes by part.
 
     Returns:
-        `parameters`, `trainable_parameters`, and bytes: `weights, gradients, optimizer, reference, activations, total`.
+        `parameters`, `trainable_parameters`, the `micro_batch` that was walked through as `[rows, longest]`, and bytes:
+        `libraries` (0 on a GPU), `weights`, `gradients`, `optimizer`, `reference`, `activations` and their `total`.
+        activations is everything that comes and goes within a step: what is kept for the backward pass, logits,
+        temporary gradients, and the gaps that they leave in the heap.
     """
-    settings = prepared.config
-    model_config = load_model_config(settings.model)
-    model = _meta_model(model_config, settings.model.trust_remote_code)
-    total = sum(p.numel() for p in model.parameters())
-    trainable = _adapter_size(model, prepared) if settings.model.lora else total
-    frozen_bytes = total * getattr(torch, settings.model.dtype).itemsize
-    needs_copy = (prepared.loss.needs_reference and not settings.model.lora) or settings.reference.kind == "frozen"
+    device = default_device()
+    shape = largest_micro_batch(prepared)
+    model = _build(prepared)
+    with FakeTensorMode(), torch.device(device):
+        _give_shapes(model, device)
+        parameters = list(model.parameters())
+        trained = [p for p in parameters if p.requires_grad]
+        walk = _walk(model, prepared, shape, device)
+    weights = sum(p.numel() * p.dtype.itemsize for p in parameters)
     parts = {
-        "weights": frozen_bytes + (4 * trainable if settings.model.lora else 0),
-        "gradients": 4 * trainable,
-        "optimizer": 8 * trainable,
-        "reference": frozen_bytes if needs_copy and prepared.loss.needs_reference else 0,
-        "activations": _activations(prepared, model_config.get_text_config()),
+        # The walk has brought in what training brings in, and holds nothing else of any size.
+        "libraries": resident_bytes() if device.type == "cpu" else 0,
+        "weights": weights,
+        "gradients": sum(p.numel() * p.dtype.itemsize for p in trained),
+        "optimizer": 2 * sum(p.numel() * p.dtype.itemsize for p in trained),
+        "reference": weights if _has_copy(prepared) else 0,
+        "activations": int(walk.peak * (1 + _GAPS)) + (_LOST_BLOCKS * walk.largest if device.type == "cpu" else 0),
     }
-    return {"parameters": total, "trainable_parameters": trainable, **parts, "total": sum(parts.values())}
+    return {
+        "parameters": sum(p.numel() for p in parameters),
+        "trainable_parameters": sum(p.numel() for p in trained),
+        "micro_batch": [shape.rows, shape.longest],
+        **parts,
+        "total": sum(parts.values()),
+    }
 
 
-def _meta_model(model_config: Any, trust_remote_code: bool) -> Any:
+def largest_micro_batch(prepared: Prepared) -> Shape:
+    """The micro-batch with most tokens, padding included; of those the one with most scored tokens."""
+    shapes = [_shape(group) for group in micro_batches(prepared.train.examples, prepared.max_tokens)[:1]]
+    for _, examples in prepared.plan.steps(0, min(prepared.plan.steps_per_epoch, _STEPS_SEEN)):
+        shapes += [_shape(group) for group in micro_batches(examples, prepared.max_tokens)]
+    largest = max(shape.rows * shape.longest for shape in shapes[1:])
+    close = [shape for shape in shapes[1:] if shape.rows * shape.longest >= 0.9 * largest]
+    return max(close, key=lambda shape: (shape.scored, shape.rows * shape.longest))
+
+
+def resident_bytes() -> int:
+    """What the process holds in memory now, as far as the system says it."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        import resource
+
+        return pages * resource.getpagesize()
+    except (OSError, ImportError, ValueError):  # no Linux
+        return int(_LIBRARIES)
+
+
+def _shape(group: list[Example]) -> Shape:
+    rows = flatten(group)
+    return Shape(len(rows), max(row.length for row in rows), sum(len(row.completion_ids) for row in rows))
+
+
+def _has_copy(prepared: Prepared) -> bool:
+    """Whether the reference is a second model."""
+    reference = prepared.config.reference
+    wanted = reference.kind == "frozen" or (reference.kind == "auto" and prepared.config.model.lora is None)
+    return prepared.loss.needs_reference and wanted
+
+
+def _build(prepared: Prepared) -> Any:
+    """The policy's architecture without its weights."""
     from transformers import AutoModelForCausalLM
 
+    settings = prepared.config.model
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(model_config, trust_remote_code=trust_remote_code)
+        model = AutoModelForCausalLM.from_config(
+            load_model_config(settings),
+            dtype=getattr(torch, settings.dtype),
+            trust_remote_code=settings.trust_remote_code,
+        ).eval()
+        if settings.lora is not None:
+            model = add_adapter(model, settings.lora)
+    if prepared.config.train.gradient_checkpointing:
+        enable_gradient_checkpointing(model)
+    return model
 
 
-def _adapter_size(model: Any, prepared: Prepared) -> int:
-    lora = prepared.config.model.lora
-    assert lora is not None
-    head = model.get_output_embeddings()
-    targets = [lora.target_modules] if isinstance(lora.target_modules, str) else lora.target_modules
-    size = 0
-    for name, module in model.named_modules():
-        chosen = targets is None or name.rpartition(".")[2] in targets
-        if isinstance(module, torch.nn.Linear) and module is not head and chosen:
-            size += lora.r * (module.in_features + module.out_features)
-    return size
+def _give_shapes(model: Any, device: torch.device) -> None:
+    """Turns weights on no device into weights without numbers on this one; PEFT cannot start with those."""
+    made: dict[int, torch.Tensor] = {}  # a weight that is there twice, as of a tied head, stays one
+    for module in model.modules():
+        for name, old in [*module._parameters.items()]:
+            if old is not None:
+                new = torch.empty(old.shape, dtype=old.dtype, device=device)
+                module._parameters[name] = made.setdefault(id(old), torch.nn.Parameter(new, old.requires_grad))
+        for name, old in [*module._buffers.items()]:
+            if old is not None:
+                module._buffers[name] = torch.empty(old.shape, dtype=old.dtype, device=device)
 
 
-def _activations(prepared: Prepared, config: Any) -> int:
-    """Bytes kept for one micro-batch's backward pass, and one chunk of logits with its gradient."""
-    longest = max(max(row.length for row in example) * len(example) for example in prepared.train.examples)
-    step_tokens = longest * prepared.config.train.batch_size
-    tokens = min(prepared.max_tokens, step_tokens)
-    hidden = config.hidden_size
-    inner = getattr(config, "intermediate_size", None) or 4 * hidden
-    width = 2 if prepared.config.train.precision == "bf16" else 4
-    per_layer = hidden if prepared.config.train.gradient_checkpointing else _ATTENTION_WIDTHS * hidden + 4 * inner
-    layers = config.num_hidden_layers * per_layer
-    logits = 3 * min(CHUNK_LOGITS, tokens * config.vocab_size)  # logits, their exponentials, their gradient
-    return tokens * layers * width + 4 * logits
+def _walk(model: Any, prepared: Prepared, shape: Shape, device: torch.device) -> _Live:
+    """What comes and goes within a step, beside weights, gradients, optimizer and reference."""
+    precision = resolve_precision(prepared.config.train.precision, device)
+    ids = torch.zeros(shape.rows, shape.longest, dtype=torch.int64)
+    for parameter in model.parameters():
+        if parameter.requires_grad:  # as in every micro-batch of a step but the first
+            parameter.grad = torch.empty_like(parameter)
+    with _counting() as live:
+        with torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bf16" else nullcontext():
+            scores = _scores(model, ids, shape.scored, prepared.loss.reward_model)
+            if prepared.loss.needs_reference:
+                with torch.no_grad():
+                    _scores(model, ids, shape.scored, prepared.loss.reward_model)
+        scores.sum().backward()
+    return live
+
+
+def _scores(model: Any, ids: torch.Tensor, scored: int, reward_model: bool) -> torch.Tensor:
+    """Log-probs (M,) as `models.logps` makes them, of the first M positions: which ones they are costs the same."""
+    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    hidden = causal.base_model(input_ids=ids, use_cache=False).last_hidden_state
+    if reward_model:
+        return hidden[:, -1]
+    head = causal.get_output_embeddings()
+    rows = max(1, logps.CHUNK_LOGITS // causal.config.get_text_config().vocab_size)
+    hidden, targets = hidden.flatten(0, 1)[:scored], ids.flatten()[:scored]
+    return linear_logps(hidden, head.weight, getattr(head, "bias", None), targets, Shaping(), rows)
+
+
+@contextmanager
+def _counting() -> Iterator[_Live]:
+    """Counts the memory of every tensor made within."""
+    live = _Live()
+    with live:
+        yield live
+
+
+class _Live(TorchDispatchMode):
+    """Sees every operation, and knows how many bytes are alive.
+
+    Attributes:
+        peak: the most there ever was, in bytes.
+        largest: the largest single piece, in bytes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = self.largest = self._now = 0
+        self._sizes: dict[int, int] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        inputs = {leaf.untyped_storage()._cdata for leaf in tree_leaves(args) if isinstance(leaf, torch.Tensor)}
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, torch.Tensor) and leaf.untyped_storage()._cdata not in inputs:
+                self._hold(leaf.untyped_storage())
+        return result
+
+    def _hold(self, storage: Any) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._sizes:
+            return
+        self._sizes[key] = size
+        self._now += size
+        self.peak, self.largest = max(self.peak, self._now), max(self.largest, size)
+        weakref.finalize(storage, self._free, key)
+
+    def _free(self, key: int) -> None:
+        self._now -= self._sizes.pop(key, 0)

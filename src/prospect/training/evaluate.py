@@ -32,12 +32,30 @@ def evaluate_held_out(objective: Objective, dataset: Dataset) -> dict[str, float
     return {f"eval_{name}": value for name, value in values.items()}
 
 
-def write_samples(run: RunDir, prepared: Prepared, policy: Policy, step: int) -> None:
-    """Lets the policy answer the same few prompts as at every other evaluation."""
+def write_samples(run: RunDir | None, prepared: Prepared, policy: Policy, step: int) -> list[dict[str, Any]]:
+    """Lets the policy answer the same few prompts as at every other evaluation, and keeps what it wrote.
+
+    Args:
+        run: where to; None on a process that only takes part.
+        prepared: says which prompts.
+        policy: answers them.
+        step: how many steps it has made.
+
+    Returns:
+        What was kept.
+    """
+    samples = [{"step": step, **sample} for sample in draw_samples(prepared, policy)]
+    if samples and run is not None:
+        run.append_samples(samples)
+    return samples
+
+
+def draw_samples(prepared: Prepared, policy: Policy) -> list[dict[str, Any]]:
+    """One completion of each of `train.samples` prompts: `prompt`, `completion`, `tokens`, `finished`."""
     settings = prepared.config.train
-    prompts = sample_prompts(prepared, settings.samples)
+    prompts = [] if prepared.loss.reward_model else sample_prompts(prepared, settings.samples)  # it writes nothing
     if not prompts:
-        return
+        return []
     answers = generate(
         policy.model,
         policy.tokenizer,
@@ -47,10 +65,10 @@ def write_samples(run: RunDir, prepared: Prepared, policy: Policy, step: int) ->
         top_p=TOP_P,
         seed=settings.seed,
     )
-    run.append_samples(
-        {"step": step, "prompt": _plain(prompt), "completion": answer[0].text}
-        for prompt, answer in zip(prompts, answers, strict=True)
-    )
+    return [
+        {"prompt": _plain(prompt), "completion": one.text, "tokens": one.tokens, "finished": one.finished}
+        for prompt, (one,) in zip(prompts, answers, strict=True)
+    ]
 
 
 def sample_prompts(prepared: Prepared, count: int) -> list[Text]:

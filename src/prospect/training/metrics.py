@@ -38,6 +38,22 @@ class Tally:
         self.sums[name] = self.sums.get(name, 0.0) + float(values.detach().double().sum())
         self.counts[name] = self.counts.get(name, 0.0) + (values.numel() if count is None else count)
 
+    def take(self, name: str) -> float:
+        """Removes a name and gives its mean."""
+        return self.sums.pop(name) / self.counts.pop(name)
+
+    @classmethod
+    def together(cls, parts: Sequence[Tally]) -> Tally:
+        """The sums of several tallies, in their order."""
+        whole = cls()
+        for part in parts:
+            for name, total in part.sums.items():
+                whole.sums[name] = whole.sums.get(name, 0.0) + total
+                whole.counts[name] = whole.counts.get(name, 0.0) + part.counts[name]
+            whole.rewards += part.rewards
+            whole.desirable += part.desirable
+        return whole
+
     def means(self) -> dict[str, float]:
         """Every mean whose count is not 0."""
         return {name: total / self.counts[name] for name, total in self.sums.items() if self.counts[name]}

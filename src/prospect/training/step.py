@@ -2,8 +2,9 @@
 
 The gradient is the same, to float rounding, for any micro-batch size and any order of rows, because (1) what
 concerns the whole step (z0, and what a loss asks for in `over_step`) is computed over the whole step before any
-gradient is taken, (2) sums are divided by the count of the whole step, and (3) metrics are sums and counts. Letters:
-N rows of a micro-batch, T tokens, K completions of a prompt.
+gradient is taken, (2) sums are divided by the count of the whole step, and (3) metrics are sums and counts. For the
+same reason it does not depend on how many processes share the micro-batches: each knows all examples of the step and
+runs some. Letters: N rows of a micro-batch, T tokens, K completions of a prompt.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 
 from prospect.data.batch import Batch, Example, Row, collate, flatten, mismatched_rows
-from prospect.data.loader import micro_batches
+from prospect.data.loader import micro_batches, share_out
 from prospect.errors import TrainingError
 from prospect.losses.base import Loss
 from prospect.losses.reference_point import ReferencePoint, estimate_reference_point
@@ -25,6 +26,7 @@ from prospect.models.policy import Policy
 from prospect.models.reference import Reference
 from prospect.training.arguments import Comparison, arrange, concatenate, first_rows
 from prospect.training.metrics import Tally, summarise, tally_rows
+from prospect.training.world import World
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Objective:
         sft_weight: how many times the sft loss of desirable completions is added.
         clip: lowest and highest log-ratio of a token, nats; None leaves them as they are.
         running_mean: of the log-ratios of all steps so far, for losses that need it.
+        world: the processes that share a step's micro-batches.
     """
 
     loss: Loss
@@ -56,6 +59,7 @@ class Objective:
     sft_weight: float = 0.0
     clip: tuple[float, float] | None = None
     running_mean: RunningMean = field(default_factory=RunningMean)
+    world: World = field(default_factory=World)
 
     @property
     def beta(self) -> float:
@@ -72,12 +76,15 @@ class StepResult:
         tally: the sums behind them.
         tokens: real tokens of prompts and completions, mismatched rows not counted.
         completion_tokens: scored tokens.
+        padding_share: of what went through the policy, the share that was padding; no metric, for it depends on how
+            the step was cut.
     """
 
     metrics: dict[str, float]
     tally: Tally
     tokens: int
     completion_tokens: int
+    padding_share: float
 
 
 def accumulate_gradient(objective: Objective, examples: Sequence[Example], step: int = 0) -> StepResult:
@@ -97,6 +104,7 @@ def accumulate_gradient(objective: Objective, examples: Sequence[Example], step:
         DataError: z0 cannot be estimated from these rows.
     """
     result = _Pass(objective, examples, f"at step {step}", with_gradient=True).run()
+    objective.world.sum_gradients(list(objective.policy.trainable().values()))
     if objective.loss.needs_running_mean:
         objective.running_mean.add(result.tally.sums["log_ratio"], result.tally.counts["log_ratio"])
     return result
@@ -126,26 +134,42 @@ class _Pass:
         if self.loss.needs_reference_point and whole_step:
             self.points.append(self.reference_point(self.rows))
         over_step = self.over_whole_step() if self.loss.over_step else []
-        for group, batch in self.batches(self.examples):
+        for group, batch, counted in self.batches(self.examples):
             if self.loss.needs_reference_point and not whole_step:
-                self.points.append(self.reference_point(batch.rows))
+                self.points.append(self.reference_point(batch.rows, World()))
             with nullcontext() if self.with_gradient else torch.no_grad():
-                share = self.micro_batch(group, batch, over_step)
-                self.tally.add("loss", share, count=0)
+                tally = self.tally if counted else Tally()
+                share = self.micro_batch(group, batch, over_step, tally)
+                tally.add("loss", share, count=0)
+                tally.add("padding", (~batch.attention).sum(), count=batch.attention.numel())
                 if self.with_gradient:
-                    share.backward()
+                    (share * self.gradient_scale(counted)).backward()
+        self.tally = Tally.together(self.objective.world.gather(self.tally))
         self.tally.counts["loss"] = 1
+        padding = self.tally.take("padding")
         metrics = summarise(self.tally, _mean_point(self.points))
         if self.loss.needs_running_mean:
             metrics["running_mean"] = self.objective.running_mean.mean
-        return StepResult(metrics, self.tally, sum(row.length for row in self.rows), self.completion_tokens)
+        tokens = sum(row.length for row in self.rows)
+        return StepResult(metrics, self.tally, tokens, self.completion_tokens, padding)
 
-    def batches(self, examples: Sequence[Example]) -> Iterator[tuple[list[Example], Batch]]:
-        """The micro-batches, on the policy's device."""
-        for group in micro_batches(examples, self.objective.max_tokens):
-            yield group, collate(flatten(group)).to(self.objective.policy.device)
+    def batches(
+        self, examples: Sequence[Example], world: World | None = None
+    ) -> Iterator[tuple[list[Example], Batch, bool]]:
+        """This process's micro-batches, on the policy's device, and whether each is to be counted."""
+        world = world or self.objective.world
+        groups = micro_batches(examples, self.objective.max_tokens)
+        for group, counted in share_out(groups, world.rank, world.size, lockstep=world.lockstep):
+            yield group, collate(flatten(group)).to(self.objective.policy.device), counted
 
-    def micro_batch(self, group: Sequence[Example], batch: Batch, over_step: Sequence[torch.Tensor]) -> torch.Tensor:
+    def gradient_scale(self, counted: bool) -> float:
+        """Sharded weights take the mean of the processes' gradients where a sum is meant."""
+        world = self.objective.world
+        return float(counted) * (world.size if world.lockstep else 1)
+
+    def micro_batch(
+        self, group: Sequence[Example], batch: Batch, over_step: Sequence[torch.Tensor], tally: Tally
+    ) -> torch.Tensor:
         """A micro-batch's share of the step's loss, a () tensor."""
         compared = self.compare(batch)
         arguments = [*arrange(self.loss, compared, batch, group), *self.one_for_all(compared.log_ratio), *over_step]
@@ -155,11 +179,11 @@ class _Pass:
         z0 = float(self.points[-1].z0) if self.points else 0.0
         if self.loss.needs_running_mean:
             z0 = self.objective.running_mean.mean
-        tally_rows(self.tally, self.loss, self.objective.beta, batch, group, compared, z0)
+        tally_rows(tally, self.loss, self.objective.beta, batch, group, compared, z0)
         if self.objective.sft_weight and self.sft_tokens:
             imitation = -(compared.logps * batch.weight * batch.desirable).sum()
-            self.tally.add("sft_loss", imitation, count=0)
-            self.tally.counts["sft_loss"] = self.sft_tokens
+            tokens = batch.completion.sum(1)[batch.desirable].sum()
+            tally.add("sft_loss", imitation, count=float(tokens))
             share = share + self.objective.sft_weight * imitation / self.sft_tokens
         return share
 
@@ -197,15 +221,31 @@ class _Pass:
     @torch.no_grad()
     def over_whole_step(self) -> list[torch.Tensor]:
         """What the loss wants to know of all examples before it sees any; forwards without gradient."""
-        pieces = [arrange(self.loss, self.compare(b), b, group) for group, b in self.batches(self.examples)]
-        return self.loss.over_whole_step(concatenate(pieces), self.objective.hyperparameters)
+        batches = self.batches(self.examples)
+        pieces = [(arrange(self.loss, self.compare(b), b, group), counted) for group, b, counted in batches]
+        own = [tuple(a.cpu() for a in arguments) for arguments, counted in pieces if counted]
+        everybodys = [piece for part in self.objective.world.gather(own) for piece in part]
+        values = self.loss.over_whole_step(concatenate(everybodys), self.objective.hyperparameters)
+        return [value.to(self.objective.policy.device) for value in values]
 
     @torch.no_grad()
-    def reference_point(self, rows: Sequence[Row]) -> ReferencePoint:
-        """z0 from each prompt with another prompt's completion; forwards without gradient."""
+    def reference_point(self, rows: Sequence[Row], world: World | None = None) -> ReferencePoint:
+        """z0 from each prompt with another prompt's completion; forwards without gradient.
+
+        Args:
+            rows: whose prompts and completions are crossed.
+            world: who shares them; all processes, or this one alone where z0 is of a micro-batch.
+        """
+        world = world or self.objective.world
         mismatched = mismatched_rows(rows, self.objective.seed, self.objective.max_length)
-        log_ratios = [self.compare(batch).log_ratio for _, batch in self.batches([(row,) for row in mismatched])]
-        return estimate_reference_point(torch.cat(log_ratios), clamp=self.loss.needs_reference)
+        own = [
+            log_ratio
+            for _, batch, counted in self.batches([(row,) for row in mismatched], world)
+            for log_ratio in self.compare(batch).log_ratio.tolist()
+            if counted
+        ]
+        log_ratios = [log_ratio for part in world.gather(own) for log_ratio in part]
+        return estimate_reference_point(torch.tensor(log_ratios), clamp=self.loss.needs_reference)
 
     def require_finite(self, values: torch.Tensor, rows: Sequence[Row], what: str) -> None:
         """Stops before anything that is not a number reaches a gradient, and names the rows."""
@@ -220,7 +260,8 @@ class _Pass:
             else " Lower train.learning_rate, or use train.precision: fp32."
         )
         raise TrainingError(
-            f"{what} is not finite {self.when} (rank 0, {len(bad)} of {len(rows)} rows of a micro-batch, ids {named}: "
+            f"{what} is not finite {self.when} (rank {self.objective.world.rank}, {len(bad)} of {len(rows)} rows of a "
+            f"micro-batch, ids {named}: "
             f"{values.detach()[bad[0]].item()}). Nothing was updated.{source}"
         )
 

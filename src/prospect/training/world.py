@@ -1,0 +1,159 @@
+"""The processes of a run: who they are, and the few things they tell each other.
+
+One process is the usual case and needs nothing. Several are started by torchrun, accelerate launch or srun, which say
+who is who in environment variables; they speak through `torch.distributed`, over gloo on CPUs and NCCL on GPUs.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import re
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.distributed.tensor import DTensor
+
+from prospect.errors import TrainingError
+
+# A rank that writes a large checkpoint or samples lets the others wait; a rank that is dead closes its connection.
+PATIENCE = timedelta(minutes=30)
+BUCKET = 32 * 2**20  # numbers summed at once: enough to fill the wire, little beside a model
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes of a run, seen from one of them.
+
+    Attributes:
+        rank: this one, from 0.
+        size: how many there are.
+        local_rank: this one among those of its machine.
+        lockstep: whether all must run equally many forward passes, as sharded weights need it.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    lockstep: bool = False
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes the run directory and speaks to people."""
+        return self.rank == 0
+
+    def barrier(self) -> None:
+        """Waits for the others."""
+        if self.size > 1:
+            with _other_ranks():
+                dist.barrier()
+
+    def gather(self, value: Any) -> list[Any]:
+        """Everybody's value, by rank: small objects, tensors on the CPU."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        with _other_ranks():
+            dist.all_gather_object(values, value)
+        return values
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is true for anybody."""
+        return any(self.gather(flag)) if self.size > 1 else flag
+
+    def sum_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
+        """Adds up everybody's gradients, a bucket at a time; where somebody has none it counts as 0.
+
+        Sharded weights are passed over: theirs are summed as they are made.
+        """
+        if self.size == 1:
+            return
+        bucket: list[torch.Tensor] = []
+        for parameter in parameters:
+            if isinstance(parameter, DTensor):
+                continue
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            bucket.append(parameter.grad)
+            if sum(g.numel() for g in bucket) >= BUCKET:
+                _sum_together(bucket)
+                bucket = []
+        _sum_together(bucket)
+
+
+def _sum_together(gradients: Sequence[torch.Tensor]) -> None:
+    if not gradients:
+        return
+    flat = torch.cat([g.flatten() for g in gradients])
+    with _other_ranks():
+        dist.all_reduce(flat)
+    for gradient, total in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(total.view_as(gradient))
+
+
+@contextmanager
+def _other_ranks() -> Iterator[None]:
+    """Says in words what a broken connection means.
+
+    Raises:
+        TrainingError: another process ended.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        raise TrainingError(
+            f"rank {dist.get_rank()}: another process of this run ended or cannot be reached "
+            f"({str(error).splitlines()[0]}). Its own message says why. The last checkpoint is whole: continue with "
+            "--resume."
+        ) from error
+
+
+def join_world(*, sharded: bool) -> World:
+    """Joins the other processes of this run, if there are any, for as long as this one lives.
+
+    Args:
+        sharded: whether weights will be spread over the processes.
+    """
+    place = find_place(os.environ)
+    if place is None:
+        return World()
+    rank, size, local_rank = place
+    if torch.cuda.is_available():
+        torch.cuda.set_device(local_rank % torch.cuda.device_count())
+    if not dist.is_initialized():
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(backend, rank=rank, world_size=size, timeout=PATIENCE)
+        atexit.register(dist.destroy_process_group)
+    return World(rank, size, local_rank, lockstep=sharded)
+
+
+def find_place(environment: Mapping[str, str]) -> tuple[int, int, int] | None:
+    """Rank, number of processes and rank on this machine, as torchrun and accelerate say it, or Slurm; None if alone.
+
+    Under Slurm, where to meet is filled in too: the first machine of the job step, and a port made of the job's number.
+    """
+    if "WORLD_SIZE" in environment and "RANK" in environment:
+        size = int(environment["WORLD_SIZE"])
+        place = int(environment["RANK"]), size, int(environment.get("LOCAL_RANK", environment["RANK"]))
+    elif "SLURM_PROCID" in environment and "SLURM_STEP_NODELIST" in environment:
+        size = int(environment.get("SLURM_STEP_NUM_TASKS", environment.get("SLURM_NTASKS", "1")))
+        place = int(environment["SLURM_PROCID"]), size, int(environment.get("SLURM_LOCALID", "0"))
+        job = environment.get("SLURM_JOB_ID", "0")
+        os.environ.setdefault("MASTER_ADDR", first_host(environment["SLURM_STEP_NODELIST"]))
+        os.environ.setdefault("MASTER_PORT", str(20000 + zlib.crc32(job.encode()) % 20000))
+    else:
+        return None
+    return place if size > 1 else None
+
+
+def first_host(nodes: str) -> str:
+    """The first machine of a Slurm list: `a[03-05,9],b` gives `a03`."""
+    name = re.match(r"([^\[,]+)(?:\[([^\],-]+)[^\]]*\]([^,]*))?", nodes)
+    assert name is not None
+    return "".join(part or "" for part in name.groups())

@@ -1,0 +1,202 @@
+"""Two processes do what one does: same gradient, same weights, resumes either way, and no hang when one dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import prospect
+from conftest import REPOSITORY, rows_for, write_rows
+from prospect.training.checkpoint import latest_checkpoint
+from prospect.training.run_dir import RunDir
+from prospect.training.world import find_place, first_host
+
+WORKER = str(REPOSITORY / "tests/loop/rank_worker.py")
+LOSSES = ["kto", "dpo", "sft", "bco", "nca", "offline_ppo", "bradley_terry"]
+
+
+def write_job(folder: Path, **job: Any) -> str:
+    path = folder / "job.json"
+    path.write_text(json.dumps(job))
+    return str(path)
+
+
+def together(folder: Path, *, ranks: int = 2, check: bool = True, **job: Any) -> subprocess.CompletedProcess[str]:
+    """Runs the worker in several processes under torchrun."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), WORKER]
+    return subprocess.run(
+        [*command, write_job(folder, **job)],
+        check=check,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def recipe_for(recipe: Any, loss: str, output: Path, parallel: str = "ddp", **sections: Any) -> dict[str, Any]:
+    """Micro-batches of a few rows, so that there is something to share."""
+    train = {"batch_size": 8, "max_steps": 6, "save_every": 2, "parallel": parallel, "max_tokens_per_micro_batch": 120}
+    rows = rows_for(loss)
+    values = recipe(loss, rows, train={**train, **sections.pop("train", {})}, **sections)
+    values["data"]["train"] = str(write_rows(output.parent / f"{loss}.jsonl", rows))
+    return {**values, "output": str(output)}
+
+
+def weights(run: RunDir) -> dict[str, torch.Tensor]:
+    return {f"{path.name} {k}": v for path in run.model_path.glob("*.safetensors") for k, v in load_file(path).items()}
+
+
+def assert_same(one: RunDir, two: RunDir, within: float = 2e-5) -> None:
+    first, second = weights(one), weights(two)
+    assert first.keys() == second.keys()
+    for name, weight in first.items():
+        torch.testing.assert_close(weight, second[name], rtol=1e-3, atol=within, msg=name)
+    for a, b in zip(one.metrics(), two.metrics(), strict=True):
+        assert a.keys() == b.keys()
+        for name in a.keys() - {"tokens_per_second", "padding_share"}:
+            assert b[name] == pytest.approx(a[name], rel=1e-3, abs=1e-4), name
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_gradient_of_one(recipe: Any, tmp_path: Path) -> None:
+    from rank_worker import write_gradient
+
+    jobs = {}
+    for loss in LOSSES:
+        for parallel in ("ddp", "fsdp") if loss in ("kto", "dpo") else ("ddp",):
+            jobs[loss, parallel] = recipe_for(recipe, loss, tmp_path / f"{loss}-{parallel}", parallel)
+    paths = {key: tmp_path / f"{key[0]}-{key[1]}.pt" for key in jobs}
+    together(tmp_path, gradient=[[jobs[key], str(paths[key])] for key in jobs])
+    for key, path in paths.items():
+        write_gradient(jobs[key], str(tmp_path / "one.pt"))
+        one, two = torch.load(tmp_path / "one.pt"), torch.load(path)
+        assert (one["world"], two["world"]) == ([0, 1], [0, 2])
+        assert float((one["gradient"] - two["gradient"]).norm() / one["gradient"].norm()) < 1e-6, key
+        assert two["metrics"] == pytest.approx(one["metrics"], rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_two_processes_end_with_the_weights_of_one(recipe: Any, tmp_path: Path, parallel: str) -> None:
+    """Evaluations, samples, checkpoints and the cached reference included."""
+    losses = ["kto", "dpo", "offline_ppo"] if parallel == "ddp" else ["kto", "sft"]
+    more: dict[str, Any] = {"data": {"eval": 4}, "train": {"samples": 2, "sample_tokens": 4, "eval_every": 3}}
+    recipes = [recipe_for(recipe, loss, tmp_path / loss, parallel, **more) for loss in losses]
+    together(tmp_path, train=recipes)
+    for values in recipes:
+        alone = prospect.train({**values, "output": f"{values['output']}-alone"}, quiet=True)
+        pair = RunDir(values["output"])
+        assert_same(alone, pair)
+        assert pair.samples() == alone.samples() != []
+        assert pair.provenance()["finished"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("first", "then"), [(("ddp", 2), ("ddp", 1)), (("fsdp", 2), ("ddp", 1)), (("ddp", 1), ("fsdp", 2))]
+)
+def test_a_run_resumes_with_another_number_of_processes(recipe: Any, tmp_path: Path, first: Any, then: Any) -> None:
+    sections: dict[str, Any] = {"reference": {"sync": {"every": 3, "mix": 0.5}}}
+    values = recipe_for(recipe, "dpo", tmp_path / "run", first[0], **sections)
+    whole = prospect.train({**values, "output": str(tmp_path / "whole")}, quiet=True)
+    together(tmp_path, ranks=first[1], check=False, train=[values], die_at=5)
+    run = RunDir(values["output"])
+    last = latest_checkpoint(run.checkpoints_path)
+    assert last is not None and last.name == "step-4"
+    assert (last / "sharded").exists() == (first[0] == "fsdp")
+    values["train"]["parallel"] = then[0]
+    together(tmp_path, ranks=then[1], train=[values], resume=True)
+    assert_same(whole, run)
+
+
+@pytest.mark.slow
+def test_a_process_whose_share_holds_one_class_changes_nothing(recipe: Any, tmp_path: Path) -> None:
+    """Two examples a step, one of each class: whoever gets one has nothing of the other."""
+    train = {"batch_size": 2, "max_steps": 4}
+    values = recipe_for(recipe, "kto", tmp_path / "run", train=train)
+    together(tmp_path, train=[values])
+    alone = prospect.train({**values, "output": str(tmp_path / "alone")}, quiet=True)
+    assert_same(alone, RunDir(values["output"]))
+
+
+@pytest.mark.slow
+def test_when_a_process_dies_the_others_end_with_an_error_and_the_last_checkpoint_is_whole(
+    recipe: Any, tmp_path: Path
+) -> None:
+    """Without torchrun, which would end them anyway: as under srun, each on its own."""
+    values = recipe_for(recipe, "kto", tmp_path / "run", train={"save_every": 1})
+    job = write_job(tmp_path, train=[values], die_at=3, ranks=[1], hard=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, WORKER, job],
+            env={**os.environ, **meeting, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    begun = time.monotonic()
+    said = [process.communicate(timeout=120)[1] for process in processes]
+    assert time.monotonic() - begun < 100
+    assert processes[1].returncode == 9
+    assert processes[0].returncode == 1
+    assert "TrainingError: rank 0: another process of this run ended or cannot be reached" in said[0]
+    run = RunDir(values["output"])
+    last = latest_checkpoint(run.checkpoints_path)
+    assert last is not None and last.name == "step-2"
+    resumed = prospect.train(values, resume=True, quiet=True)
+    whole = prospect.train({**values, "output": str(tmp_path / "whole")}, quiet=True)
+    assert_same(whole, resumed)
+
+
+# -- who is who --
+
+
+@pytest.mark.parametrize(
+    ("environment", "place"),
+    [
+        ({}, None),
+        ({"RANK": "0", "WORLD_SIZE": "1"}, None),
+        ({"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}, (3, 4, 1)),
+        ({"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_LOCALID": "1", "SLURM_STEP_NODELIST": "n[1-4]"}, (5, 8, 1)),
+        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_STEP_NODELIST": "n1"}, None),
+        ({"SLURM_JOB_ID": "7"}, None),  # inside sbatch, and not started by srun
+        (
+            {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "SLURM_PROCID": "0", "SLURM_STEP_NODELIST": "n1"},
+            (1, 2, 1),
+        ),
+    ],
+)
+def test_a_process_finds_its_place(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], place: Any) -> None:
+    for name in ("MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "kept")  # and put back by monkeypatch whatever happens
+    assert find_place(environment) == place
+
+
+@pytest.mark.parametrize(
+    ("nodes", "first"),
+    [
+        ("a[03-05,9],b", "a03"),
+        ("node7", "node7"),
+        ("node7,node8", "node7"),
+        ("gpu-[1-4].cluster", "gpu-1.cluster"),
+        ("a-1,b[2-3]", "a-1"),
+    ],
+)
+def test_slurm_processes_meet_at_the_first_machine(nodes: str, first: str) -> None:
+    assert first_host(nodes) == first

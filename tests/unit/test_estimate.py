@@ -1,0 +1,63 @@
+"""The estimate of memory counts what it says it counts; benchmarks/estimates.py compares it with real runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from conftest import make_model, rows_for
+from prospect.config import load_config
+from prospect.training.estimate import PARTS, estimate_memory, largest_micro_batch, resident_bytes
+from prospect.training.prepare import prepare
+
+
+def estimate(recipe: Any, loss: str = "kto", **sections: Any) -> dict[str, Any]:
+    return estimate_memory(prepare(load_config(recipe(loss, rows_for(loss), **sections))))
+
+
+def test_weights_gradients_moments_and_reference_are_those_of_the_model(recipe: Any) -> None:
+    found, size = estimate(recipe), make_model().num_parameters()
+    assert found["parameters"] == found["trainable_parameters"] == size
+    parts = [found[name] / size for name in ("weights", "gradients", "optimizer", "reference")]
+    assert parts == [4, 4, 8, 4]
+    assert found["total"] == sum(found[part] for part in PARTS)
+
+
+def test_an_adapter_needs_no_second_model_unless_the_reference_moves(recipe: Any) -> None:
+    lora = estimate(recipe, model={"lora": {"r": 2}})
+    assert lora["reference"] == 0 and lora["trainable_parameters"] < 0.2 * lora["parameters"]
+    moving = estimate(recipe, model={"lora": {"r": 2}}, reference={"sync": {"every": 2}})
+    assert moving["reference"] == moving["weights"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "others"),
+    [
+        ({"train": {"max_tokens_per_micro_batch": 64}}, {}),
+        ({"train": {"gradient_checkpointing": True}}, {}),
+    ],
+)
+def test_what_saves_memory_is_seen_to_save_it(recipe: Any, changes: dict[str, Any], others: dict[str, Any]) -> None:
+    assert estimate(recipe, **changes)["activations"] < 0.8 * estimate(recipe, **others)["activations"]
+
+
+@pytest.mark.parametrize("loss", ["sft", "dpo", "bradley_terry", "offline_ppo"])
+def test_every_kind_of_loss_has_an_estimate(recipe: Any, loss: str) -> None:
+    found = estimate(recipe, loss)
+    assert found["activations"] > 0 and bool(found["reference"]) is (loss in ("dpo", "offline_ppo"))
+
+
+def test_bfloat16_arithmetic_has_an_estimate(recipe: Any) -> None:
+    assert estimate(recipe, train={"precision": "bf16"})["activations"] > 0
+
+
+def test_the_largest_micro_batch_is_one_that_the_run_has(recipe: Any) -> None:
+    prepared = prepare(load_config(recipe(train={"max_tokens_per_micro_batch": 100})))
+    shape = largest_micro_batch(prepared)
+    assert 50 < shape.rows * shape.longest <= 100 and 0 < shape.scored < shape.rows * shape.longest
+
+
+def test_the_process_itself_is_counted() -> None:
+    block = bytearray(b"x" * 50_000_000)
+    assert resident_bytes() > 100e6 + len(block) / 2
