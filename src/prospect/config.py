@@ -199,6 +199,8 @@ class TrainSettings(_Section):
     """Gradients are scaled down to this norm."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: about a third more time for much less memory."""
+    compile: bool = False
+    """Compile the model's layers with torch.compile: minutes at the start, for faster steps on a GPU."""
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """How several processes (torchrun, accelerate launch, srun) share the work. ddp: each holds all weights. fsdp:
     weights, gradients and optimizer are spread over them, for models that do not fit. One process does neither."""

@@ -69,8 +69,8 @@ def applies(check: Check, loss: Loss) -> bool:
     return True
 
 
-def test_there_are_29_losses_of_every_kind() -> None:
-    assert len(LOSSES) == 29
+def test_the_family_is_here_in_every_kind() -> None:
+    assert len(LOSSES) >= 30
     assert {(loss.feedback, loss.level) for loss in LOSSES} == {
         ("unpaired", "sequence"),
         ("unpaired", "token"),

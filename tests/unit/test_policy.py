@@ -328,3 +328,33 @@ def test_identity_tells_configurations_apart() -> None:
     assert weights_identity(plain, "fp32") == weights_identity(again, "fp32")
     assert weights_identity(plain, "fp32") != weights_identity(other, "fp32")
     assert weights_identity(plain, "fp32") != weights_identity(plain, "bf16")
+
+
+@pytest.mark.slow
+def test_compiled_layers_train_to_nearly_the_same_numbers(recipe: Any, tmp_path: Path) -> None:
+    """Two steps in a process of its own: what is compiled stays compiled."""
+    import json
+    import os
+    import subprocess
+    import sys
+
+    script = "import json, sys, prospect; run = prospect.train(json.loads(sys.argv[1]), quiet=True); "
+    script += "print(json.dumps(run.metrics()))"
+    train = {"max_steps": 2, "samples": 0, "batch_size": 8}
+
+    def metrics(compiled: bool) -> list[dict[str, Any]]:
+        values = recipe("kto", train={**train, "compile": compiled}, output=str(tmp_path / f"run-{compiled}"))
+        run = subprocess.run(
+            [sys.executable, "-c", script, json.dumps(values)],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        return json.loads(run.stdout.splitlines()[-1])
+
+    plain, compiled = metrics(False), metrics(True)
+    assert plain[0]["rewards/margins"] == 0.0
+    assert compiled[0]["rewards/margins"] == pytest.approx(0.0, abs=1e-5)
+    for name in ("loss", "grad_norm", "logps/chosen"):
+        assert compiled[-1][name] == pytest.approx(plain[-1][name], rel=1e-3)

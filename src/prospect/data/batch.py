@@ -80,11 +80,11 @@ class Batch:
     rows: tuple[Row, ...]
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch on a device."""
-        if device.type == "cpu":
+        """The same batch on a device; copied while the device works, from memory that it can read by itself."""
+        if device.type == self.ids.device.type:
             return self
         moved = {
-            name: getattr(self, name).to(device, non_blocking=True)
+            name: getattr(self, name).pin_memory().to(device, non_blocking=True)
             for name in ("ids", "attention", "completion", "desirable", "weight", "score")
         }
         return replace(self, **moved)

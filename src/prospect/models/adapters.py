@@ -1,4 +1,4 @@
-"""What is put around a loaded model: LoRA, and recomputation of activations."""
+"""What is put around a loaded model: LoRA, recomputation of activations, compilation."""
 
 from __future__ import annotations
 
@@ -57,3 +57,15 @@ def enable_gradient_checkpointing(model: Any) -> None:
             for name, value in vars(module).items():
                 if "dropout" in name and isinstance(value, float):
                     setattr(module, name, 0.0)
+
+
+def compile_layers(model: Any) -> None:
+    """Compiles each layer by itself, for any length of rows: one compilation serves all layers.
+
+    Layer by layer because the head's own pass, adapters and sharding stand between layer and model.
+    """
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    for module in model.modules():
+        if isinstance(module, GradientCheckpointingLayer):
+            module.compile(dynamic=True)

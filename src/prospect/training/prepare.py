@@ -119,6 +119,7 @@ def _resolve(config: Config, loss: Loss, train: Dataset, max_length: int, max_to
     if config.reference_point == "micro_batch" and not loss.needs_reference_point:
         raise ConfigError(f"reference_point is micro_batch and loss {loss.name} has no reference point. Leave it out.")
     check_modifiers(config, loss)
+    _check_sharding(config)
     values["reference"] |= _reference(config, loss)
     return Config.model_validate(values)
 
@@ -135,6 +136,20 @@ def check_modifiers(config: Config, loss: Loss) -> None:
     for name, given in (("loss.humanline", config.loss.humanline), ("reference.sync", config.reference.sync)):
         if given is not None and not loss.needs_reference:
             raise ConfigError(f"{name} is about the reference, and loss {loss.name} has none. Leave it out.")
+
+
+def _check_sharding(config: Config) -> None:
+    """Refuses what sharded weights cannot do.
+
+    Raises:
+        ConfigError: naming the setting.
+    """
+    if config.train.parallel != "fsdp":
+        return
+    if config.reference_point == "micro_batch":
+        raise ConfigError("reference_point is micro_batch, whose passes differ by process. Set train.parallel: ddp.")
+    if config.model.lora and config.reference.sync and config.reference.sync.every:
+        raise ConfigError("reference.sync merges the adapter, which sharded weights cannot. Set train.parallel: ddp.")
 
 
 def _reference(config: Config, loss: Loss) -> dict[str, Any]:

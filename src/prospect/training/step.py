@@ -159,8 +159,14 @@ class _Pass:
         """This process's micro-batches, on the policy's device, and whether each is to be counted."""
         world = world or self.objective.world
         groups = micro_batches(examples, self.objective.max_tokens)
+        ready = None
         for group, counted in share_out(groups, world.rank, world.size, lockstep=world.lockstep):
-            yield group, collate(flatten(group)).to(self.objective.policy.device), counted
+            # One ahead: a GPU gets the next batch while it works on this one.
+            batch, ready = ready, (group, collate(flatten(group)).to(self.objective.policy.device), counted)
+            if batch is not None:
+                yield batch
+        if ready is not None:
+            yield ready
 
     def gradient_scale(self, counted: bool) -> float:
         """Sharded weights take the mean of the processes' gradients where a sum is meant."""

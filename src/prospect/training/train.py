@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from prospect.config import Config, load_config
 from prospect.data.batch import collate, flatten
 from prospect.data.loader import micro_batches
 from prospect.errors import CheckpointError, TrainingError
+from prospect.models.adapters import compile_layers
 from prospect.models.policy import Policy, load_policy
 from prospect.models.reference import Reference, build_reference, check_identity
 from prospect.models.reward_model import load_reward_model
@@ -45,7 +47,7 @@ from prospect.training.run_dir import RunDir
 from prospect.training.sharding import clip_gradient, shard_model, whole
 from prospect.training.step import Objective, StepResult, accumulate_gradient
 from prospect.training.trackers import Tracker, open_trackers
-from prospect.training.world import World, join_world
+from prospect.training.world import World, join_world, share_cores
 
 
 def train(
@@ -70,6 +72,7 @@ def train(
         ProspectError: one of its kinds, saying what, where, found and what to do.
     """
     keep_freed_memory()
+    share_cores(os.environ)
     config = load_config(source, overrides)
     world = join_world(sharded=config.train.parallel == "fsdp")
     return _train(config, world, resume=resume, quiet=quiet or not world.is_main)
@@ -163,6 +166,9 @@ class _Session:
             rank=world.rank,
             agree=world.any if world.lockstep else None,
         )
+        if config.train.compile:
+            compile_layers(policy.model)
+            reference.change(compile_layers)
         if world.lockstep:
             shard_model(policy.model, policy.device)
             reference.change(lambda model: shard_model(model, policy.device))
@@ -419,7 +425,8 @@ def _check_first_step(prepared: Prepared, policy: Policy, reference: Reference) 
     """Before any training policy and reference are one model: on the first micro-batch, and in the cache."""
     examples = next(prepared.plan.steps(0, 1))[1]
     group = micro_batches(examples, prepared.max_tokens)[0]
-    check_identity(policy, reference, collate(flatten(group)).to(policy.device))
+    batch = collate(flatten(group)).to(policy.device)
+    check_identity(policy, reference, batch, compiled=prepared.config.train.compile)
 
 
 def _describe_evaluation(step: int, metrics: dict[str, float]) -> str:

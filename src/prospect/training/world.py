@@ -7,6 +7,7 @@ who is who in environment variables; they speak through `torch.distributed`, ove
 from __future__ import annotations
 
 import atexit
+import math
 import os
 import re
 import zlib
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -150,6 +152,30 @@ def find_place(environment: Mapping[str, str]) -> tuple[int, int, int] | None:
     else:
         return None
     return place if size > 1 else None
+
+
+def share_cores(environment: Mapping[str, str]) -> None:
+    """Gives each process of this machine its part of the cores that it may use; OMP_NUM_THREADS wins.
+
+    PyTorch counts the machine's cores. In a container that may use 2 of 64, its 64 threads would wait for each other.
+    """
+    if "OMP_NUM_THREADS" in environment:
+        return
+    here = environment.get("LOCAL_WORLD_SIZE") or environment.get("SLURM_NTASKS_PER_NODE") or "1"
+    torch.set_num_threads(max(1, allotted_cores(Path("/sys/fs/cgroup")) // int(here)))
+
+
+def allotted_cores(control_group: Path) -> int:
+    """How many cores this process may use: those it may run on, within the quota of its control group."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        try:
+            quota, period = " ".join((control_group / name).read_text() for name in names).split()
+        except (OSError, ValueError):
+            continue
+        if quota.isdigit() and int(quota) > 0:  # "max" or -1 where there is none
+            return max(1, min(cores, math.ceil(int(quota) / int(period))))
+    return cores
 
 
 def first_host(nodes: str) -> str:

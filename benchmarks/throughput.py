@@ -1,0 +1,506 @@
+"""Speed and memory of training beside TRL, and how far both are from what the arithmetic alone costs.
+
+    python benchmarks/throughput.py [--json FILE] [--quick] [--cases kto:8 kto:32 ...] [--repeats 3]
+    python benchmarks/throughput.py --growth [--json FILE]      cost against batch size and context
+    python benchmarks/throughput.py --curves [--json FILE]      are the loss curves the same?
+
+A case is `loss:batch`, with `:lora` (r 16) or `:defaults` behind it where wanted. The model is a Llama of the shape of
+stories15M (288 wide, 6 layers, 6 heads, 32,000 words, tied embeddings; 15 million parameters) with random weights, the
+text random words with a word-level tokenizer, so that both tools read the same ids. Rows have log-normal lengths:
+prompts of 131 tokens and completions of 77 in the mean, sigma 0.7, cut at the context of 1,024. The script makes all.
+
+Both tools run in turn, every run in a process of its own, two threads each with OMP_WAIT_POLICY=PASSIVE, as the command
+line sets it. They train on the same rows in the same steps: float32, no gradient checkpointing, reference log-probs
+known before (TRL: precompute_ref_log_probs; here: a filled reference.cache), the same allocator setting in both, a line
+of metrics every step. With `:defaults` each does what it does by default: TRL bfloat16 autocast, checkpointing and no
+precomputing; here float32 and an empty cache. Timed is from the end of the first step to the end of the last: loading,
+precomputing and saving are not in it. Peak memory is the process's largest resident size up to the end of the last
+step, and the headline; `net` is what of it lies above a process that has imported the tool and loaded the data.
+
+The floor is a loop without a trainer around it: forward and backward of the backbone over the rows, almost without
+padding, in the fastest of several layouts; the head on completion tokens only; a forward pass without gradient over
+mismatched rows for z0 where the loss wants it; fused AdamW. No metrics, no guards, no clipping, no reference.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+WORDS, CONTEXT = 32_000, 1_024
+PROMPT, COMPLETION, SIGMA = 131, 77, 0.7  # mean tokens, the end token included; sigma of the logarithm
+STEPS = {8: 8, 32: 4, 128: 2}  # measured, after one that warms up
+SPEED, MEMORY, FLOOR = 5.0, 0.25, 0.85  # the targets
+CASES = ["kto:8", "kto:32", "dpo:8", "dpo:32", "sft:8", "sft:32", "kto:8:lora", "kto:32:lora", "kto:32:defaults"]
+
+
+def main() -> None:
+    options = parse_arguments()
+    if options.child:
+        print(json.dumps(CHILDREN[options.child["tool"]](options.child)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        child({"tool": "make", "folder": folder})
+        if options.curves:
+            result = compare_curves(folder)
+        elif options.growth:
+            result = measure_growth(folder)
+        else:
+            cases = {name: measure_case(name, folder, options.repeats, options.steps) for name in options.cases}
+            print(table(cases))
+            result = headline(cases)
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, help="write the numbers here")
+    parser.add_argument("--quick", action="store_true", help="kto at batch 8, one run each: two minutes")
+    parser.add_argument("--cases", nargs="+", default=CASES, help="loss:batch, loss:batch:lora, loss:batch:defaults")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each tool")
+    parser.add_argument("--steps", type=int, help="steps to measure; by default as many as the batch size allows")
+    parser.add_argument("--growth", action="store_true", help="batch 8, 32, 128 and context 256, 1,024, 2,048")
+    parser.add_argument("--curves", action="store_true", help="train both for 20 steps and compare the losses")
+    parser.add_argument("--child", type=json.loads, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.quick:
+        options.cases, options.repeats, options.steps = ["kto:8"], 1, options.steps or 4
+    return options
+
+
+# --- What the parent does; it never imports torch, so that a child's peak memory is its own. ---
+
+
+def child(spec: dict[str, Any]) -> Any:
+    """Runs one of `CHILDREN` in a process of its own."""
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "2",
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+        "TQDM_DISABLE": "1",
+    }
+    command = [sys.executable, __file__, "--child", json.dumps(spec)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        raise SystemExit(f"{spec}\n{done.stderr[-3000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure_case(name: str, folder: str, repeats: int, steps: int | None) -> dict[str, Any]:
+    loss, batch, *rest = name.split(":")
+    spec = make_spec(folder, loss, int(batch), rest[0] if rest else "", steps)
+    tools = ["prospect", "trl"] + ([] if rest else ["floor"])
+    idle = {tool: child({**spec, "tool": "idle", "of": tool})["peak_mb"] for tool in tools[:2]}
+    if spec["variant"] != "defaults":
+        for tool in tools[:2]:
+            child({**spec, "tool": tool, "fill": True})
+    runs: dict[str, list[dict[str, Any]]] = {tool: [] for tool in tools}
+    for _ in range(repeats):
+        for tool in tools:
+            runs[tool].append(child({**spec, "tool": tool}))
+            print(name, tool, json.dumps(runs[tool][-1]), file=sys.stderr, flush=True)
+    return summarise(runs, idle)
+
+
+def make_spec(
+    folder: str, loss: str, batch: int, variant: str = "", steps: int | None = None, context: int = CONTEXT
+) -> dict[str, Any]:
+    spec = {
+        "folder": folder,
+        "data": f"{folder}/{loss}-{batch}-{variant}-{context}",
+        "loss": loss,
+        "batch": batch,
+        "variant": variant,
+        "steps": 1 + (steps or STEPS[batch]),
+        "context": context,
+        "tool": "data",
+    }
+    return {**spec, **child(spec)}
+
+
+def summarise(runs: dict[str, list[dict[str, Any]]], idle: dict[str, float]) -> dict[str, Any]:
+    """Medians over the runs, and their ratios."""
+    rate = {tool: statistics.median(r["examples_per_second"] for r in rows) for tool, rows in runs.items()}
+    peak = {tool: statistics.median(r["peak_mb"] for r in rows) for tool, rows in runs.items()}
+    net = {tool: peak[tool] - idle[tool] for tool in idle}
+    result: dict[str, Any] = {
+        "examples_per_second": rate,
+        "peak_mb": peak,
+        "idle_mb": idle,
+        "speed_ratio": rate["prospect"] / rate["trl"],
+        "memory_ratio": peak["prospect"] / peak["trl"],
+        "net_memory_ratio": net["prospect"] / net["trl"],
+        "runs": runs,
+    }
+    if "floor" in rate:
+        result["floor_share"] = rate["prospect"] / rate["floor"]
+    return result
+
+
+def headline(cases: dict[str, Any]) -> dict[str, Any]:
+    """The first case's numbers stand for all: KTO at batch 32 where it was measured."""
+    first = cases.get("kto:32") or next(iter(cases.values()))
+    chosen = {key: first[key] for key in ("speed_ratio", "memory_ratio", "floor_share") if key in first}
+    return {**chosen, "targets": {"speed": SPEED, "memory": MEMORY, "floor": FLOOR}, "cases": cases}
+
+
+def table(cases: dict[str, Any]) -> str:
+    lines = [
+        "| case | Prospect, examples/s | TRL | times as fast | Prospect, peak MB | TRL | share | share, net "
+        "| share of the floor's speed |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, r in cases.items():
+        rate, peak = r["examples_per_second"], r["peak_mb"]
+        floor = f"{100 * r['floor_share']:.0f} %" if "floor_share" in r else ""
+        lines.append(
+            f"| {name} | {rate['prospect']:.2f} | {rate['trl']:.2f} | {r['speed_ratio']:.1f} | {peak['prospect']:.0f} "
+            f"| {peak['trl']:.0f} | {r['memory_ratio']:.2f} | {r['net_memory_ratio']:.2f} | {floor} |"
+        )
+    return "\n".join(lines)
+
+
+def measure_growth(folder: str) -> dict[str, Any]:
+    """KTO at several batch sizes and contexts; lengths grow with the context. TRL where it is done in two minutes."""
+    points = [(8, CONTEXT), (32, CONTEXT), (128, CONTEXT), (8, 256), (8, 2_048)]
+    cases = {}
+    print("| batch | context | Prospect, examples/s | peak MB | TRL, examples/s | peak MB |\n|---|---|---|---|---|---|")
+    for batch, context in points:
+        spec = make_spec(folder, "kto", batch, steps=2, context=context)
+        tools = ["prospect"] if batch > 32 else ["prospect", "trl"]
+        for tool in tools:
+            child({**spec, "tool": tool, "fill": True})
+        run = {tool: child({**spec, "tool": tool}) for tool in tools}
+        cases[f"{batch}:{context}"] = run
+        numbers = [f"{r['examples_per_second']:.2f} | {r['peak_mb']:.0f}" for r in run.values()]
+        print(f"| {batch} | {context:,} | {' | '.join(numbers)} |", flush=True)
+    return {"growth": cases}
+
+
+def compare_curves(folder: str) -> dict[str, Any]:
+    """Both tools on the same rows in the same order: 20 steps of 8 examples at a learning rate that moves the loss."""
+    curves = {}
+    for loss in ("kto", "dpo", "sft"):
+        spec = make_spec(folder, loss, 8, "curves", steps=19)
+        ours, theirs = (child({**spec, "tool": tool})["losses"] for tool in ("prospect", "trl"))
+        apart = max(abs(a - b) for a, b in zip(ours, theirs, strict=True))
+        curves[loss] = {"prospect": ours, "trl": theirs, "largest_difference": apart}
+        print(f"{loss}: largest difference {apart:.1e}")
+        print("  prospect", *(f"{value:.5f}" for value in ours))
+        print("  trl     ", *(f"{value:.5f}" for value in theirs), flush=True)
+    return {"curves": curves}
+
+
+# --- What children do. ---
+
+
+def make_model(spec: dict[str, Any]) -> None:
+    """Random weights, and a tokenizer of 32,000 words with none of them split."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    words = {word: i for i, word in enumerate(["<unk>", "<s>", "</s>", *(f"w{i}" for i in range(3, WORDS))])}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    folder = f"{spec['folder']}/model"
+    special = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<unk>"}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
+    torch.manual_seed(0)
+    shape = {"hidden_size": 288, "intermediate_size": 768, "num_hidden_layers": 6, "num_attention_heads": 6}
+    config = LlamaConfig(vocab_size=WORDS, max_position_embeddings=4_096, tie_word_embeddings=True, **shape)
+    config.pad_token_id, config.bos_token_id, config.eos_token_id = 0, 1, 2
+    LlamaForCausalLM(config).save_pretrained(folder)
+
+
+def make_data(spec: dict[str, Any]) -> dict[str, Any]:
+    """Writes the rows twice: in any order, and in the order in which Prospect's steps take them, for TRL."""
+    folder = Path(spec["data"])
+    folder.mkdir()
+    draw = np.random.default_rng(0)
+    rows = {f"r{i}": draw_row(spec, i, draw) for i in range(spec["batch"] * spec["steps"])}
+    write_rows(folder / "rows.jsonl", [{"id": name, **row} for name, row in rows.items()])
+    prepared = prepare_data(spec)
+    examples = [example for _, step in prepared.plan.steps(0, spec["steps"]) for example in step]
+    write_rows(folder / "ordered.jsonl", [rows[example[0].id] for example in examples])
+    lengths = [row.length for example in prepared.train.examples for row in example]
+    return {"mean_tokens": sum(lengths) / len(lengths), "longest": max(lengths)}
+
+
+def prepare_data(spec: dict[str, Any]) -> Any:
+    from prospect.config import load_config
+    from prospect.training.prepare import prepare
+
+    return prepare(load_config(recipe(spec, "none")))
+
+
+def draw_row(spec: dict[str, Any], number: int, draw: np.random.Generator) -> dict[str, Any]:
+    def words(mean: float, most: int) -> str:
+        scale = spec["context"] / CONTEXT
+        count = int(np.clip(draw.lognormal(np.log(mean * scale) - SIGMA**2 / 2, SIGMA), 4, most))
+        return " ".join(f"w{i}" for i in draw.integers(3, WORDS, count))
+
+    row: dict[str, Any] = {"prompt": words(PROMPT, spec["context"] * 3 // 4)}
+    room = spec["context"] - len(row["prompt"].split()) - 1
+    names = ["chosen", "rejected"] if spec["loss"] == "dpo" else ["completion"]
+    row |= {name: " " + words(COMPLETION - 1, room) for name in names}
+    return row | ({"label": number % 2 == 0} if spec["loss"] == "kto" else {})
+
+
+def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+
+
+class Marks:
+    """The end of every step: when it was, the processor time spent so far, the peak memory so far."""
+
+    def __init__(self) -> None:
+        self.wall: list[float] = []
+        self.processor: list[float] = []
+        self.peak = 0.0
+
+    def add(self) -> None:
+        self.wall.append(time.perf_counter())
+        self.processor.append(time.process_time())
+        self.peak = peak_mb()
+
+    def outcome(self, spec: dict[str, Any], **more: Any) -> dict[str, Any]:
+        """Examples a second, from the end of the first step to the end of the last."""
+        steps, seconds = len(self.wall) - 1, self.wall[-1] - self.wall[0]
+        return {
+            "examples_per_second": spec["batch"] * steps / seconds,
+            "seconds": seconds,
+            "processor_seconds": self.processor[-1] - self.processor[0],
+            "steps": steps,
+            "peak_mb": self.peak,
+            **more,
+        }
+
+
+def recipe(spec: dict[str, Any], output: str) -> dict[str, Any]:
+    """What Prospect is told."""
+    values: dict[str, Any] = {
+        "model": {"name_or_path": f"{spec['folder']}/model"},
+        "data": {"train": f"{spec['data']}/rows.jsonl", "eval": None, "max_length": spec["context"]},
+        "loss": {"name": spec["loss"]},
+        "train": {"batch_size": spec["batch"], "max_steps": spec["steps"], "samples": 0},
+        "output": output,
+    }
+    if spec["variant"] == "defaults":
+        return values
+    values["data"]["class_weights"] = "none"
+    values["train"] |= {"precision": "fp32", "learning_rate": 1e-5, "scheduler": "constant", "warmup": 0}
+    values["reference"] = {"cache": f"{spec['data']}/cache"}
+    if spec["variant"] == "lora":
+        values["model"]["lora"] = {"r": 16, "alpha": 32}
+    if spec["variant"] == "curves":
+        values["train"]["learning_rate"] = 1e-3
+    return values
+
+
+def set_allocator(spec: dict[str, Any]) -> None:
+    """As Prospect does when it starts to train; `glibc` leaves it alone, in both tools."""
+    from prospect.allocator import keep_freed_memory
+
+    if spec["variant"] != "glibc":
+        assert keep_freed_memory()
+
+
+def run_prospect(spec: dict[str, Any]) -> dict[str, Any]:
+    train_module = importlib.import_module("prospect.training.train")
+    if spec["variant"] == "curves":
+        pair_like_trl()
+    if spec["variant"] == "glibc":
+        train_module.keep_freed_memory = lambda: True
+    marks, log = Marks(), train_module._Session.log
+
+    def log_and_mark(*arguments: Any) -> None:
+        log(*arguments)
+        marks.add()
+
+    train_module._Session.log = log_and_mark
+    with tempfile.TemporaryDirectory() as folder:
+        run = train_module.train(recipe(spec, f"{folder}/run"), quiet=True)
+        losses = [row["loss"] for row in run.metrics() if "loss" in row]
+    return marks.outcome(spec, losses=losses)
+
+
+def pair_like_trl() -> None:
+    """For the same z0: each prompt takes the completion of the row before it, in the order of the step."""
+    from prospect.data import batch
+
+    batch.mismatched_partners = lambda rows, seed: [(i - 1) % len(rows) for i in range(len(rows))]
+
+
+def run_trl(spec: dict[str, Any]) -> dict[str, Any]:
+    if spec["variant"] != "defaults":
+        set_allocator(spec)
+    import trl
+    from transformers import TrainerCallback
+
+    marks = Marks()
+
+    class Stamp(TrainerCallback):
+        def on_step_end(self, *arguments: Any, **named: Any) -> None:
+            marks.add()
+
+    name = spec["loss"].upper()
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = getattr(trl, f"{name}Trainer")(
+            model=f"{spec['folder']}/model",
+            args=getattr(trl, f"{name}Config")(output_dir=folder, **trl_arguments(spec)),
+            train_dataset=trl_data(spec),
+            callbacks=[Stamp()],
+            **trl_adapter(spec),
+        )
+        if spec.get("fill"):
+            return {}
+        trainer.train()
+    losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
+    return marks.outcome(spec, losses=losses)
+
+
+def trl_data(spec: dict[str, Any]) -> Any:
+    from datasets import load_dataset
+
+    return load_dataset(
+        "json", data_files=f"{spec['data']}/ordered.jsonl", cache_dir=f"{spec['data']}/datasets", split="train"
+    )
+
+
+def trl_arguments(spec: dict[str, Any]) -> dict[str, Any]:
+    """What TRL is told; `sequential` so that a step holds the rows of Prospect's."""
+    arguments = {
+        "per_device_train_batch_size": spec["batch"],
+        "max_steps": spec["steps"],
+        "max_length": spec["context"],
+        "train_sampling_strategy": "sequential",
+        "report_to": "none",
+        "save_strategy": "no",
+        "use_cpu": True,
+    }
+    if spec["variant"] == "defaults":
+        return arguments
+    arguments |= {"bf16": False, "gradient_checkpointing": False, "lr_scheduler_type": "constant", "warmup_steps": 0}
+    arguments |= {"learning_rate": 1e-3 if spec["variant"] == "curves" else 1e-5, "logging_steps": 1}
+    arguments |= {"model_init_kwargs": {"dtype": "float32"}, "weight_decay": 0.0, "optim": "adamw_torch_fused"}
+    return arguments | ({} if spec["loss"] == "sft" else {"precompute_ref_log_probs": True})
+
+
+def trl_adapter(spec: dict[str, Any]) -> dict[str, Any]:
+    if spec["variant"] != "lora":
+        return {}
+    from peft import LoraConfig
+
+    return {"peft_config": LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")}
+
+
+def run_idle(spec: dict[str, Any]) -> dict[str, Any]:
+    """A tool imported and the data loaded, and nothing done with it."""
+    import torch
+    import transformers
+
+    if spec["of"] == "trl":
+        import trl
+
+        modules = [torch, transformers, getattr(trl, f"{spec['loss'].upper()}Trainer"), trl_data(spec)]
+    else:
+        from prospect.training.train import train
+
+        modules = [torch, transformers.LlamaForCausalLM, train, prepare_data(spec)]
+    return {"peak_mb": peak_mb(), "held": len(modules)}
+
+
+def run_floor(spec: dict[str, Any]) -> dict[str, Any]:
+    set_allocator(spec)
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from prospect.data.batch import mismatched_rows
+
+    prepared = prepare_data(spec)
+    model = AutoModelForCausalLM.from_pretrained(f"{spec['folder']}/model", dtype=torch.float32)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
+    steps = []
+    for _, examples in prepared.plan.steps(0, spec["steps"]):
+        rows = [row for example in examples for row in example]
+        steps.append((rows, mismatched_rows(rows, 0, spec["context"]) if spec["loss"] == "kto" else []))
+
+    def run_step(rows: Any, mismatched: Any, layout: int) -> float:
+        begun = time.perf_counter()
+        with torch.no_grad():
+            for group in lay_out(mismatched, layout):
+                completion_logps(model, group)
+        for group in lay_out(rows, layout):
+            (-completion_logps(model, group).sum() / len(rows)).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return time.perf_counter() - begun
+
+    run_step(*steps[0], 0)
+    layout = min((0, 512, 1024, 2048), key=lambda tokens: run_step(*steps[0], tokens))
+    marks = Marks()
+    marks.add()
+    for step in steps[1:]:
+        run_step(*step, layout)
+        marks.add()
+    return marks.outcome(spec, layout=layout)
+
+
+def lay_out(rows: Sequence[Any], tokens: int) -> Iterator[list[Any]]:
+    """Rows longest first, in groups of about one length that hold at most so many tokens; 0: each alone."""
+    group: list[Any] = []
+    for row in sorted(rows, key=lambda row: -row.length):
+        if group and ((len(group) + 1) * group[0].length > tokens or row.length < 0.9 * group[0].length):
+            yield group
+            group = []
+        group.append(row)
+    if group:
+        yield group
+
+
+def completion_logps(model: Any, rows: Sequence[Any]) -> Any:
+    """Log-probs of all completion tokens, the head on them alone."""
+    import torch
+
+    from prospect.data.batch import collate
+    from prospect.models.head import Shaping, linear_logps
+
+    batch = collate(rows)
+    hidden = model.model(input_ids=batch.ids, use_cache=False).last_hidden_state
+    scored = batch.completion[:, 1:]
+    weight: torch.Tensor = model.lm_head.weight
+    return linear_logps(hidden[:, :-1][scored], weight, None, batch.ids[:, 1:][scored], Shaping(), 2**25 // WORDS)
+
+
+CHILDREN = {
+    "make": make_model,
+    "data": make_data,
+    "idle": run_idle,
+    "prospect": run_prospect,
+    "trl": run_trl,
+    "floor": run_floor,
+}
+
+if __name__ == "__main__":
+    main()
