@@ -63,6 +63,11 @@ def check_command(words: list[str], where: str) -> None:
             options = parse(arguments, where)
             if options.verb == "train":
                 check_recipe_of(options)
+        case ["torchrun", *rest]:
+            place = rest.index("prospect")
+            assert rest[place - 1] == "-m", where
+            torchrun_parser().parse_args(rest)
+            check_command(rest[place:], where)
         case ["make", *targets]:
             known = re.findall(r"^([a-z]+):", read("Makefile"), flags=re.MULTILINE)
             assert {target for target in targets if "=" not in target} <= set(known), where
@@ -72,6 +77,12 @@ def check_command(words: list[str], where: str) -> None:
             pass
         case _:
             pytest.fail(f"{where}: no test knows the command {' '.join(words)}")
+
+
+def torchrun_parser() -> argparse.ArgumentParser:
+    from torch.distributed.run import get_args_parser
+
+    return get_args_parser()
 
 
 def parse(arguments: list[str], where: str) -> argparse.Namespace:

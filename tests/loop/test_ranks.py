@@ -25,6 +25,9 @@ WORKER = str(REPOSITORY / "tests/loop/rank_worker.py")
 LOSSES = ["kto", "dpo", "sft", "bco", "nca", "offline_ppo", "bradley_terry"]
 
 
+CHECKPOINTING = {"gradient_checkpointing": True}
+
+
 def write_job(folder: Path, **job: Any) -> str:
     path = folder / "job.json"
     path.write_text(json.dumps(job))
@@ -76,6 +79,9 @@ def test_two_processes_have_the_gradient_of_one(recipe: Any, tmp_path: Path) -> 
     for loss in LOSSES:
         for parallel in ("ddp", "fsdp") if loss in ("kto", "dpo") else ("ddp",):
             jobs[loss, parallel] = recipe_for(recipe, loss, tmp_path / f"{loss}-{parallel}", parallel)
+    for parallel in ("ddp", "fsdp"):
+        values = recipe_for(recipe, "kto", tmp_path / f"lora-{parallel}", parallel, train=CHECKPOINTING)
+        jobs["lora", parallel] = {**values, "model": {**values["model"], "lora": {"r": 4, "alpha": 8}}}
     paths = {key: tmp_path / f"{key[0]}-{key[1]}.pt" for key in jobs}
     together(tmp_path, gradient=[[jobs[key], str(paths[key])] for key in jobs])
     for key, path in paths.items():
