@@ -40,18 +40,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Trains, writes the report, and says where both are."""
+    from prospect.training.world import speaks
+
     config = config_from(options)
     if options.dry_run or options.probe is not None:
         from prospect.cli.dry_run import show
 
         quiet_libraries()
-        show(config, as_json=options.json, probe_steps=options.probe)
+        if speaks():
+            show(config, as_json=options.json, probe_steps=options.probe)
         return 0
     from prospect.report.build import build_report
     from prospect.training.train import train
 
     quiet_libraries()
     result = train(config, resume=options.resume, quiet=options.quiet)
+    if not speaks():
+        return 0
     report = build_report(result.path)
     if options.json:
         held_out = [row for row in result.metrics() if "eval_loss" in row]

@@ -154,6 +154,12 @@ def find_place(environment: Mapping[str, str]) -> tuple[int, int, int] | None:
     return place if size > 1 else None
 
 
+def speaks() -> bool:
+    """Whether this process is the one of its run that speaks to people."""
+    place = find_place(os.environ)
+    return place is None or place[0] == 0
+
+
 def share_cores(environment: Mapping[str, str]) -> None:
     """Gives each process of this machine its part of the cores that it may use; OMP_NUM_THREADS wins.
 
