@@ -45,6 +45,8 @@ import numpy as np
 WORDS, CONTEXT = 32_000, 1_024
 PROMPT, COMPLETION, SIGMA = 131, 77, 0.7  # mean tokens, the end token included; sigma of the logarithm
 STEPS = {8: 4, 32: 2, 128: 1}  # measured, after one that warms up
+# How the floor may group rows, the fastest is taken: (padding allowed, tokens of a group); see lay_out.
+LAYOUTS = [(0.0, 0), (0.05, 512), (0.1, 1024), (0.1, 2048), (1.0, 1024), (1.0, 2048)]
 SPEED, MEMORY, FLOOR = 5.0, 0.25, 0.85  # the targets
 # dpo:32, 64 rows a step, would take more than 16 GB in TRL.
 CASES = ["kto:32", "kto:8", "dpo:8", "sft:8", "sft:32", "kto:8:lora", "kto:32:glibc", "kto:8:defaults"]
@@ -450,19 +452,19 @@ def run_floor(spec: dict[str, Any]) -> dict[str, Any]:
         rows = [row for example in examples for row in example]
         steps.append((rows, mismatched_rows(rows, 0, spec["context"]) if spec["loss"] == "kto" else []))
 
-    def run_step(rows: Any, mismatched: Any, layout: int) -> float:
+    def run_step(rows: Any, mismatched: Any, layout: tuple[float, int]) -> float:
         begun = time.perf_counter()
         with torch.no_grad():
-            for group in lay_out(mismatched, layout):
+            for group in lay_out(mismatched, *layout):
                 completion_logps(model, group)
-        for group in lay_out(rows, layout):
+        for group in lay_out(rows, *layout):
             (-completion_logps(model, group).sum() / len(rows)).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         return time.perf_counter() - begun
 
-    run_step(*steps[0], 0)
-    layout = min((0, 512, 1024, 2048), key=lambda tokens: run_step(*steps[0], tokens))
+    run_step(*steps[0], (0.0, 0))
+    layout = min(LAYOUTS, key=lambda layout: run_step(*steps[0], layout))
     marks = Marks()
     marks.add()
     for step in steps[1:]:
@@ -471,11 +473,20 @@ def run_floor(spec: dict[str, Any]) -> dict[str, Any]:
     return marks.outcome(spec, layout=layout)
 
 
-def lay_out(rows: Sequence[Any], tokens: int) -> Iterator[list[Any]]:
-    """Rows longest first, in groups of about one length that hold at most so many tokens; 0: each alone."""
+def lay_out(rows: Sequence[Any], padding: float, tokens: int) -> Iterator[list[Any]]:
+    """Rows longest first, in groups of at most so many tokens whose rows lack at most so large a share of the longest.
+
+    Padding 1 gives the groups that Prospect makes.
+    """
+    from prospect.data.loader import micro_batches
+
+    if padding == 1:
+        yield from ([row for (row,) in group] for group in micro_batches([(row,) for row in rows], tokens))
+        return
     group: list[Any] = []
     for row in sorted(rows, key=lambda row: -row.length):
-        if group and ((len(group) + 1) * group[0].length > tokens or row.length < 0.9 * group[0].length):
+        longest = group[0].length if group else 0
+        if group and ((len(group) + 1) * longest > tokens or row.length < (1 - padding) * longest):
             yield group
             group = []
         group.append(row)

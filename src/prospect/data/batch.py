@@ -83,10 +83,11 @@ class Batch:
         """The same batch on a device; copied while the device works, from memory that it can read by itself."""
         if device.type == self.ids.device.type:
             return self
-        moved = {
-            name: getattr(self, name).pin_memory().to(device, non_blocking=True)
-            for name in ("ids", "attention", "completion", "desirable", "weight", "score")
-        }
+        names = ("ids", "attention", "completion", "desirable", "weight", "score")
+        tensors = {name: getattr(self, name) for name in names}
+        if device.type == "cuda":
+            tensors = {name: tensor.pin_memory() for name, tensor in tensors.items()}
+        moved = {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
         return replace(self, **moved)
 
 
