@@ -77,7 +77,7 @@ def test_two_processes_have_the_gradient_of_one(recipe: Any, tmp_path: Path) -> 
 
     jobs = {}
     for loss in LOSSES:
-        for parallel in ("ddp", "fsdp") if loss in ("kto", "dpo") else ("ddp",):
+        for parallel in ("ddp", "fsdp") if loss in ("kto", "dpo", "offline_ppo") else ("ddp",):
             jobs[loss, parallel] = recipe_for(recipe, loss, tmp_path / f"{loss}-{parallel}", parallel)
     for parallel in ("ddp", "fsdp"):
         values = recipe_for(recipe, "kto", tmp_path / f"lora-{parallel}", parallel, train=CHECKPOINTING)

@@ -18,7 +18,6 @@ from typing import Any
 
 from prospect.errors import ConfigError, UsageError
 from prospect.losses import Loss, all_losses, get_loss
-from prospect.losses.base import BOUNDS
 from prospect.losses.check import Result, check_loss
 
 GROUPS = ("unpaired", "paired", "scored", "demonstration")
@@ -126,7 +125,7 @@ def _as_dict(loss: Loss) -> dict[str, Any]:
         "over_step": list(loss.over_step),
         "arguments": {name: f"({', '.join(loss.shape_of(name))})" for name in _given(loss)},
         "hyperparameters": loss.hyperparameters,
-        "bounds": {name: _bounds(loss, name) for name in loss.hyperparameters},
+        "bounds": {name: loss.bounds_of(name) for name in loss.hyperparameters},
         "doc": inspect.getdoc(loss.function) or "",
     }
 
@@ -134,10 +133,6 @@ def _as_dict(loss: Loss) -> dict[str, Any]:
 def _given(loss: Loss) -> list[str]:
     """What the trainer feeds it; what its `over_step` makes of that has whatever shape it has."""
     return [name for name in loss.argument_names if name not in loss.over_step]
-
-
-def _bounds(loss: Loss, name: str) -> str:
-    return loss.bounds.get(name) or BOUNDS.get(name, "(-inf, inf)")
 
 
 def _whole(loss: Loss) -> str:
@@ -151,7 +146,7 @@ def _whole(loss: Loss) -> str:
             unusual = getattr(loss, field.name) != default or field.name == "learning_rate"
             rows += [(field.name, _plain(value))] if unusual else []
     rows += [("over_step", ", ".join(loss.over_step))] if loss.over_step else []
-    rows += [(n, f"{_plain(default)}, in {_bounds(loss, n)}") for n, default in loss.hyperparameters.items()]
+    rows += [(n, f"{_plain(default)}, in {loss.bounds_of(n)}") for n, default in loss.hyperparameters.items()]
     rows += [("paper", loss.paper)] if loss.paper else []
     width = max(len(name) for name, _ in rows)
     facts = "\n".join(f"{name:{width}}  {value}" for name, value in rows)

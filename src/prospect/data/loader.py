@@ -190,4 +190,4 @@ def share_out(
 
 def _padded(group: Sequence[Example]) -> int:
     """Tokens of a group, padding included."""
-    return sum(map(len, group)) * max(row.length for example in group for row in example)
+    return count_tokens([group])[1]

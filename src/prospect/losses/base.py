@@ -164,7 +164,11 @@ class Loss:
 
     def interval(self, name: str) -> Interval:
         """The legal values of a hyperparameter: its own bounds, else those of its name, else every finite number."""
-        return Interval.parse(self.bounds.get(name) or BOUNDS.get(name, "(-inf, inf)"))
+        return Interval.parse(self.bounds_of(name))
+
+    def bounds_of(self, name: str) -> str:
+        """The same as it is written."""
+        return self.bounds.get(name) or BOUNDS.get(name, "(-inf, inf)")
 
     def resolve(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """All hyperparameters: the given ones over the defaults, checked."""

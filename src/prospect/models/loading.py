@@ -71,16 +71,8 @@ def load_causal_lm(settings: ModelSettings) -> Any:
     from transformers import AutoModelForCausalLM
 
     name = existing_model(settings.name_or_path)
-    options: dict[str, Any] = {
-        "dtype": getattr(torch, settings.dtype),
-        "trust_remote_code": settings.trust_remote_code,
-    }
-    if settings.attn_implementation is not None:
-        options["attn_implementation"] = settings.attn_implementation
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(
-            name, use_safetensors=True, output_loading_info=True, **options
-        )
+        model, info = AutoModelForCausalLM.from_pretrained(name, **loading_options(settings))
     except Exception as error:  # as above
         raise ModelError(
             f"{name}: the model could not be loaded ({first_line(error)}). It must be a causal language "
@@ -93,6 +85,19 @@ def load_causal_lm(settings: ModelSettings) -> Any:
             "would be random. Is it an adapter, or a model of another kind?"
         )
     return model.eval()
+
+
+def loading_options(settings: ModelSettings) -> dict[str, Any]:
+    """What Transformers is told whatever it loads: precision, attention, safetensors only, and to say what it found."""
+    options: dict[str, Any] = {
+        "dtype": getattr(torch, settings.dtype),
+        "trust_remote_code": settings.trust_remote_code,
+        "use_safetensors": True,
+        "output_loading_info": True,
+    }
+    if settings.attn_implementation is not None:
+        options["attn_implementation"] = settings.attn_implementation
+    return options
 
 
 def load_trained(name: str) -> tuple[Any, Any]:

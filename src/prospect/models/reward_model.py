@@ -20,6 +20,7 @@ from prospect.models.loading import (
     existing_model,
     first_line,
     fit_embeddings,
+    loading_options,
     resolve_precision,
     weights_identity,
 )
@@ -79,12 +80,9 @@ def _load_classifier(settings: ModelSettings) -> Any:
     from transformers import AutoModelForSequenceClassification
 
     name = existing_model(settings.name_or_path)
-    options: dict[str, Any] = {"dtype": getattr(torch, settings.dtype), "trust_remote_code": settings.trust_remote_code}
-    if settings.attn_implementation is not None:
-        options["attn_implementation"] = settings.attn_implementation
     try:
         model, info = AutoModelForSequenceClassification.from_pretrained(
-            name, num_labels=1, problem_type="regression", use_safetensors=True, output_loading_info=True, **options
+            name, num_labels=1, problem_type="regression", **loading_options(settings)
         )
     except Exception as error:  # Transformers raises half a dozen kinds here
         raise ModelError(

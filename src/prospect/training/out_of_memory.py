@@ -12,6 +12,7 @@ from prospect.data.batch import Example, flatten
 from prospect.data.dataset import longest_example
 from prospect.data.loader import micro_batches
 from prospect.errors import TrainingError
+from prospect.models.loading import first_line
 from prospect.training.checkpoint import latest_checkpoint
 from prospect.training.prepare import Prepared
 from prospect.training.run_dir import RunDir
@@ -51,9 +52,10 @@ def name_the_setting(
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
+        said = first_line(error).rstrip(".")
         raise TrainingError(
             f"out of memory {doing}{_at_once(examples, prepared.max_tokens)}. Change, in this order: "
-            f"{'; '.join(_settings(prepared, part))}. {_what_is_left(run)} (The allocator said: {_first_line(error)})"
+            f"{'; '.join(_settings(prepared, part))}. {_what_is_left(run)} (The allocator said: {said})"
         ) from error
 
 
@@ -106,7 +108,3 @@ def _what_is_left(run: RunDir) -> str:
         f"Checkpoint {last.name} is intact: --resume continues from it, and train.max_tokens_per_micro_batch and the "
         "samples may differ then; for the others start a new run."
     )
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

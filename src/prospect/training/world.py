@@ -72,8 +72,10 @@ class World:
     def sum_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
         """Adds up everybody's gradients, a bucket at a time; where somebody has none it counts as 0.
 
-        Sharded weights are passed over: theirs are summed as they are made.
+        Sharded weights are passed over: theirs are averaged as they are made, of losses that were scaled up to make
+        that a sum. What is not sharded beside them, a value head, is averaged for the same reason.
         """
+        share = 1.0 / self.size if self.lockstep else 1.0
         if self.size == 1:
             return
         bucket: list[torch.Tensor] = []
@@ -84,19 +86,19 @@ class World:
                 parameter.grad = torch.zeros_like(parameter)
             bucket.append(parameter.grad)
             if sum(g.numel() for g in bucket) >= BUCKET:
-                _sum_together(bucket)
+                _sum_together(bucket, share)
                 bucket = []
-        _sum_together(bucket)
+        _sum_together(bucket, share)
 
 
-def _sum_together(gradients: Sequence[torch.Tensor]) -> None:
+def _sum_together(gradients: Sequence[torch.Tensor], share: float) -> None:
     if not gradients:
         return
     flat = torch.cat([g.flatten() for g in gradients])
     with _other_ranks():
         dist.all_reduce(flat)
     for gradient, total in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-        gradient.copy_(total.view_as(gradient))
+        gradient.copy_(total.view_as(gradient) * share)
 
 
 @contextmanager
