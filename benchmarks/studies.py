@@ -3,7 +3,8 @@
     python benchmarks/studies.py [--runs runs/studies] [--jobs N] [NAME ...]
 
 What is finished under `--runs` is not run again. The page keeps a place for each study, between two comments; what
-stands there is replaced by what `prospect compare` printed.
+stands there is replaced by what `prospect compare` printed. Run it from the repository root; `stories` needs the folder
+`../shared` and vaderSentiment (`pip install -e '.[bench]'`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from prospect.evaluation.studies.markdown import as_markdown
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "studies.md"
-STUDIES = ("sft_first", "one_y_per_x", "ablations", "imbalance", "sweeps", "noise")
+STUDIES = ("sft_first", "one_y_per_x", "ablations", "imbalance", "sweeps", "noise", "stories")
 
 
 def main() -> None:

@@ -5,19 +5,27 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from conftest import make_model, make_tokenizer, pairs, thumbs, write_rows
 from prospect import train
+from prospect.config import ModelSettings
+from prospect.data.batch import Row
 from prospect.errors import DataError, ModelError, UsageError
 from prospect.evaluation.estimates import Intervals
 from prospect.evaluation.judged import Judging, judge_completions
 from prospect.evaluation.judges.names import judge_named
 from prospect.evaluation.preference import Settings, evaluate_feedback
+from prospect.evaluation.scoring import draw_own_samples
+from prospect.evaluation.subject import load_for_scoring
 from prospect.evaluation.writers import Generation
+from prospect.feedback.records import Unpaired
+from prospect.models.sampling import generate
 from prospect.training.run_dir import RunDir
 
 QUICK = Settings(kl_prompts=6, kl_tokens=8, intervals=Intervals(resamples=200))
@@ -100,6 +108,26 @@ def test_drift_is_measured_on_what_the_policy_itself_writes(tmp_path: Path, mode
     assert again["drift"]["kl"]["value"] != found["kl"]["value"]  # samples, not the likeliest text
     assert again["drift"]["log_ratio"]["desirable"]["value"] == found["log_ratio"]["desirable"]["value"]
     assert evaluate_feedback(other, data, str(model_path), settings=Settings(kl_prompts=0))["drift"]["kl"] is None
+
+
+def test_a_sample_is_scored_token_by_token_as_it_was_drawn(model_path: Path) -> None:
+    # Of an untrained model the tokenizer reads hardly any sample back as the tokens that were drawn.
+    policy = load_for_scoring(ModelSettings(name_or_path=str(model_path)))
+    records = [Unpaired(prompt=f"w{i} w{i + 1}", completion="w1", desirable=True) for i in range(6)]
+    row = Row(np.zeros(1, dtype=np.int32), np.zeros(1, dtype=np.int32), "key", "id", True)
+    asked = [(record, row) for record in [*records, replace(records[0], prompt="w1 " * 60)]]
+    found = draw_own_samples(policy, asked, max_length=64, max_new_tokens=8, seed=3, batch_size=4)
+    drawn = generate(
+        policy.model,
+        policy.tokenizer,
+        [record.prompt for record in records],
+        max_new_tokens=8,
+        temperature=1.0,
+        top_p=1.0,
+        seed=3,
+    )
+    assert [tuple(one.completion_ids) for one in found.rows] == [one.ids for (one,) in drawn]
+    assert found.cut == sum(not one.finished for (one,) in drawn) and found.left_out == 1
 
 
 @pytest.mark.parametrize("loss", ["simpo", "sft", "cpo"])

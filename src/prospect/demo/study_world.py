@@ -85,7 +85,7 @@ class DemoWorld:
         path = folder / "replies.json"
         if not path.exists():
             replies = _answer(load_base(), self._asked(seed), self.settings.replies, seed)
-            write_json(path, replies)
+            write_json(path, [[(one.text, one.tokens, one.finished) for one in row] for row in replies])
 
     def feedback(self, folder: Path, seed: int, condition: Condition) -> list[Feedback]:
         """The judged replies."""

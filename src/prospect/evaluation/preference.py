@@ -258,12 +258,7 @@ def _drift(
     }
     if samples is None:
         return found
-    about = {
-        "max_new_tokens": settings.kl_tokens,
-        "cut": samples.cut,
-        "read_otherwise": samples.read_otherwise,
-        "left_out": samples.left_out,
-    }
+    about = {"max_new_tokens": settings.kl_tokens, "cut": samples.cut, "left_out": samples.left_out}
     if not samples.rows:
         return {**found, "kl": {"value": None, "low": None, "high": None, "n": 0, **about}}
     prompts = [row.prompt_key for row in samples.rows]
@@ -280,7 +275,7 @@ def _own_samples(policy: Policy, dataset: Dataset, encoder: Encoder, settings: S
     return draw_own_samples(
         policy,
         list(first.values())[: settings.kl_prompts],
-        encoder,
+        max_length=encoder.max_length,
         max_new_tokens=settings.kl_tokens,
         seed=settings.seed,
         batch_size=settings.batch_size,

@@ -15,7 +15,7 @@ import torch
 from prospect.config import ModelSettings
 from prospect.data.batch import Batch, Row, collate, flatten, mismatched_rows
 from prospect.data.loader import micro_batches
-from prospect.data.render import Encoder
+from prospect.data.render import encode_prompt
 from prospect.errors import ModelError
 from prospect.evaluation.subject import load_for_scoring
 from prospect.losses.reference_point import estimate_reference_point
@@ -68,23 +68,21 @@ class OwnSamples:
     """What the policy wrote to the prompts, to estimate KL with.
 
     Attributes:
-        rows: the samples, as the tokenizer reads them back.
+        rows: the samples, token by token as they were drawn.
         cut: how many the limit cut; KL is then that of the beginnings.
-        read_otherwise: how many the tokenizer reads back as another number of tokens than were drawn.
-        left_out: prompts without a usable sample: too long for one, with tools, or nothing but an end was drawn.
+        left_out: prompts without a sample: too long for one, or with tools.
     """
 
     rows: list[Row]
     cut: int
-    read_otherwise: int
     left_out: int
 
 
 def draw_own_samples(
     policy: Policy,
     rows: Sequence[tuple[Any, Row]],
-    encoder: Encoder,
     *,
+    max_length: int,
     max_new_tokens: int,
     seed: int,
     batch_size: int,
@@ -94,34 +92,33 @@ def draw_own_samples(
     Args:
         policy: the model.
         rows: a record of each prompt and its row.
-        encoder: as for the feedback.
+        max_length: tokens of a prompt and its sample at most.
         max_new_tokens: where a sample is cut.
         seed: of the draws.
         batch_size: samples at once.
     """
-    room = encoder.max_length - max_new_tokens
-    fitting = [(record, row) for record, row in rows if len(row.prompt_ids) <= room and not record.tools]
+    prompts = [encode_prompt(policy.tokenizer, record.prompt) for record, _ in rows]
+    fitting = [
+        (record, row, ids)
+        for (record, row), ids in zip(rows, prompts, strict=True)
+        if len(ids) + max_new_tokens <= max_length and not record.tools
+    ]
     drawn = generate(
         policy.model,
         policy.tokenizer,
-        [record.prompt for record, _ in fitting],
+        [record.prompt for record, _, _ in fitting],
         max_new_tokens=max_new_tokens,
         temperature=1.0,
         top_p=1.0,
         seed=seed,
         batch_size=batch_size,
     )
-    found: list[Row] = []
-    cut = otherwise = 0
-    for (record, row), (one,) in zip(fitting, drawn, strict=True):
-        if not one.text and not one.finished:  # special tokens alone: no text to read back
-            continue
-        encoded = encoder.encode(record.prompt, one.text, finished=one.finished, where=record.where)
-        ids = [np.array(part, dtype=np.int32) for part in (encoded.prompt_ids, encoded.completion_ids)]
-        found.append(Row(ids[0], ids[1], row.prompt_key, row.id, True))
-        cut += not one.finished
-        otherwise += len(encoded.completion_ids) != one.tokens
-    return OwnSamples(found, cut, otherwise, len(rows) - len(found))
+    found = [
+        Row(np.array(prompt, dtype=np.int32), np.array(one.ids, dtype=np.int32), row.prompt_key, row.id, True)
+        for (_, row, prompt), (one,) in zip(fitting, drawn, strict=True)
+    ]
+    cut = sum(not one.finished for (one,) in drawn)
+    return OwnSamples(found, cut, len(rows) - len(found))
 
 
 def reference_point(log_ratios: np.ndarray, *, clamp: bool) -> float:

@@ -37,11 +37,13 @@ class Generated(NamedTuple):
         text: the completion without special tokens; after a plain prompt, with the space it may begin with.
         tokens: how many tokens were generated, the end token counted.
         finished: whether it ended with an end token; false where the limit cut it.
+        ids: the tokens themselves, the end token with them; empty where only the text was kept.
     """
 
     text: str
     tokens: int
     finished: bool
+    ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +235,7 @@ def _read(tokenizer: Any, prompt: Text, prompt_ids: list[int], ids: list[int], e
         # Tokenizers of the SentencePiece family drop the first token's space, which here separates two words.
         before, whole = _decode(tokenizer, prompt_ids), _decode(tokenizer, prompt_ids + ids)
         text = whole.removeprefix(before) if whole.startswith(before) else text
-    return Generated(text, len(ids), bool(ids) and ids[-1] in ends)
+    return Generated(text, len(ids), bool(ids) and ids[-1] in ends, tuple(ids))
 
 
 def _decode(tokenizer: Any, ids: list[int]) -> str:
