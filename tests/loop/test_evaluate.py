@@ -113,7 +113,9 @@ def test_drift_is_measured_on_what_the_policy_itself_writes(tmp_path: Path, mode
 def test_a_sample_is_scored_token_by_token_as_it_was_drawn(model_path: Path) -> None:
     # Of an untrained model the tokenizer reads hardly any sample back as the tokens that were drawn.
     policy = load_for_scoring(ModelSettings(name_or_path=str(model_path)))
-    records = [Unpaired(prompt=f"w{i} w{i + 1}", completion="w1", desirable=True) for i in range(6)]
+    records = [
+        Unpaired(prompt=f"w{i} w{i + 1}", completion="w1", desirable=True, id=str(i), where="") for i in range(6)
+    ]
     row = Row(np.zeros(1, dtype=np.int32), np.zeros(1, dtype=np.int32), "key", "id", True)
     asked = [(record, row) for record in [*records, replace(records[0], prompt="w1 " * 60)]]
     found = draw_own_samples(policy, asked, max_length=64, max_new_tokens=8, seed=3, batch_size=4)

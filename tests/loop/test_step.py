@@ -80,6 +80,9 @@ def test_z0_per_micro_batch_depends_on_the_micro_batch(recipe: Any) -> None:
     whole = gradient(objective, examples)
     cut = Objective(**{**vars(objective), "max_tokens": 70})
     assert relative(gradient(cut, examples), whole) > 1e-4
+    # Where every row would go alone, rows join: a single prompt gives no z0.
+    alone = Objective(**{**vars(objective), "max_tokens": 1})
+    assert relative(gradient(alone, examples), whole) > 1e-4
 
 
 def test_gradient_is_the_formula_computed_by_hand(recipe: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -32,6 +34,23 @@ def test_every_example_is_counted_once(lengths: list[int], size: int, lockstep: 
     for share in shares:
         for group, _ in share:
             assert len(group) == 1 or len(group) * max(row.length for (row,) in group) <= budget
+
+
+@settings(deadline=None)
+@given(lengths=LENGTHS, size=st.integers(1, 4), lockstep=st.booleans(), budget=st.integers(1, 1000), prompts=st.data())
+def test_every_group_holds_two_prompts_where_each_has_its_own_z0(
+    lengths: list[int], size: int, lockstep: bool, budget: int, prompts: st.DataObject
+) -> None:
+    keys = [prompts.draw(st.sampled_from("abc")) for _ in lengths]
+    examples = [
+        (replace(make_row(i, length), prompt_key=key),)
+        for i, (length, key) in enumerate(zip(lengths, keys, strict=True))
+    ]
+    groups = micro_batches(examples, budget, two_prompts=True)
+    assert sorted(int(row.id) for group in groups for (row,) in group) == list(range(len(lengths)))
+    shares = [share_out(groups, rank, size, lockstep=lockstep, two_prompts=True) for rank in range(size)]
+    for group, _ in sum(shares, []):
+        assert len({row.prompt_key for (row,) in group}) > 1 or len(set(keys)) == 1
 
 
 def test_the_load_is_even() -> None:

@@ -106,12 +106,14 @@ MOST_PADDING = 0.1
 LEAST_SAVING = 32
 
 
-def micro_batches(examples: Sequence[Example], max_tokens: int) -> list[list[Example]]:
+def micro_batches(examples: Sequence[Example], max_tokens: int, *, two_prompts: bool = False) -> list[list[Example]]:
     """Cuts a step into groups that go through the model together, longest examples first.
 
     A group's padded size, rows x longest row, stays within `max_tokens`; an example that is larger by itself
     goes alone. Then groups are cut in two, each time where most padding is saved, until no more than
     `MOST_PADDING` of the whole is padding, that inside examples not counted.
+
+    With `two_prompts` a group of a single prompt is joined to a neighbour, past the budget if need be.
     """
     by_length = sorted(examples, key=lambda e: (-_longest(e), e[0].key))
     starts: list[int] = []
@@ -131,7 +133,23 @@ def micro_batches(examples: Sequence[Example], max_tokens: int) -> list[list[Exa
         heappush(cuts, _best_cut(by_length, start, place))
         heappush(cuts, _best_cut(by_length, place, stop))
         padded += change
-    return [by_length[start:stop] for start, stop in sorted((start, stop) for _, start, _, stop in cuts)]
+    groups = [by_length[start:stop] for start, stop in sorted((start, stop) for _, start, _, stop in cuts)]
+    return _joined(groups) if two_prompts else groups
+
+
+def _joined(groups: list[list[Example]]) -> list[list[Example]]:
+    """Joins groups of a single prompt to the one before them, or to the next where they come first."""
+    joined: list[list[Example]] = []
+    for group in groups:
+        if joined and not (_has_two_prompts(joined[-1]) and _has_two_prompts(group)):
+            joined[-1] = [*joined[-1], *group]
+        else:
+            joined.append(group)
+    return joined
+
+
+def _has_two_prompts(group: Sequence[Example]) -> bool:
+    return len({row.prompt_key for example in group for row in example}) > 1
 
 
 def count_tokens(groups: Sequence[Sequence[Example]]) -> tuple[int, int]:
@@ -156,7 +174,7 @@ def _best_cut(by_length: Sequence[Example], start: int, stop: int) -> tuple[int,
 
 
 def share_out(
-    groups: Sequence[list[Example]], rank: int, size: int, *, lockstep: bool = False
+    groups: Sequence[list[Example]], rank: int, size: int, *, lockstep: bool = False, two_prompts: bool = False
 ) -> list[tuple[list[Example], bool]]:
     """Deals micro-batches out to the processes of a run.
 
@@ -169,6 +187,7 @@ def share_out(
         size: how many processes there are.
         lockstep: whether equally many they must be: who has one less gets the smallest group a second time, not to
             be counted.
+        two_prompts: whether every group must go on holding two prompts.
 
     Returns:
         groups, and whether each is to be counted.
@@ -177,9 +196,11 @@ def share_out(
         return [(group, True) for group in groups]
     dealt = sorted(groups, key=_padded, reverse=True)
     while len(dealt) % size and len(dealt[0]) > 1:
-        largest = dealt.pop(0)
         # Longest first and by turns, so that both halves are about as long.
-        dealt = sorted([*dealt, largest[0::2], largest[1::2]], key=_padded, reverse=True)
+        halves = [dealt[0][0::2], dealt[0][1::2]]
+        if two_prompts and not all(map(_has_two_prompts, halves)):
+            break
+        dealt = sorted([*dealt[1:], *halves], key=_padded, reverse=True)
     turns = [i % size if (i // size) % 2 == 0 else size - 1 - i % size for i in range(len(dealt))]
     mine = [(group, True) for group, turn in zip(dealt, turns, strict=True) if turn == rank]
     most = -(-len(dealt) // size)

@@ -135,8 +135,9 @@ class _Pass:
         if self.loss.needs_reference_point and whole_step:
             self.points.append(self.reference_point(self.rows))
         over_step = self.over_whole_step() if self.loss.over_step else []
-        for group, batch, counted in self.batches(self.examples):
-            if self.loss.needs_reference_point and not whole_step:
+        own_point = self.loss.needs_reference_point and not whole_step
+        for group, batch, counted in self.batches(self.examples, two_prompts=own_point):
+            if own_point:
                 self.points.append(self.reference_point(batch.rows, World()))
             with nullcontext() if self.with_gradient else torch.no_grad():
                 tally = self.tally if counted else Tally()
@@ -156,13 +157,14 @@ class _Pass:
         return StepResult(metrics, self.tally, tokens, self.completion_tokens, padding)
 
     def batches(
-        self, examples: Sequence[Example], world: World | None = None
+        self, examples: Sequence[Example], world: World | None = None, *, two_prompts: bool = False
     ) -> Iterator[tuple[list[Example], Batch, bool]]:
         """This process's micro-batches, on the policy's device, and whether each is to be counted."""
         world = world or self.objective.world
-        groups = micro_batches(examples, self.objective.max_tokens)
+        groups = micro_batches(examples, self.objective.max_tokens, two_prompts=two_prompts)
         ready = None
-        for group, counted in share_out(groups, world.rank, world.size, lockstep=world.lockstep):
+        shares = share_out(groups, world.rank, world.size, lockstep=world.lockstep, two_prompts=two_prompts)
+        for group, counted in shares:
             # One ahead: a GPU gets the next batch while it works on this one.
             batch, ready = ready, (group, collate(flatten(group)).to(self.objective.policy.device), counted)
             if batch is not None:
