@@ -85,6 +85,7 @@ def write(cells: list[Cell], rates: dict[tuple[str, str], float], words: dict[st
             "examples": [{"prompt": "p", "completion": "c", "score": 1.0}],
             "data": {"desirable": 5, "undesirable": 3},
             "steps": 7,
+            "z0_clamped": None,
             "seconds": 2.0,
         }
         cell.folder.mkdir(parents=True, exist_ok=True)

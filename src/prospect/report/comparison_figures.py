@@ -24,6 +24,17 @@ def measures_of(result: dict[str, Any]) -> list[str]:
     return sorted(found, key=lambda name: name != result.get("primary"))
 
 
+def measures_to_draw(result: dict[str, Any]) -> list[str]:
+    """The first measures, without those of one value everywhere: the table has them, and a figure shows nothing more."""
+    places = [result.get("start"), *(cell.get("estimates") for cell in cells(result))]
+    found = []
+    for measure in measures_of(result):
+        values = {value[0] for place in places if (value := estimate(dig(place, measure)))}
+        if len(values) > 1 or measure == result.get("primary"):
+            found.append(measure)
+    return found[:MOST_MEASURES]
+
+
 def is_rate(result: dict[str, Any], measure: str) -> bool:
     """Whether a measure is a share, to be written in percent."""
     return dig(result, "measures", measure, "kind") == "rate"
@@ -58,8 +69,8 @@ def cells(result: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def cell_figures(result: dict[str, Any]) -> list[Figure]:
-    """One figure for each measure, and one for the wins against the start."""
-    figures = [_cells(result, measure) for measure in measures_of(result)[:MOST_MEASURES]]
+    """One figure for each measure that differs anywhere, and one for the wins against the start."""
+    figures = [_cells(result, measure) for measure in measures_to_draw(result)]
     return [figure for figure in (*figures[:1], _wins(result), *figures[1:]) if figure]
 
 
@@ -69,7 +80,7 @@ def sweep_figures(result: dict[str, Any]) -> list[Figure]:
     figures = (
         _sweep(result, axis, measure)
         for axis in (axes if isinstance(axes, list) else [])
-        for measure in measures_of(result)[:MOST_MEASURES]
+        for measure in measures_to_draw(result)
     )
     return [figure for figure in figures if figure]
 

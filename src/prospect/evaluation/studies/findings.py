@@ -7,6 +7,8 @@ from typing import Any
 
 LONGER = 1.2
 """From here on a mean length is called another: a fifth more than the start's, or less by as much."""
+CLAMPED = 0.5
+"""From this share of steps on it is said that z0 was held at 0: what depends on z0 then hardly shows."""
 REPEATS = 0.05
 """Repetition that has risen by this much is a worry; the demo's base model has a few thousandths."""
 
@@ -14,7 +16,8 @@ REPEATS = 0.05
 def find(result: Mapping[str, Any]) -> list[dict[str, str]]:
     """Return the findings of a result: {"kind": good, bad, plain or worry, "text"}."""
     found = [*_claim(result), *_verdicts(result), *_best(result), *_lengths(result), *_repetition(result)]
-    return [{"kind": kind, "text": text} for kind, text in [*found, *_seeds(result), *_failures(result)]]
+    found += [*_clamped(result), *_seeds(result), *_failures(result)]
+    return [{"kind": kind, "text": text} for kind, text in found]
 
 
 def place_name(result: Mapping[str, Any], place: Mapping[str, Any] | str) -> str:
@@ -112,6 +115,18 @@ def _repetition(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                     f"were there before, the start {start['value']:.0%}."
                 ),
             )
+
+
+def _clamped(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Cells in which the loss saw z0 = 0 most of the time, whatever z0 was."""
+    shares = {}
+    for cell in result["cells"]:
+        found = [run["z0_clamped"] for run in cell["runs"] if run.get("z0_clamped") is not None]
+        if found and sum(found) >= CLAMPED * len(found):
+            shares[place_name(result, cell)] = sum(found) / len(found)
+    if shares:
+        named = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
+        yield "plain", f"z0 was estimated below 0 and held at 0 in most steps, so it mattered little: {named} of them."
 
 
 def _seeds(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -130,8 +130,11 @@ def _train_and_score(world: World, cell: Cell) -> dict[str, Any]:
     run = train(cell.recipe, resume=before.exists(), quiet=True)
     outcome = world.score(run.model_path, cell.shared, cell.seed)
     assert outcome is not None, "only the start may have no score"
-    steps = max((row["step"] for row in run.metrics()), default=0)
-    return {**outcome.as_dict(), "data": counts, "steps": steps}
+    metrics = run.metrics()
+    steps = max((row["step"] for row in metrics), default=0)
+    raw = [row["kl_raw"] for row in metrics if "kl_raw" in row]
+    clamped = sum(z0 < 0 for z0 in raw) / len(raw) if raw else None
+    return {**outcome.as_dict(), "data": counts, "steps": steps, "z0_clamped": clamped}
 
 
 def _run_in_order(

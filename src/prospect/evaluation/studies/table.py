@@ -50,6 +50,7 @@
                     "measures": measure -> mean over prompts, {} unless done,
                     "data": {"desirable", "undesirable", "pairs", ...: counts of what was trained on},
                     "steps", "seconds", "folder": relative to result.json; null unless done,
+                    "z0_clamped": share of the steps whose z0 was negative and held at 0; null without z0,
                     "examples": [{"prompt", "completion", "start": the start's completion or null, "score"}] at most 3,
                             of the first prompts, chosen by nobody}
     COMPARISON     {"measure", "method", "condition", "baseline": {"method", "condition"} or "start",
@@ -167,7 +168,7 @@ def _run(cell: Cell, scores: Scores) -> dict[str, Any]:
     found = scores.found[cell.method, cell.condition, cell.seed]
     status = _status(found)
     run: dict[str, Any] = {"seed": cell.seed, "status": status, "error": None, "measures": {}, "data": {}}
-    run |= {"steps": None, "seconds": None, "folder": None, "examples": []}
+    run |= {"steps": None, "seconds": None, "folder": None, "z0_clamped": None, "examples": []}
     if found is None:
         return run
     if status == "failed":
@@ -183,6 +184,7 @@ def _run(cell: Cell, scores: Scores) -> dict[str, Any]:
         "data": found["data"],
         "steps": found["steps"],
         "seconds": found["seconds"],
+        "z0_clamped": found["z0_clamped"],
         "folder": cell.folder.relative_to(cell.folder.parents[3]).as_posix(),
         "examples": examples,
     }
