@@ -60,6 +60,8 @@ def test_a_study_runs_and_what_is_finished_is_not_run_again(study: Study, tmp_pa
     assert len(said) == 6
     assert said[0].startswith("[1/6] sft · as it is · seed 0: score 0.")
     assert {cell["method"]: cell["runs"][0]["steps"] for cell in first["cells"]} == {"then kto": 2, "sft": 2, "kto": 2}
+    shares = {cell["method"]: cell["runs"][0]["z0_clamped"] for cell in first["cells"]}
+    assert shares["sft"] is None and shares["kto"] in (0, 0.5, 1)
     assert first["cells"][0]["estimates"].keys() == {"score", "auroc", "drift"}
     assert first["start"] == {}
     monkeypatch.setattr(runner, "run_cell", lambda *_: pytest.fail("it was run again"))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from test_data_page import JSON
 from test_report import HOSTILE, Page
 
+from prospect.report.comparison_figures import measures_to_draw
 from prospect.report.comparison_page import render_comparison_page, write_comparison_page
 from prospect.report.plots import Line, sweep_chart
 
@@ -121,6 +122,17 @@ def test_cells_have_whiskers_and_sweeps_have_lines_with_bands() -> None:
     cells = text.partition("<h3>Pass rate</h3>")[2].partition("</figure>")[0]
     assert len(re.findall(r'class="whisker s[01]"', cells)) == len(METHODS) * len(FLIPS)
     assert "40 % flips: kto 86% (81–91%), then dpo 66% (61–71%)" in cells
+
+
+def test_a_measure_of_one_value_everywhere_is_not_drawn() -> None:
+    found = result()
+    flat = {"value": 0.0, "low": 0.0, "high": 0.1}
+    found["measures"]["flat"] = {"label": "repetition", "unit": "share", "better": "lower", "kind": "value"}
+    for estimates in (found["start"], *(cell["estimates"] for cell in found["cells"])):
+        estimates["flat"] = flat
+    assert "flat" not in measures_to_draw(found) and "repetition" in render_comparison_page(found)
+    found["cells"][0]["estimates"]["flat"] = {**flat, "value": 0.05}
+    assert "flat" in measures_to_draw(found)
 
 
 def test_words_of_the_table_are_those_after_the_correction() -> None:

@@ -419,6 +419,16 @@ def test_texts_that_grow_or_repeat_are_a_worry(tmp_path: Path) -> None:
     assert any("kto (clean) repeats itself" in text for text in texts)
 
 
+def test_it_is_said_where_z0_was_held_at_zero(tmp_path: Path) -> None:
+    found = result_of(study(), tmp_path, ALL)
+    assert not any("z0" in finding["text"] for finding in find(found))
+    for cell, share in zip(found["cells"], (0.9, 0.4, None, 0.5), strict=True):
+        for run in cell["runs"]:
+            run["z0_clamped"] = share
+    (text,) = (finding["text"] for finding in find(found) if "z0" in finding["text"])
+    assert "kto (clean) 90%, dpo (noisy) 50% of them" in text
+
+
 def test_the_table_has_a_row_for_each_cell_and_every_number_its_interval(tmp_path: Path) -> None:
     text = as_markdown(result_of(study(title="Small"), tmp_path, ALL))
     rows = [line for line in text.splitlines() if line.startswith("| ")]

@@ -25,7 +25,7 @@ def measures_of(result: dict[str, Any]) -> list[str]:
 
 
 def measures_to_draw(result: dict[str, Any]) -> list[str]:
-    """The first measures, without those of one value everywhere: the table has them, and a figure shows nothing more."""
+    """The first measures, without those of one value everywhere: the table has them, and a figure shows no more."""
     places = [result.get("start"), *(cell.get("estimates") for cell in cells(result))]
     found = []
     for measure in measures_of(result):
