@@ -82,7 +82,8 @@ def _calibration(bins: Any) -> list[Figure]:
     if len(points) < 2:
         return []
     x, y, low, high = np.array(sorted(points), float).T
-    perfect = Line("perfectly calibrated", "faint", x[[0, -1]], x[[0, -1]])
+    ends = np.array([0.0, 1.0])
+    perfect = Line("perfectly calibrated", "faint", ends, ends)
     figure = sweep_chart(
         [perfect, Line("observed", "main", x, y, low, high, dots=True)],
         title="Calibration",
@@ -92,6 +93,7 @@ def _calibration(bins: Any) -> list[Figure]:
         y_label="share that was desirable",
         shares=True,
         marks=False,
+        x_range=(0.0, 1.0),
     )
     return [figure]
 

@@ -8,7 +8,7 @@ from typing import Any
 from prospect.report.evaluations import results_of
 from prospect.report.facts import Facts, dig, is_number
 from prospect.report.measured import measured, numbers_of
-from prospect.report.wording import count, interval, number, percent
+from prospect.report.wording import count, interval, percent
 
 _VERDICTS = {
     "better": "it is better",
@@ -69,8 +69,8 @@ def _feedback(feedback: Any) -> str:
     if accuracy:
         parts.append(f"accuracy {percent(accuracy.value)} ({interval(accuracy.low, accuracy.high)})")
     if auroc:
-        ends = f"{number(auroc.low, 2)} to {number(auroc.high, 2)}"
-        parts.append(f"AUROC {number(float(auroc.value), 2)} ({ends}; 0.50 is a coin toss)")
+        ends = f"{auroc.low:.2f} to {auroc.high:.2f}"
+        parts.append(f"AUROC {auroc.value:.2f} ({ends}; 0.50 is a coin toss)")
     return f"On held-out feedback it tells good from bad with {' and '.join(parts)}." if parts else ""
 
 
