@@ -603,7 +603,7 @@ def test_measured_feedback_and_benchmarks_are_in_the_summary(tmp_path):
 def test_calibration_has_a_linear_axis_from_0_to_1_however_small_the_first_prediction(full):
     bins = [{"predicted": p, "observed": rate(k, 40)} for p, k in ((0.001, 0), (0.4, 3), (0.62, 39))]
     RunDir(full).write_evaluation("feedback", measured_feedback(calibration={"bins": bins}))
-    figure = re.search(r"<h3>Calibration</h3>.*?</svg>", page_of(full), re.DOTALL)[0]
+    figure = re.search(r"<h3>Calibration</h3>.*?</figure>", page_of(full), re.DOTALL)[0]
     assert re.findall(r">(0\.\d|1\.0)</text>", figure) == ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]
 
 
