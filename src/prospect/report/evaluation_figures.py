@@ -93,7 +93,6 @@ def _calibration(bins: Any) -> list[Figure]:
         y_label="share that was desirable",
         shares=True,
         marks=False,
-        x_range=(0.0, 1.0),
     )
     return [figure]
 

@@ -117,7 +117,6 @@ def sweep_chart(
     guide: float | None = None,
     shares: bool = False,
     marks: bool = True,
-    x_range: tuple[float, float] | None = None,
     height: float = 280,
 ) -> Figure:
     """Return lines over the values of a swept quantity, each value labelled; bands are intervals.
@@ -133,15 +132,14 @@ def sweep_chart(
         guide: a level to compare with, drawn dashed.
         shares: y is a share, written in percent.
         marks: label the values of the lines; otherwise round numbers.
-        x_range: ends of a linear axis; None takes them from the lines.
         height: in units of the viewBox.
     """
     values = np.unique(np.concatenate([line.x for line in lines]))
-    log = x_range is None and bool(values[0] > 0 and values[-1] > 20 * values[0])
+    log = bool(values[0] > 0 and values[-1] > 20 * values[0])
     bands = [end for line in lines for end in (line.low, line.high) if end is not None]
     heights = np.concatenate([*(line.y for line in lines), *bands, [] if guide is None else [guide]])
-    ends = x_range or ((values[0] / 1.2, values[-1] * 1.2) if log else padded(values, 0.04))
-    axes = Axes(ends, padded(heights, 0.05), bottom=height - BOTTOM, log=log)
+    x_range = (values[0] / 1.2, values[-1] * 1.2) if log else padded(values, 0.04)
+    axes = Axes(x_range, padded(heights, 0.05), bottom=height - BOTTOM, log=log)
     labels = [(float(value), f"{value:g}".replace("e-0", "e-").replace("-", "−")) for value in values]
     frame = grid(axes, x_label, y_label, y_texts=percents if shares else tick_labels, x_marks=labels if marks else None)
     said = percent if shares else number
