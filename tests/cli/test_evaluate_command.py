@@ -117,7 +117,10 @@ def test_people_get_a_page_to_vote_on(desk: Path, capsys: pytest.CaptureFixture[
 
 REFUSED: list[tuple[list[str], str]] = [
     (["evaluate", "model"], "name --data FILE, or --tasks"),
-    (["evaluate", "model", "--judge", "verifier:exact"], "--judge needs prompts"),
+    (
+        ["evaluate", "model", "--judge", "verifier:exact"],
+        "is no run that held prompts out; --judge needs some: --data FILE",
+    ),
     (["evaluate", "model", "--data", "thumbs.jsonl", "--against", "model"], "--against is for"),
     (["evaluate", "model", "--data", "thumbs.jsonl", "--judge", "verifier:exact", "--beta", "1"], "--beta is for"),
     (["evaluate", "model", "--data", "thumbs.jsonl", "--temperature", "1"], "--temperature is for"),

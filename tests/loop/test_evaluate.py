@@ -18,11 +18,12 @@ from prospect.config import ModelSettings
 from prospect.data.batch import Row
 from prospect.errors import DataError, ModelError, UsageError
 from prospect.evaluation.estimates import Intervals
-from prospect.evaluation.judged import Judging, judge_completions
+from prospect.evaluation.held_out import read_held_out
+from prospect.evaluation.judged import Judging, gather_sides, judge_completions
 from prospect.evaluation.judges.names import judge_named
 from prospect.evaluation.preference import Settings, evaluate_feedback
 from prospect.evaluation.scoring import draw_own_samples
-from prospect.evaluation.subject import load_for_scoring
+from prospect.evaluation.subject import find_subject, load_for_scoring
 from prospect.evaluation.writers import Generation
 from prospect.feedback.records import Unpaired
 from prospect.models.sampling import generate
@@ -226,6 +227,20 @@ def test_without_another_side_the_good_completions_of_the_data_are_it(
     found = judge_completions(model_path, write_rows(tmp_path / "pairs.jsonl", rows), judge, how=HOW, limit=4)
     assert found["losses"] == found["n"] == 8 and found["against"] is None
     assert found["samples"][0]["theirs"] == ("aeiou " * 20).strip() and found["samples"][0]["prompt"] == "the 0"
+
+
+def test_a_run_is_asked_the_prompts_that_it_held_out(trained: Callable[..., RunDir], judge: Any) -> None:
+    run = trained("kto", [{**row, "answer": i} for i, row in enumerate(thumbs(24))])
+    found = judge_completions(run.path, None, judge, how=Judging(generation=HOW.generation, target="answer"))
+    held_out, _ = read_held_out(find_subject(run.path), None, None)
+    good = {row.prompt for row in held_out if row.desirable}
+    assert {sample["prompt"] for sample in found["samples"]} == good and 0 < len(good) < 24
+    assert found["data"]["source"].endswith("(held out by prompt)")
+    sides = gather_sides(
+        run.path, None, run.config()["model"]["name_or_path"], how=Judging(target="answer", generation=HOW.generation)
+    )
+    assert {item.prompt for item in sides.items} == {row.prompt for row in held_out}
+    assert all(isinstance(item.target, int) for item in sides.items)
 
 
 def test_files_of_completions_meet_where_both_have_the_prompt(tmp_path: Path, judge: Any) -> None:

@@ -27,7 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "completions",
     )
     parser.add_argument(
-        "--data", nargs="+", metavar="FILE", help="held-out feedback, or prompts for --judge (default: the run's own)"
+        "--data",
+        nargs="+",
+        metavar="FILE",
+        help="held-out feedback, or prompts for --judge (default: what the run held out)",
     )
     parser.add_argument("--against", metavar="MODEL_OR_FILE", help="the other side, for --judge and --tasks")
     parser.add_argument("--reference", metavar="MODEL", help="of log-ratios (default: the run's own); none for none")
@@ -124,8 +127,8 @@ def _check(options: argparse.Namespace, subject: Subject) -> None:
     contest, prompts = options.judge or options.page, options.data
     if options.judge and options.page:
         raise UsageError("--page writes a page to vote on; then judge by the votes, with --judge human:VOTES.json")
-    if contest and not prompts:
-        raise UsageError("--judge needs prompts: --data FILE.")
+    if contest and not prompts and subject.kind != "run":
+        raise UsageError(f"{options.model} is no run that held prompts out; --judge needs some: --data FILE.")
     if not (contest or options.tasks or prompts) and subject.kind != "run":
         raise UsageError(f"nothing to evaluate {options.model} on: name --data FILE, or --tasks.")
     _check_used(options)

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from prospect.errors import DataError
-from prospect.feedback.records import Text
+from prospect.evaluation.held_out import read_held_out
+from prospect.evaluation.subject import Subject
+from prospect.feedback.records import Feedback, Text
 from prospect.feedback.rows import RowParser
 from prospect.feedback.sources import Source, find_places, raw_rows
 from prospect.feedback.split import prompt_key
@@ -63,3 +65,20 @@ def read_questions(
     if not found:
         raise DataError(f"{data}: there are no rows; expected at least one with a prompt")
     return list(found.values())
+
+
+def read_held_out_questions(
+    subject: Subject, *, target: str = "target", label_map: Mapping[Any, bool] | None = None
+) -> tuple[list[Question], list[Feedback], str]:
+    """Return the prompts that a run held out, the feedback on them, and where they come from.
+
+    Raises:
+        UsageError: it is no run, or held nothing out.
+    """
+    records, source = read_held_out(subject, None, label_map)
+    assert subject.config is not None, "else there was nothing to read"
+    data = subject.config.data
+    file = data.train if isinstance(data.eval, int | float) or data.eval is None else data.eval
+    held_out = {prompt_key(record.prompt) for record in records}
+    questions = read_questions(file, target=target, label_map=label_map or data.label_map)
+    return [question for question in questions if question.key in held_out], records, source

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from prospect.errors import DataError, UsageError
-from prospect.evaluation.asked import Question, read_questions
+from prospect.evaluation.asked import Question, read_held_out_questions, read_questions
 from prospect.evaluation.contest import hold_contest
 from prospect.evaluation.generate import as_rows
 from prospect.evaluation.judges.asking import Price, Progress
@@ -16,6 +16,7 @@ from prospect.evaluation.judges.base import Item, Judge, plain_text
 from prospect.evaluation.subject import find_subject
 from prospect.evaluation.verdict_cache import VerdictCache
 from prospect.evaluation.writers import Generation, Service, collect_answers, find_writer
+from prospect.feedback.convert import to_demonstrations
 from prospect.feedback.records import Demonstration, Message, Text, Unpaired
 from prospect.feedback.sources import Source, load_feedback
 from prospect.feedback.split import prompt_key
@@ -61,16 +62,18 @@ class Sides:
         items: prompt, our completion, theirs, and the right answer where the data has one.
         names: what the two sides are called.
         left_out: prompts that one side has not answered.
+        source: where the prompts come from.
     """
 
     items: list[Item]
     names: tuple[str, str]
     left_out: int
+    source: str
 
 
 def judge_completions(
     model: str | Path,
-    data: Source,
+    data: Source | None,
     judge: Judge,
     against: str | Path | None = None,
     *,
@@ -84,7 +87,7 @@ def judge_completions(
 
     Args:
         model: a run directory, a model, an endpoint:URL#NAME, or a file of completions (rows prompt, completion).
-        data: feedback, or rows with a prompt. Each different prompt is asked once.
+        data: feedback, or rows with a prompt; None takes what the run held out. Each different prompt is asked once.
         judge: see `prospect.evaluation.judges`.
         against: the other side, as `model`; None takes what the data holds to be good: desirable, chosen, best or
             demonstrated completions.
@@ -124,7 +127,7 @@ def judge_completions(
         "evaluation": "contest",
         "model": {"name": str(model), "kind": find_subject(model).kind},
         "against": None if against is None else {"name": str(against), "kind": find_subject(against).kind},
-        "data": {"source": str(data), "left_out": sides.left_out},
+        "data": {"source": sides.source, "left_out": sides.left_out},
         "generation": asdict(how.generation),
         "level": 0.95,
         **contest.as_dict(),
@@ -137,7 +140,7 @@ def judge_completions(
 
 def gather_sides(
     model: str | Path,
-    data: Source,
+    data: Source | None,
     against: str | Path | None = None,
     *,
     limit: int | None = None,
@@ -153,10 +156,16 @@ def gather_sides(
     how = how or Judging()
     if limit is not None and limit < 1:
         raise UsageError(f"limit is {limit}; expected at least 1.")
-    questions = read_questions(data, target=how.target, label_map=label_map)
+    if data is None:
+        questions, feedback, source = read_held_out_questions(
+            find_subject(model), target=how.target, label_map=label_map
+        )
+    else:
+        questions, source = read_questions(data, target=how.target, label_map=label_map), str(data)
+        feedback = [] if against is not None else load_feedback(data, label_map=label_map)
     found = len(questions)
     # What is written already comes first: nobody is asked for what has nothing to be held against.
-    theirs = _good_ones(data, label_map) if against is None else _written(against)
+    theirs = _by_prompt(to_demonstrations(feedback)) if against is None else _written(against)
     ours = _written(model)
     for side in (ours, theirs):
         questions = [question for question in questions if side is None or question.key in side]
@@ -173,11 +182,11 @@ def gather_sides(
     ]
     if not items:
         raise DataError(
-            f"{model} and {against or DATA_SIDE} have no prompt in common among the {found} of {data}. Are "
+            f"{model} and {against or DATA_SIDE} have no prompt in common among the {found} of {source}. Are "
             "these the completions of these prompts, letter by letter?"
         )
     names = (str(model), DATA_SIDE if against is None else str(against))
-    return Sides(items, names, left_out)
+    return Sides(items, names, left_out, source)
 
 
 def _meet(ours: Sequence[Text], theirs: Sequence[Text], *, crossed: bool) -> list[tuple[Text, Text]]:
@@ -212,12 +221,6 @@ def _written(side: str | Path) -> dict[str, list[Text]] | None:
     if len(written) < len(rows):
         raise DataError(f"{file}: holds {rows[0].kind} rows; expected completions, rows of prompt and completion.")
     return _by_prompt(written)
-
-
-def _good_ones(data: Source, label_map: Mapping[Any, bool] | None) -> dict[str, list[Text]]:
-    from prospect.feedback.convert import to_demonstrations
-
-    return _by_prompt(to_demonstrations(load_feedback(data, label_map=label_map)))
 
 
 def _by_prompt(rows: Sequence[Demonstration | Unpaired]) -> dict[str, list[Text]]:
