@@ -66,6 +66,15 @@ def test_the_card_has_results_with_intervals_limits_and_the_recipe(run: RunDir) 
     assert recipe["loss"] == {"name": "kto", "beta": 0.1} and recipe["data"]["train"] == "thumbs.jsonl"
 
 
+def test_where_there_are_several_evaluations_each_number_says_of_which_it_is(run: RunDir) -> None:
+    run.write_evaluation("contest", {"win_rate": {"rate": 0.5, "low": 0.4, "high": 0.6, "n": 90}})
+    text = card_of(run)
+    assert (
+        "| demo: win rate | 70% | 65% to 74% | 400 |" in text
+        and "| contest: win rate | 50% | 40% to 60% | 90 |" in text
+    )
+
+
 def test_what_the_page_warns_of_stands_under_limits(tmp_path: Path) -> None:
     run = RunDir(write_run(tmp_path / "run", chosen=-1.2, rejected=-1.8))
     run.model_path.mkdir()

@@ -139,14 +139,15 @@ def _front(text: str) -> tuple[dict[str, Any], str]:
 
 def _result_table(facts: Facts) -> str:
     """Every number with an interval: the comparison before and after, and the evaluations."""
-    rows = [entry for result in facts.evaluations.values() for entry in numbers_of(result)]
+    rows = [(name, entry) for name, result in facts.evaluations.items() for entry in numbers_of(result)]
     if not rows:
         return ""
+    several = len({name for name, _ in rows}) > 1  # then two may have a win rate
     lines = [
-        f"| {_plain(entry.name)} | {written(entry.value, entry.share)} |"
+        f"| {_plain(f'{name}: {entry.name}' if several else entry.name)} | {written(entry.value, entry.share)} |"
         f" {written(entry.low, entry.share)} to {written(entry.high, entry.share)} |"
         f" {count(entry.n) if entry.n is not None else ''} |"
-        for entry in rows[:MOST_RESULTS]
+        for name, entry in rows[:MOST_RESULTS]
     ]
     more = len(rows) - MOST_RESULTS
     rest = [f"\n{count(more, 'more number')} of its evaluations are in the run's report."] if more > 0 else []
