@@ -133,7 +133,7 @@ def test_what_a_person_wrote_is_kept(run: RunDir) -> None:
     text = card_of(run)
     assert front_of(text)["license"] == "apache-2.0"
     assert text.index("Hi!") < text.index(BEGIN) and text.index(END) < text.index("## Thanks\n\nTo all raters.")
-    assert "| hard | 6% |" in text, "our part is new"
+    assert "| more: hard | 6% |" in text, "our part is new"
     assert card_of(run) == text
 
 
