@@ -3,6 +3,7 @@
     python benchmarks/throughput.py [--json FILE] [--quick] [--cases kto:8 kto:32 ...] [--repeats 3]
     python benchmarks/throughput.py --growth [--json FILE]      cost against batch size and context
     python benchmarks/throughput.py --curves [--json FILE]      are the loss curves the same?
+    python benchmarks/throughput.py --device cuda [--json FILE] the 1B shape in bf16, full and LoRA, on a GPU
 
 A case is `loss:batch`, with `:lora` (r 16), `:glibc` or `:defaults` behind it where wanted. The model is a Llama of the
 shape of stories15M (288 wide, 6 layers, 6 heads, 32,000 words, tied embeddings; 15 million parameters) with random
@@ -18,6 +19,10 @@ bfloat16 autocast, checkpointing and no precomputing; here float32 and an empty 
 first step to the end of the last: loading, precomputing and saving are not in it. Peak memory is the process's largest
 resident size up to the end of the last step, and the headline; `net` is what of it lies above a process that has
 imported the tool and loaded the data.
+
+With `--device cuda` the model has the shape of Llama 3.2 1B (128,256 words; `--shape` chooses), both tools compute in
+bfloat16 by autocast over float32 weights (with LoRA the frozen weights are bfloat16), and memory is what PyTorch
+allocated at most. `:liger` is TRL with Liger's fused loss, which cannot be had with reference log-probs known before.
 
 The floor is a loop without a trainer around it: forward and backward of the backbone over the rows, almost without
 padding, in the fastest of several layouts; the head on completion tokens only; a forward pass without gradient over
@@ -42,14 +47,34 @@ from typing import Any
 
 import numpy as np
 
-WORDS, CONTEXT = 32_000, 1_024
+CONTEXT = 1_024
+# Name: (words, shape).
+SHAPES: dict[str, tuple[int, dict[str, int]]] = {
+    "15m": (
+        32_000,
+        {"hidden_size": 288, "intermediate_size": 768, "num_hidden_layers": 6, "num_attention_heads": 6},
+    ),
+    "1b": (
+        128_256,
+        {
+            "hidden_size": 2_048,
+            "intermediate_size": 8_192,
+            "num_hidden_layers": 16,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 8,
+        },
+    ),
+}
 PROMPT, COMPLETION, SIGMA = 131, 77, 0.7  # mean tokens, the end token included; sigma of the logarithm
 STEPS = {8: 4, 32: 2, 128: 1}  # measured, after one that warms up
+GPU_STEPS = 10
 # How the floor may group rows, the fastest is taken: (padding allowed, tokens of a group); see lay_out.
 LAYOUTS = [(0.0, 0), (0.05, 512), (0.1, 1024), (0.1, 2048), (1.0, 1024), (1.0, 2048)]
+GPU_LAYOUTS = [(0.1, 4096), (0.1, 16384), (1.0, 4096), (1.0, 8192), (1.0, 16384)]
 SPEED, MEMORY, FLOOR = 5.0, 0.25, 0.85  # the targets
 # dpo:32, 64 rows a step, would take more than 16 GB in TRL.
 CASES = ["kto:32", "kto:8", "dpo:8", "sft:8", "sft:32", "kto:8:lora", "kto:32:glibc", "kto:8:defaults"]
+GPU_CASES = ["kto:32", "kto:32:lora", "dpo:16", "dpo:16:lora", "sft:32", "sft:32:lora"]
 
 
 def main() -> None:
@@ -58,13 +83,14 @@ def main() -> None:
         print(json.dumps(CHILDREN[options.child["tool"]](options.child)))
         return
     with tempfile.TemporaryDirectory() as folder:
-        child({"tool": "make", "folder": folder})
+        setting = {"folder": folder, "device": options.device, "shape": options.shape}
+        child({**setting, "tool": "make"})
         if options.curves:
-            result = compare_curves(folder)
+            result = compare_curves(setting)
         elif options.growth:
-            result = measure_growth(folder)
+            result = measure_growth(setting)
         else:
-            cases = {name: measure_case(name, folder, options.repeats, options.steps) for name in options.cases}
+            cases = {name: measure_case(name, setting, options.repeats, options.steps) for name in options.cases}
             print(table(cases))
             result = headline(cases)
     if options.json:
@@ -75,13 +101,18 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write the numbers here")
     parser.add_argument("--quick", action="store_true", help="kto at batch 8, one run each: two minutes")
-    parser.add_argument("--cases", nargs="+", default=CASES, help="loss:batch, or loss:batch:variant")
+    parser.add_argument("--cases", nargs="+", help="loss:batch, or loss:batch:variant")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--shape", choices=list(SHAPES), help="of the model; by default 15m, and 1b with --device cuda")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each tool")
     parser.add_argument("--steps", type=int, help="steps to measure; by default as many as the batch size allows")
     parser.add_argument("--growth", action="store_true", help="batch 8, 32, 128 and context 256, 1,024, 2,048")
     parser.add_argument("--curves", action="store_true", help="train both for 20 steps and compare the losses")
     parser.add_argument("--child", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    gpu = options.device == "cuda"
+    options.shape = options.shape or ("1b" if gpu else "15m")
+    options.cases = options.cases or (GPU_CASES if gpu else CASES)
     if options.quick:
         options.cases, options.repeats, options.steps = ["kto:8"], 1, options.steps or 2
     return options
@@ -107,45 +138,52 @@ def child(spec: dict[str, Any]) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def measure_case(name: str, folder: str, repeats: int, steps: int | None) -> dict[str, Any]:
+def measure_case(name: str, setting: dict[str, str], repeats: int, steps: int | None) -> dict[str, Any]:
     loss, batch, *rest = name.split(":")
-    spec = make_spec(folder, loss, int(batch), rest[0] if rest else "", steps)
+    spec = make_spec(setting, loss, int(batch), rest[0] if rest else "", steps)
     tools = ["prospect", "trl"] + ([] if rest else ["floor"])
     idle = {tool: child({**spec, "tool": "idle", "of": tool})["peak_mb"] for tool in tools[:2]}
-    if spec["variant"] != "defaults":
-        for tool in tools[:2]:
-            child({**spec, "tool": tool, "fill": True})
+    filled = {"defaults": [], "liger": tools[:1]}.get(spec["variant"], tools[:2])
+    for tool in filled:
+        child({**spec, "tool": tool, "fill": True})
     runs: dict[str, list[dict[str, Any]]] = {tool: [] for tool in tools}
     for _ in range(repeats):
         for tool in tools:
             runs[tool].append(child({**spec, "tool": tool}))
             print(name, tool, json.dumps(runs[tool][-1]), file=sys.stderr, flush=True)
-    return summarise(runs, idle)
+    return summarise(runs, idle, spec["mean_tokens"] * (2 if loss == "dpo" else 1))
 
 
 def make_spec(
-    folder: str, loss: str, batch: int, variant: str = "", steps: int | None = None, context: int = CONTEXT
+    setting: dict[str, str],
+    loss: str,
+    batch: int,
+    variant: str = "",
+    steps: int | None = None,
+    context: int = CONTEXT,
 ) -> dict[str, Any]:
+    measured = steps or (GPU_STEPS if setting["device"] == "cuda" else STEPS[batch])
     spec = {
-        "folder": folder,
-        "data": f"{folder}/{loss}-{batch}-{variant}-{context}",
+        **setting,
+        "data": f"{setting['folder']}/{loss}-{batch}-{variant}-{context}",
         "loss": loss,
         "batch": batch,
         "variant": variant,
-        "steps": 1 + (steps or STEPS[batch]),
+        "steps": 1 + measured,
         "context": context,
         "tool": "data",
     }
     return {**spec, **child(spec)}
 
 
-def summarise(runs: dict[str, list[dict[str, Any]]], idle: dict[str, float]) -> dict[str, Any]:
+def summarise(runs: dict[str, list[dict[str, Any]]], idle: dict[str, float], tokens: float) -> dict[str, Any]:
     """Medians over the runs, and their ratios."""
     rate = {tool: statistics.median(r["examples_per_second"] for r in rows) for tool, rows in runs.items()}
     peak = {tool: statistics.median(r["peak_mb"] for r in rows) for tool, rows in runs.items()}
     net = {tool: peak[tool] - idle[tool] for tool in idle}
     result: dict[str, Any] = {
         "examples_per_second": rate,
+        "tokens_per_second": {tool: value * tokens for tool, value in rate.items()},
         "peak_mb": peak,
         "idle_mb": idle,
         "speed_ratio": rate["prospect"] / rate["trl"],
@@ -181,13 +219,13 @@ def table(cases: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def measure_growth(folder: str) -> dict[str, Any]:
+def measure_growth(setting: dict[str, str]) -> dict[str, Any]:
     """KTO at several batch sizes and contexts; lengths grow with the context. TRL where it is done in two minutes."""
     points = [(8, CONTEXT), (32, CONTEXT), (128, CONTEXT), (8, 256), (8, 2_048)]
     cases = {}
     print("| batch | context | Prospect, examples/s | peak MB | TRL, examples/s | peak MB |\n|---|---|---|---|---|---|")
     for batch, context in points:
-        spec = make_spec(folder, "kto", batch, context=context)
+        spec = make_spec(setting, "kto", batch, context=context)
         tools = ["prospect"] if batch > 32 else ["prospect", "trl"]
         for tool in tools:
             child({**spec, "tool": tool, "fill": True})
@@ -198,11 +236,11 @@ def measure_growth(folder: str) -> dict[str, Any]:
     return {"growth": cases}
 
 
-def compare_curves(folder: str) -> dict[str, Any]:
+def compare_curves(setting: dict[str, str]) -> dict[str, Any]:
     """Both tools on the same rows in the same order: 20 steps of 8 examples at a learning rate that moves the loss."""
     curves = {}
     for loss in ("kto", "dpo", "sft"):
-        spec = make_spec(folder, loss, 8, "curves", steps=19, context=256)
+        spec = make_spec(setting, loss, 8, "curves", steps=19, context=256)
         ours, theirs = (child({**spec, "tool": tool})["losses"] for tool in ("prospect", "trl"))
         apart = max(abs(a - b) for a, b in zip(ours, theirs, strict=True))
         curves[loss] = {"prospect": ours, "trl": theirs, "largest_difference": apart}
@@ -216,20 +254,20 @@ def compare_curves(folder: str) -> dict[str, Any]:
 
 
 def make_model(spec: dict[str, Any]) -> None:
-    """Random weights, and a tokenizer of 32,000 words with none of them split."""
+    """Random weights, and a tokenizer of whole words with none of them split."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    words = {word: i for i, word in enumerate(["<unk>", "<s>", "</s>", *(f"w{i}" for i in range(3, WORDS))])}
+    count, shape = SHAPES[spec["shape"]]
+    words = {word: i for i, word in enumerate(["<unk>", "<s>", "</s>", *(f"w{i}" for i in range(3, count))])}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     folder = f"{spec['folder']}/model"
     special = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<unk>"}
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
     torch.manual_seed(0)
-    shape = {"hidden_size": 288, "intermediate_size": 768, "num_hidden_layers": 6, "num_attention_heads": 6}
-    config = LlamaConfig(vocab_size=WORDS, max_position_embeddings=4_096, tie_word_embeddings=True, **shape)
+    config = LlamaConfig(vocab_size=count, max_position_embeddings=4_096, tie_word_embeddings=True, **shape)
     config.pad_token_id, config.bos_token_id, config.eos_token_id = 0, 1, 2
     LlamaForCausalLM(config).save_pretrained(folder)
 
@@ -259,7 +297,7 @@ def draw_row(spec: dict[str, Any], number: int, draw: np.random.Generator) -> di
     def words(mean: float, most: int) -> str:
         scale = spec["context"] / CONTEXT
         count = int(np.clip(draw.lognormal(np.log(mean * scale) - SIGMA**2 / 2, SIGMA), 4, most))
-        return " ".join(f"w{i}" for i in draw.integers(3, WORDS, count))
+        return " ".join(f"w{i}" for i in draw.integers(3, SHAPES[spec["shape"]][0], count))
 
     row: dict[str, Any] = {"prompt": words(PROMPT, spec["context"] * 3 // 4)}
     room = spec["context"] - len(row["prompt"].split()) - 1
@@ -279,16 +317,22 @@ def peak_mb() -> float:
 class Marks:
     """The end of every step: when it was, the processor time spent so far, the peak memory so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: str) -> None:
+        self.device = device
         self.wall: list[float] = []
         self.processor: list[float] = []
         self.peak = 0.0
 
     def add(self) -> None:
         """At the end of a step."""
+        self.peak = peak_mb()
+        if self.device == "cuda":
+            import torch
+
+            torch.cuda.synchronize()
+            self.peak = torch.cuda.max_memory_allocated() / 1e6
         self.wall.append(time.perf_counter())
         self.processor.append(time.process_time())
-        self.peak = peak_mb()
 
     def outcome(self, spec: dict[str, Any], **more: Any) -> dict[str, Any]:
         """Examples a second, from the end of the first step to the end of the last."""
@@ -315,10 +359,16 @@ def recipe(spec: dict[str, Any], output: str) -> dict[str, Any]:
     if spec["variant"] == "defaults":
         return values
     values["data"]["class_weights"] = "none"
-    values["train"] |= {"precision": "fp32", "learning_rate": 1e-5, "scheduler": "constant", "warmup": 0}
+    gpu = spec["device"] == "cuda"
+    values["train"] |= {
+        "precision": "bf16" if gpu else "fp32",
+        "learning_rate": 1e-5,
+        "scheduler": "constant",
+        "warmup": 0,
+    }
     values["reference"] = {"cache": f"{spec['data']}/cache"}
     if spec["variant"] == "lora":
-        values["model"]["lora"] = {"r": 16, "alpha": 32}
+        values["model"] |= {"lora": {"r": 16, "alpha": 32}, "dtype": "bfloat16" if gpu else "float32"}
     if spec["variant"] == "curves":
         values["train"]["learning_rate"] = 1e-3
     return values
@@ -339,7 +389,7 @@ def run_prospect(spec: dict[str, Any]) -> dict[str, Any]:
         pair_like_trl()
     if spec["variant"] == "glibc":
         train_module.keep_freed_memory = lambda: True
-    marks, log = Marks(), session.log
+    marks, log = Marks(spec["device"]), session.log
 
     def log_and_mark(*arguments: Any) -> None:
         log(*arguments)
@@ -365,7 +415,7 @@ def run_trl(spec: dict[str, Any]) -> dict[str, Any]:
     import trl
     from transformers import TrainerCallback
 
-    marks = Marks()
+    marks = Marks(spec["device"])
 
     class Stamp(TrainerCallback):
         def on_step_end(self, *arguments: Any, **named: Any) -> None:
@@ -404,13 +454,20 @@ def trl_arguments(spec: dict[str, Any]) -> dict[str, Any]:
         "train_sampling_strategy": "sequential",
         "report_to": "none",
         "save_strategy": "no",
-        "use_cpu": True,
+        "use_cpu": spec["device"] == "cpu",
     }
     if spec["variant"] == "defaults":
         return arguments
-    arguments |= {"bf16": False, "gradient_checkpointing": False, "lr_scheduler_type": "constant", "warmup_steps": 0}
+    gpu, lora = spec["device"] == "cuda", spec["variant"] == "lora"
+    arguments |= {"bf16": gpu, "gradient_checkpointing": False, "lr_scheduler_type": "constant", "warmup_steps": 0}
     arguments |= {"learning_rate": 1e-3 if spec["variant"] == "curves" else 1e-5, "logging_steps": 1}
-    arguments |= {"model_init_kwargs": {"dtype": "float32"}, "weight_decay": 0.0, "optim": "adamw_torch_fused"}
+    arguments |= {
+        "model_init_kwargs": {"dtype": "bfloat16" if gpu and lora else "float32"},
+        "weight_decay": 0.0,
+        "optim": "adamw_torch_fused",
+    }
+    if spec["variant"] == "liger":
+        return arguments | {"use_liger_kernel": True}
     return arguments | ({} if spec["loss"] == "sft" else {"precompute_ref_log_probs": True})
 
 
@@ -423,7 +480,7 @@ def trl_adapter(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def run_idle(spec: dict[str, Any]) -> dict[str, Any]:
-    """A tool imported and the data loaded, and nothing done with it."""
+    """A tool imported and the data loaded, and nothing done with it; on a GPU that takes nothing."""
     import torch
     import transformers
 
@@ -435,7 +492,7 @@ def run_idle(spec: dict[str, Any]) -> dict[str, Any]:
         from prospect.training.train import train
 
         modules = [torch, transformers.LlamaForCausalLM, train, prepare_data(spec)]
-    return {"peak_mb": peak_mb(), "held": len(modules)}
+    return {"peak_mb": peak_mb() if spec["device"] == "cpu" else 0.0, "held": len(modules)}
 
 
 def run_floor(spec: dict[str, Any]) -> dict[str, Any]:
@@ -446,7 +503,8 @@ def run_floor(spec: dict[str, Any]) -> dict[str, Any]:
     from prospect.data.batch import mismatched_rows
 
     prepared = prepare_data(spec)
-    model = AutoModelForCausalLM.from_pretrained(f"{spec['folder']}/model", dtype=torch.float32)
+    gpu = spec["device"] == "cuda"
+    model = AutoModelForCausalLM.from_pretrained(f"{spec['folder']}/model", dtype=torch.float32).to(spec["device"])
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
     steps = []
     for _, examples in prepared.plan.steps(0, spec["steps"]):
@@ -455,18 +513,22 @@ def run_floor(spec: dict[str, Any]) -> dict[str, Any]:
 
     def run_step(rows: Any, mismatched: Any, layout: tuple[float, int]) -> float:
         begun = time.perf_counter()
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(spec["device"], torch.bfloat16, enabled=gpu):
             for group in lay_out(mismatched, *layout):
                 completion_logps(model, group)
         for group in lay_out(rows, *layout):
-            (-completion_logps(model, group).sum() / len(rows)).backward()
+            with torch.autocast(spec["device"], torch.bfloat16, enabled=gpu):
+                logps = completion_logps(model, group)
+            (-logps.sum() / len(rows)).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        if gpu:
+            torch.cuda.synchronize()
         return time.perf_counter() - begun
 
     run_step(*steps[0], (0.0, 0))
-    layout = min(LAYOUTS, key=lambda layout: run_step(*steps[0], layout))
-    marks = Marks()
+    layout = min(GPU_LAYOUTS if gpu else LAYOUTS, key=lambda layout: run_step(*steps[0], layout))
+    marks = Marks(spec["device"])
     marks.add()
     for step in steps[1:]:
         run_step(*step, layout)
@@ -502,11 +564,11 @@ def completion_logps(model: Any, rows: Sequence[Any]) -> Any:
     from prospect.data.batch import collate
     from prospect.models.head import Shaping, linear_logps
 
-    batch = collate(rows)
+    batch = collate(rows).to(model.device)
     hidden = model.model(input_ids=batch.ids, use_cache=False).last_hidden_state
     scored = batch.completion[:, 1:]
     weight: torch.Tensor = model.lm_head.weight
-    return linear_logps(hidden[:, :-1][scored], weight, None, batch.ids[:, 1:][scored], Shaping(), 2**25 // WORDS)
+    return linear_logps(hidden[:, :-1][scored], weight, None, batch.ids[:, 1:][scored], Shaping(), 2**25 // len(weight))
 
 
 CHILDREN = {

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import yaml
 from scipy.stats import beta, norm, t, ttest_1samp
-from scipy.stats import f as f_distribution
 
 from conftest import REPOSITORY
 from prospect.config import load_config
 from prospect.errors import ConfigError, DataError, UsageError
+from prospect.evaluation.studies.contents import with_contents
 from prospect.evaluation.studies.findings import find
 from prospect.evaluation.studies.markdown import as_markdown
 from prospect.evaluation.studies.outcome import Measure, make_world
@@ -256,6 +256,26 @@ def test_numbers_of_other_settings_are_refused(tmp_path: Path) -> None:
         make_result(changed, PaperWorld({}), make_cells(changed, PaperWorld({}), tmp_path), "small.yaml")
 
 
+def test_a_file_of_the_world_that_was_changed_is_another_study(tmp_path: Path) -> None:
+    data, model = tmp_path / "rows.jsonl", tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    data.write_text("a")
+    world = {"kind": f"{tmp_path / 'own.py'}:Mine", "data": [str(data)], "model": str(model), "held_out": 20}
+
+    def digests() -> tuple[str, str]:
+        one = study(world=world)
+        return one.digest(), make_cells(one, PaperWorld({}), tmp_path)[0].digest
+
+    assert with_contents({"kind": "demo", "model": "a/hub-name"}) == {"kind": "demo", "model": "a/hub-name"}
+    seen = [digests()]
+    assert digests() == seen[0]
+    for path in (data, model / "config.json", tmp_path / "own.py"):
+        path.write_text("b")
+        assert all(new not in old for old in seen for new in digests())
+        seen.append(digests())
+
+
 def test_an_unknown_world_is_refused_and_one_of_ones_own_is_found(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match='no world "dem"; did you mean "demo"'):
         make_world({"kind": "dem"})
@@ -286,30 +306,36 @@ def test_equal_prompts_leave_a_t_test_over_seeds() -> None:
     found = pool([[value] * 50 for value in seeds])
     expected = ttest_1samp(seeds, 0).confidence_interval(0.95)
     assert found.interval() == pytest.approx((expected.low, expected.high))
-    assert (found.n, found.prompts, found.seeds, found.df) == (150, 50, 3, 2)
+    assert (found.n, found.prompts, found.seeds) == (150, 50, 3)
+    assert found.p_differs(0.0) == pytest.approx(ttest_1samp(seeds, 0).pvalue)
 
 
 def test_the_interval_and_the_p_value_say_the_same() -> None:
     rng = np.random.default_rng(1)
     for shift in np.linspace(0, 0.4, 9):
         found = pool(((rng.random((3, 60)) < 0.5 + shift).astype(float)).tolist())
-        low, high = found.rate_interval()
-        assert (found.p_rate_differs(0.5) < 0.05) == (not low <= 0.5 <= high)
-        low, high = found.interval()
-        assert (found.p_differs(0.5) < 0.05) == (not low <= 0.5 <= high)
+        for level in (0.8, 0.95, 0.999):
+            low, high = found.rate_interval(level)
+            assert (found.p_rate_differs(0.5) < 1 - level) == (not low <= 0.5 <= high)
+            low, high = found.interval(level)
+            assert (found.p_differs(0.5) < 1 - level) == (not low <= 0.5 <= high)
 
 
 def test_a_share_without_any_spread_has_the_exact_interval_over_prompts() -> None:
     found = pool([[1.0] * 40] * 3)
     assert found.rate_interval() == pytest.approx(proportion(40, 40)[1:3])
-    assert found.interval(bounds=(0, 1)) == pytest.approx(proportion(40, 40)[1:3])
-    assert found.p_differs(0.5) == 1.0
+    for level in (0.5, 0.95):
+        assert found.interval(level, bounds=(0, 1)) == pytest.approx(proportion(40, 40, level)[1:3])
+    assert found.p_differs(0.5, bounds=(0, 1)) == pytest.approx(2 * 0.5**40)
+    assert found.p_rate_differs(0.5) == pytest.approx(2 * 0.5**40)
+    assert found.p_differs(0.5) == 1.0  # of scores without bounds nothing is known
 
 
 def test_the_interval_of_a_share_is_exact_over_as_many_trials_as_its_error_is_worth() -> None:
     table = (np.random.default_rng(4).random((3, 60)) < 0.7).astype(float)
     found = pool(table.tolist())
-    worth = min(180, found.value * (1 - found.value) / found.error**2) * (norm.ppf(0.975) / t.ppf(0.975, found.df)) ** 2
+    critical = sum(part * t.ppf(0.975, df) for part, df in found.parts) / found.error**2
+    worth = min(180, found.value * (1 - found.value) / found.error**2) * (norm.ppf(0.975) / critical) ** 2
     k = found.value * worth
     assert found.rate_interval() == pytest.approx(
         (beta.ppf(0.025, k, worth - k + 1), beta.ppf(0.975, k + 1, worth - k)), rel=1e-9
@@ -344,13 +370,34 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says(base: float, spr
         assert by_prompts_alone / rounds < 0.85
 
 
-def test_the_degrees_of_freedom_are_satterthwaites() -> None:
+def test_the_critical_value_is_cochrans() -> None:
     table = np.random.default_rng(3).normal(size=(3, 20)) + np.array([[0.0], [1.0], [3.0]])
     parts = table.mean(0).var(ddof=1) / 20, table.mean(1).var(ddof=1) / 3
     found = pool(table.tolist())
     assert found.error == pytest.approx(sum(parts) ** 0.5)
-    assert found.df == pytest.approx(sum(parts) ** 2 / (parts[0] ** 2 / 19 + parts[1] ** 2 / 2))
-    assert found.p_differs(0.0) == pytest.approx(f_distribution.sf((found.value / found.error) ** 2, 1, found.df))
+    for alpha in (0.05, 0.001):
+        critical = (parts[0] * t.isf(alpha / 2, 19) + parts[1] * t.isf(alpha / 2, 2)) / sum(parts)
+        assert found.interval(1 - alpha)[1] == pytest.approx(found.value + critical * found.error)
+        assert found.p_differs(found.value - critical * found.error) == pytest.approx(alpha)
+
+
+def test_far_from_every_doubt_the_p_value_is_small_and_no_error() -> None:
+    rng = np.random.default_rng(5)
+    assert pool((5 + rng.normal(size=(9, 400)) / 10).tolist()).p_differs(0.0) <= 1e-9
+    assert pool([[0.5, 0.5], [0.5, 0.5]]).p_rate_differs(0.5) == 1.0
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.05 / 9, 0.05 / 30])
+def test_seeds_that_agree_by_chance_do_not_make_small_p_values(alpha: float) -> None:
+    """Equal methods, three seeds: Satterthwaite's degrees of freedom give 3 % and 2 % at the two smaller levels."""
+    rng, rounds, found = np.random.default_rng(6), 1500, 0
+    for _ in range(rounds):
+        hard = rng.normal(0, 1.2, 200)
+        first, second = (
+            rng.random((3, 200)) < 1 / (1 + np.exp(-(hard + rng.normal(0, 0.7, (3, 1))))) for _ in range(2)
+        )
+        found += pool((first.astype(float) - second).tolist()).p_differs(0.0) < alpha
+    assert found / rounds < 1.4 * alpha + 0.004
 
 
 # -- the result ----------------------------------------------------------------------------------------------------
@@ -419,6 +466,14 @@ def test_texts_that_grow_or_repeat_are_a_worry(tmp_path: Path) -> None:
     assert any("kto (clean) repeats itself" in text for text in texts)
 
 
+def test_the_best_of_a_measure_that_should_be_low_is_its_lowest(tmp_path: Path) -> None:
+    found = result_of(study(), tmp_path, {**ALL, ("dpo", "noisy"): 0.9})
+    assert any(finding["text"].startswith('Highest in "passes" is dpo (noisy)') for finding in find(found))
+    found["measures"]["score"]["better"] = "lower"
+    texts = [finding["text"] for finding in find(found)]
+    assert any(text.startswith('Lowest in "passes" is ') and "highest dpo (noisy)" in text for text in texts)
+
+
 def test_it_is_said_where_z0_was_held_at_zero(tmp_path: Path) -> None:
     found = result_of(study(), tmp_path, ALL)
     assert not any("z0" in finding["text"] for finding in find(found))
@@ -449,6 +504,13 @@ def claim(*rules: dict[str, Any]) -> dict[str, Any]:
     return {"text": "KTO is best", "source": "a paper", "rules": list(rules)}
 
 
+def test_a_difference_of_changes_is_not_cut_at_one(tmp_path: Path) -> None:
+    rates = {("kto", "clean"): 0.0, ("dpo", "clean"): 1.0, ("kto", "noisy"): 1.0, ("dpo", "noisy"): 0.0}
+    rule = {"left": "kto", "right": "dpo", "must_be": "higher", "under": "noisy", "since": "clean"}
+    (found,) = result_of(study(claim=claim(rule)), tmp_path, rates)["claim"]["rules"]
+    assert found["agrees"] == "yes" and found["low"] <= found["value"] == 2 <= found["high"]
+
+
 HIGHER = {"left": "kto", "right": "dpo", "must_be": "higher", "under": "clean"}
 
 
@@ -468,6 +530,7 @@ HIGHER = {"left": "kto", "right": "dpo", "must_be": "higher", "under": "clean"}
         ({**HIGHER, "must_be": "not higher", "by": 0.1}, 0.9, 0.2, "no"),
         ({**HIGHER, "right": "start"}, 0.9, 0.5, "yes"),
         ({**HIGHER, "measure": "words"}, 0.9, 0.5, "cannot tell"),
+        ({**HIGHER, "by": 0.0, "under": "noisy", "since": "clean"}, 0.5, 0.5, "cannot tell"),
         ({**HIGHER, "under": None, "left_under": "clean", "right_under": "noisy"}, 0.9, 0.5, "yes"),
     ],
 )

@@ -76,7 +76,8 @@ def _best(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         for cell in (ordered[0], ordered[-1])
     ]
     unit = " %" if measure["unit"] == "share" else ""
-    yield "plain", f'Highest in "{measure["label"]}" is {texts[0]}{unit}, lowest {texts[1]}{unit}.'
+    ends = ("Lowest", "highest") if sign < 0 else ("Highest", "lowest")
+    yield "plain", f'{ends[0]} in "{measure["label"]}" is {texts[0]}{unit}, {ends[1]} {texts[1]}{unit}.'
 
 
 def _lengths(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from prospect.config import load_config
 from prospect.errors import ConfigError, UsageError
+from prospect.evaluation.studies.contents import with_contents
 from prospect.evaluation.studies.outcome import World
 from prospect.evaluation.studies.study import Condition, Study, hash_of, merge, slug, unknown
 
@@ -90,8 +91,8 @@ class Cell:
         """Refuses numbers that were made with other settings."""
         if found.get("digest") != self.digest:
             raise UsageError(
-                f"{path}: {self} was run with other settings than the study now has, and numbers of both would be "
-                "mixed. Choose another folder with -o, or remove that of the run."
+                f"{path}: {self} was run with other settings or files than the study now has, and numbers of both "
+                "would be mixed. Choose another folder with -o, or remove that of the run."
             )
 
 
@@ -103,6 +104,7 @@ def make_cells(study: Study, world: World, output: Path) -> list[Cell]:
     """
     needed = {method.after for method in study.methods.values()}
     made: dict[tuple[str, str, int], Cell] = {}
+    world_now = with_contents(study.world)
 
     def make(method: str, condition: str, seed: int) -> Cell:
         key = method, condition, seed
@@ -112,7 +114,7 @@ def make_cells(study: Study, world: World, output: Path) -> list[Cell]:
             folder = output / "cells" / slug(method) / slug(condition) / f"seed-{seed}"
             recipe = _recipe(study, world, method, seed, folder, before)
             decides = {
-                "world": study.world,
+                "world": world_now,
                 "condition": study.conditions[condition].model_dump(mode="json"),
                 "seed": seed,
                 "recipe": {"study": study.recipe, "method": study.methods[method].recipe()},

@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 from prospect.errors import ConfigError
 from prospect.evaluation.comparisons import holm
 from prospect.evaluation.studies.outcome import Measure
-from prospect.evaluation.studies.pooling import Pooled
 from prospect.evaluation.studies.scores import START, Place, Scores
 from prospect.evaluation.studies.study import Claim, Rule, Study, unknown
 
@@ -44,6 +43,15 @@ class Question(NamedTuple):
     text: str
 
 
+class Found(NamedTuple):
+    """A difference with its interval, and its p value against the rule's bound."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+
+
 def judge(study: Study, claim: Claim, scores: Scores, measures: Mapping[str, Measure]) -> dict[str, Any]:
     """Return the claim with what this study says of it; see `table.py` for its keys.
 
@@ -51,12 +59,11 @@ def judge(study: Study, claim: Claim, scores: Scores, measures: Mapping[str, Mea
         ConfigError: a rule is about a measure or a cell that there is not.
     """
     questions = [question for rule in claim.rules for question in _questions(study, rule, measures)]
-    pooled = [scores.contrast(question.terms, question.measure) for question in questions]
-    bounds = [_bound(question.rule) for question in questions]
-    p_values = [1.0 if d is None else d.p_differs(c) for d, c in zip(pooled, bounds, strict=True)]
+    found = [_find(question, measures[question.measure], scores) for question in questions]
+    corrected = holm([1.0 if one is None else one.p for one in found])
     rules = [
-        _answer(question, measures[question.measure], d, c, p, p_holm, scores)
-        for question, d, c, p, p_holm in zip(questions, pooled, bounds, p_values, holm(p_values), strict=True)
+        _answer(question, measures[question.measure], one, p_holm, scores.level)
+        for question, one, p_holm in zip(questions, found, corrected, strict=True)
     ]
     answers = [rule["agrees"] for rule in rules]
     agrees = NO if NO in answers else YES if set(answers) == {YES} else CANNOT_TELL
@@ -99,24 +106,31 @@ def _bound(rule: Rule) -> float:
     return {"not lower": -rule.by, "not higher": rule.by}.get(rule.must_be, 0.0)
 
 
-def _answer(
-    question: Question, measure: Measure, d: Pooled | None, c: float, p: float, p_holm: float, scores: Scores
-) -> dict[str, Any]:
-    answer: dict[str, Any] = {"text": question.text, "measure": question.measure, "bound": c}
-    if d is None:
+def _find(question: Question, measure: Measure, scores: Scores) -> Found | None:
+    pooled = scores.contrast(question.terms, question.measure)
+    if pooled is None:
+        return None
+    bounds = scores.difference_bounds(measure, len(question.terms) // 2)
+    low, high = pooled.interval(scores.level, bounds)
+    return Found(pooled.value, low, high, pooled.p_differs(_bound(question.rule), bounds))
+
+
+def _answer(question: Question, measure: Measure, found: Found | None, p_holm: float, level: float) -> dict[str, Any]:
+    bound = _bound(question.rule)
+    answer: dict[str, Any] = {"text": question.text, "measure": question.measure, "bound": bound}
+    if found is None:
         nothing = {"found": "not run", "value": None, "low": None, "high": None, "p_holm": None}
         return {**answer, "agrees": CANNOT_TELL, **nothing}
-    low, high = d.interval(scores.level, scores.difference_bounds(measure))
     upwards = question.rule.must_be in ("higher", "not lower")
-    right_side = d.value > c if upwards else d.value < c
+    right_side = found.value > bound if upwards else found.value < bound
     agrees = CANNOT_TELL
-    if right_side and p < 1 - scores.level:
+    if right_side and found.p < 1 - level:
         agrees = YES
-    elif not right_side and p_holm < 1 - scores.level:
+    elif not right_side and p_holm < 1 - level:
         agrees = NO
-    found = f"{_number(d.value, measure)} ({_number(low, measure)} to {_number(high, measure)})"
-    numbers = {"value": d.value, "low": low, "high": high, "p_holm": p_holm}
-    return {**answer, "agrees": agrees, "found": found, **numbers}
+    value, low, high = (_number(number, measure) for number in found[:3])
+    numbers = {"value": found.value, "low": found.low, "high": found.high, "p_holm": p_holm}
+    return {**answer, "agrees": agrees, "found": f"{value} ({low} to {high})", **numbers}
 
 
 def _in_words(study: Study, rule: Rule, measure: Measure, left: str, right: str) -> str:

@@ -23,6 +23,7 @@ import yaml
 from prospect.atomic import write_json, write_text
 from prospect.errors import ProspectError, TrainingError, UsageError
 from prospect.evaluation.studies.conditions import apply_condition, count
+from prospect.evaluation.studies.contents import with_contents
 from prospect.evaluation.studies.outcome import World, make_world
 from prospect.evaluation.studies.plan import Cell, with_starts
 from prospect.evaluation.studies.study import Study, hash_of
@@ -81,7 +82,7 @@ def prepare(settings: Mapping[str, Any], folder: Path, seed: int) -> None:
     Raises:
         UsageError: the folder was made with another world.
     """
-    path, digest = folder / "start.json", hash_of([settings, seed])
+    path, digest = folder / "start.json", hash_of([with_contents(settings), seed])
     if path.exists():
         found = json.loads(path.read_text(encoding="utf-8"))
         if found["digest"] == digest:

@@ -89,11 +89,11 @@ class Scores:
         counts = {"n": pooled.n, "prompts": pooled.prompts, "seeds": pooled.seeds}
         return {"rate" if rate else "value": pooled.value, "low": low, "high": high, **counts}
 
-    def difference_bounds(self, measure: Measure) -> tuple[float, float] | None:
-        """Between which numbers a difference of two scores lies."""
+    def difference_bounds(self, measure: Measure, differences: int = 1) -> tuple[float, float] | None:
+        """Between which numbers a difference of two scores lies, or one of two differences."""
         if measure.bounds is None:
             return None
-        span = measure.bounds[1] - measure.bounds[0]
+        span = differences * (measure.bounds[1] - measure.bounds[0])
         return -span, span
 
     def _seeds(self) -> list[int]:

@@ -19,6 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from prospect.config import Number, read_yaml, set_key
 from prospect.errors import ConfigError
+from prospect.evaluation.studies.contents import with_contents
 from prospect.feedback.pairing import Pairing
 
 RECIPE_SECTIONS = ("model", "data", "loss", "reference", "reference_point", "train")
@@ -165,7 +166,7 @@ class Study(_Section):
     def digest(self) -> str:
         """A hash of everything that decides the numbers; words about them do not."""
         decides = self.model_dump(mode="json", exclude={"name", "title", "question", "claim", "axes", "keep_models"})
-        return hash_of(decides)
+        return hash_of({**decides, "world": with_contents(self.world)})
 
     def conditions_of(self, method: str) -> list[str]:
         """The conditions that a method is run under, in the study's order."""

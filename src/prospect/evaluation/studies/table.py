@@ -210,7 +210,7 @@ def _wins(study: Study, world: World, scores: Scores) -> dict[str, dict[str, Any
         pooled = scores.wins(place, world.contest)
         if pooled is not None:
             low, high = pooled.rate_interval(study.level)
-            p = pooled.p_rate_differs(0.5, study.level)
+            p = pooled.p_rate_differs(0.5)
             word = _word(pooled.value - 0.5, p, study.level)
             compared["\n".join(place)] = Comparison(pooled.value, low, high, pooled.n, p, p, word)
     return {name: one._asdict() for name, one in correct_for_many(compared, study.level).items()}
@@ -243,8 +243,9 @@ def _baseline(study: Study, place: tuple[str, str]) -> Place:
 
 
 def _difference(pooled: Pooled, measure: Measure, sign: float, scores: Scores) -> Difference:
-    low, high = pooled.interval(scores.level, scores.difference_bounds(measure))
-    p = pooled.p_differs(0.0)
+    bounds = scores.difference_bounds(measure)
+    low, high = pooled.interval(scores.level, bounds)
+    p = pooled.p_differs(0.0, bounds)
     word = _word(sign * pooled.value, p, scores.level)
     return Difference(pooled.value, low, high, pooled.n, pooled.prompts, p, p, word)
 
