@@ -329,6 +329,13 @@ def test_a_share_without_any_spread_has_the_exact_interval_over_prompts() -> Non
     assert found.p_differs(0.5, bounds=(0, 1)) == pytest.approx(2 * 0.5**40)
     assert found.p_rate_differs(0.5) == pytest.approx(2 * 0.5**40)
     assert found.p_differs(0.5) == 1.0  # of scores without bounds nothing is known
+    alike = pool([[0.0] * 200] * 5)
+    assert alike.interval(bounds=(-1, 1)) == pytest.approx((-proportion(0, 200).high, proportion(0, 200).high))
+    assert alike.p_differs(0.0, bounds=(-1, 1)) == 1.0
+    for null in (-0.1, 0.01, 0.02, 1.0):
+        for level in (0.5, 0.95):
+            low, high = alike.interval(level, bounds=(-1, 1))
+            assert (alike.p_differs(null, bounds=(-1, 1)) < 1 - level) == (not low <= null <= high)
 
 
 def test_the_interval_of_a_share_is_exact_over_as_many_trials_as_its_error_is_worth() -> None:

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from prospect.errors import DataError
-from prospect.evaluation.means import Trials
 from prospect.evaluation.winrate import check_level, proportion
 
 Bounds = tuple[float, float]
@@ -47,14 +46,17 @@ class Pooled:
         return math.sqrt(sum(part for part, _ in self.parts))
 
     def interval(self, level: float = 0.95, bounds: Bounds | None = None) -> Bounds:
-        """Return value -+ t error, kept within the bounds; where nothing varies, the exact binomial over prompts.
+        """Return value -+ t error, kept within the bounds.
 
-        Scores without bounds that do not vary have an interval without width.
+        Where all scores are equal, as of two methods that answer alike, others may be elsewhere: as large a share of
+        the prompts as could have shown none in P, anywhere within the bounds. Without bounds nothing is known of them,
+        and the interval has no width.
         """
         check_level(level)
         if self.error == 0:
-            found = self._as_trials(bounds).interval(level) if bounds else None
-            return (found.low, found.high) if found else (self.value, self.value)
+            least, most = bounds or (self.value, self.value)
+            unseen = proportion(0, self.prompts, level).high
+            return self.value - unseen * (self.value - least), self.value + unseen * (most - self.value)
         reach = self._t(1 - level) * self.error
         low, high = self.value - reach, self.value + reach
         return (low, high) if bounds is None else (max(low, bounds[0]), min(high, bounds[1]))
@@ -67,10 +69,11 @@ class Pooled:
         if self.error > 0:
             far = abs(self.value - null) / self.error
             return _least_alpha(lambda alpha: far > self._t(alpha))
-        if bounds is None:
+        if bounds is None or null == self.value:
             return 1.0
-        trials = self._as_trials(bounds)
-        return min(1.0, 2 * min(trials.p_above(null), trials.p_below(null)))
+        beyond = bounds[0] if null < self.value else bounds[1]
+        unseen = min(1.0, (null - self.value) / (beyond - self.value)) if beyond != self.value else 1.0
+        return min(1.0, 2 * (1 - unseen) ** self.prompts)
 
     def rate_interval(self, level: float = 0.95) -> Bounds:
         """Return the interval of a share: the exact binomial over as many trials as the error is worth.
@@ -104,9 +107,6 @@ class Pooled:
             return float(self.prompts)
         worth = min(float(self.n), self.value * (1 - self.value) / self.error**2)
         return max(1.0, worth * (float(ndtri(1 - alpha / 2)) / self._t(alpha)) ** 2)
-
-    def _as_trials(self, bounds: Bounds) -> Trials:
-        return Trials(self.value, self.n, self.prompts, bounds)
 
     def _t(self, alpha: float) -> float:
         """Cochran's critical value: Student's for each part, weighted with the parts."""
