@@ -101,7 +101,7 @@ def test_the_answer_stands_at_the_top(agrees: str, said: str) -> None:
     text = text_of(result(claim=result()["claim"] | {"agrees": agrees}))
     assert said in text
     assert "The claim (a paper, section 4): KTO bears noise better than DPO." in text
-    assert "At 40 % flips it passes more often. Both are above the start." in text
+    assert "At 40 % flips it passes more often." in text and "Both are above the start." in text
     assert "1 better, 1 no difference shown" in text
 
 

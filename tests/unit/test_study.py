@@ -488,7 +488,16 @@ def test_it_is_said_where_z0_was_held_at_zero(tmp_path: Path) -> None:
         for run in cell["runs"]:
             run["z0_clamped"] = share
     (text,) = (finding["text"] for finding in find(found) if "z0" in finding["text"])
-    assert "kto (clean) 90%, dpo (noisy) 50% of them" in text
+    assert "held at 0 in 50 to 90 % of the steps" in text and text.endswith("kto (clean), dpo (noisy).")
+
+
+def test_what_loses_to_the_start_is_a_worry_and_long_lists_are_cut(tmp_path: Path) -> None:
+    found = result_of(study(), tmp_path, {**ALL, ("dpo", "noisy"): 0.0})
+    worries = [finding["text"] for finding in found["findings"] if finding["kind"] == "worry"]
+    assert "Worse than the start, which nothing was done to: dpo (noisy)." in worries
+    found["cells"] = [{**found["cells"][-1], "condition": str(i)} for i in range(9)]
+    (text,) = (finding["text"] for finding in find(found) if finding["text"].startswith("Worse than the start"))
+    assert text.endswith("dpo (4), dpo (5) and 3 more.")
 
 
 def test_the_table_has_a_row_for_each_cell_and_every_number_its_interval(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def sweep_chart(
 ) -> Figure:
     """Return lines over the values of a swept quantity, each value labelled; bands are intervals.
 
-    A quantity of positive values that spans more than a factor of 20, such as a learning rate, gets a logarithmic axis.
+    A quantity of positive values that spans a factor of 10 or more, such as a learning rate, gets a logarithmic axis.
 
     Args:
         lines: one for each method, at least one.
@@ -135,7 +135,7 @@ def sweep_chart(
         height: in units of the viewBox.
     """
     values = np.unique(np.concatenate([line.x for line in lines]))
-    log = bool(values[0] > 0 and values[-1] > 20 * values[0])
+    log = bool(values[0] > 0 and values[-1] >= 10 * values[0])
     bands = [end for line in lines for end in (line.low, line.high) if end is not None]
     heights = np.concatenate([*(line.y for line in lines), *bands, [] if guide is None else [guide]])
     x_range = (values[0] / 1.2, values[-1] * 1.2) if log else padded(values, 0.04)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 LONGER = 1.2
 """From here on a mean length is called another: a fifth more than the start's, or less by as much."""
+MOST_NAMES = 6
+"""Cells that a sentence names; the others are counted, and the table has them."""
 CLAMPED = 0.5
 """From this share of steps on it is said that z0 was held at 0: what depends on z0 then hardly shows."""
 REPEATS = 0.05
@@ -15,7 +17,14 @@ REPEATS = 0.05
 
 def find(result: Mapping[str, Any]) -> list[dict[str, str]]:
     """Return the findings of a result: {"kind": good, bad, plain or worry, "text"}."""
-    found = [*_claim(result), *_verdicts(result), *_best(result), *_lengths(result), *_repetition(result)]
+    found = [
+        *_claim(result),
+        *_verdicts(result),
+        *_best(result),
+        *_below_start(result),
+        *_lengths(result),
+        *_repetition(result),
+    ]
     found += [*_clamped(result), *_seeds(result), *_failures(result)]
     return [{"kind": kind, "text": text} for kind, text in found]
 
@@ -55,11 +64,11 @@ def _verdicts(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         shown = [one for one in result["comparisons"] if one["verdict"] == word]
         if shown:
             than = place_name(result, shown[0]["baseline"]) if len(same) == 1 else "their baselines"
-            names = ", ".join(place_name(result, one) for one in shown)
+            names = _some([place_name(result, one) for one in shown])
             yield kind, f'Shown to be {word} than {than} on "{label}": {names}.'
     open_ones = [one for one in result["comparisons"] if one["verdict"] == "no difference shown"]
     if open_ones:
-        names = ", ".join(place_name(result, one) for one in open_ones)
+        names = _some([place_name(result, one) for one in open_ones])
         yield "plain", f"No difference shown, which does not mean that there is none: {names}."
 
 
@@ -126,8 +135,25 @@ def _clamped(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if found and sum(found) >= CLAMPED * len(found):
             shares[place_name(result, cell)] = sum(found) / len(found)
     if shares:
-        named = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
-        yield "plain", f"z0 was estimated below 0 and held at 0 in most steps, so it mattered little: {named} of them."
+        ends = " to ".join(dict.fromkeys(f"{100 * end:.0f}" for end in (min(shares.values()), max(shares.values()))))
+        yield (
+            "plain",
+            f"z0 was estimated below 0 and held at 0 in {ends} % of the steps, so it mattered little: "
+            f"{_some(list(shares))}.",
+        )
+
+
+def _below_start(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Cells that lose to the model that nothing was done to."""
+    names = [place_name(result, cell) for cell in result["cells"] if (cell["wins"] or {}).get("verdict") == "worse"]
+    if names:
+        yield "worry", f"Worse than the start, which nothing was done to: {_some(names)}."
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = len(names) - MOST_NAMES
+    return ", ".join(names) if more <= 1 else f"{', '.join(names[:MOST_NAMES])} and {more} more"
 
 
 def _seeds(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
