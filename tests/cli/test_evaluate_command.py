@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from conftest import thumbs, write_rows
 from prospect.cli.main import main
+from prospect.evaluation.endpoint import Endpoint
 
 FAST = ["--kl-prompts", "4", "--kl-tokens", "6"]
 
@@ -106,6 +108,91 @@ def test_without_another_side_the_data_is_it(run: Path, capsys: pytest.CaptureFi
     assert main([*arguments, "--limit", "3"]) == 0
     assert "the completions of the data" in capsys.readouterr().err
     assert json.loads((run / "evaluation/contest.json").read_text())["prompts"] == 3
+
+
+HERE, THERE, ELSEWHERE = "http://here:1/v1", "https://there/v1", "https://there:444/v1"
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, str | None]]:
+    """Each server that was asked, with the key that it got."""
+    found: set[tuple[str, str | None]] = set()
+    number = count()
+
+    def answer(self: Endpoint, path: str, data: bytes) -> Any:
+        found.add((self.url, self._key()))
+        return {"choices": [{"text": f"text {next(number)}", "message": {"content": "A"}, "finish_reason": "stop"}]}
+
+    monkeypatch.setattr(Endpoint, "_once", answer)
+    monkeypatch.setenv("SIDES", "key of the sides")
+    monkeypatch.setenv("JUDGE", "key of the judge")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("model", "against", "judge", "keys", "expected"),
+    [
+        (HERE, "written.jsonl", HERE, "--api-key-env SIDES", {(HERE, "SIDES")}),
+        (HERE, HERE, "human", "--api-key-env SIDES", {(HERE, "SIDES")}),
+        ("written.jsonl", "model", THERE, "--api-key-env SIDES", {(THERE, "SIDES")}),
+        ("written.jsonl", "model", THERE, "--judge-api-key-env JUDGE", {(THERE, "JUDGE")}),
+        (HERE, "model", THERE, "--judge-api-key-env JUDGE", {(HERE, None), (THERE, "JUDGE")}),
+        (HERE, HERE, THERE, "--api-key-env SIDES --judge-api-key-env JUDGE", {(HERE, "SIDES"), (THERE, "JUDGE")}),
+        (HERE, "model", HERE, "--api-key-env SIDES --judge-api-key-env JUDGE", {(HERE, "SIDES"), (HERE, "JUDGE")}),
+        (HERE, "model", THERE, "--api-key-env SIDES --judge-api-key-env none", {(HERE, "SIDES"), (THERE, None)}),
+        (HERE, THERE, ELSEWHERE, "", {(HERE, None), (THERE, None), (ELSEWHERE, None)}),
+        (HERE, THERE, ELSEWHERE, "--judge-api-key-env JUDGE", {(HERE, None), (THERE, None), (ELSEWHERE, "JUDGE")}),
+    ],
+)
+def test_a_key_goes_to_the_host_that_it_is_for(
+    model: str, against: str, judge: str, keys: str, expected: set[Any], desk: Path, sent: set[Any]
+) -> None:
+    assert main(contest_of(model, against, judge, keys)) == 0
+    values = {"SIDES": "key of the sides", "JUDGE": "key of the judge"}
+    assert sent == {(url, values.get(name)) for url, name in expected}
+
+
+@pytest.mark.parametrize(
+    ("model", "against", "judge", "keys", "message"),
+    [
+        (HERE, "model", THERE, "--api-key-env SIDES", "the judge is at https://there:443, http://here:1 is asked too"),
+        ("written.jsonl", HERE, THERE, "--api-key-env SIDES", "--judge-api-key-env NAME, or none"),
+        (THERE, "model", ELSEWHERE, "--api-key-env SIDES", "a key goes to one host only"),
+        (HERE, THERE, HERE, "--api-key-env SIDES", "a key goes to one host only"),
+        (HERE, THERE, THERE, "--api-key-env SIDES --judge-api-key-env JUDGE", "Let one of them answer first"),
+        (HERE, THERE, "human", "--api-key-env SIDES", "Let one of them answer first"),
+        ("model", "model", THERE, "--api-key-env SIDES --judge-api-key-env JUDGE", "no other endpoint is asked"),
+        (HERE, "model", "human", "--judge-api-key-env JUDGE", "is for --judge endpoint"),
+    ],
+)
+def test_a_key_for_two_hosts_is_refused_before_anybody_is_asked(
+    model: str,
+    against: str,
+    judge: str,
+    keys: str,
+    message: str,
+    desk: Path,
+    sent: set[Any],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(contest_of(model, against, judge, keys)) == 2
+    assert message in capsys.readouterr().err and sent == set()
+
+
+def test_a_page_is_no_way_around_it(desk: Path, sent: set[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["evaluate", f"endpoint:{HERE}#m", "--data", "prompts.jsonl", "--against", f"endpoint:{THERE}#m"]
+    assert main([*arguments, "--page", "vote.html", "--api-key-env", "SIDES"]) == 2
+    assert "goes to one host only" in capsys.readouterr().err and sent == set()
+    assert main([*arguments, "--page", "vote.html"]) == 0
+    assert sorted(path.name for path in desk.glob("vote.*")) == ["vote.html", "vote.ours.jsonl", "vote.theirs.jsonl"]
+
+
+def contest_of(model: str, against: str, judge: str, keys: str) -> list[str]:
+    """Arguments of a contest; an address becomes an endpoint, human a judge that is none."""
+    model, against, judge = (f"endpoint:{name}#m" if "//" in name else name for name in (model, against, judge))
+    judge = "verifier:regex:zebra" if judge == "human" else judge
+    asked = ["evaluate", model, "--data", "prompts.jsonl", "--against", against, "--judge", judge]
+    return [*asked, "--max-new-tokens", "4", "--limit", "2", *keys.split()]
 
 
 def test_people_get_a_page_to_vote_on(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ import yaml
 
 from conftest import make_model, make_tokenizer
 from prospect.errors import DataError, UsageError
-from prospect.evaluation.benchmark_results import Result, change_of
+from prospect.evaluation.benchmark_results import Result, change_of, read_results, side_by_side
 from prospect.evaluation.benchmarks import Benchmarking, _code_execution, run_benchmarks
 from prospect.evaluation.estimates import Intervals
 
@@ -167,7 +167,7 @@ def test_the_environment_cannot_allow_code_and_is_left_as_it_was(
         assert os.environ.get("HF_ALLOW_CODE_EVAL") == before
 
 
-def result(value: float, stderr: float | None, numbers: Any = None, higher: bool = True) -> Result:
+def result(value: float, stderr: float | None, numbers: Any = None, higher: bool | None = True) -> Result:
     return Result(value, stderr, 100, None if numbers is None else np.array(numbers, dtype=float), higher)
 
 
@@ -180,6 +180,30 @@ def test_changes_without_documents_take_the_sides_for_independent() -> None:
     assert change.verdict == "better"
     unknown, _ = change_of(result(0.9, None), result(0.1, 0.01), Intervals())
     assert unknown.verdict == "no difference shown" and unknown.p == 1
+
+
+def test_where_nobody_says_which_way_is_better_neither_word_is_said() -> None:
+    sides = [result(10.0, 0.1, higher=None), result(12.0, 0.1, higher=None)]
+    for ours, theirs in (sides, sides[::-1]):
+        assert change_of(ours, theirs, Intervals())[0].verdict == "different"
+    assert change_of(sides[0], sides[0], Intervals())[0].verdict == "no difference shown"
+    paired, _ = change_of(result(1, 0, [1.0] * 50, None), result(0, 0, [0.0] * 50, None), Intervals())
+    assert paired.verdict == "different"
+
+
+@pytest.mark.parametrize(("told", "word"), [({"acc": True}, "better"), ({"acc": None}, "different"), ({}, "different")])
+def test_the_direction_is_what_the_task_says(told: dict[str, Any], word: str) -> None:
+    raw: dict[str, Any] = {
+        "higher_is_better": {"task": told},
+        "samples": {"task": []},
+        **{"versions": {}, "n-shot": {}, "group_subtasks": {}, "n-samples": {"task": {"effective": 50}}},
+    }
+    sides = []
+    for value in (1.0, 0.0):
+        samples = [{"filter": "none", "acc": value}] * 50
+        sides.append(read_results({**raw, "results": {"task": {"acc,none": value}}, "samples": {"task": samples}}))
+    found = side_by_side(raw, sides, Intervals())["task"]["metrics"]["acc,none"]
+    assert found["change"]["verdict"] == word and found["higher_is_better"] is told.get("acc")
 
 
 def test_of_an_error_rate_less_is_better() -> None:

@@ -20,11 +20,12 @@ from prospect.errors import DataError, ModelError, UsageError
 from prospect.evaluation.estimates import Intervals
 from prospect.evaluation.held_out import read_held_out
 from prospect.evaluation.judged import Judging, gather_sides, judge_completions
+from prospect.evaluation.judges.function import FunctionJudge
 from prospect.evaluation.judges.names import judge_named
 from prospect.evaluation.preference import Settings, evaluate_feedback
 from prospect.evaluation.scoring import draw_own_samples
 from prospect.evaluation.subject import find_subject, load_for_scoring
-from prospect.evaluation.writers import Generation
+from prospect.evaluation.writers import Answer, Generation
 from prospect.feedback.records import Unpaired
 from prospect.models.sampling import generate
 from prospect.training.run_dir import RunDir
@@ -150,11 +151,22 @@ def test_without_a_reference_likelihoods_are_reported_and_it_is_said(
     assert against["drift"]["kl"]["n"] > 0
 
 
+def test_beta_scales_a_model_alone_and_is_1_where_it_is_not_named(model_path: Path, tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "pairs.jsonl", pairs(8))
+    plain, scaled = (
+        evaluate_feedback(model_path, data, "none", settings=replace(QUICK, beta=beta)) for beta in (None, 0.5)
+    )
+    assert (plain["score"]["beta"], scaled["score"]["beta"]) == (1.0, 0.5)
+    assert scaled["margin"]["value"] == pytest.approx(0.5 * plain["margin"]["value"])
+
+
 def test_a_reward_model_is_looked_at_by_its_scores(trained: Callable[..., RunDir]) -> None:
     run = trained("bradley_terry", pairs(24))
     found, logged = evaluate_feedback(run.path, settings=QUICK), last_evaluation(run)
     assert found["accuracy"]["rate"] == pytest.approx(logged["eval_rewards/accuracies"])
     assert found["score"]["what"].startswith("score") and found["log_loss"] is None and found["drift"] is None
+    with pytest.raises(UsageError, match=r"beta is 0\.5"):
+        evaluate_feedback(run.path, settings=replace(QUICK, beta=0.5))
     with pytest.raises(UsageError, match="reward model"):
         judge_completions(run.path, run.config()["data"]["train"], judge_named("verifier:regex:dog"))
 
@@ -268,6 +280,48 @@ def test_answers_and_verdicts_are_kept_and_not_asked_for_again(model_path: Path,
     again = judge_completions(tmp_path / "result.ours.jsonl", data, judge, theirs, how=how)
     assert first["calls"]["calls"] > 0 == again["calls"]["calls"] and again["wins"] == first["wins"]
     assert not (tmp_path / "result.ours.partial").exists()
+
+
+class Forgetful:
+    """A server that heeds no seed: whenever it is asked, it writes another text."""
+
+    def __init__(self) -> None:
+        self.identity, self.written = "server", 0
+
+    def answer(self, prompts: Any, settings: Generation) -> Any:
+        for i in range(len(prompts)):
+            for sample in range(settings.samples_per_prompt):
+                self.written += 1
+                yield i, sample, Answer(f"text {self.written}", 2, True)
+
+
+def test_a_contest_that_was_killed_while_judging_goes_on_with_the_same_texts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, asked = Forgetful(), []
+    monkeypatch.setattr("prospect.evaluation.judged.find_writer", lambda *_, **__: server)
+
+    def killed(prompt: str, first: str, second: str) -> str:
+        if len(asked) == 3:
+            asked.append("killed")
+            raise KeyboardInterrupt
+        asked.append(first)
+        return "first"
+
+    data = write_rows(tmp_path / "prompts.jsonl", [{"prompt": f"the {i}"} for i in range(4)])
+    how = Judging(keep=tmp_path / "result")
+
+    def contest() -> dict[str, Any]:
+        return judge_completions(tmp_path, data, FunctionJudge(killed, identity="j"), tmp_path, how=how)
+
+    with pytest.raises(KeyboardInterrupt):
+        contest()
+    before = [(tmp_path / f"result.{side}.jsonl").read_text() for side in ("ours", "theirs")]
+    found = contest()
+    # Four comparisons in two orders, of which three were paid for; nothing was written twice.
+    assert server.written == 8 and (found["calls"]["cached"], found["calls"]["calls"]) == (3, 5)
+    assert [(tmp_path / f"result.{side}.jsonl").read_text() for side in ("ours", "theirs")] == before
+    assert not list(tmp_path.glob("*.partial"))
 
 
 def test_right_answers_come_from_their_column_and_must_agree(tmp_path: Path) -> None:

@@ -79,6 +79,16 @@ def test_a_judge_that_always_says_a_gives_one_half_and_only_flips():
     assert "contradicted itself" in found.sentence() and "No difference" in found.sentence()
 
 
+def test_what_cannot_be_read_says_nothing_about_the_place():
+    """Half of the verdicts are unreadable, the others always name the first: 100 % of those, not 50 % of all."""
+    half = FunctionJudge(lambda p, *_: "first" if int(p.split()[2]) % 2 else None, "A or nothing")
+    found = hold_contest(prompts(40), texts(40, "!"), texts(40, ""), half)
+    assert found.unparsed == 20 and found.shown_first is not None
+    assert (found.shown_first.rate, found.shown_first.n) == (1.0, 40)
+    never = hold_contest(prompts(4), texts(4, "?"), texts(4, ""), JUDGE)
+    assert never.unparsed == 4 and never.shown_first is None
+
+
 def test_in_one_order_such_a_judge_gives_about_one_half_for_sides_are_random():
     found = hold_contest(prompts(300), texts(300, "!"), texts(300, ""), ALWAYS_A, both_orders=False, seed=3)
     assert found.win_rate.low < 0.5 < found.win_rate.high
@@ -214,7 +224,8 @@ def test_people_are_counted_for_what_they_voted_on(tmp_path):
     data = json.loads((tmp_path / "page.html").read_text().split('id="data">')[1].split("</script>")[0])
     votes = {row["key"]: row["a_key"] if "!" in row["a"] else row["b_key"] for row in data["items"][:11]}
     votes[data["items"][11]["key"]] = "skip"
-    (tmp_path / "votes.json").write_text(json.dumps({"format": "prospect-votes", "version": 1, "votes": votes}))
+    about = {"format": "prospect-votes", "version": 1, "voter": "a", "saved": 1}
+    (tmp_path / "votes.json").write_text(json.dumps({**about, "votes": votes}))
     found = hold_contest(asked, ours, theirs, HumanJudge(tmp_path / "votes.json"))
     assert (found.wins, found.losses, found.unparsed, found.not_judged, found.n) == (11, 0, 1, 3, 12)
     assert "3 more comparisons have not been judged" in found.sentence()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from prospect.errors import UsageError
-from prospect.evaluation.endpoint import Endpoint, EndpointError, RequestRefusedError
+from prospect.evaluation.endpoint import Endpoint, EndpointError, RequestRefusedError, origin_of
 from prospect.evaluation.judges import EndpointJudge, Item
 from prospect.evaluation.judges.asking import Asking, Price
 from prospect.evaluation.judges.endpoint import RESPONSE_FORMAT
@@ -131,11 +131,25 @@ def test_an_address_ends_where_the_api_begins(url, base):
     assert Endpoint.parse(f"{url}#org/model:7b").model == "org/model:7b"
 
 
-@pytest.mark.parametrize("url", ["", "h:1", "ftp://h", "http://", "http://me:pw@h/v1", "http://h/v1?key=1"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("", "h:1", "ftp://h", "ftp://me:pw@h", "http://", "http://me:pw@h/v1", "http://me:pw@h:x/v1"),
+        *("http://[h/v1", "http://h/v1?key=1", "http://h:0", "http://h:99999"),
+    ],
+)
 def test_an_address_that_is_none_or_holds_a_secret_is_refused(url):
     with pytest.raises(UsageError) as error:
         Endpoint(url, "m")
     assert "pw@" not in str(error.value)
+
+
+def test_an_address_is_known_by_scheme_host_and_port():
+    assert origin_of("https://API.example.org/v1#m") == origin_of("https://api.example.org:443/v2/chat#other")
+    others = ["http://h#m", "https://h#m", "http://h:8000/v1#m", "http://h.org#m", "http://[::1]#m"]
+    assert len({origin_of(address) for address in others}) == len(others)
+    with pytest.raises(UsageError, match="expected an address"):
+        origin_of("h#m")
 
 
 @pytest.mark.parametrize("setting", ["timeout", "retries", "concurrency"])

@@ -59,8 +59,10 @@ def make(tmp_path: Path, some: list[Item], **options: Any) -> Page:
     return Page(tmp_path / "page.html")
 
 
-def save(path: Path, votes: dict[str, str]) -> Path:
-    path.write_text(json.dumps({"format": "prospect-votes", "version": 1, "page": "x", "votes": votes}))
+def save(path: Path, votes: dict[str, str], voter: str | None = None, saved: int = 1) -> Path:
+    """As the page does; each file is another person's unless a voter is named."""
+    about = {"format": "prospect-votes", "version": 1, "page": "x", "voter": voter or path.name, "saved": saved}
+    path.write_text(json.dumps({**about, "votes": votes}))
     return path
 
 
@@ -150,6 +152,34 @@ def test_of_several_people_the_most_frequent_vote_counts(tmp_path: Path, votes: 
     assert judge_named(f"human:{tmp_path}/votes-*.json").identity == judge.identity
 
 
+def test_who_saves_twice_has_one_vote(tmp_path: Path):
+    """Two files of one person against one of another: the person with two files does not win by them."""
+    one, other = items(2)
+    rows = {row["prompt"]: row for row in make(tmp_path, [one, other]).data["items"]}
+    keys = [rows[item.prompt]["key"] for item in (one, other)]
+    early = {keys[0]: text_key(one.first)}
+    save(tmp_path / "votes-a.json", {**early, keys[1]: text_key(other.first)}, voter="a", saved=2)
+    save(tmp_path / "votes-a (1).json", early, voter="a", saved=1)
+    save(tmp_path / "votes-b.json", {keys[0]: text_key(one.second)}, voter="b")
+    judge = judge_named(f"human:{tmp_path}/votes-*.json")
+    assert [verdict.choice for verdict in judge.compare_many([one, other])] == ["tie", "first"]
+    # Who thought again and saved again is taken at the last word, whatever the files are called.
+    save(tmp_path / "votes-0.json", {keys[0]: text_key(one.second), keys[1]: "tie"}, voter="a", saved=3)
+    again = judge_named(f"human:{tmp_path}/votes-*.json")
+    assert [verdict.choice for verdict in again.compare_many([one, other])] == ["second", "tie"]
+    assert again.identity != judge.identity
+
+
+@pytest.mark.parametrize("missing", ["voter", "saved"])
+def test_votes_of_nobody_knows_whom_are_refused(tmp_path: Path, missing: str):
+    path = save(tmp_path / "votes.json", {"a": "tie"})
+    path.write_text(
+        json.dumps({name: value for name, value in json.loads(path.read_text()).items() if name != missing})
+    )
+    with pytest.raises(DataError, match="count twice"):
+        HumanJudge(path)
+
+
 def test_what_nobody_came_to_is_not_covered(tmp_path: Path):
     first, second = items(2)
     rows = {row["prompt"]: row for row in make(tmp_path, [first, second]).data["items"]}
@@ -200,7 +230,8 @@ look(); press("1"); look(); press("2"); press("3"); press("4"); look(); press("A
 window.blob.text().then((saved) => {
   const out = document.createElement("pre");
   out.id = "out";
-  out.textContent = JSON.stringify({ seen, saved: JSON.parse(saved), named: window.named });
+  const kept = Object.keys(localStorage).filter((key) => key.endsWith("-voter")).map((key) => localStorage[key]);
+  out.textContent = JSON.stringify({ seen, saved: JSON.parse(saved), named: window.named, kept });
   document.body.append(out);
 });
 """
@@ -224,9 +255,16 @@ def test_the_keyboard_votes_in_a_browser(tmp_path: Path):
     assert found["seen"][2][3] == "Comparison 4 of 4, 4 voted on. All done: save the votes to a file."
     expected = {rows[0]["key"]: rows[0]["a_key"], rows[1]["key"]: rows[1]["b_key"], rows[3]["key"]: "skip"}
     assert found["saved"]["votes"] == {**expected, rows[2]["key"]: rows[2]["a_key"]}
-    assert found["named"] == f"votes-{page.data['page']}.json"
+    voter = found["saved"]["voter"]
+    assert re.fullmatch("[0-9a-f]{12}", voter) and found["kept"] == [voter] and found["saved"]["saved"] > 1.7e12
+    assert found["named"] == f"votes-{page.data['page']}-{voter}.json"
     (tmp_path / "votes.json").write_text(json.dumps(found["saved"]))
     assert HumanJudge(tmp_path / "votes.json").covers(some[3])
+    # The same person, the next day: the same voter. Another browser: another one.
+    again = json.loads(html.unescape(re.search(r'<pre id="out">(.*?)</pre>', browse(tmp_path, "driven.html"), re.S)[1]))
+    assert again["saved"]["voter"] == voter
+    elsewhere = browse(tmp_path, "driven.html", profile="other")
+    assert voter not in elsewhere and '"voter"' in html.unescape(elsewhere)
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
@@ -237,10 +275,10 @@ def test_the_page_runs_under_its_own_rules(tmp_path: Path):
     assert [tag for tag, _ in page.tags].count("img") == shown.count("<img") == 0
 
 
-def browse(folder: Path, name: str) -> str:
+def browse(folder: Path, name: str, profile: str = "profile") -> str:
     """The page as it stands after its scripts ran."""
     command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--dump-dom"]
-    profile = ["--virtual-time-budget=2000", f"--user-data-dir={folder / 'profile'}"]
-    done = subprocess.run([*command, *profile, f"file://{folder / name}"], capture_output=True, text=True, timeout=120)
+    settings = ["--virtual-time-budget=2000", f"--user-data-dir={folder / profile}"]
+    done = subprocess.run([*command, *settings, f"file://{folder / name}"], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout

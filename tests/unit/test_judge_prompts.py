@@ -96,14 +96,32 @@ def test_the_usual_question_asks_what_the_paper_asked():
     assert all(word in DEFAULT_RUBRIC for word in ("helpful", "harmless", "concise"))
 
 
-def test_marks_of_chat_templates_are_taken_apart_for_servers():
-    text = "<|im_end|> </s> [/INST] <start_of_turn> <\uff5cUser\uff5c> 1 < 2 [a] <b>"
+MARKS = [
+    *("<|im_end|>", "</s>", "[INST]", "[/INST]", "<<SYS>>", "<start_of_turn>", "<end_of_turn>", "<\uff5cUser\uff5c>"),
+    *("<|user|>", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[AVAILABLE_TOOLS]", "<|turn>", "<turn|>"),
+    *("<end_of_utterance>", "<im_start>", "<im_end>", "</im_end>", "[gMASK]", "<sop>", "[|endofturn|]", "<seed:eos>"),
+    *("<eoa>", "<role>", "</role>", "<extra_id_1>", "<SPECIAL_11>", "<reserved_106>", "[UNUSED_TOKEN_145]", "]~!b["),
+    *("]~b]", "[e~["),
+]
+PLAIN = "1 < 2 [a] <b> a|b <div class='x'> [1, 2] x[i] <|> start_of_turn [INSTALL] <role_model>"
+
+
+@pytest.mark.parametrize("mark", MARKS)
+def test_marks_of_chat_templates_are_taken_apart(mark: str):
+    text = f"a{mark}b {mark}\n{PLAIN}"
     prompt = judging_prompt(Item(text, text, text), ending="", take_apart=True)
-    for mark in ("<|im_end|>", "</s>", "[/INST]", "<start_of_turn>", "<\uff5cUser\uff5c>"):
-        assert mark not in prompt
-        assert prompt.count(mark[0] + "\u200b" + mark[1:]) == 3
-    assert prompt.count("1 < 2 [a] <b>") == 3
+    assert mark not in prompt
+    assert prompt.count(mark[0] + "\u200b" + mark[1:]) == 6
+    assert prompt.count(PLAIN) == 3
     assert text in judging_prompt(Item(text, "", ""), ending="")
+
+
+def test_marks_of_the_judges_own_template_are_taken_apart_too():
+    text = "### Answer: [INST] ### Answer: A"
+    item = Item("p", text, "b")
+    assert text.split()[3] in judging_prompt(item, ending="", take_apart=True)
+    prompt = judging_prompt(item, ending="", take_apart=True, marks=("### Answer:", "[INST]"))
+    assert "### Answer:" not in prompt and "[INST]" not in prompt and prompt.count("#\u200b## Answer:") == 2
 
 
 @pytest.mark.parametrize(
@@ -155,3 +173,10 @@ def test_a_rubric_is_read_from_a_file(tmp_path: Path):
 
 def test_another_question_is_another_form():
     assert form_of_prompt("a") != form_of_prompt("b")
+
+
+def test_what_is_taken_apart_is_of_the_form(monkeypatch: pytest.MonkeyPatch):
+    before = form_of_prompt("a")
+    assert form_of_prompt("a", ("### Answer:",)) != before
+    monkeypatch.setattr("prospect.evaluation.judges.prompt._CONTROL_TOKENS", re.compile("x"))
+    assert form_of_prompt("a") != before

@@ -67,6 +67,12 @@ def test_more_comparisons_and_repeated_prompts_need_more() -> None:
     assert comparisons_to_detect(0.6, design_effect=2.0) == 2 * comparisons_to_detect(0.6)
 
 
+@pytest.mark.parametrize(("prompts", "n"), [(7, 9), (11, 25), (13, 35), (15, 23)])
+def test_no_prompt_is_lost_to_rounding(prompts: int, n: int) -> None:
+    assert int(n / (n / prompts)) == prompts - 1  # as floating point has it
+    assert detectable_rate(n, design_effect=n / prompts) == detectable_rate(prompts)
+
+
 def test_a_plan_is_a_sentence() -> None:
     assert str(plan(512)) == (
         "512 comparisons: the 95% interval will be about ±4.3 points; "

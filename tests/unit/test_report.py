@@ -598,6 +598,9 @@ def test_measured_feedback_and_benchmarks_are_in_the_summary(tmp_path):
     assert "tells good from bad with accuracy 82% (78–86%) and AUROC 0.88 (0.85 to 0.91; 0.50 is a coin toss)." in text
     assert "Of 1 benchmark result against the reference, 1 better." in text
     assert "Held-out feedback was measured on 400 rows." in text
+    unknown = json.dumps(benchmarks()).replace('"better"', '"different"')
+    run.write_evaluation("tasks", json.loads(unknown))
+    assert "Of 1 benchmark result against the reference, 1 different." in Page(page_of(run.path)).text
 
 
 def test_calibration_has_a_linear_axis_from_0_to_1_however_small_the_first_prediction(full):
@@ -651,7 +654,7 @@ def test_samples_of_an_evaluation_are_read_side_by_side(full):
         (
             "contest",
             contest(shown_first=rate(300, 400), orders=1),
-            "The judge chose the completion shown first in 75% of cases",
+            "The judge chose the completion shown first in 75% of its verdicts",
         ),
         (
             "feedback",

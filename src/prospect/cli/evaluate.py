@@ -14,8 +14,11 @@ from prospect.cli.generate import add_sampling, add_service, service_from
 from prospect.cli.label_map import add_label_map, read_label_map
 from prospect.cli.progress import Counter
 from prospect.errors import DataError, UsageError
+from prospect.evaluation.endpoint import origin_of
 from prospect.evaluation.estimates import Intervals
-from prospect.evaluation.subject import Subject, find_subject
+from prospect.evaluation.subject import ENDPOINT, Subject, find_subject
+
+NO_KEY = "none"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,6 +84,11 @@ def _add_judge(group: argparse._ArgumentGroup) -> None:
         "--one-order", action="store_true", help="ask once for each comparison, in an order that is drawn"
     )
     group.add_argument("--price", metavar="READ,WRITTEN", help="what a million of the judge's tokens cost")
+    group.add_argument(
+        "--judge-api-key-env",
+        metavar="NAME",
+        help="the environment variable that holds the key of a judge on another host than MODEL; none for no key",
+    )
 
 
 def _add_benchmarks(group: argparse._ArgumentGroup) -> None:
@@ -117,7 +125,7 @@ def run(options: argparse.Namespace) -> int:
 _READ_BY = {
     "held-out feedback": "reference beta kl_prompts kl_tokens max_length label_map level",
     "--judge": "against rubric one_order price samples target label_map max_new_tokens temperature top_p concurrency "
-    "retries timeout api_key_env chat",
+    "retries timeout api_key_env judge_api_key_env chat",
     "--tasks": "against num_fewshot apply_chat_template include_path allow_code_execution level",
 }
 
@@ -132,6 +140,8 @@ def _check(options: argparse.Namespace, subject: Subject) -> None:
     if not (contest or options.tasks or prompts) and subject.kind != "run":
         raise UsageError(f"nothing to evaluate {options.model} on: name --data FILE, or --tasks.")
     _check_used(options)
+    if options.judge_api_key_env and not (options.judge or "").startswith(ENDPOINT):
+        raise UsageError("--judge-api-key-env is for --judge endpoint:URL#NAME. Leave it out.")
     if options.name and subject.kind != "run":
         raise UsageError(f"--name is of a file in a run directory, and {options.model} is none. Use -o.")
     if options.name and Path(options.name).name != options.name:
@@ -182,10 +192,11 @@ def _contest(options: argparse.Namespace, subject: Subject) -> dict[str, Any]:
     from prospect.evaluation.judged import judge_completions
     from prospect.evaluation.judges.names import judge_named
 
-    asked = {}
-    if options.judge.startswith("endpoint:"):
+    key, asked = _judge_key(options), {}
+    if options.judge.startswith(ENDPOINT):
         service = service_from(options)
-        asked = {name: getattr(service, name) for name in ("concurrency", "retries", "timeout", "api_key_env")}
+        asked = {name: getattr(service, name) for name in ("concurrency", "retries", "timeout")}
+        asked["api_key_env"] = key
     judge = judge_named(options.judge, rubric=options.rubric, endpoint_settings=asked)
     return judge_completions(
         options.model,
@@ -200,21 +211,43 @@ def _contest(options: argparse.Namespace, subject: Subject) -> dict[str, Any]:
     )
 
 
+def _judge_key(options: argparse.Namespace) -> str | None:
+    """Which variable holds the judge's key: its own, or that of the sides where they are on its host or on none."""
+    key, own = options.api_key_env, options.judge_api_key_env
+    sides = [name for name in (options.model, options.against) if name and name.startswith(ENDPOINT)]
+    if own:
+        if key and not sides:
+            raise UsageError(f"--api-key-env {key}: the judge has its own key, and no other endpoint is asked.")
+        return None if own == NO_KEY else own
+    if not key or not options.judge.startswith(ENDPOINT):
+        return None
+    judge = origin_of(options.judge.removeprefix(ENDPOINT))
+    others = {origin_of(side.removeprefix(ENDPOINT)) for side in sides} - {judge}
+    if others:
+        raise UsageError(
+            f"--api-key-env {key}: the judge is at {judge}, {' and '.join(sorted(others))} is asked too, and a key "
+            f"goes to one host only. Name the judge's key with --judge-api-key-env NAME, or {NO_KEY} for none."
+        )
+    return str(key)
+
+
 def _write_page(options: argparse.Namespace) -> int:
-    from prospect.evaluation.judged import gather_sides
+    from prospect.evaluation.judged import gather_sides, remove_partial
     from prospect.evaluation.judges.human import write_page
 
+    how = _judging(options, None)
     sides = gather_sides(
         options.model,
         _data(options),
         options.against,
         limit=options.limit,
         label_map=read_label_map(options.label_map),
-        how=_judging(options, None),
+        how=how,
         watch=Counter,
     )
     rubric = {"rubric": options.rubric} if options.rubric else {}
     count = write_page(sides.items, options.page, seed=options.seed, **rubric)
+    remove_partial(how.keep)
     _say(f"{count} comparisons to vote on: {options.page}")
     return 0
 

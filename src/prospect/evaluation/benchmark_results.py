@@ -17,13 +17,21 @@ from prospect.evaluation.means import mean_by_prompt, rate_by_prompt
 
 @dataclass(frozen=True)
 class Result:
-    """One metric of one task for one model; `by_document` is None where the result is no mean over documents."""
+    """One metric of one task for one model.
+
+    Attributes:
+        value: as the harness has it.
+        stderr: its standard error, None where it has none.
+        n: documents.
+        by_document: their numbers; None where the result is no mean over documents.
+        higher_is_better: None where the task does not say, or the tasks of a group disagree.
+    """
 
     value: float
     stderr: float | None
     n: int
     by_document: np.ndarray | None
-    higher_is_better: bool
+    higher_is_better: bool | None
 
 
 def read_results(raw: Mapping[str, Any]) -> dict[tuple[str, str], Result]:
@@ -45,7 +53,7 @@ def read_results(raw: Mapping[str, Any]) -> dict[tuple[str, str], Result]:
                 float(stderr) if isinstance(stderr, int | float) and math.isfinite(stderr) else None,
                 count,
                 numbers,
-                better is not False,
+                better if isinstance(better, bool) else None,
             )
     return found
 
@@ -132,7 +140,10 @@ def _interval(result: Result, how: Intervals) -> Estimate | None:
 
 
 def change_of(ours: Result, theirs: Result, how: Intervals) -> tuple[Difference, bool]:
-    """Ours minus theirs, and whether it is paired by document. The word follows which way is better."""
+    """Ours minus theirs, and whether it is paired by document. The word follows which way is better.
+
+    A change is only "different" where nobody says which way that is.
+    """
     a, b = ours.by_document, theirs.by_document
     if a is not None and b is not None and a.size == b.size:
         inside = bool(min(a.min(), b.min()) >= 0 and max(a.max(), b.max()) <= 1)
@@ -151,10 +162,12 @@ def change_of(ours: Result, theirs: Result, how: Intervals) -> tuple[Difference,
     return _turned(Difference(value, low, high, ours.n, ours.n, p, p, word), ours.higher_is_better), False
 
 
-def _turned(change: Difference, higher_is_better: bool) -> Difference:
+def _turned(change: Difference, higher_is_better: bool | None) -> Difference:
     """Of an error rate, less is better."""
     if higher_is_better or change.verdict == "no difference shown":
         return change
+    if higher_is_better is None:
+        return change._replace(verdict="different")
     return change._replace(verdict="worse" if change.verdict == "better" else "better")
 
 

@@ -17,7 +17,8 @@ from prospect.evaluation.bootstrap import RESAMPLES, Estimate
 from prospect.evaluation.means import Inference, Trials, infer_mean
 from prospect.evaluation.winrate import check_level, win_rate
 
-Verdict = Literal["better", "worse", "no difference shown"]
+Verdict = Literal["better", "worse", "different", "no difference shown"]
+"""What may be said of a comparison; "different" only where nobody knows which way is better."""
 
 
 class Interval(Protocol):

@@ -67,8 +67,8 @@ class Contest:
         length_controlled: the win rate at equal length, in characters; None where no verdict could be read.
         our_texts: length and repetition of our completions; None for fewer than two prompts.
         their_texts: of theirs.
-        shown_first: how often the judge chose the completion it saw first, a tie counting half; None for a judge that
-            sees one completion at a time.
+        shown_first: of the verdicts that could be read, how often the judge chose the completion it saw first, a tie
+            counting half; None for a judge that sees one completion at a time, and where nothing could be read.
         plan: what so many comparisons can show, known before the run.
         planned_calls: calls and cost, estimated before the run.
         calls: calls and cost, counted.
@@ -257,9 +257,10 @@ def _entry(prompt_id: str, one: Judged) -> Entry:
 
 def _shown_first(ids: list[str], judged: list[Judged], seed: int, resamples: int) -> Rate | None:
     rows = [(name, OUTCOMES[said.choice]) for name, one in zip(ids, judged, strict=True) for said in one.said]
-    if not rows:
+    parsed = [row for row in rows if row[1] is not None]  # what cannot be read chose no place
+    if not parsed:
         return None
-    names, chosen = zip(*rows, strict=True)
+    names, chosen = zip(*parsed, strict=True)
     return rate_by_prompt(chosen, names, seed=seed, resamples=resamples)
 
 

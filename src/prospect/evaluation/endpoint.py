@@ -33,6 +33,7 @@ RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 REFUSED = frozenset({400, 413, 422})
 LONGEST_WAIT = 60.0  # seconds between two tries, unless the server asks for more
 LONGEST_ASKED_WAIT = 600.0  # the most that a server's Retry-After is followed
+PORTS = {"http": 80, "https": 443}  # where an address names none
 MOST_BYTES = 2**26  # of a reply: more is no completion
 
 
@@ -268,10 +269,29 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
+def origin_of(address: str) -> str:
+    """Return scheme, host and port of `URL#MODEL`: a key that is meant for one of these is for no other.
+
+    Raises:
+        UsageError: it is no address.
+    """
+    parts = _split(address.partition("#")[0])
+    return f"{parts.scheme}://{parts.hostname}:{parts.port or PORTS[parts.scheme]}"
+
+
+def _split(url: str) -> urllib.parse.SplitResult:
+    try:
+        parts = urllib.parse.urlsplit(url.strip())
+        if parts.scheme in PORTS and parts.hostname and parts.port != 0:
+            return parts
+    except ValueError:  # a port that is no number, a bracket without its other
+        pass
+    shown = url.rpartition("@")[2]  # without a password
+    raise UsageError(f"endpoint {shown}: expected an address such as http://localhost:8000/v1.")
+
+
 def _checked_url(url: str) -> str:
-    parts = urllib.parse.urlsplit(url.strip())
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(f"endpoint {url}: expected an address such as http://localhost:8000/v1.")
+    parts = _split(url)
     if parts.username is not None or parts.password is not None:
         raise UsageError(
             f"endpoint {parts.scheme}://...@{parts.hostname}: an address with a name or password in it would be "

@@ -10,10 +10,11 @@ from typing import Any
 from prospect.errors import DataError, UsageError
 from prospect.evaluation.asked import Question, read_held_out_questions, read_questions
 from prospect.evaluation.contest import hold_contest
+from prospect.evaluation.endpoint import origin_of
 from prospect.evaluation.generate import as_rows
 from prospect.evaluation.judges.asking import Price, Progress
 from prospect.evaluation.judges.base import Item, Judge, plain_text
-from prospect.evaluation.subject import find_subject
+from prospect.evaluation.subject import ENDPOINT, find_subject
 from prospect.evaluation.verdict_cache import VerdictCache
 from prospect.evaluation.writers import Generation, Service, collect_answers, find_writer
 from prospect.feedback.convert import to_demonstrations
@@ -102,7 +103,7 @@ def judge_completions(
 
     Raises:
         DataError: nothing to compare, or files that cannot be read.
-        UsageError, ModelError, EndpointError: a side that cannot answer.
+        UsageError, ModelError, EndpointError: a side that cannot answer, or two servers and one key.
     """
     how = how or Judging()
     sides = gather_sides(model, data, against, limit=limit, label_map=label_map, how=how, watch=watch)
@@ -123,6 +124,7 @@ def judge_completions(
             announce=announce,
             progress=watch("verdicts") if watch is not None else None,
         )
+    remove_partial(how.keep)
     return {
         "evaluation": "contest",
         "model": {"name": str(model), "kind": find_subject(model).kind},
@@ -152,8 +154,12 @@ def gather_sides(
 
     Where the sides have several completions of a prompt, the first meets the first, the second the second. Against the
     data's own, each of ours meets each of those.
+
+    With `how.keep`, what a model wrote is found again by the next call, until `remove_partial` is called: verdicts are
+    known by the texts, and a server may write others when it is asked again.
     """
     how = how or Judging()
+    _check_key(model, against, how.service)
     if limit is not None and limit < 1:
         raise UsageError(f"limit is {limit}; expected at least 1.")
     if data is None:
@@ -189,6 +195,25 @@ def gather_sides(
     return Sides(items, names, left_out, source)
 
 
+def remove_partial(keep: Path | None) -> None:
+    """Removes what a killed contest would go on from, once its result is there; the completions stay."""
+    for name in ("ours", "theirs"):
+        partial = _file(keep, f"{name}.partial")
+        if partial is not None:
+            partial.unlink(missing_ok=True)
+
+
+def _check_key(model: str | Path, against: str | Path | None, service: Service) -> None:
+    """Both sides are asked with the same settings, and a key is for one host."""
+    servers = (str(side) for side in (model, against) if str(side).startswith(ENDPOINT))
+    hosts = {origin_of(server.removeprefix(ENDPOINT)) for server in servers}
+    if service.api_key_env is not None and len(hosts) > 1:
+        raise UsageError(
+            f"api_key_env {service.api_key_env}: the two sides are at {' and '.join(sorted(hosts))}, and a key goes to "
+            "one host only. Let one of them answer first (prospect generate), and name the file that it wrote."
+        )
+
+
 def _meet(ours: Sequence[Text], theirs: Sequence[Text], *, crossed: bool) -> list[tuple[Text, Text]]:
     if crossed:
         return [(mine, other) for mine in ours for other in theirs]
@@ -206,9 +231,8 @@ def _answers(
     answers = collect_answers(writer, prompts, how.generation, partial=partial, progress=progress)
     rows = as_rows(prompts, answers)
     kept = _file(how.keep, f"{name}.jsonl")
-    if kept is not None and partial is not None:
+    if kept is not None:
         write_jsonl(rows, kept)
-        partial.unlink(missing_ok=True)
     return _by_prompt(rows)
 
 

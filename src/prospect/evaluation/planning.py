@@ -114,7 +114,8 @@ def detectable_rate(
     """
     _check(n, design_effect)
     _check_power(power)
-    return _detectable(int(n / design_effect), _tail(level, comparisons), power)
+    whole = int(n / design_effect + 1e-9)  # n / (n / prompts) can fall short of prompts by a rounding
+    return _detectable(whole, _tail(level, comparisons), power)
 
 
 def comparisons_to_detect(

@@ -56,7 +56,8 @@ class Settings:
     """How held-out feedback is looked at.
 
     Attributes:
-        beta: scale of implied rewards; None takes the run's, else 0.1.
+        beta: scale of implied rewards; None takes the run's, else 0.1, and 1 where a model's log-probs stand alone. A
+            reward model's scores have none.
         kl_prompts: of how many prompts the policy writes a sample each, to estimate KL; 0 for none.
         kl_tokens: where such a sample is cut.
         max_length: the longest row, in tokens; None takes the run's, else the model's context, at most 2048.
@@ -132,7 +133,7 @@ def evaluate_feedback(
         prompts, level}`; `low` and `high` are null where there is a single prompt.
 
     Raises:
-        UsageError: a server or a file in place of a model, or no data.
+        UsageError: a server or a file in place of a model, no data, or a beta for a reward model.
         DataError, ModelError: whatever is wrong with the feedback or the models.
     """
     settings = settings or Settings()
@@ -187,6 +188,11 @@ def _by_reward_model(
     from prospect.evaluation.judges.reward_model import load_scorer
     from prospect.models.reward_model import RewardModel
 
+    if settings.beta is not None:
+        raise UsageError(
+            f"{subject.name}: beta is {settings.beta:g}, and a reward model's scores are taken as they are. Leave it "
+            "out."
+        )
     model, tokenizer = load_scorer(subject.weights)
     policy = RewardModel(model, tokenizer, score_logits, "fp32", "", has_adapter=False)
     data = data_settings(subject)
@@ -227,7 +233,8 @@ def _measure(
     if by_token:
         log_ratio = log_ratio / tokens
         crossed_ratio = crossed_ratio / np.array([len(row.completion_ids) for row in asked.mismatched], dtype=float)
-    beta = beta_of(subject, settings.beta) if loss is not None or theirs else 1.0
+    scaled = settings.beta is not None or loss is not None or theirs is not None
+    beta = beta_of(subject, settings.beta) if scaled else 1.0
     if asked.mismatched:
         kind, point = "z0", reference_point(crossed_ratio, clamp=theirs is not None)
     elif theirs and loss is not None and loss.feedback == "unpaired" and not loss.needs_running_mean:

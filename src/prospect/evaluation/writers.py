@@ -70,7 +70,7 @@ class Service:
         concurrency: requests under way at a time.
         retries: further tries after a failure that may pass.
         timeout: seconds without a byte after which a try has failed.
-        api_key_env: the environment variable that holds the key.
+        api_key_env: the environment variable that holds the key; two sides of a contest share it on one host only.
         chat: send a plain prompt as one user turn, for servers that only chat. Otherwise it is continued as it is.
     """
 

@@ -79,7 +79,7 @@ def looks_at_the_place(facts: Facts) -> Finding | None:
         so = "Both orders were asked, so it favours nobody, but ties are many." if both else "Ask it in both orders."
         return Finding(
             not both,
-            f"The judge chose the completion shown first in {percent(first.value)} of cases",
+            f"The judge chose the completion shown first in {percent(first.value)} of its verdicts",
             f"It looks at the place as well as at the text. {so}",
         )
     return None

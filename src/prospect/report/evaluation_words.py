@@ -79,7 +79,7 @@ def _benchmarks(tasks: Any) -> str:
     if not words:
         n = len(dig(tasks, "tasks") or ())
         return f"It was run on {count(n, 'benchmark')}, without a reference to compare with." if n else ""
-    counts = {word: words.count(word) for word in ("better", "worse")}
+    counts = {word: words.count(word) for word in ("better", "worse", "different")}
     told = " and ".join(f"{n} {word}" for word, n in counts.items() if n)
     unclear = words.count("no difference shown")
     rest = f"{count(unclear)} show no difference" if unclear else ""

@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from prospect.atomic import write_text
 from prospect.errors import DataError
@@ -60,14 +60,31 @@ def write_page(
     return len(rows)
 
 
+class Votes(NamedTuple):
+    """What one person voted, as one file has it.
+
+    Attributes:
+        voter: drawn by the page, the same in all files that one browser saves from it.
+        saved: when, in milliseconds; tells files of one person apart, and nothing else.
+        votes: comparison -> the completion voted for, "tie" or "skip".
+    """
+
+    voter: str
+    saved: float
+    votes: dict[str, str]
+
+
 class HumanJudge(Judge):
     """Reads votes of people; of several votes on a comparison the most frequent counts, equally frequent ones tie.
+
+    Whoever saved several times has one vote: each file holds all that was voted until then, and the fullest counts, of
+    equally full ones the latest.
 
     A comparison on which somebody said only that they cannot say is unparsed. One that nobody came to is not judged at
     all (`covers`).
 
     Args:
-        votes: files that the page saved, one for each person.
+        votes: files that the page saved.
 
     Raises:
         DataError: a file is missing or holds no votes.
@@ -80,7 +97,9 @@ class HumanJudge(Judge):
         if not paths:
             raise DataError("no file of votes is named; expected at least one that the page saved.")
         self.name = f"human:{','.join(Path(path).name for path in paths)}"
-        self._votes = [read_votes(path) for path in paths]
+        files = sorted((read_votes(path) for path in paths), key=lambda one: (len(one.votes), one.saved))
+        voters = {one.voter: one.votes for one in files}  # the last of a voter's files is the fullest
+        self._votes = [voters[voter] for voter in sorted(voters)]
 
     @property
     def identity(self) -> str:
@@ -118,8 +137,12 @@ class HumanJudge(Judge):
         return Verdict("tie" if any(count == most for _, count in others) else best, note)
 
 
-def read_votes(path: str | Path) -> dict[str, str]:
-    """Return the votes of a file: comparison -> the completion voted for, "tie" or "skip"."""
+def read_votes(path: str | Path) -> Votes:
+    """Return the votes of a file.
+
+    Raises:
+        DataError: it is missing, holds no votes, or does not say whose they are.
+    """
     where = Path(path).expanduser()
     try:
         found: Any = json.loads(where.read_text(encoding="utf-8"))
@@ -134,7 +157,13 @@ def read_votes(path: str | Path) -> dict[str, str]:
         raise DataError(f'{path}: there are no votes in it (format "{_FORMAT}"); expected a file that the page saved.')
     if not votes:
         raise DataError(f"{path}: nobody has voted in it yet.")
-    return votes
+    voter, saved = found.get("voter"), found.get("saved")
+    if not (isinstance(voter, str) and voter) or not isinstance(saved, int | float):
+        raise DataError(
+            f"{path}: the fields voter and saved are {voter!r} and {saved!r}; expected a name and a number, as the "
+            "page writes them, so that nobody's votes count twice."
+        )
+    return Votes(voter, saved, votes)
 
 
 def _pair_key(item: Item) -> str:

@@ -4,6 +4,7 @@ const items = data.items;
 const place = "prospect-votes-" + data.page;
 const known = new Set(items.map((item) => item.key));
 const votes = load();
+const voter = whose();
 let saved = Object.keys(votes).length === 0;
 let at = items.findIndex((item) => !(item.key in votes));
 if (at < 0) at = items.length - 1;
@@ -15,6 +16,17 @@ function load() {
     for (const key of Object.keys(kept)) if (known.has(key)) found[key] = kept[key];
   } catch (error) { /* nothing kept, or a browser that keeps nothing for files */ }
   return found;
+}
+
+// Who votes, by chance and not by name: files that one person saves are told from those of several people.
+function whose() {
+  const bytes = crypto.getRandomValues(new Uint8Array(6));
+  const drawn = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  try {
+    const kept = localStorage.getItem(place + "-voter") || drawn;
+    localStorage.setItem(place + "-voter", kept);
+    return kept;
+  } catch (error) { return drawn; }
 }
 
 function keep() {
@@ -59,10 +71,11 @@ function vote(word) {
 }
 
 function save() {
-  const text = JSON.stringify({ format: "prospect-votes", version: 1, page: data.page, votes: votes }, null, 1);
+  const about = { format: "prospect-votes", version: 1, page: data.page, voter: voter, saved: Date.now() };
+  const text = JSON.stringify({ ...about, votes: votes }, null, 1);
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([text + "\n"], { type: "application/json" }));
-  link.download = "votes-" + data.page + ".json";
+  link.download = "votes-" + data.page + "-" + voter + ".json";
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   saved = true;

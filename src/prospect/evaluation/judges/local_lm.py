@@ -6,11 +6,12 @@ Letters: N rows, T tokens, V vocabulary.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from prospect.errors import ModelError
+from prospect.errors import DataError, ModelError
 from prospect.evaluation.judges.base import Item, Judge, Verdict
 from prospect.evaluation.judges.prompt import DEFAULT_RUBRIC, LABELS, form_of_prompt, judging_prompt
 
@@ -29,7 +30,8 @@ class LocalLMJudge(Judge):
     """Reads the judging prompt and takes the letter with the highest log-prob: A, B, or C for a tie.
 
     Text in a completion cannot change the form: there is none to change, for nothing is generated; and it cannot pose
-    as a turn of the chat, for its characters are never read as special tokens.
+    as a turn of the chat, for its characters are never read as special tokens, and marks of turns that are plain text
+    to the tokenizer are taken apart.
 
     A prompt that is longer than the model's context is not cut: its verdict counts as unparsed.
 
@@ -58,7 +60,12 @@ class LocalLMJudge(Judge):
 
         model, tokenizer = self._loaded
         weights = weights_identity(model, "fp32")
-        return "\0".join(("lm", weights, tokenizer.chat_template or "", form_of_prompt(self.rubric + ENDING)))
+        form = form_of_prompt(self.rubric + ENDING, self._marks)
+        return "\0".join(("lm", weights, tokenizer.chat_template or "", form))
+
+    @cached_property
+    def _marks(self) -> tuple[str, ...]:
+        return turn_marks(self._loaded[1])
 
     def stream(self, items: Sequence[Item]) -> Iterator[tuple[int, Verdict]]:
         """Judge items of like length together, the longest first, so that memory runs out at once or never."""
@@ -80,9 +87,31 @@ class LocalLMJudge(Judge):
 
     def _read(self, tokenizer: Any, item: Item) -> list[int]:
         ending = ENDING if tokenizer.chat_template else PLAIN_ENDING
-        prompt = judging_prompt(item, self.rubric, ending=ending)
+        prompt = judging_prompt(item, self.rubric, ending=ending, take_apart=True, marks=self._marks)
         # Characters that spell a special token stay characters.
         return tokenizer(prompt, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+
+
+def turn_marks(tokenizer: Any) -> tuple[str, ...]:
+    """Return what the chat template writes around turns as plain text, such as "### Answer:".
+
+    Special tokens are not among these, for no text is read as one; nor are single words ("user"), which every text
+    holds, and which are marks only beside special tokens. There are none where the template refuses three turns.
+    """
+    from prospect.data.render import render_chat
+    from prospect.feedback.records import Message
+
+    if not tokenizer.chat_template:
+        return ()
+    turns = [Message(role, _PLACE) for role in ("user", "assistant", "user")]
+    try:
+        _, *around = render_chat(tokenizer, turns, None, "judge", add_generation_prompt=True).split(_PLACE)
+    except DataError:
+        return ()
+    special = sorted((str(token) for token in tokenizer.added_tokens_decoder.values() if token.special), key=len)
+    ends = "|".join(("\n", *map(re.escape, reversed(special))))
+    pieces = {piece.strip() for text in around for piece in re.split(ends, text)}
+    return tuple(sorted(piece for piece in pieces if len(piece) > 1 and not re.fullmatch(r"\w+", piece)))
 
 
 def _frame(tokenizer: Any) -> tuple[list[int], list[int], list[int]]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from prospect.errors import UsageError
@@ -38,14 +39,27 @@ _CLOSING = """
 Answer the question at the top: A if completion A is better, B if completion B is better, C if neither is better. \
 """
 
-# How chat models mark turns. A server may read these marks wherever they stand, so they are taken apart in the data.
+# How chat models mark turns. A model may read these marks wherever they stand, so they are taken apart in the data.
 _CONTROL_TOKENS = re.compile(
-    r"<[|｜][^<>]{1,40}[|｜]>|</?s>|<(?:bos|eos|pad|unk)>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>"
+    "|".join(
+        (
+            r"<[|｜][^<>]{1,40}[|｜]>",  # most of them: <|im_end|>, <|user|>, <|eot_id|>
+            r"<\|\w{1,40}>|<\w{1,40}\|>",  # <|turn>, <turn|>
+            r"\[\|[^\[\]]{1,40}\|\]",  # [|user|]
+            r"</?s>|<(?:bos|eos|pad|unk|sop|eop|eod|eoh|eoa|eom)>|<\w{1,20}:(?:bos|eos)>",
+            r"\[/?INST\]|<</?SYS>>|\[/?SYSTEM_PROMPT\]|\[/?(?:AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|TOOL_CONTENT)\]",
+            r"<(?:start|end)_of_\w{1,20}>|</?im_(?:start|end)>|<im_sep>|</?role>",
+            r"\[[gs]?MASK\]|<extra_id_\d{1,4}>|<SPECIAL_\d{1,4}>|<reserved_\d{1,4}>|\[UNUSED_TOKEN_\d{1,4}\]",
+            r"\]~!b\[|\]~b\]|\[e~\[",
+        )
+    )
 )
 _ZERO_WIDTH = "\u200b"
 
 
-def judging_prompt(item: Item, rubric: str = DEFAULT_RUBRIC, *, ending: str, take_apart: bool = False) -> str:
+def judging_prompt(
+    item: Item, rubric: str = DEFAULT_RUBRIC, *, ending: str, take_apart: bool = False, marks: Sequence[str] = ()
+) -> str:
     """Return what a judging model reads.
 
     Args:
@@ -53,16 +67,23 @@ def judging_prompt(item: Item, rubric: str = DEFAULT_RUBRIC, *, ending: str, tak
         rubric: the question.
         ending: in which form to answer.
         take_apart: put a zero-width space into what looks like a control token of a chat template.
+        marks: what else is one in the judge's own template.
     """
     texts = [plain_text(text) for text in (item.prompt, item.first, item.second)]
     if take_apart:
-        texts = [_CONTROL_TOKENS.sub(lambda mark: mark[0][0] + _ZERO_WIDTH + mark[0][1:], text) for text in texts]
+        texts = [_take_apart(text, marks) for text in texts]
     fence = make_fence(rubric, *texts)
     parts = [_OPENING.format(rubric=rubric.strip(), fence=fence)]
     for title, text in zip(("prompt", "completion A", "completion B"), texts, strict=True):
         parts.append(f"=== {fence} {title} ===\n{text}\n")
     parts.append(f"=== {fence} end ===\n{_CLOSING}{ending}")
     return "".join(parts)
+
+
+def _take_apart(text: str, marks: Sequence[str]) -> str:
+    for own in marks:  # before the others, which may stand inside
+        text = text.replace(own, own[0] + _ZERO_WIDTH + own[1:])
+    return _CONTROL_TOKENS.sub(lambda mark: mark[0][0] + _ZERO_WIDTH + mark[0][1:], text)
 
 
 def make_fence(*texts: str) -> str:
@@ -95,6 +116,7 @@ def read_rubric(path: str | Path) -> str:
     return text
 
 
-def form_of_prompt(rubric: str) -> str:
-    """Return a hash of all that stands in the judging prompt but the item: verdicts are kept by it."""
-    return hashlib.blake2b("\0".join((rubric, _OPENING, _CLOSING)).encode(), digest_size=8).hexdigest()
+def form_of_prompt(rubric: str, marks: Sequence[str] = ()) -> str:
+    """Return a hash of all that makes the judging prompt but the item: verdicts are kept by it."""
+    parts = (rubric, _OPENING, _CLOSING, _CONTROL_TOKENS.pattern, _ZERO_WIDTH, *marks)
+    return hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
