@@ -178,8 +178,9 @@ class TrainSettings(_Section):
     """Examples per optimizer step (a pair is one). This is statistics; memory is
     max_tokens_per_micro_batch."""
     max_tokens_per_micro_batch: int | None = Field(default=None, ge=1)
-    """Tokens, padding included, that go through the model at once. It changes memory and speed, never the result. null
-    means 1024 on a CPU, whose caches like it, and 16384 on a GPU, or the longest example where that is longer."""
+    """Tokens, padding included, that go through the model at once. It changes memory and speed, never the result (but
+    for `reference_point: micro_batch`). null means 1024 on a CPU, whose caches like it, and 16384 on a GPU, or the
+    longest example where that is longer."""
     epochs: int = Field(default=1, ge=1)
     """Passes over the feedback."""
     max_steps: int | None = Field(default=None, ge=1)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import prospect
-from conftest import pairs, rows_for, thumbs
+from conftest import make_model, pairs, rows_for, thumbs
 from prospect.config import load_config
 from prospect.data.batch import collate, flatten
 from prospect.errors import ConfigError
@@ -126,6 +126,31 @@ def test_a_running_mean_starts_again_with_each_new_reference(recipe: Any) -> Non
     run = prospect.train(recipe("bco", train=train, reference={"sync": {"every": 3, "mix": 1.0}}), quiet=True)
     means = [row["running_mean"] for row in run.metrics()]
     assert means[0] == means[1] == means[3] == 0.0 != means[2]
+
+
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")  # PEFT's own word on it
+@pytest.mark.parametrize(("target", "other"), [("lm_head", "embed_tokens"), ("embed_tokens", "lm_head")])
+def test_a_sync_of_an_adapter_on_a_tied_matrix_is_refused_before_training(recipe: Any, target: str, other: str) -> None:
+    lora = {**LORA, "target_modules": ["q_proj", target]}
+    values = with_model(recipe, "kto", lora, reference={"sync": {"every": 2}})
+    with pytest.raises(ConfigError, match=rf"adapts .*{target}\.weight, which is one matrix with .*{other}\.weight"):
+        prospect.train(values, quiet=True)
+    values = with_model(recipe, "kto", lora, reference={"sync": {"every": 0}})
+    assert build_policy(prepare(load_config(values))).has_adapter
+
+
+@pytest.mark.parametrize("target", ["lm_head", "embed_tokens"])
+def test_an_adapter_on_a_matrix_that_is_not_tied_is_synced(
+    recipe: Any, tmp_path: Path, tokenizer: Any, target: str
+) -> None:
+    make_model(tie_word_embeddings=False).save_pretrained(tmp_path / "untied")
+    tokenizer.save_pretrained(tmp_path / "untied")
+    model = {"name_or_path": str(tmp_path / "untied"), "lora": {**LORA, "target_modules": ["q_proj", target]}}
+    objective, examples = ready(recipe("kto", model=model, reference={"sync": {"every": 1}}), tmp_path)
+    move(objective.policy)
+    assert max(map(abs, score(objective, examples).tally.rewards)) > 1e-3
+    objective.reference.sync(objective.policy, 1.0)
+    assert max(map(abs, score(objective, examples).tally.rewards)) <= 1e-5
 
 
 # -- humanline --
@@ -261,3 +286,16 @@ def test_row_weights_scale_their_examples(recipe: Any, tmp_path: Path, loss: str
 def test_a_modifier_that_would_change_nothing_is_refused(recipe: Any, loss: Any, sections: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         prepare(load_config(recipe(loss, **sections)))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize(("loss", "sync"), [("kto", {"every": 4}), ({"name": "kto", "humanline": True}, None)])
+def test_a_sync_of_an_adapter_into_half_precision_weights_is_refused(
+    recipe: Any, dtype: str, loss: Any, sync: Any
+) -> None:
+    values = with_model(recipe, loss, LORA, reference={"sync": sync})
+    values["model"]["dtype"] = dtype
+    with pytest.raises(ConfigError, match=rf"model\.dtype is {dtype}.*Set model\.dtype: float32, or leave"):
+        prepare(load_config(values))
+    values["reference"] = {"sync": {"every": 0}}
+    assert prepare(load_config(values)).config.model.dtype == dtype

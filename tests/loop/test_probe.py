@@ -27,6 +27,12 @@ def test_it_says_what_the_run_takes_and_writes_nothing(recipe: Any, tmp_path: Pa
     assert found["peak_bytes"] > 100e6 and found["steps"] == 2
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_its_hardest_step_holds_two_prompts_where_the_run_has_them_in_every_step(recipe: Any, seed: int) -> None:
+    train = {"batch_size": 2, "seed": seed}
+    assert probe(prepare(load_config(recipe("kto", thumbs(12, prompts=3), train=train))), steps=1)["training"] > 0
+
+
 @pytest.mark.parametrize("loss", ["dpo", "sft", "bradley_terry"])
 def test_every_kind_of_loss_can_be_probed(recipe: Any, loss: str) -> None:
     assert probe(prepare(load_config(recipe(loss))), steps=1)["training"] > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import socket
@@ -17,9 +18,10 @@ from safetensors.torch import load_file
 
 import prospect
 from conftest import REPOSITORY, rows_for, write_rows
+from prospect.training import world
 from prospect.training.checkpoint import latest_checkpoint
 from prospect.training.run_dir import RunDir
-from prospect.training.world import find_place, first_host
+from prospect.training.world import find_place, first_host, share_cores
 
 WORKER = str(REPOSITORY / "tests/loop/rank_worker.py")
 LOSSES = ["kto", "dpo", "sft", "bco", "nca", "offline_ppo", "bradley_terry"]
@@ -109,6 +111,61 @@ def test_two_processes_end_with_the_weights_of_one(recipe: Any, tmp_path: Path, 
 
 
 @pytest.mark.slow
+def test_an_adapter_trains_and_writes_samples_on_sharded_weights(recipe: Any, tmp_path: Path) -> None:
+    """`generate` passes PEFT's wrapper by; a reference that follows merges the adapter, parts with parts."""
+    train = {"samples": 2, "sample_tokens": 4, "max_steps": 3, "save_every": 2, "learning_rate": 1e-2}
+    more: dict[str, Any] = {"model": {"lora": {"r": 4, "alpha": 8}}, "data": {"eval": 4}, "train": train}
+    off = recipe_for(recipe, "kto", tmp_path / "off", "fsdp", **copy.deepcopy(more))
+    follows = recipe_for(
+        recipe, "kto", tmp_path / "follows", "fsdp", reference={"sync": {"every": 2, "mix": 1}}, **more
+    )
+    follows["loss"]["humanline"] = True
+    recipes = [off, follows]
+    together(tmp_path, train=recipes)
+    for values in recipes:
+        alone = prospect.train({**values, "output": f"{values['output']}-alone"}, quiet=True)
+        pair = RunDir(values["output"])
+        assert_same(alone, pair)
+        assert pair.samples() == alone.samples() != []
+
+
+@pytest.mark.slow
+def test_policy_and_frozen_reference_are_both_spread_with_and_without_a_cache(recipe: Any, tmp_path: Path) -> None:
+    kinds = {"cached": True, "frozen": False}
+    jobs = []
+    for kind, cache in kinds.items():
+        values = recipe_for(recipe, "dpo", tmp_path / kind, "fsdp", reference={"cache": cache})
+        jobs.append([values, str(tmp_path / f"{kind}.json")])
+    together(tmp_path, start=jobs)
+    for kind in kinds:
+        found = json.loads((tmp_path / f"{kind}.json").read_text())
+        half = {"share": pytest.approx(0.5, abs=0.02), "in_parts": True}
+        assert found == {"kind": kind, "policy": half, "reference": half}
+
+
+@pytest.mark.slow
+def test_a_parameter_that_nobody_uses_keeps_no_gradient(tmp_path: Path) -> None:
+    """A gradient of 0 would let AdamW decay it, which a single process does not."""
+    together(tmp_path, sum=str(tmp_path / "sums.json"))
+    everybodys = [[3.0, 6.0], [5.0, 7.0], None]
+    assert json.loads((tmp_path / "sums.json").read_text()) == [everybodys, everybodys]
+
+
+@pytest.mark.slow
+def test_sharded_weights_are_saved_before_the_model_is_put_together(recipe: Any, tmp_path: Path) -> None:
+    """One process must hold the finished model: where it cannot, the last steps are not lost."""
+    values = recipe_for(recipe, "sft", tmp_path / "run", "fsdp", train={"max_steps": 3})
+    result = together(tmp_path, check=False, train=[values], cannot_finish=True)
+    assert "TrainingError: out of memory while the finished model was written" in result.stderr
+    assert "Checkpoint step-3 is intact: --resume continues from it" in result.stderr
+    run = RunDir(values["output"])
+    assert not run.model_path.exists()
+    resumed = prospect.train(values, resume=True, quiet=True)
+    alone = prospect.train({**values, "output": str(tmp_path / "alone")}, quiet=True)
+    assert_same(alone, resumed)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "then"), [(("ddp", 2), ("ddp", 1)), (("fsdp", 2), ("ddp", 1)), (("ddp", 1), ("fsdp", 2))]
 )
@@ -168,6 +225,39 @@ def test_when_a_process_dies_the_others_end_with_an_error_and_the_last_checkpoin
     resumed = prospect.train(values, resume=True, quiet=True)
     whole = prospect.train({**values, "output": str(tmp_path / "whole")}, quiet=True)
     assert_same(whole, resumed)
+
+
+# -- how many threads --
+
+
+SLURM = {"SLURM_NTASKS_PER_NODE": "8", "SLURM_CPUS_ON_NODE": "64"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "may_use", "threads"),
+    [
+        ({}, 8, 8),
+        ({"OMP_NUM_THREADS": "3"}, 8, None),
+        ({"LOCAL_WORLD_SIZE": "4"}, 8, 2),
+        ({"LOCAL_WORLD_SIZE": "4"}, 2, 1),
+        ({**SLURM, "SLURM_CPUS_PER_TASK": "8"}, 8, 8),  # bound to cores of its own
+        ({**SLURM, "SLURM_CPUS_PER_TASK": "8"}, 64, 8),  # may run on all cores of the job
+        ({**SLURM, "SLURM_CPUS_PER_TASK": "8"}, 1, 1),  # an srun that did not get --cpus-per-task
+        (SLURM, 8, 8),
+        (SLURM, 64, 8),
+        (SLURM, 128, 8),  # of a machine that the job has half of
+        ({"LOCAL_WORLD_SIZE": "8", "SLURM_NTASKS_PER_NODE": "1", "SLURM_CPUS_PER_TASK": "64"}, 64, 8),
+    ],
+)
+def test_a_process_takes_its_part_of_the_cores_once(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], may_use: int, threads: int | None
+) -> None:
+    taken: list[int] = []
+    monkeypatch.setattr(world.os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(world, "allotted_cores", lambda _: may_use)
+    monkeypatch.setattr(torch, "set_num_threads", taken.append)
+    share_cores(environment)
+    assert taken == ([] if threads is None else [threads])
 
 
 # -- who is who --

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -15,7 +16,8 @@ from prospect.losses import get_loss
 from prospect.models.policy import load_policy
 from prospect.models.reference import AdapterOffReference, CachedReference, FrozenReference, NoReference
 from prospect.training.prepare import prepare
-from prospect.training.step import Objective, accumulate_gradient, score
+from prospect.training.step import Objective, _Pass, accumulate_gradient, score
+from prospect.training.world import World
 
 
 def objective_for(
@@ -23,7 +25,7 @@ def objective_for(
 ) -> tuple[Objective, list[Any]]:
     """An objective whose policy has moved away from its reference, so that nothing is zero by accident."""
     prepared = prepare(load_config(recipe))
-    policy = load_policy(prepared.config, prepared.tokenizer)
+    policy = load_policy(prepared.config, prepared.tokenizer, value_head=prepared.loss.needs_values)
     needs = prepared.loss.needs_reference
     kind = AdapterOffReference if policy.has_adapter else FrozenReference
     reference = kind(policy) if needs else NoReference()
@@ -223,3 +225,85 @@ def test_loss_is_called_with_what_it_declares() -> None:
     assert get_loss("kto").argument_names == ("log_ratio", "desirable", "z0")
     assert get_loss("dpo").argument_names == ("chosen", "rejected")
     assert get_loss("sft").argument_names == ("logps",)
+
+
+# -- LoRA's dropout --
+
+NOISY = {"r": 4, "alpha": 8, "dropout": 0.3}
+
+
+def noisy(recipe: Any, loss: str, **changes: Any) -> tuple[Objective, list[Any]]:
+    """An adapter with dropout that has learnt something."""
+    values = recipe(loss, model={"name_or_path": recipe()["model"]["name_or_path"], "lora": NOISY})
+    objective, examples = objective_for(values, **changes)
+    assert any(module.training for module in objective.policy.model.modules())
+    return objective, examples
+
+
+@pytest.mark.parametrize("loss", ["kto", "dpo", "offline_ppo"])
+def test_an_evaluation_is_of_the_model_without_dropout_and_draws_no_random_number(recipe: Any, loss: str) -> None:
+    objective, examples = noisy(recipe, loss)
+    state = torch.get_rng_state()
+    first, second, third = (score(objective, examples).metrics for _ in range(3))
+    assert first == second == third
+    assert torch.equal(torch.get_rng_state(), state)
+    assert any(module.training for module in objective.policy.model.modules())
+
+
+@pytest.mark.parametrize("point", ["step", "micro_batch"])
+def test_z0_is_of_the_model_without_dropout_and_the_gradient_is_with_it(recipe: Any, point: str) -> None:
+    objective, examples = noisy(recipe, "kto", max_tokens=200, reference_point=point)
+    results = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        results.append(accumulate_gradient(objective, examples).metrics)
+    one, two = results
+    assert one["kl_raw"] == two["kl_raw"] != 0.0
+    assert one["loss"] != two["loss"] and one["logps/chosen"] != two["logps/chosen"]
+    if point == "step":
+        assert one["kl_raw"] == score(objective, examples).metrics["kl_raw"]
+
+
+def test_what_a_loss_asks_of_the_whole_step_is_of_the_model_without_dropout(recipe: Any) -> None:
+    objective, examples = noisy(recipe, "offline_ppo")
+    one, two = (_Pass(objective, examples, "", with_gradient=True).over_whole_step() for _ in range(2))
+    assert [value.tolist() for value in one] == [value.tolist() for value in two] != []
+
+
+# -- z0 of a micro-batch --
+
+
+def test_an_evaluation_takes_z0_over_all_rows_whatever_the_steps_do(recipe: Any) -> None:
+    objective, examples = objective_for(recipe("kto", thumbs(12)), reference_point="micro_batch")
+    whole = score(objective, examples).metrics
+    assert score(Objective(**{**vars(objective), "max_tokens": 70}), examples).metrics["kl"] == pytest.approx(
+        whole["kl"]
+    )
+    step = Objective(**{**vars(objective), "reference_point": "step", "max_tokens": 70})
+    assert score(step, examples).metrics["kl"] == pytest.approx(whole["kl"])
+
+
+@dataclass(frozen=True)
+class _Replayed(World):
+    """One of two processes, which hears what the other has said in a pass before."""
+
+    said: list[Any] = field(default_factory=list)
+    heard: list[Any] = field(default_factory=list)
+
+    def gather(self, value: Any) -> list[Any]:
+        self.said.append(value)
+        return [value, self.heard.pop(0)] if self.heard else [value]
+
+    def sum_gradients(self, parameters: Any) -> None:
+        """Nobody to add up with."""
+
+
+def test_the_logged_z0_of_micro_batches_is_the_mean_over_those_of_all_processes(recipe: Any) -> None:
+    objective, examples = objective_for(recipe("kto", thumbs(16)), max_tokens=120, reference_point="micro_batch")
+    second = _Replayed(rank=1, size=2)
+    accumulate_gradient(Objective(**{**vars(objective), "world": second}), examples)
+    first = _Replayed(rank=0, size=2, heard=list(second.said))
+    metrics = accumulate_gradient(Objective(**{**vars(objective), "world": first}), examples).metrics
+    points = [[float(point.raw) for point in world.said[-1]] for world in (first, second)]
+    assert min(map(len, points)) > 0 and points[0] != points[1]
+    assert metrics["kl_raw"] == pytest.approx(sum(map(sum, points)) / sum(map(len, points)), rel=1e-9)

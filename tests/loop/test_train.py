@@ -218,6 +218,46 @@ def test_resume_with_another_recipe_or_other_data_is_refused(recipe: Any, monkey
         prospect.train(values, resume=True, quiet=True)
 
 
+def test_what_cuts_micro_batches_must_stay_where_z0_is_theirs(recipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = recipe("kto", reference_point="micro_batch", train={"save_every": 1, "max_tokens_per_micro_batch": 200})
+    monkeypatch.setattr("prospect.training.session.Session.finish", _die)
+    with pytest.raises(Killed):
+        prospect.train(values, quiet=True)
+    with pytest.raises(CheckpointError, match=r"train\.max_tokens_per_micro_batch was 200 and is now 100"):
+        prospect.train(values, overrides=["train.max_tokens_per_micro_batch=100"], resume=True, quiet=True)
+
+
+@pytest.mark.parametrize("loss", ["kto", "sft"])
+def test_resume_in_another_precision_is_refused_and_said_to_be_that(
+    recipe: Any, monkeypatch: pytest.MonkeyPatch, loss: str
+) -> None:
+    values = recipe(loss, train={"save_every": 1, "precision": "auto"})
+    monkeypatch.setattr("prospect.training.session.Session.finish", _die)
+    with pytest.raises(Killed):
+        prospect.train(values, quiet=True)
+    monkeypatch.setattr("prospect.models.policy.resolve_precision", lambda precision, device: "bf16")
+    with pytest.raises(
+        ReferenceMismatchError, match=r"precision that it computes in, and train\.precision: auto is bf16"
+    ):
+        prospect.train(values, resume=True, quiet=True)
+
+
+@pytest.mark.parametrize("kind", ["adapter_off", "frozen"])
+def test_how_often_a_run_evaluates_changes_no_weight_of_an_adapter_with_dropout(
+    recipe: Any, tmp_path: Path, kind: str
+) -> None:
+    lora = {"name_or_path": recipe()["model"]["name_or_path"], "lora": {"r": 4, "alpha": 8, "dropout": 0.3}}
+    train = {"epochs": 2, "samples": 1, "sample_tokens": 4}
+    values = recipe("kto", thumbs(24), model=lora, data={"eval": 4}, reference={"kind": kind})
+    runs = [
+        prospect.train(
+            {**values, "train": {**values["train"], **train, "eval_every": every}, "output": str(path)}, quiet=True
+        )
+        for every, path in ((None, tmp_path / "seldom"), (1, tmp_path / "often"))
+    ]
+    assert same(*runs)
+
+
 def test_an_output_folder_that_holds_another_run_is_refused(recipe: Any) -> None:
     values = recipe("sft")
     prospect.train(values, quiet=True)

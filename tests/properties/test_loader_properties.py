@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prospect.data.batch import Example, Row
 from prospect.data.loader import Plan, micro_batches
+from prospect.errors import DataError
 
 SEEDS = st.integers(0, 2**63 - 1)
 VERDICTS = st.lists(st.booleans(), min_size=1, max_size=60)
@@ -84,6 +86,35 @@ def test_with_a_common_class_every_step_can_be_given_two_prompts(
     steps = Plan(examples, batch_size, seed, distinct_prompts=True).epoch(0)
     assert sorted(sum(steps, [])) == list(range(len(prompts)))
     assert all(len({prompts[i] for i in step}) > 1 for step in steps)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    rows=st.lists(st.tuples(st.sampled_from([0, 0, 0, 1, 2]), st.booleans()), min_size=2, max_size=16),
+    verdict_is_the_prompt=st.booleans(),
+    batch_size=st.integers(1, 6),
+    seed=SEEDS,
+)
+def test_steps_hold_two_prompts_in_every_epoch_or_in_none(
+    rows: list[tuple[int, bool]], verdict_is_the_prompt: bool, batch_size: int, seed: int
+) -> None:
+    """In every one where each step has two examples, and there are as many that are not of the commonest prompt."""
+    prompts = [prompt for prompt, _ in rows]
+    examples: list[Example] = [
+        (Row(np.array([i], np.int32), np.array([7], np.int32), str(p), str(i), p == 0 if verdict_is_the_prompt else d),)
+        for i, (p, d) in enumerate(rows)
+    ]
+    plan = Plan(examples, batch_size, seed, distinct_prompts=True)
+    others = len(prompts) - max(Counter(prompts).values())
+    possible = len(prompts) // plan.steps_per_epoch >= 2 and others >= plan.steps_per_epoch
+    for epoch in range(12):
+        if not possible:
+            with pytest.raises(DataError, match="one single prompt"):
+                plan.epoch(epoch)
+            continue
+        steps = plan.epoch(epoch)
+        assert sorted(sum(steps, [])) == list(range(len(prompts)))
+        assert all(len({prompts[i] for i in step}) > 1 for step in steps)
 
 
 LENGTHS = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=20)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from transformers import LlamaModel
 
-from conftest import make_model, rows_for
+from conftest import make_model, rows_for, thumbs
 from prospect.cli.dry_run import show
 from prospect.config import load_config
 from prospect.training.estimate import PARTS, estimate_memory, largest_micro_batch, resident_bytes
@@ -58,6 +58,17 @@ def test_the_largest_micro_batch_is_one_that_the_run_has(recipe: Any) -> None:
     prepared = prepare(load_config(recipe(train={"max_tokens_per_micro_batch": 100})))
     shape = largest_micro_batch(prepared)
     assert 50 < shape.rows * shape.longest <= 100 and 0 < shape.scored < shape.rows * shape.longest
+
+
+@pytest.mark.parametrize("place", [0, 60, 120, 180, 239])
+def test_the_longest_row_is_in_the_largest_micro_batch_wherever_it_stands(recipe: Any, place: int) -> None:
+    rows = thumbs(240)
+    rows[place] = {**rows[place], "completion": " fox" * 190}
+    prepared = prepare(load_config(recipe("kto", rows, train={"batch_size": 2})))
+    lengths = sorted(row.length for (row,) in prepared.train.examples)
+    assert lengths[-1] > 190 > 4 * lengths[-2]
+    shape = largest_micro_batch(prepared)
+    assert shape.longest == lengths[-1] and shape.rows <= 2
 
 
 def test_the_process_itself_is_counted() -> None:

@@ -71,6 +71,24 @@ def test_a_step_of_one_prompt_is_repaired_by_an_exchange() -> None:
     assert repaired > 3
 
 
+def test_a_step_of_one_prompt_is_repaired_across_classes_where_its_own_class_has_no_other_prompt() -> None:
+    examples = thumbs([0, 0, 0, 1, 1], [True, True, True, False, False])
+    plan = Plan(examples, 4, 0, distinct_prompts=True)
+    for epoch in range(200):
+        assert all(len({examples[i][0].prompt_key for i in step}) == 2 for step in plan.epoch(epoch))
+
+
+@pytest.mark.parametrize("place", [0, 17, 39])
+def test_the_hardest_step_is_the_one_with_the_longest_example(place: int) -> None:
+    examples = [(make_row(i, i % 2, i % 3 == 0, length=90 if i == place else 5 + i % 4),) for i in range(40)]
+    for seed in range(10):
+        plan = Plan(examples, 2, seed, distinct_prompts=True)
+        step = plan.hardest_step()
+        assert str(place) in names(step)
+        assert step in [step for _, step in plan.steps(0, plan.steps_per_epoch)]
+        assert len({example[0].prompt_key for example in step}) == 2
+
+
 @pytest.mark.parametrize(("prompts", "batch_size"), [([0] * 8, 4), ([0, 1, 2, 3], 1), ([0] * 7 + [1], 2)])
 def test_steps_that_cannot_hold_two_prompts_are_refused(prompts: list[int], batch_size: int) -> None:
     examples = thumbs(prompts, [True] * len(prompts))

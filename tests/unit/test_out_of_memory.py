@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from conftest import pairs
+from conftest import pairs, thumbs
 from prospect.config import load_config
 from prospect.data.batch import flatten
 from prospect.data.loader import micro_batches
-from prospect.errors import TrainingError
-from prospect.training.out_of_memory import is_out_of_memory, name_the_setting
+from prospect.errors import CheckpointError, TrainingError
+from prospect.training.out_of_memory import _MEMORY, is_out_of_memory, name_the_setting
 from prospect.training.prepare import prepare
+from prospect.training.resume import require_same_recipe
 from prospect.training.run_dir import RunDir
 
 CPU = (
@@ -77,6 +80,26 @@ def test_what_is_already_lowered_is_not_named_and_a_checkpoint_is(recipe: Any, t
     assert "max_tokens" not in change and "checkpointing" not in change and "lora" not in change
     assert "model.dtype: bfloat16" in change
     assert "Checkpoint step-200 is intact: --resume continues from it" in text
+    assert named_as_free(text) == list(_MEMORY)
+
+
+def named_as_free(text: str) -> list[str]:
+    """The settings that the message allows to differ on resume."""
+    return re.findall(r"train\.[a-z_]+", text[text.index("--resume continues from it") : text.index("may differ then")])
+
+
+def test_only_what_a_resume_accepts_is_said_to_be_free(recipe: Any, tmp_path: Path) -> None:
+    prepared = prepare(load_config(recipe("kto", thumbs(16), reference_point="micro_batch")))
+    run = RunDir(tmp_path / "run")
+    (run.checkpoints_path / "step-2").mkdir(parents=True)
+    free = named_as_free(message(prepared, run))
+    assert free == [name for name in _MEMORY if name != "train.max_tokens_per_micro_batch"]
+    saved = prepared.config.as_dict()
+    for name in _MEMORY:
+        changed = {**saved, "train": {**saved["train"], name.removeprefix("train."): 7}}
+        refused = nullcontext() if name in free else pytest.raises(CheckpointError, match=name)
+        with refused:
+            require_same_recipe(saved, changed, run)
 
 
 @pytest.mark.parametrize(("part", "setting"), [("samples", "train.samples"), ("loading", "model.lora")])

@@ -308,6 +308,20 @@ def test_logps_are_float32_sums_over_the_completion_in_either_precision(model_pa
     torch.testing.assert_close(half, full, rtol=0.02, atol=0.1)
 
 
+def test_a_model_to_be_spread_stays_on_the_cpu_and_is_the_same_policy(model_path: Path) -> None:
+    """It need not fit on the device where it is used: here on one that is not even there."""
+    config, cuda = config_of(model_path, "train.precision=bf16"), torch.device("cuda")
+    policy = load_policy(config, (), cuda, value_head=True, to_spread=True)
+    assert policy.value_head is not None
+    where = {p.device.type for module in (policy.model, policy.value_head) for p in module.parameters()}
+    assert where == {"cpu"}
+    usual = policy_of(model_path, "train.precision=bf16")
+    assert (policy.identity, policy.precision) == (usual.identity, "bf16")
+    policy.choose_scorer()
+    assert policy.scorer is usual.scorer
+    assert torch.equal(policy.logps(BATCH), usual.logps(BATCH))
+
+
 def test_saving_writes_model_tokenizer_template_and_card_whole(
     model_path: Path, tmp_path: Path, tokenizer: Any
 ) -> None:
@@ -332,15 +346,20 @@ def test_identity_tells_configurations_apart() -> None:
 
 @pytest.mark.slow
 def test_compiled_layers_train_to_nearly_the_same_numbers(recipe: Any, tmp_path: Path) -> None:
-    """Two steps in a process of its own: what is compiled stays compiled."""
+    """Two steps in a process of its own: what is compiled stays compiled.
+
+    Policy, reference and samples share PyTorch's limit on how often a layer's code is compiled; past it the steps
+    would run uncompiled, with no more than a warning.
+    """
     import json
     import os
     import subprocess
     import sys
 
-    script = "import json, sys, prospect; run = prospect.train(json.loads(sys.argv[1]), quiet=True); "
+    script = "import json, sys, prospect, torch; torch._dynamo.config.fail_on_recompile_limit_hit = True; "
+    script += "run = prospect.train(json.loads(sys.argv[1]), quiet=True); "
     script += "print(json.dumps(run.metrics()))"
-    train = {"max_steps": 2, "samples": 0, "batch_size": 8}
+    train = {"max_steps": 2, "samples": 2, "sample_tokens": 4, "batch_size": 8}
 
     def metrics(compiled: bool) -> list[dict[str, Any]]:
         values = recipe("kto", train={**train, "compile": compiled}, output=str(tmp_path / f"run-{compiled}"))

@@ -251,6 +251,21 @@ def test_adapter_off_without_an_adapter_is_refused() -> None:
     assert isinstance(build_reference(ReferenceSettings(), policy, needed=False, run_folder=Path()), NoReference)
 
 
+def test_a_change_goes_through_the_cache_to_the_model_within(tmp_path: Path) -> None:
+    from conftest import make_model
+    from prospect.models.logps import score_hidden
+    from prospect.models.policy import Policy
+    from prospect.models.reference import FrozenReference
+
+    policy = Policy(make_model(), None, score_hidden, "fp32", "abc", has_adapter=False)
+    inner = FrozenReference(policy)
+    changed: list[Policy] = []
+    CachedReference(inner, tmp_path).change(changed.append)
+    inner.change(changed.append)
+    assert changed[0] is changed[1]
+    assert changed[0].model is not policy.model
+
+
 def test_the_cache_lies_in_the_run_or_where_the_recipe_says(tmp_path: Path) -> None:
     from conftest import make_model
     from prospect.config import ReferenceSettings

@@ -275,6 +275,97 @@ def test_special_tokens_are_those_that_carry_structure(tokenizer: Any) -> None:
     assert end_token_ids(tokenizer) == [END]
 
 
+# -- what ends a completion, and what does not --
+
+WORDS = {"<s>": 0, "</s>": 1, "<unk>": 2, "<pad>": 3, "thank": 4, "you": 5, "hello": 6, "<|user|>": 7, "<|end|>": 8}
+
+
+def word_tokenizer(template: str | None = None, **named: str) -> Any:
+    """A tokenizer that knows three words; every other one is the unknown token, which counts as a special one."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    core = Tokenizer(models.WordLevel(WORDS, unk_token="<unk>"))
+    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    names = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"} | named
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, additional_special_tokens=["<|user|>", "<|end|>"], **names
+    )
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+CHATML = (
+    "{% for message in messages %}<|user|>{{ message['content'] }}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|user|>{% endif %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "ids"),
+    [
+        (" thank you ☺", [4, 5, 2]),
+        (" thank ☺ ☺", [4, 2, 2]),
+        ("☺", [2]),
+        (" thank <pad>", [4, 3]),
+        (" thank <|user|>", [4, 7]),
+        (" thank <s>", [4, 0]),
+    ],
+)
+def test_only_an_end_token_ends_a_completion(text: str, ids: list[int]) -> None:
+    """An unknown word is text, and no other token ends a completion for being special."""
+    encoder = Encoder(word_tokenizer(), 64)
+    assert encoder.encode("hello", text).completion_ids == [*ids, END]
+    assert encoder.encode("hello", text, finished=False).completion_ids == ids
+
+
+@pytest.mark.parametrize("pad", ["<pad>", "</s>"])
+def test_padding_that_is_the_end_token_ends_a_completion(pad: str) -> None:
+    tokenizer = word_tokenizer(pad_token=pad)
+    assert end_token_ids(tokenizer) == [END]
+    encoder = Encoder(tokenizer, 64)
+    assert encoder.encode("hello", " thank </s>").completion_ids == [4, END]
+    assert encoder.encode("hello", " thank </s>", finished=False).completion_ids == [4]
+
+
+@pytest.mark.parametrize("pad", ["<pad>", "<|end|>"])
+def test_an_end_of_turn_token_before_a_line_break_is_the_end_token_of_an_answer(pad: str) -> None:
+    tokenizer = word_tokenizer(CHATML, pad_token=pad)
+    assert end_token_ids(tokenizer) == [END, 8]
+    encoder = Encoder(tokenizer, 64)
+    for text, ids in (("thank ☺", [4, 2]), ("☺", [2]), ("thank you<|end|>", [4, 5]), ("thank you</s>", [4, 5])):
+        answer = (Message("assistant", text),)
+        ended = encoder.encode(USER, answer).completion_ids
+        assert (ended[:-1], ended[-1] in (END, 8)) == (ids, True)
+        assert encoder.encode(USER, answer, finished=False).completion_ids == ids
+
+
+def test_a_template_that_ends_answers_with_an_unknown_word_makes_it_no_end_token() -> None:
+    tokenizer = word_tokenizer(CHATML.replace("<|end|>", " amen"))
+    assert end_token_ids(tokenizer) == [END]
+    assert Encoder(tokenizer, 64).encode(USER, (Message("assistant", "thank ☺"),)).completion_ids == [4, 2, 2, END]
+
+
+@pytest.mark.parametrize(
+    ("after", "ends"), [("'<|user|>\n' + eos_token", [END, 2]), ("'<|system|> \n\n \n'", [END, 4])]
+)
+def test_of_several_tokens_that_a_template_puts_after_an_answer_the_first_is_its_end(
+    templated: Any, after: str, ends: list[int]
+) -> None:
+    tokenizer = templated(CHAT_TEMPLATE.replace("eos_token + '\n'", after))
+    assert end_token_ids(tokenizer) == ends
+    encoded = Encoder(tokenizer, 64).encode(USER, ANSWER)
+    assert encoded.completion_ids == [*ids_of(tokenizer, "thank you"), ends[-1]]
+
+
+def test_a_template_that_insists_on_a_system_prompt_or_refuses_everything_is_asked_all_the_same(templated: Any) -> None:
+    strict = "{% if messages[0]['role'] != 'system' %}{{ raise_exception('no system prompt') }}{% endif %}"
+    assert end_token_ids(templated(strict + CHAT_TEMPLATE.replace("eos_token", "'<|system|>'"))) == [END, 4]
+    broken = templated("{{ raise_exception('no') }}")
+    assert end_token_ids(broken) == [END]
+    assert Encoder(broken, 64).encode("the", " fox").completion_ids[-1] == END
+
+
 # -- the pretrained model's tokenizer (../shared/models/README.md) --
 
 

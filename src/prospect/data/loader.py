@@ -43,12 +43,21 @@ class Plan:
                 yield step, [self.examples[i] for i in indices]
                 step += 1
 
+    def hardest_step(self) -> list[Example]:
+        """The first epoch's step with the example that takes most tokens at once, padding included."""
+        sizes = [_padded([example]) for example in self.examples]
+        largest = sizes.index(max(sizes))
+        return [self.examples[i] for i in next(step for step in self.epoch(0) if largest in step)]
+
     def epoch(self, epoch: int) -> list[list[int]]:
         """Deals the examples out to one epoch's steps.
 
         Each class is shuffled and spread evenly over the epoch, so that every step holds both in their
         proportion; and the steps differ in size by one example at most, so that no step is left with a
         remainder of one or two.
+
+        Raises:
+            DataError: steps must hold two prompts and cannot; then they cannot in any epoch.
         """
         draw = np.random.default_rng((self.seed, epoch))
         order = _spread_classes(self.examples, draw)
@@ -69,13 +78,19 @@ def _spread_classes(examples: Sequence[Example], draw: np.random.Generator) -> n
 
 
 def _separate_prompts(steps: list[list[int]], examples: Sequence[Example]) -> None:
-    """Swaps an example of the same class into every step of a single prompt, so that z0 can be estimated.
+    """Swaps an example of another prompt into every step of a single one, so that z0 can be estimated.
+
+    The example is of the same class where there is such a one, so that a step keeps its proportion of classes.
+
+    Whether that succeeds depends on counts alone, so one epoch speaks for all: it does if and only if each of the k
+    steps has two examples and k examples at least are not of the commonest prompt. For if no step can swap with one
+    that holds prompt p alone, the k - 1 others hold at most one example each that is not of p.
 
     Raises:
         DataError: a step holds a single prompt whatever is swapped.
     """
     for step in steps:
-        if len(_prompts(step, examples)) < 2 and not any(_swap(step, other, examples) for other in steps):
+        if len(_prompts(step, examples)) < 2 and not _mend(step, steps, examples):
             raise DataError(
                 f"a step of {len(step)} example(s) would hold one single prompt, and this loss needs "
                 "completions of other prompts for z0. Raise train.batch_size, or add feedback on other "
@@ -83,16 +98,22 @@ def _separate_prompts(steps: list[list[int]], examples: Sequence[Example]) -> No
             )
 
 
-def _swap(step: list[int], other: list[int], examples: Sequence[Example]) -> bool:
-    """Exchanges one example between two steps if both hold two prompts afterwards."""
+def _mend(step: list[int], steps: Sequence[list[int]], examples: Sequence[Example]) -> bool:
+    """Exchanges one example with another step: within its class if that can be, else across."""
+    return any(_swap(step, other, examples, across=across) for across in (False, True) for other in steps)
+
+
+def _swap(step: list[int], other: list[int], examples: Sequence[Example], *, across: bool) -> bool:
+    """Exchanges one example of a step of a single prompt with another step if both hold two prompts afterwards."""
+    prompt = examples[step[0]][0].prompt_key
+    strangers = [place for place, i in enumerate(other) if examples[i][0].prompt_key != prompt]
+    if len(step) < 2 or len(strangers) < 2:  # one comes, and one must stay
+        return False
     for a, mine in enumerate(step):
-        for b, theirs in enumerate(other):
-            if examples[mine][0].desirable != examples[theirs][0].desirable:
-                continue
-            step[a], other[b] = theirs, mine
-            if len(_prompts(step, examples)) > 1 and len(_prompts(other, examples)) > 1:
+        for b in strangers:
+            if across or examples[mine][0].desirable == examples[other[b]][0].desirable:
+                step[a], other[b] = other[b], mine
                 return True
-            step[a], other[b] = mine, theirs
     return False
 
 

@@ -53,7 +53,7 @@ class Encoder:
         self.end_token = end_token
         self._control = control_token_ids(tokenizer)
         self._say_verdict = say_verdict
-        self._special = special_token_ids(tokenizer)
+        self._ends = frozenset(end_token_ids(tokenizer))
         if tokenizer.eos_token_id is None:
             raise ModelError(
                 f"the tokenizer of {tokenizer.name_or_path} has no end token (eos_token), so a model could "
@@ -145,19 +145,18 @@ class Encoder:
     def _terminate(self, ids: list[int], *, finished: bool) -> list[int]:
         """Leaves exactly one end token after a finished completion and none after another.
 
-        What a template prints after the end token (a line break, say) is never generated and so never scored.
+        The text may hold one and the template add another: the first counts. What comes after it (a line break of the
+        template, say) is never generated and so never scored. Every other token is text, an unknown one too.
         """
-        last = len(ids) - 1
-        while last >= 0 and ids[last] not in self._special and not self.tokenizer.decode([ids[last]]).strip():
-            last -= 1
-        ends = last >= 0 and ids[last] in self._special
-        if not finished:
-            while ends and last >= 0 and ids[last] in self._special:
-                last -= 1
-            return ids[: last + 1] if ends else ids
-        while ends and last > 0 and ids[last - 1] == ids[last]:  # the text holds one, the template adds another
-            last -= 1
-        return ids[: last + 1] if ends else [*ids, self.tokenizer.eos_token_id]
+        end = None
+        for place in range(len(ids) - 1, -1, -1):
+            if ids[place] in self._ends:
+                end = place
+            elif self.tokenizer.decode([ids[place]]).strip():
+                break
+        if end is not None:
+            return ids[: end + finished]
+        return [*ids, self.tokenizer.eos_token_id] if finished else ids
 
 
 def encode_prompt(tokenizer: Any, prompt: Text, tools: Sequence[Mapping[str, Any]] | None = None) -> list[int]:
@@ -173,15 +172,34 @@ def encode_prompt(tokenizer: Any, prompt: Text, tools: Sequence[Mapping[str, Any
 
 
 def end_token_ids(tokenizer: Any) -> list[int]:
-    """Every token that ends a completion: the tokenizer's own, and that of its chat template's turns."""
-    ends = {tokenizer.eos_token_id}
-    if tokenizer.chat_template:
-        exchange = (Message("user", "a"), Message("assistant", "b"))
-        text = render_chat(tokenizer, exchange, None, "template", add_generation_prompt=False)
-        special = special_token_ids(tokenizer)
-        tail = [i for i in tokenizer(text, add_special_tokens=False)["input_ids"][-2:] if i in special]
-        ends.update(tail[-1:])
+    """Every token that ends a completion: the tokenizer's own, and those that its chat template puts after an answer.
+
+    No token ends one for being special: an unknown token is text, and padding and start tokens end nothing, unless they
+    are the end token, or the template ends its turns with the padding token.
+    """
+    printed = tokenizer(_after_answer(tokenizer), add_special_tokens=False)["input_ids"]
+    structure = special_token_ids(tokenizer) - {tokenizer.unk_token_id, tokenizer.bos_token_id}
+    ends = {tokenizer.eos_token_id, *(i for i in printed if i in structure)}
     return sorted(i for i in ends if i is not None)
+
+
+def _after_answer(tokenizer: Any) -> str:
+    """What the chat template prints after an answer, whatever the answer; empty where there is no template."""
+    if not tokenizer.chat_template:
+        return ""
+    user = Message("user", "a")
+    for opening in ((user,), (Message("system", "a"), user)):  # few templates insist on a system prompt
+        try:
+            one, other = (_render_answer(tokenizer, (*opening, Message("assistant", text))) for text in ("b", "c"))
+        except DataError:
+            continue
+        same = next((i for i, (a, b) in enumerate(zip(one[::-1], other[::-1], strict=False)) if a != b), 0)
+        return one[len(one) - same :]
+    return ""
+
+
+def _render_answer(tokenizer: Any, messages: Sequence[Message]) -> str:
+    return render_chat(tokenizer, messages, None, "template", add_generation_prompt=False)
 
 
 def special_token_ids(tokenizer: Any) -> frozenset[int]:

@@ -14,6 +14,7 @@ import torch
 from prospect.data.batch import Batch
 from prospect.models.head import Shaping, gather_logps, head_logps
 from prospect.models.in_place import embed, is_plain_embedding
+from prospect.models.modes import evaluating
 
 # Logits held at once, in numbers: 128 MiB of float32. A trained head whose logits all fit keeps them for the backward
 # pass instead of computing them again, which at 600 tokens of 32,000 choices saved a third of the head's time on a CPU.
@@ -123,7 +124,7 @@ def choose_scorer(model: Any) -> Scorer:
     vocabulary = causal.config.get_text_config().vocab_size
     probe = (torch.arange(12, device=next(causal.parameters()).device) * 7919 % vocabulary).reshape(2, 6)
     scored = torch.ones(2, 5, dtype=torch.bool, device=probe.device)
-    with torch.no_grad(), _evaluating(model):
+    with torch.no_grad(), evaluating(model):
         plain = score_logits(model, probe, scored)[0]
         try:
             fast = score_hidden(model, probe, scored)[0]
@@ -132,18 +133,6 @@ def choose_scorer(model: Any) -> Scorer:
     # In half precision a logit near 30 is rounded to a tenth, and the two ways round at different places.
     allowed = 1e-4 if causal.dtype.itemsize >= 4 else 5e-2
     return score_hidden if torch.allclose(fast, plain, rtol=allowed, atol=allowed) else score_logits
-
-
-@contextmanager
-def _evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """Without dropout and router noise, which would tell two passes apart; then every module as it was."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def _causal_lm(model: Any) -> Any:

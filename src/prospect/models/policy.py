@@ -18,7 +18,7 @@ from prospect.data.control_tokens import control_token_ids
 from prospect.errors import ConfigError
 from prospect.models.adapters import add_adapter, enable_gradient_checkpointing
 from prospect.models.loading import default_device, fit_embeddings, load_causal_lm, resolve_precision, weights_identity
-from prospect.models.logps import Scorer, TokenScores, choose_scorer, score_tokens
+from prospect.models.logps import Scorer, TokenScores, choose_scorer, score_logits, score_tokens
 from prospect.models.value_head import VALUE_HEAD, ValueHead
 
 
@@ -59,6 +59,10 @@ class Policy:
         with self.autocast():
             return score_tokens(self.model, batch.to(self.device), self.scorer, self.value_head)
 
+    def choose_scorer(self) -> None:
+        """Tries out how log-probs are computed fastest, where the weights are now."""
+        self.scorer = choose_scorer(self.model)
+
     def autocast(self) -> Any:
         """The arithmetic of forward passes."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16) if self.precision == "bf16" else nullcontext()
@@ -97,7 +101,12 @@ class Policy:
 
 
 def load_policy(
-    config: Config, tokenizer: Any, device: torch.device | None = None, *, value_head: bool = False
+    config: Config,
+    tokenizer: Any,
+    device: torch.device | None = None,
+    *,
+    value_head: bool = False,
+    to_spread: bool = False,
 ) -> Policy:
     """Loads the model of a recipe, ready to train.
 
@@ -107,8 +116,10 @@ def load_policy(
     Args:
         config: the recipe.
         tokenizer: the model's; where it has more tokens than the model has embeddings, these get rows for them.
-        device: where to; the first GPU by default, else the CPU.
+        device: where it is used; the first GPU by default, else the CPU.
         value_head: whether it gets one.
+        to_spread: whether the weights stay on the CPU, to be spread from there over the devices of a run; it scores
+            the plain way until `choose_scorer` is asked.
 
     Raises:
         ModelError: no such model, or a checkpoint that lacks weights.
@@ -118,15 +129,19 @@ def load_policy(
     device = device or default_device()
     precision = resolve_precision(config.train.precision, device)
     require_trainable_dtype(settings)
-    model = load_causal_lm(settings).to(device)
+    home = torch.device("cpu") if to_spread else device
+    model = load_causal_lm(settings).to(home)
     fit_embeddings(model, tokenizer)
     identity = weights_identity(model, precision)
     if settings.lora is not None:
         model = add_adapter(model, settings.lora, trained_tokens=control_token_ids(tokenizer))
     if config.train.gradient_checkpointing:  # after the adapter, which puts every layer in evaluation mode
         enable_gradient_checkpointing(model)
-    head = ValueHead(model.config.get_text_config().hidden_size).to(device) if value_head else None
-    return Policy(model, tokenizer, choose_scorer(model), precision, identity, settings.lora is not None, head)
+    head = ValueHead(model.config.get_text_config().hidden_size).to(home) if value_head else None
+    policy = Policy(model, tokenizer, score_logits, precision, identity, settings.lora is not None, head)
+    if not to_spread:
+        policy.choose_scorer()
+    return policy
 
 
 def require_trainable_dtype(settings: ModelSettings) -> None:

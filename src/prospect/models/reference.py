@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -43,8 +42,8 @@ class Reference:
         """All weights of a model of its own, by name."""
         return {}
 
-    def change(self, change: Callable[[Any], None]) -> None:
-        """Lets somebody change a model of its own, if it has one."""
+    def change(self, change: Callable[[Policy], None]) -> None:
+        """Lets somebody change the model of its own, if it has one: compile it, or spread it over processes."""
 
     def state(self) -> dict[str, torch.Tensor]:
         """The weights that following the policy has changed; what a checkpoint keeps."""
@@ -113,9 +112,9 @@ class FrozenReference(Reference):
         """The copy's."""
         return {name: p.detach() for name, p in self._policy.model.named_parameters()}
 
-    def change(self, change: Callable[[Any], None]) -> None:
+    def change(self, change: Callable[[Policy], None]) -> None:
         """Changes the copy."""
-        change(self._policy.model)
+        change(self._policy)
 
     def state(self) -> dict[str, torch.Tensor]:
         """The weights that `sync` has touched."""
@@ -224,6 +223,10 @@ class CachedReference(Reference):
     def token_logps(self, batch: Batch) -> torch.Tensor:
         """Asks the inner reference: sums of rows are remembered, single tokens are not."""
         return self.inner.token_logps(batch)
+
+    def change(self, change: Callable[[Policy], None]) -> None:
+        """Changes the inner reference."""
+        self.inner.change(change)
 
     def policy_moved(self) -> None:
         """From now on what is remembered will do."""

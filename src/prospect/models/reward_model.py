@@ -44,6 +44,9 @@ class RewardModel(Policy):
         with self.autocast():
             return self.model(input_ids=ids, attention_mask=batch.attention.long()).logits[:, 0].float()
 
+    def choose_scorer(self) -> None:
+        """Nothing to choose: rows have scores, and tokens no log-probs."""
+
     def save(self, path: Path, card: str) -> None:
         """Writes a whole sequence-classification model; an adapter is merged into it first."""
         model = copy.deepcopy(self.model).merge_and_unload() if self.has_adapter else self.model
@@ -53,10 +56,13 @@ class RewardModel(Policy):
             write_text(temporary / "README.md", card)
 
 
-def load_reward_model(config: Config, tokenizer: Any, device: torch.device | None = None) -> RewardModel:
+def load_reward_model(
+    config: Config, tokenizer: Any, device: torch.device | None = None, *, to_spread: bool = False
+) -> RewardModel:
     """Loads the backbone of a language model, or a reward model, ready to train.
 
-    A new score layer starts at 0: before the first step all completions are worth the same.
+    A new score layer starts at 0: before the first step all completions are worth the same. The arguments are those
+    of `load_policy`.
 
     Raises:
         ModelError: no such model, one whose family has no sequence classification, or one with several labels.
@@ -66,7 +72,7 @@ def load_reward_model(config: Config, tokenizer: Any, device: torch.device | Non
     device = device or default_device()
     precision = resolve_precision(config.train.precision, device)
     require_trainable_dtype(settings)
-    model = _load_classifier(settings).to(device)
+    model = _load_classifier(settings).to(torch.device("cpu") if to_spread else device)
     _choose_padding(model, tokenizer)
     identity = weights_identity(model, precision)
     if settings.lora is not None:

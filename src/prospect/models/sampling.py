@@ -12,8 +12,7 @@ Shapes: N rows, V vocabulary.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -25,6 +24,7 @@ from transformers import GenerationConfig
 from prospect.data.render import encode_prompt, end_token_ids
 from prospect.errors import ConfigError, ModelError
 from prospect.feedback.records import Text
+from prospect.models.modes import evaluating
 
 Progress = Callable[[int, int], None]
 """Told after each batch how many completions are done, and of how many."""
@@ -127,7 +127,7 @@ def generate(
     ends = _end_ids(model, tokenizer)
 
     texts: list[list[Any]] = [[None] * samples_per_prompt for _ in prompts]
-    with _evaluating(model):
+    with evaluating(model):
         for start in range(0, len(rows), batch_size):
             batch = rows[start : start + batch_size]
             completions = _complete(model, batch, sampling, ends, max_new_tokens, seed)
@@ -253,18 +253,6 @@ def _end_ids(model: Any, tokenizer: Any) -> list[int]:
     own = getattr(model.generation_config, "eos_token_id", None)
     listed = own if isinstance(own, list | tuple) else [own]
     return sorted({*end_token_ids(tokenizer), *(i for i in listed if i is not None)})
-
-
-@contextmanager
-def _evaluating(model: Any) -> Iterator[None]:
-    """Eval mode within, and afterwards every module in the mode it had."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def _check_counts(**counts: int) -> None:

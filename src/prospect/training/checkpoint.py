@@ -53,8 +53,8 @@ class Identity:
     """What a checkpoint belongs to; a resume with another of these is another run.
 
     Attributes:
-        policy: hash of the weights that the run started from.
-        reference: hash of the reference.
+        policy: hash of the weights that the run started from, and of the precision that they compute in.
+        reference: the same of the reference.
         data: hash of the training examples.
     """
 
@@ -206,15 +206,25 @@ def _checkpoints(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name[5:]))
 
 
+_ANOTHER_MODEL = (
+    "It is known by its weights and the precision that it computes in, and train.precision: auto is bf16 on a GPU that "
+    "has it, else fp32. Restore the model that the run started from, continue on a device of the kind that it began "
+    "on, or start a new run."
+)
+
+
 def _require_same(saved: Identity, current: Identity, path: Path) -> None:
     if saved.reference != current.reference:
         raise ReferenceMismatchError(
             f"{path}: the checkpoint was trained against reference {saved.reference[:12] or 'none'} and this "
-            f"run's reference is {current.reference[:12] or 'none'}. Rewards would change their meaning "
-            "half-way: restore the model that the run started from, or start a new run."
+            f"run's reference is {current.reference[:12] or 'none'}: rewards would change their meaning half-way. "
+            f"{_ANOTHER_MODEL}"
         )
     if saved.policy != current.policy:
-        raise ReferenceMismatchError(f"{path}: the run started from another model than model.name_or_path holds now.")
+        raise ReferenceMismatchError(
+            f"{path}: the run started from model {saved.policy[:12]} and this one is {current.policy[:12]}. "
+            f"{_ANOTHER_MODEL}"
+        )
     if saved.data != current.data:
         raise CheckpointError(
             f"{path}: the training data changed since this checkpoint. Restore them, or start a new run."

@@ -37,7 +37,7 @@ _LIBRARIES = 400e6
 # within a step. To the largest blocks (a chunk of logits): once freed they are cut into by small ones, and the next
 # needs new room; two to six of them were lost in the runs that benchmarks/estimates.py measured.
 _GAPS, _LOST_BLOCKS = 0.10, 3
-# Steps looked at for the largest micro-batch: they are drawn alike, and the longest rows are looked up apart.
+# Steps looked at for the largest micro-batch: they are drawn alike, and that of the longest row is looked up apart.
 _STEPS_SEEN = 50
 
 
@@ -89,11 +89,11 @@ def estimate_memory(prepared: Prepared) -> dict[str, Any]:
 
 def largest_micro_batch(prepared: Prepared) -> Shape:
     """The micro-batch with most tokens, padding included; of those the one with most scored tokens."""
-    shapes = [_shape(group) for group in micro_batches(prepared.train.examples, prepared.max_tokens)[:1]]
-    for _, examples in prepared.plan.steps(0, min(prepared.plan.steps_per_epoch, _STEPS_SEEN)):
-        shapes += [_shape(group) for group in micro_batches(examples, prepared.max_tokens)]
-    largest = max(shape.rows * shape.longest for shape in shapes[1:])
-    close = [shape for shape in shapes[1:] if shape.rows * shape.longest >= 0.9 * largest]
+    steps = [examples for _, examples in prepared.plan.steps(0, min(prepared.plan.steps_per_epoch, _STEPS_SEEN))]
+    steps.append(prepared.plan.hardest_step())
+    shapes = [_shape(group) for examples in steps for group in micro_batches(examples, prepared.max_tokens)]
+    largest = max(shape.rows * shape.longest for shape in shapes)
+    close = [shape for shape in shapes if shape.rows * shape.longest >= 0.9 * largest]
     return max(close, key=lambda shape: (shape.scored, shape.rows * shape.longest))
 
 

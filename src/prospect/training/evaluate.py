@@ -20,9 +20,9 @@ TEMPERATURE, TOP_P = 0.8, 0.95
 def evaluate_held_out(objective: Objective, dataset: Dataset) -> dict[str, float]:
     """Metrics of a training step over held-out feedback, under names that begin with `eval_`.
 
-    z0 is estimated over the whole of it, and every mean is over the whole of it: the numbers do not depend on
-    any batch size. `eval_rewards/auroc` is the probability that a desirable completion has a higher implied
-    reward than an undesirable one.
+    They are of the model as it is, without dropout. z0 is estimated over the whole of the feedback, and every mean is
+    over the whole of it: the numbers do not depend on any batch size. `eval_rewards/auroc` is the probability that a
+    desirable completion has a higher implied reward than an undesirable one.
     """
     result = score(objective, dataset.examples)
     values = dict(result.metrics)

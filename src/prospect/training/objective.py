@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import torch
+
 from prospect.data.batch import flatten
+from prospect.errors import ConfigError
 from prospect.models.policy import Policy, load_policy
 from prospect.models.reference import Reference
 from prospect.models.reward_model import load_reward_model
@@ -12,11 +15,52 @@ from prospect.training.step import Objective
 from prospect.training.world import World
 
 
-def build_policy(prepared: Prepared) -> Policy:
-    """Loads what the loss trains: a language model, with a value head where it asks for one, or a reward model."""
+def build_policy(prepared: Prepared, *, to_spread: bool = False) -> Policy:
+    """Loads what the loss trains: a language model, with a value head where it asks for one, or a reward model.
+
+    Args:
+        prepared: the run.
+        to_spread: whether it stays on the CPU; see `load_policy`.
+
+    Raises:
+        ConfigError: settings that this model cannot have.
+        ModelError: no such model.
+    """
     if prepared.loss.reward_model:
-        return load_reward_model(prepared.config, prepared.tokenizer)
-    return load_policy(prepared.config, prepared.tokenizer, value_head=prepared.loss.needs_values)
+        return load_reward_model(prepared.config, prepared.tokenizer, to_spread=to_spread)
+    values = prepared.loss.needs_values
+    policy = load_policy(prepared.config, prepared.tokenizer, value_head=values, to_spread=to_spread)
+    sync = prepared.config.reference.sync
+    if sync is not None and sync.every:
+        require_untied_adapter(policy.model)
+    return policy
+
+
+def require_untied_adapter(model: torch.nn.Module) -> None:
+    """Refuses to merge an adapter into a matrix that the model uses twice, of which one use is without it.
+
+    Raises:
+        ConfigError: naming both.
+    """
+    names: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(_plain_name(name))
+    for name, module in model.named_modules():
+        if not hasattr(module, "get_delta_weight"):
+            continue
+        own = _plain_name(f"{name}.weight")
+        others = [other for other in names[id(module.base_layer.weight)] if other != own]
+        if others:
+            raise ConfigError(
+                f"model.lora.target_modules adapts {own}, which is one matrix with {others[0]} (the model ties them), "
+                "and reference.sync would add the adapter to both. Leave both out of model.lora.target_modules, or "
+                "leave reference.sync out (with loss.humanline set its every: 0)."
+            )
+
+
+def _plain_name(name: str) -> str:
+    """A weight's name in the model without its adapter."""
+    return name.removeprefix("base_model.model.").replace(".base_layer", "")
 
 
 def build_watch(prepared: Prepared) -> Watch:
@@ -32,6 +76,7 @@ def build_watch(prepared: Prepared) -> Watch:
 
 def build_objective(prepared: Prepared, policy: Policy, reference: Reference, world: World | None = None) -> Objective:
     """Puts together what is minimised."""
+    reference.change(lambda frozen: frozen.model.eval())  # copied with LoRA's dropout on, it would draw random numbers
     config = prepared.config
     humanline = config.loss.humanline
     return Objective(

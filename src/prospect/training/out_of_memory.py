@@ -15,9 +15,18 @@ from prospect.errors import TrainingError
 from prospect.models.loading import first_line
 from prospect.training.checkpoint import latest_checkpoint
 from prospect.training.prepare import Prepared
+from prospect.training.resume import may_differ
 from prospect.training.run_dir import RunDir
 
 Part = Literal["step", "samples", "loading"]
+
+# What is named below and may differ on resume, but for recipes that say otherwise.
+_MEMORY = (
+    "train.max_tokens_per_micro_batch",
+    "train.gradient_checkpointing",
+    "train.samples",
+    "train.sample_tokens",
+)
 
 # What PyTorch's CPU allocator, the C++ library, cuBLAS and MKL say; none of them has an exception of its own.
 _SAID = (
@@ -55,7 +64,7 @@ def name_the_setting(
         said = first_line(error).rstrip(".")
         raise TrainingError(
             f"out of memory {doing}{_at_once(examples, prepared.max_tokens)}. Change, in this order: "
-            f"{'; '.join(_settings(prepared, part))}. {_what_is_left(run)} (The allocator said: {said})"
+            f"{'; '.join(_settings(prepared, part))}. {_what_is_left(prepared, run)} (The allocator said: {said})"
         ) from error
 
 
@@ -100,11 +109,12 @@ def _settings(prepared: Prepared, part: Part) -> list[str]:
     ]
 
 
-def _what_is_left(run: RunDir) -> str:
+def _what_is_left(prepared: Prepared, run: RunDir) -> str:
     last = latest_checkpoint(run.checkpoints_path)
     if last is None:
         return "There is no checkpoint yet: remove the run directory and start again."
+    *some, free = [setting for setting in _MEMORY if may_differ(setting, prepared.config.as_dict())]
     return (
-        f"Checkpoint {last.name} is intact: --resume continues from it, and train.max_tokens_per_micro_batch and the "
-        "samples may differ then; for the others start a new run."
+        f"Checkpoint {last.name} is intact: --resume continues from it, and {', '.join(some)} and {free} may differ "
+        "then; for the others start a new run."
     )

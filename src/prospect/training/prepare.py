@@ -80,7 +80,8 @@ def prepare(config: Config) -> Prepared:
     )
     resolved = _resolve(config, loss, train, max_length, max_tokens)
     plan = Plan(train.examples, config.train.batch_size, config.train.seed, loss.needs_reference_point)
-    plan.epoch(0)  # refuses here, and not at step 400, data whose steps cannot give a z0
+    # Refuses here, and not at step 400, data whose steps cannot give a z0: they can in every epoch or in none.
+    plan.epoch(0)
     total = config.train.max_steps or plan.steps_per_epoch * config.train.epochs
     hyperparameters = loss.resolve(resolved.loss.hyperparameters)
     return Prepared(
@@ -161,15 +162,13 @@ def _check_sharding(config: Config) -> None:
         return
     if config.reference_point == "micro_batch":
         raise ConfigError("reference_point is micro_batch, whose passes differ by process. Set train.parallel: ddp.")
-    if config.model.lora and config.reference.sync and config.reference.sync.every:
-        raise ConfigError("reference.sync merges the adapter, which sharded weights cannot. Set train.parallel: ddp.")
 
 
 def _reference(config: Config, loss: Loss) -> dict[str, Any]:
     """Settings of the reference: what humanline brings along, and no cache for answers that would not be found again.
 
     Raises:
-        ConfigError: a cache folder, or an adapter as reference, that could not be used.
+        ConfigError: a cache folder, or an adapter as reference, that could not be used; weights too coarse to follow.
     """
     sync = config.reference.sync
     if sync is None and config.loss.humanline is not None:
@@ -177,6 +176,12 @@ def _reference(config: Config, loss: Loss) -> dict[str, Any]:
     moves = sync is not None and sync.every > 0
     if moves and config.reference.kind == "adapter_off":
         raise ConfigError("reference.sync moves the reference, and adapter_off has no weights. Set kind: frozen.")
+    if moves and config.model.lora and config.model.dtype != "float32":
+        raise ConfigError(
+            f"reference.sync adds the adapter to the reference's weights, and model.dtype is {config.model.dtype}: "
+            "what an adapter has learnt is lost in the rounding of such weights, so the reference would not come to "
+            "the policy. Set model.dtype: float32, or leave reference.sync out (with loss.humanline set its every: 0)."
+        )
     by_token = loss.level == "token" or config.loss.humanline is not None
     why = "reference.sync changes its answers" if moves else "it is asked for every token" if by_token else ""
     if why and isinstance(config.reference.cache, str):

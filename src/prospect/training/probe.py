@@ -18,7 +18,6 @@ import torch
 
 from prospect.allocator import keep_freed_memory
 from prospect.data.batch import Batch, Example, flatten
-from prospect.data.dataset import longest_example
 from prospect.models.policy import Policy
 from prospect.models.reference import Reference, build_reference
 from prospect.training.evaluate import draw_samples
@@ -50,7 +49,7 @@ def probe(prepared: Prepared, steps: int = PROBE_STEPS) -> dict[str, Any]:
         bench = _Bench.load(prepared, Path(folder))
         loading = time.perf_counter() - begun
         samples = bench.seconds_of(lambda: draw_samples(prepared, bench.policy))
-        bench.step(_hardest_step(prepared))
+        bench.step(prepared.plan.hardest_step())
         rates = bench.rates(prepared, steps)
         evaluation = bench.evaluation_seconds(prepared, rates)
     evaluations = count_evaluations(prepared)
@@ -218,14 +217,6 @@ def _settle(device: torch.device) -> None:
     """Waits for what a GPU still has to do."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def _hardest_step(prepared: Prepared) -> list[Example]:
-    """As many examples as a step has, the longest first: it needs the most memory."""
-    size = min(prepared.config.train.batch_size, len(prepared.plan.examples))
-    first = next(prepared.plan.steps(0, 1))[1]
-    longest = longest_example(prepared.train)[1]
-    return [longest, *(example for example in first if example is not longest)][: max(size, 2)]
 
 
 def _some(examples: Sequence[Example]) -> Sequence[Example]:

@@ -56,7 +56,7 @@ def restore(checkpoint: Path, objective: Objective, optimizer: torch.optim.Optim
 
 
 # What may differ on resume: it changes memory and what is written, never the numbers.
-_FREE_ON_RESUME = {
+_FREE = {
     "train.max_tokens_per_micro_batch",
     "train.gradient_checkpointing",
     "train.log_every",
@@ -72,6 +72,15 @@ _FREE_ON_RESUME = {
 }
 
 
+def may_differ(setting: str, recipe: Mapping[str, Any]) -> bool:
+    """Whether a run may be resumed with another value of a setting, `train.samples` for one.
+
+    A recipe whose z0 is that of a micro-batch keeps what cuts them.
+    """
+    cuts = setting == "train.max_tokens_per_micro_batch"
+    return setting in _FREE and not (cuts and recipe.get("reference_point") == "micro_batch")
+
+
 def require_same_recipe(saved: Mapping[str, Any], current: Mapping[str, Any], run: RunDir) -> None:
     """Refuses to resume a run under another recipe.
 
@@ -79,7 +88,7 @@ def require_same_recipe(saved: Mapping[str, Any], current: Mapping[str, Any], ru
         CheckpointError: naming the settings that differ.
     """
     before, now = _flat(saved), _flat(current)
-    keys = [key for key in {**before, **now} if key not in _FREE_ON_RESUME and before.get(key) != now.get(key)]
+    keys = [key for key in {**before, **now} if before.get(key) != now.get(key) and not may_differ(key, saved)]
     if keys:
         changes = "; ".join(f"{key} was {before.get(key)!r} and is now {now.get(key)!r}" for key in keys[:5])
         raise CheckpointError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from prospect.data.batch import collate, flatten
 from prospect.data.loader import micro_batches
 from prospect.errors import CheckpointError, TrainingError
 from prospect.models.adapters import compile_layers
+from prospect.models.loading import default_device
 from prospect.models.policy import Policy
 from prospect.models.reference import Reference, build_reference, check_identity
 from prospect.training.alarms import Alarm, Watch, as_row
@@ -38,7 +40,7 @@ from prospect.training.progress import Display
 from prospect.training.provenance import describe_run, model_card
 from prospect.training.resume import restore
 from prospect.training.run_dir import RunDir
-from prospect.training.sharding import clip_gradient, shard_model, whole
+from prospect.training.sharding import clip_gradient, shard_policy, whole
 from prospect.training.step import Objective, StepResult
 from prospect.training.trackers import Tracker, open_trackers
 from prospect.training.world import World
@@ -73,12 +75,7 @@ class Session:
             rank=world.rank,
             agree=world.any if world.lockstep else None,
         )
-        if config.train.compile:
-            compile_layers(policy.model)
-            reference.change(compile_layers)
-        if world.lockstep:
-            shard_model(policy.model, policy.device)
-            reference.change(lambda model: shard_model(model, policy.device))
+        _place(policy, reference, sharded=world.lockstep, compiled=config.train.compile)
         if world.size > 1:  # weights were made alike everywhere; dropout need not be
             torch.manual_seed(config.train.seed + world.rank)
         objective = build_objective(prepared, policy, reference, world)
@@ -189,8 +186,10 @@ class Session:
             display.note(_describe_evaluation(step, metrics))
         # A reward model writes nothing. Sharded weights are put together by all processes, whoever wants the samples.
         if not self.prepared.loss.reward_model and (self.world.is_main or self.world.lockstep):
-            with name_the_setting(f"in the samples at step {step}", self.prepared, self.run, part="samples"):
-                samples = write_samples(self.run if self.world.is_main else None, self.prepared, self.policy, step)
+            run = self.run if self.world.is_main else None
+            eager = _eager() if self.prepared.config.train.compile else nullcontext()
+            with name_the_setting(f"in the samples at step {step}", self.prepared, self.run, part="samples"), eager:
+                samples = write_samples(run, self.prepared, self.policy, step)
             self.ring(self.watch.see_samples(samples), display)
 
     def save(self) -> None:
@@ -229,17 +228,42 @@ class Session:
         self.world.barrier()
 
     def whole_policy(self) -> Policy | None:
-        """The policy as it is saved, on the first process: sharded weights go into a model that is loaded anew."""
+        """The policy as it is saved, on the first process.
+
+        Sharded weights go, one by one, into a model that is loaded anew on the CPU: no device holds the whole.
+        """
         if not self.world.lockstep:
             return self.policy if self.world.is_main else None
-        trained = {name: whole(parameter) for name, parameter in self.policy.trainable().items()}
-        if not self.world.is_main:
-            return None
-        fresh = build_policy(self.prepared)
+        fresh = build_policy(self.prepared, to_spread=True) if self.world.is_main else None
+        targets = fresh.trainable() if fresh is not None else {}
         with torch.no_grad():
-            for name, parameter in fresh.trainable().items():
-                parameter.copy_(trained[name])
+            for name, parameter in self.policy.trainable().items():
+                gathered = whole(parameter)  # all processes must ask, and one keeps it
+                if name in targets:
+                    targets[name].copy_(gathered)
         return fresh
+
+
+def _eager() -> Any:
+    """Lets compiled layers run uncompiled for a while.
+
+    In `generate` each layer has a cache of its own, and so a variant of its own to compile. PyTorch compiles 8 variants
+    of a function, and policy and reference share it: samples would leave none for the steps.
+    """
+    return torch.compiler.set_stance("force_eager")
+
+
+def _place(policy: Policy, reference: Reference, *, sharded: bool, compiled: bool) -> None:
+    """Brings both models into the shape in which they run. Sharding first: it tries out how to score, uncompiled."""
+
+    def place(policy: Policy) -> None:
+        if sharded:
+            shard_policy(policy, default_device())
+        if compiled:
+            compile_layers(policy.model)
+
+    place(policy)
+    reference.change(place)
 
 
 def _check_first_step(prepared: Prepared, policy: Policy, reference: Reference) -> None:

@@ -8,14 +8,29 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from prospect.errors import ConfigError
+from prospect.models.policy import Policy
+
+
+def shard_policy(policy: Policy, device: torch.device) -> None:
+    """Spreads a policy that lies on the CPU over all processes, and chooses how it scores there."""
+    shard_model(policy.model, device)
+    if policy.value_head is not None:
+        policy.value_head.to(device)
+    policy.choose_scorer()
 
 
 def shard_model(model: Any, device: torch.device) -> None:
     """Spreads a model's weights over all processes: each layer is put together only while it is used.
+
+    A model on the CPU comes to the device a layer at a time, of which this process's part stays.
+
+    Args:
+        model: Transformers' own, or wrapped by PEFT.
+        device: where the parts will be; one device of its kind to a process.
 
     Raises:
         ConfigError: the model has no list of layers to shard one by one, or weights that cannot be sharded together.
@@ -39,6 +54,9 @@ def shard_model(model: Any, device: torch.device) -> None:
             f"train.parallel is fsdp and the weights cannot be sharded together ({error}). Set model.dtype: float32, "
             "or use ddp."
         ) from error
+    if hasattr(model, "get_base_model"):
+        # PEFT's wrapper is the root, and `generate` passes it by: what the root holds must be gathered for it too.
+        register_fsdp_forward_method(model, "generate")
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:

@@ -23,6 +23,7 @@ from prospect.losses.base import Loss
 from prospect.losses.reference_point import ReferencePoint, estimate_reference_point
 from prospect.losses.running_mean import RunningMean
 from prospect.models.in_place import adding_in_place
+from prospect.models.modes import evaluating
 from prospect.models.policy import Policy
 from prospect.models.reference import Reference
 from prospect.training.arguments import Comparison, arrange, concatenate, first_rows
@@ -112,8 +113,12 @@ def accumulate_gradient(objective: Objective, examples: Sequence[Example], step:
 
 
 def score(objective: Objective, examples: Sequence[Example]) -> StepResult:
-    """The same metrics without a gradient: the result does not depend on `max_tokens`."""
-    return _Pass(objective, examples, "in the evaluation", with_gradient=False).run()
+    """The same metrics without a gradient, of the model as it is: no dropout, and z0 is always over all examples.
+
+    So the result does not depend on `max_tokens`, and no random number is drawn.
+    """
+    with evaluating(objective.policy.model):
+        return _Pass(objective, examples, "in the evaluation", with_gradient=False).run()
 
 
 class _Pass:
@@ -123,6 +128,9 @@ class _Pass:
         self.objective, self.loss, self.when = objective, objective.loss, when
         self.examples, self.rows = examples, flatten(examples)
         self.with_gradient = with_gradient
+        needs_point, whole_step = self.loss.needs_reference_point, objective.reference_point == "step"
+        self.one_point = needs_point and (whole_step or not with_gradient)
+        self.own_points = needs_point and not self.one_point
         self.completion_tokens = sum(len(row.completion_ids) for row in self.rows)
         self.denominator = self.completion_tokens if self.loss.mean_over == "tokens" else len(examples)
         self.sft_tokens = sum(len(row.completion_ids) for row in self.rows if row.desirable)
@@ -131,13 +139,11 @@ class _Pass:
 
     def run(self) -> StepResult:
         """What concerns the whole step first; then micro-batch by micro-batch, each with its share of the gradient."""
-        whole_step = self.objective.reference_point == "step"
-        if self.loss.needs_reference_point and whole_step:
+        if self.one_point:
             self.points.append(self.reference_point(self.rows))
         over_step = self.over_whole_step() if self.loss.over_step else []
-        own_point = self.loss.needs_reference_point and not whole_step
-        for group, batch, counted in self.batches(self.examples, two_prompts=own_point):
-            if own_point:
+        for group, batch, counted in self.batches(self.examples, two_prompts=self.own_points):
+            if self.own_points:
                 self.points.append(self.reference_point(batch.rows, World()))
             with nullcontext() if self.with_gradient else torch.no_grad():
                 tally = self.tally if counted else Tally()
@@ -150,7 +156,8 @@ class _Pass:
         self.tally = Tally.together(self.objective.world.gather(self.tally))
         self.tally.counts["loss"] = 1
         padding = self.tally.take("padding")
-        metrics = summarise(self.tally, _mean_point(self.points))
+        everybodys = self.objective.world.gather(self.points) if self.own_points else [self.points]
+        metrics = summarise(self.tally, _mean_point([point for part in everybodys for point in part]))
         if self.loss.needs_running_mean:
             metrics["running_mean"] = self.objective.running_mean.mean
         tokens = sum(row.length for row in self.rows)
@@ -230,9 +237,10 @@ class _Pass:
 
     @torch.no_grad()
     def over_whole_step(self) -> list[torch.Tensor]:
-        """What the loss wants to know of all examples before it sees any; forwards without gradient."""
+        """What the loss wants to know of all examples before it sees any; forwards without gradient or dropout."""
         batches = self.batches(self.examples)
-        pieces = [(arrange(self.loss, self.compare(b), b, group), counted) for group, b, counted in batches]
+        with evaluating(self.objective.policy.model):
+            pieces = [(arrange(self.loss, self.compare(b), b, group), counted) for group, b, counted in batches]
         own = [tuple(a.cpu() for a in arguments) for arguments, counted in pieces if counted]
         everybodys = [piece for part in self.objective.world.gather(own) for piece in part]
         values = self.loss.over_whole_step(concatenate(everybodys), self.objective.hyperparameters)
@@ -240,7 +248,7 @@ class _Pass:
 
     @torch.no_grad()
     def reference_point(self, rows: Sequence[Row], world: World | None = None) -> ReferencePoint:
-        """z0 from each prompt with another prompt's completion; forwards without gradient.
+        """z0 from each prompt with another prompt's completion; forwards without gradient or dropout.
 
         Args:
             rows: whose prompts and completions are crossed.
@@ -248,12 +256,13 @@ class _Pass:
         """
         world = world or self.objective.world
         mismatched = mismatched_rows(rows, self.objective.seed, self.objective.max_length)
-        own = [
-            log_ratio
-            for _, batch, counted in self.batches([(row,) for row in mismatched], world)
-            for log_ratio in self.compare(batch).log_ratio.tolist()
-            if counted
-        ]
+        with evaluating(self.objective.policy.model):
+            own = [
+                log_ratio
+                for _, batch, counted in self.batches([(row,) for row in mismatched], world)
+                for log_ratio in self.compare(batch).log_ratio.tolist()
+                if counted
+            ]
         log_ratios = [log_ratio for part in world.gather(own) for log_ratio in part]
         return estimate_reference_point(torch.tensor(log_ratios), clamp=self.loss.needs_reference)
 
@@ -277,7 +286,7 @@ class _Pass:
 
 
 def _mean_point(points: Sequence[ReferencePoint]) -> ReferencePoint | None:
-    """What is logged where every micro-batch had its own z0: their mean."""
+    """What is logged: z0 of the step, or the mean of what the micro-batches had, those of all processes."""
     if not points:
         return None
     return ReferencePoint(*(torch.stack(values).mean() for values in zip(*points, strict=True)))

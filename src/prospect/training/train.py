@@ -68,11 +68,12 @@ def _train(config: Config, world: World, *, resume: bool, quiet: bool) -> RunDir
             return run
     torch.manual_seed(config.train.seed)
     with name_the_setting("while the model was loaded", prepared, run, part="loading"):
-        policy = build_policy(prepared)
+        policy = build_policy(prepared, to_spread=world.lockstep)
         session = Session.start(prepared, policy, run, resume, world)
     with make_display(prepared.total_steps, session.progress.step, quiet) as display:
         run_steps(session, display)
-    session.finish()
+    with name_the_setting("while the finished model was written", prepared, run, part="loading"):
+        session.finish()
     return run
 
 
@@ -96,5 +97,13 @@ def run_steps(session: Session, display: Display) -> None:
         if step == total or (settings.eval_every and step % settings.eval_every == 0):
             session.evaluate(display)
         session.move_reference(step)  # after the evaluation, which compares with the reference of this step
-        if settings.save_every and step % settings.save_every == 0 and step < total:
+        if _save_is_due(session, step):
             session.save()
+
+
+def _save_is_due(session: Session, step: int) -> bool:
+    """Every `save_every` steps; after the last one only where weights are sharded, which may be too many for one."""
+    every = session.prepared.config.train.save_every
+    if not every:
+        return False
+    return session.world.lockstep if step == session.prepared.total_steps else step % every == 0

@@ -70,18 +70,19 @@ class World:
         return any(self.gather(flag)) if self.size > 1 else flag
 
     def sum_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
-        """Adds up everybody's gradients, a bucket at a time; where somebody has none it counts as 0.
+        """Adds up everybody's gradients, a bucket at a time.
+
+        Where somebody has none it counts as 0. Where nobody has one there is none afterwards either: AdamW passes such
+        a parameter over, and would decay and move one whose gradient is 0.
 
         Sharded weights are passed over: theirs are averaged as they are made, of losses that were scaled up to make
         that a sum. What is not sharded beside them, a value head, is averaged for the same reason.
         """
-        share = 1.0 / self.size if self.lockstep else 1.0
         if self.size == 1:
             return
+        share = 1.0 / self.size if self.lockstep else 1.0
         bucket: list[torch.Tensor] = []
-        for parameter in parameters:
-            if isinstance(parameter, DTensor):
-                continue
+        for parameter in _with_gradient([p for p in parameters if not isinstance(p, DTensor)]):
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             bucket.append(parameter.grad)
@@ -89,6 +90,16 @@ class World:
                 _sum_together(bucket, share)
                 bucket = []
         _sum_together(bucket, share)
+
+
+def _with_gradient(parameters: Sequence[torch.nn.Parameter]) -> list[torch.nn.Parameter]:
+    """Those of which at least one process has a gradient; the same on all processes."""
+    if not parameters:
+        return []
+    found = torch.tensor([p.grad is not None for p in parameters], dtype=torch.int32)
+    with _other_ranks():
+        dist.all_reduce(found, op=dist.ReduceOp.MAX)
+    return [parameter for parameter, one in zip(parameters, found.tolist(), strict=True) if one]
 
 
 def _sum_together(gradients: Sequence[torch.Tensor], share: float) -> None:
@@ -167,10 +178,27 @@ def share_cores(environment: Mapping[str, str]) -> None:
 
     PyTorch counts the machine's cores. In a container that may use 2 of 64, its 64 threads would wait for each other.
     """
-    if "OMP_NUM_THREADS" in environment:
-        return
-    here = environment.get("LOCAL_WORLD_SIZE") or environment.get("SLURM_NTASKS_PER_NODE") or "1"
-    torch.set_num_threads(max(1, allotted_cores(Path("/sys/fs/cgroup")) // int(here)))
+    if "OMP_NUM_THREADS" not in environment:
+        torch.set_num_threads(own_cores(environment, allotted_cores(Path("/sys/fs/cgroup"))))
+
+
+def own_cores(environment: Mapping[str, str], allotted: int) -> int:
+    """This process's part of the cores, at least 1.
+
+    Slurm may have bound each task to cores of its own: what it may use is its part already. Unbound, a task may run on
+    all cores of the job, or of the machine.
+
+    Args:
+        environment: what the launcher has set.
+        allotted: the cores that this process may use.
+    """
+    if "LOCAL_WORLD_SIZE" in environment:  # torchrun's processes share what it was given, also under Slurm
+        return max(1, allotted // int(environment["LOCAL_WORLD_SIZE"]))
+    if "SLURM_CPUS_PER_TASK" in environment:
+        return max(1, min(allotted, int(environment["SLURM_CPUS_PER_TASK"])))
+    tasks = int(environment.get("SLURM_NTASKS_PER_NODE", "1"))
+    jobs_cores = int(environment.get("SLURM_CPUS_ON_NODE", os.cpu_count() or 1))
+    return allotted if allotted < jobs_cores else max(1, jobs_cores // tasks)
 
 
 def allotted_cores(control_group: Path) -> int:
