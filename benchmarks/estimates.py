@@ -4,8 +4,9 @@
 
 Random models from 30,000 to 57 million parameters, random words as feedback. For every case three processes: the dry
 run's estimate of memory from shapes alone; the dry run's probe of three steps; and the run itself, with its peak
-resident memory (the kernel's, of the whole process, libraries included) and the seconds of its steps. A ratio is
-estimate / measured. Memory should be within 20 %, time within 30 %; times mean something on an idle machine only.
+resident memory (the kernel's, of the whole process, libraries included) and the seconds of its steps. glibc is set as
+`prospect train` sets it. A ratio is estimate / measured. Memory should be within 20 %, time within 30 %; times mean
+something on an idle machine only.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ CASES: dict[str, tuple[str, str, int, dict[str, Any]]] = {
     "57M dpo 256 lora": (LARGE, "dpo", 256, LORA),
     "57M sft 512 checkpointing": (LARGE, "sft", 512, CHECKPOINTING),
 }
+WHOLE_HEAP = "glibc.malloc.tcache_count=0"  # as `prospect train` sets it
 WORDS = ["thank", "you", "very", "much", "the", "quick", "brown", "fox", "lazy", "dog", "jumps", "over"]
 
 
@@ -109,7 +111,7 @@ def child(part: str, recipe: Path) -> dict[str, Any]:
         [sys.executable, __file__, "--part", part, "--recipe", str(recipe)],
         capture_output=True,
         text=True,
-        env={"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **os.environ},
+        env={"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "GLIBC_TUNABLES": WHOLE_HEAP, **os.environ},
     )
     if done.returncode:
         raise SystemExit(done.stderr)

@@ -2,6 +2,6 @@
 
 import sys
 
-from prospect.cli.main import main
+from prospect.cli.main import start
 
-sys.exit(main())
+sys.exit(start())

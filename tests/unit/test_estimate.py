@@ -44,6 +44,15 @@ def test_what_saves_memory_is_seen_to_save_it(recipe: Any, changes: dict[str, An
     assert estimate(recipe, **changes)["activations"] < 0.8 * estimate(recipe, **others)["activations"]
 
 
+def test_a_heap_in_pieces_takes_more_and_most_with_adapters(recipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    lora = {"model": {"lora": {"r": 2}}}
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0")
+    whole = [estimate(recipe, **sections)["activations"] for sections in ({}, lora)]
+    monkeypatch.delenv("GLIBC_TUNABLES")
+    broken = [estimate(recipe, **sections)["activations"] for sections in ({}, lora)]
+    assert 1.1 < broken[0] / whole[0] < broken[1] / whole[1]
+
+
 @pytest.mark.parametrize("loss", ["sft", "dpo", "bradley_terry", "offline_ppo"])
 def test_every_kind_of_loss_has_an_estimate(recipe: Any, loss: str) -> None:
     found = estimate(recipe, loss)

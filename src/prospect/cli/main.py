@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from prospect import __version__
+from prospect.allocator import restart_without_small_caches
 from prospect.errors import ProspectError
 
 # Verb to its module and its line of help. A module is imported only when its verb is used: help needs no torch.
@@ -22,6 +23,17 @@ VERBS = {
     "report": "write a run's report.html again",
     "losses": "list, show, draw and check the losses",
 }
+
+
+# The verbs that train.
+_HEAVY = ("demo", "train", "compare")
+
+
+def start() -> int:
+    """The program itself: `main`, in a process whose memory is set up for training where that is what it does."""
+    if sys.argv[1:2] and sys.argv[1] in _HEAVY:
+        restart_without_small_caches()
+    return main()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,4 +81,4 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(start())

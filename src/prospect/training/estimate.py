@@ -21,6 +21,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from prospect.allocator import caches_small_blocks
 from prospect.data.batch import Example, flatten
 from prospect.data.loader import micro_batches
 from prospect.models import logps
@@ -33,10 +34,12 @@ PARTS = ("libraries", "weights", "gradients", "optimizer", "reference", "activat
 
 # The process before the model is there, where the system does not say it: Python, PyTorch for CPUs, Transformers.
 _LIBRARIES = 400e6
-# Room that a CPU's heap loses. Between small blocks, and to workspaces inside kernels: a share of what comes and goes
-# within a step. To the largest blocks (a chunk of logits): once freed they are cut into by small ones, and the next
-# needs new room; two to six of them were lost in the runs that benchmarks/estimates.py measured.
-_GAPS, _LOST_BLOCKS = 0.10, 3
+# What small things take.
+_SMALL_THINGS = 15_000_000
+# Room that a CPU's heap loses between blocks, as a share of what comes and goes within a step. Where glibc caches small
+# blocks (prospect.allocator) its heap falls to pieces, with adapters most of all. Measured by benchmarks/estimates.py.
+_GAPS, _GAPS_BESIDE_CACHES, _GAPS_OF_ADAPTERS_BESIDE_CACHES = 0.4, 0.7, 1.5
+_GAPS_ON_A_GPU = 0.1
 # Steps looked at for the largest micro-batch: they are drawn alike, and that of the longest row is looked up apart.
 _STEPS_SEEN = 50
 
@@ -70,12 +73,12 @@ def estimate_memory(prepared: Prepared) -> dict[str, Any]:
     weights = sum(p.numel() * p.dtype.itemsize for p in parameters)
     parts: dict[str, int | None] = {
         # The walk has brought in what training brings in, and holds nothing else of any size.
-        "libraries": resident_bytes() if device.type == "cpu" else 0,
+        "libraries": resident_bytes() + _SMALL_THINGS if device.type == "cpu" else 0,
         "weights": weights,
         "gradients": sum(p.numel() * p.dtype.itemsize for p in trained),
         "optimizer": 2 * sum(p.numel() * p.dtype.itemsize for p in trained),
         "reference": weights if _has_copy(prepared) else 0,
-        "activations": _with_gaps(walk, device) if walk else None,
+        "activations": _with_gaps(walk.peak, device, adapter=len(trained) < len(parameters)) if walk else None,
     }
     return {
         "parameters": sum(p.numel() for p in parameters),
@@ -161,9 +164,12 @@ def _walk_if_possible(
         return None, first_line(error)
 
 
-def _with_gaps(walk: _Live, device: torch.device) -> int:
-    lost = _LOST_BLOCKS * walk.largest if device.type == "cpu" else 0
-    return int(walk.peak * (1 + _GAPS)) + lost
+def _with_gaps(peak: int, device: torch.device, *, adapter: bool) -> int:
+    """What the process takes for so many bytes that are alive at once."""
+    if device.type != "cpu":
+        return int(peak * (1 + _GAPS_ON_A_GPU))
+    beside_caches = _GAPS_OF_ADAPTERS_BESIDE_CACHES if adapter else _GAPS_BESIDE_CACHES
+    return int(peak * (1 + (beside_caches if caches_small_blocks() else _GAPS)))
 
 
 def _walk(model: Any, prepared: Prepared, shape: Shape, device: torch.device) -> _Live:
@@ -208,12 +214,11 @@ class _Live(TorchDispatchMode):
 
     Attributes:
         peak: the most there ever was, in bytes.
-        largest: the largest single piece, in bytes.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.peak = self.largest = self._now = 0
+        self.peak = self._now = 0
         self._sizes: dict[int, int] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -230,7 +235,7 @@ class _Live(TorchDispatchMode):
             return
         self._sizes[key] = size
         self._now += size
-        self.peak, self.largest = max(self.peak, self._now), max(self.largest, size)
+        self.peak = max(self.peak, self._now)
         weakref.finalize(storage, self._free, key)
 
     def _free(self, key: int) -> None:
