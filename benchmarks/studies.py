@@ -14,6 +14,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from prospect.atomic import write_text
 from prospect.cli.main import main as prospect
@@ -40,6 +41,25 @@ def main() -> None:
             result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
             write_text(PAGE, placed(PAGE.read_text(encoding="utf-8"), name, as_markdown(result)))
             print(f"{name}: {result['claim']['agrees']}", file=sys.stderr)
+    found = [path for name in STUDIES if (path := options.runs / name / "result.json").exists()]
+    overview = at_a_glance([json.loads(path.read_text(encoding="utf-8")) for path in found])
+    write_text(PAGE, placed(PAGE.read_text(encoding="utf-8"), "overview", overview))
+
+
+def at_a_glance(results: list[dict[str, Any]]) -> str:
+    """One row for each study."""
+    lines = [
+        "| study | claim | agrees | rules that hold, are broken, of | runs | computing, min |",
+        "|---|---|---|---|---|---|",
+    ]
+    for result in results:
+        answers = [rule["agrees"] for rule in result["claim"]["rules"]]
+        counts = f"{answers.count('yes')}, {answers.count('no')}, {len(answers)}"
+        lines.append(
+            f"| {result['title']} | {result['claim']['text']} | **{result['claim']['agrees']}** | {counts} "
+            f"| {result['runs']['done']} | {result['seconds'] / 60:.0f} |"
+        )
+    return "\n".join(lines)
 
 
 def placed(page: str, name: str, text: str) -> str:
