@@ -162,18 +162,37 @@ class TokenCounter:
 
     def _terminated(self, ids: list[int], finished: bool) -> int:
         """Tokens of a completion that ends with one end token, or with none where it is not finished."""
-        last = len(ids) - 1
-        while last >= 0 and ids[last] not in self._special and not self._decode(ids[last]).strip():
-            last -= 1
-        if last < 0 or ids[last] not in self._special:
-            return len(ids) + finished
-        if finished:
-            while last > 0 and ids[last - 1] == ids[last]:
-                last -= 1
-            return last + 1
-        while last >= 0 and ids[last] in self._special:
-            last -= 1
-        return last + 1
+        end = None
+        for place in range(len(ids) - 1, -1, -1):
+            if ids[place] in self._ends:
+                end = place
+            elif self._decode(ids[place]).strip():
+                break
+        return len(ids) + finished if end is None else end + finished
+
+    @cached_property
+    def _ends(self) -> set[int]:
+        """What ends a completion: the tokenizer's own end token, and those that its template puts after an answer."""
+        unknown, start, own = (self._id_of(f"{name}_token") for name in ("unk", "bos", "eos"))
+        printed = self._tokenizer.encode(self._after_answer(), add_special_tokens=False).ids
+        found = {own, *(i for i in printed if i in self._special and i not in (unknown, start))}
+        return {i for i in found if i is not None}
+
+    def _id_of(self, name: str) -> int | None:
+        token = self._named.get(name)
+        return None if token is None else self._tokenizer.token_to_id(token)
+
+    def _after_answer(self) -> str:
+        """What the chat template prints after an answer, whatever the answer; empty where there is no template."""
+        user = Message("user", "a")
+        for opening in ((user,), (Message("system", "a"), user)):  # few templates insist on a system prompt
+            try:
+                one, other = (self._render_chat(opening, (Message("assistant", text),), None)[1] for text in ("b", "c"))
+            except _RefusedError:
+                continue
+            same = next((i for i, (a, b) in enumerate(zip(one[::-1], other[::-1], strict=False)) if a != b), 0)
+            return one[len(one) - same :]
+        return ""
 
     def _decode(self, token: int) -> str:
         return self._tokenizer.decode([token], skip_special_tokens=False)
