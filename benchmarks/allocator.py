@@ -1,10 +1,10 @@
 """What settings of glibc's allocator are worth, measured on the same training steps.
 
-    python benchmarks/allocator.py [--lora] [--json FILE]
+    python benchmarks/allocator.py [--lora] [--repeats 3] [--json FILE]
 
 `default` leaves it as it is, `keep` tells it to keep freed memory, `whole` to do so without caches of small blocks, as
 the commands that train do. A Llama of 15 million parameters with random weights, 32 rows of thumbs of 208 tokens on
-average, KTO, float32. Each setting runs in a process of its own, in turn, three times. Peak memory is the process's
+average, KTO, float32. Each setting runs in a process of its own, in turn. Peak memory is the process's
 largest resident size.
 """
 
@@ -23,13 +23,14 @@ from typing import Any
 
 import numpy as np
 
-STEPS, WARM_UP, REPEATS = 6, 2, 3
+STEPS, WARM_UP = 6, 2
 SETTINGS = ("default", "keep", "whole")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write the numbers here")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each setting")
     parser.add_argument("--lora", action="store_true", help="train an adapter")
     parser.add_argument("--one", choices=SETTINGS, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -38,7 +39,7 @@ def main() -> None:
         return
     runs: dict[str, list[dict[str, float]]] = {setting: [] for setting in SETTINGS}
     command = [sys.executable, __file__, *(["--lora"] if options.lora else []), "--one"]
-    for _ in range(REPEATS):
+    for _ in range(options.repeats):
         for setting, rows in runs.items():
             told = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"} if setting == "whole" else {}
             environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", **told}
