@@ -3,7 +3,7 @@
     python benchmarks/pages.py [--steps 10000] [--json FILE]
 
 A run directory with made-up metrics of that many steps, an evaluation every hundred, and eight samples at each. Opened
-in headless Chromium, where one is installed: from handing over the text until it has been laid out and painted.
+in headless Chromium, where one is installed: from handing over the text until it has been read and laid out.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ REPEATS = 5
 PROMPT = "Order 1603: I paid two times for one mixer. What now?"
 REPLY = "Thank you for writing to us. You get a refund of one payment. Kind regards, your support desk. "
 
-# The outer page hands the report to a frame and waits for two frames of animation after its load event.
+# The outer page hands the report to a frame, and when it has loaded asks for its height, which lays everything out.
 OPEN = """
 const frame = document.querySelector('iframe'), begun = performance.now();
-frame.addEventListener('load', () => frame.contentWindow.requestAnimationFrame(() => requestAnimationFrame(() => {
-  document.body.textContent = 'took ' + (performance.now() - begun) + ' ms';
-})));
+frame.addEventListener('load', () => {
+  const height = frame.contentDocument.documentElement.scrollHeight;
+  document.body.textContent = 'took ' + (performance.now() - begun) + ' ms for ' + height + ' pixels';
+});
 frame.srcdoc = JSON.parse(document.querySelector('#page').textContent);
 """
 
@@ -91,12 +92,12 @@ def open_page(page: Path) -> float | None:
         return None
     text = html.escape(json.dumps(page.read_text(encoding="utf-8")), quote=False)
     outer = page.with_name("outer.html")
-    frame = '<iframe style="width:1280px;height:900px"></iframe>'
+    frame = '<iframe style="width:1280px;height:900px;border:0"></iframe>'
     outer.write_text(f"<!doctype html><body>{frame}<div id=page hidden>{text}</div><script>{OPEN}</script>")
     command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--timeout=20000", "--dump-dom", str(outer)]
     found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    took = re.search(r"took ([\d.]+) ms", found.stdout)
-    if took is None:
+    took = re.search(r"took ([\d.]+) ms for (\d+) pixels", found.stdout)
+    if took is None or int(took[2]) < 1000:
         raise SystemExit(f"{browser} did not open the page:\n{found.stderr[-2000:]}")
     return float(took[1]) / 1000
 
