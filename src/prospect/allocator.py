@@ -14,12 +14,14 @@ import os
 import sys
 
 # From glibc's malloc.h.
-_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
+_M_MXFAST, _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = 1, -1, -4, -8
 _TUNABLES, _SMALL_BLOCKS = "GLIBC_TUNABLES", "glibc.malloc.tcache_count"
 
 
 def keep_freed_memory() -> bool:
     """Takes large blocks from the heap and never gives the heap back; one heap for all threads.
+
+    And no lists of free small blocks ("fastbins"), which keep their neighbours from being joined as the caches do.
 
     Returns:
         Whether the C library took it; false on systems without glibc, where nothing changes.
@@ -30,7 +32,7 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return False
-    settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1), (_M_ARENA_MAX, 1))
+    settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1), (_M_ARENA_MAX, 1), (_M_MXFAST, 0))
     taken = [mallopt(name, value) == 1 for name, value in settings]  # a list: none is skipped
     return all(taken)
 
