@@ -42,9 +42,8 @@ import numpy as np
 import prospect
 from prospect.allocator import keep_freed_memory
 from prospect.cli.train import quiet_libraries
-from prospect.demo.base import BASE, load_base
+from prospect.demo.base import BASE, answer, load_base
 from prospect.demo.rubric import check, passes
-from prospect.demo.run import answer
 from prospect.demo.world import Inquiry, held_out_prompts, training_prompts
 from prospect.evaluation.winrate import Rate, proportion
 from prospect.feedback import Feedback, Message, Paired, Scored, Text, Unpaired, to_paired, write_jsonl

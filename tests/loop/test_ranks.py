@@ -94,6 +94,17 @@ def test_two_processes_have_the_gradient_of_one(recipe: Any, tmp_path: Path) -> 
         assert two["metrics"] == pytest.approx(one["metrics"], rel=1e-5, abs=1e-6)
 
 
+def trained_alike(folder: Path, recipes: list[dict[str, Any]]) -> list[RunDir]:
+    """Runs of two processes, each held against one process alone: weights, metrics, samples."""
+    together(folder, train=recipes)
+    for values in recipes:
+        alone = prospect.train({**values, "output": f"{values['output']}-alone"}, quiet=True)
+        pair = RunDir(values["output"])
+        assert_same(alone, pair)
+        assert pair.samples() == alone.samples() != []
+    return [RunDir(values["output"]) for values in recipes]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 def test_two_processes_end_with_the_weights_of_one(recipe: Any, tmp_path: Path, parallel: str) -> None:
@@ -101,12 +112,7 @@ def test_two_processes_end_with_the_weights_of_one(recipe: Any, tmp_path: Path, 
     losses = ["kto", "dpo", "offline_ppo"] if parallel == "ddp" else ["kto", "sft"]
     more: dict[str, Any] = {"data": {"eval": 4}, "train": {"samples": 2, "sample_tokens": 4, "eval_every": 3}}
     recipes = [recipe_for(recipe, loss, tmp_path / loss, parallel, **more) for loss in losses]
-    together(tmp_path, train=recipes)
-    for values in recipes:
-        alone = prospect.train({**values, "output": f"{values['output']}-alone"}, quiet=True)
-        pair = RunDir(values["output"])
-        assert_same(alone, pair)
-        assert pair.samples() == alone.samples() != []
+    for pair in trained_alike(tmp_path, recipes):
         assert pair.provenance()["finished"]
 
 
@@ -120,13 +126,7 @@ def test_an_adapter_trains_and_writes_samples_on_sharded_weights(recipe: Any, tm
         recipe, "kto", tmp_path / "follows", "fsdp", reference={"sync": {"every": 2, "mix": 1}}, **more
     )
     follows["loss"]["humanline"] = True
-    recipes = [off, follows]
-    together(tmp_path, train=recipes)
-    for values in recipes:
-        alone = prospect.train({**values, "output": f"{values['output']}-alone"}, quiet=True)
-        pair = RunDir(values["output"])
-        assert_same(alone, pair)
-        assert pair.samples() == alone.samples() != []
+    trained_alike(tmp_path, [off, follows])
 
 
 @pytest.mark.slow

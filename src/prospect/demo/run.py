@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from prospect.allocator import keep_freed_memory
-from prospect.demo.base import BASE, load_base
+from prospect.demo.base import BASE, answer, load_base
 from prospect.demo.customer import Rater, collect_thumbs
 from prospect.demo.rubric import check
 from prospect.demo.world import REPLY_TOKENS, Inquiry, held_out_prompts, training_prompts
 from prospect.errors import ConfigError
 from prospect.evaluation.winrate import Rate, proportion, win_rate
 from prospect.feedback import class_counts, write_jsonl
-from prospect.models.sampling import Generated, generate
+from prospect.models.sampling import Generated
 from prospect.report.build import build_report
 from prospect.report.model_card import write_model_card
 from prospect.training.run_dir import RunDir
@@ -29,8 +29,6 @@ from prospect.training.train import train
 PROMPTS = 600  # customers who write
 REPLIES = 4  # sampled for each, as in the KTO paper's study on sampled solutions
 HELD_OUT = 400  # a 95 % interval of at most 5 points on either side
-TEMPERATURE, TOP_P = 0.8, 0.95
-BATCH = 256  # replies sampled together: for a model this small the loop over tokens is what costs
 
 METHODS: dict[str, dict[str, Any]] = {
     "kto": {"loss": {"name": "kto", "beta": 0.3}, "learning_rate": 2e-4, "epochs": 2},
@@ -144,22 +142,6 @@ def run_demo(
     say("Asking the aligned model the same held-out questions ...")
     after = answer(load_base(run.model_path), asked, 1, seed)
     return conclude(run, method, asked, before, after, counts, feedback, begun)
-
-
-def answer(base: tuple[Any, Any], inquiries: Sequence[Inquiry], count: int, seed: int) -> list[list[Generated]]:
-    """Samples `count` replies to every inquiry."""
-    model, tokenizer = base
-    return generate(
-        model,
-        tokenizer,
-        [inquiry.prompt for inquiry in inquiries],
-        samples_per_prompt=count,
-        max_new_tokens=REPLY_TOKENS,
-        temperature=TEMPERATURE,
-        top_p=TOP_P,
-        seed=seed,
-        batch_size=BATCH,
-    )
 
 
 def write_thumbs(

@@ -20,19 +20,16 @@ from typing import Any, Literal
 from pydantic import Field
 
 from prospect.atomic import write_json
-from prospect.demo.base import BASE, load_base
+from prospect.demo.base import BASE, answer, load_base
 from prospect.demo.rubric import check, passes
-from prospect.demo.world import REPLY_TOKENS, Inquiry, held_out_prompts, training_prompts
+from prospect.demo.world import Inquiry, held_out_prompts, training_prompts
 from prospect.errors import ConfigError
 from prospect.evaluation.studies.outcome import EXAMPLES, TEXT_MEASURES, Measure, Outcome, WorldSettings, text_scores
 from prospect.evaluation.studies.study import Condition
 from prospect.feedback.records import Feedback, Message, Paired, Text, Unpaired
 from prospect.feedback.simulated import SimulatedRater, compare
 from prospect.feedback.split import prompt_key
-from prospect.models.sampling import Generated, generate
-
-TEMPERATURE, TOP_P = 0.8, 0.95
-BATCH = 256
+from prospect.models.sampling import Generated
 
 
 class DemoSettings(WorldSettings):
@@ -84,7 +81,7 @@ class DemoWorld:
         """Samples the replies that are judged."""
         path = folder / "replies.json"
         if not path.exists():
-            replies = _answer(load_base(), self._asked(seed), self.settings.replies, seed)
+            replies = answer(load_base(), self._asked(seed), self.settings.replies, seed)
             write_json(path, [[(one.text, one.tokens, one.finished) for one in row] for row in replies])
 
     def feedback(self, folder: Path, seed: int, condition: Condition) -> list[Feedback]:
@@ -112,7 +109,7 @@ class DemoWorld:
     def score(self, model: Path | None, folder: Path, seed: int) -> Outcome:
         """Asks the held-out customers' questions and counts kept rules."""
         asked = self._held_out
-        replies = [row[0] for row in _answer(load_base(model or BASE), asked, 1, seed)]
+        replies = [row[0] for row in answer(load_base(model or BASE), asked, 1, seed)]
         kept = [check(inquiry, reply.text) for inquiry, reply in zip(asked, replies, strict=True)]
         scores = {
             "score": [float(all(rules.values())) for rules in kept],
@@ -162,16 +159,3 @@ def _rules_kept(inquiry: Inquiry, text: str) -> float:
 
 def _reply(reply: Generated) -> tuple[Message, ...]:
     return (Message("assistant", reply.text),)
-
-
-def _answer(base: tuple[Any, Any], asked: Sequence[Inquiry], count: int, seed: int) -> list[list[Generated]]:
-    return generate(
-        *base,
-        [inquiry.prompt for inquiry in asked],
-        samples_per_prompt=count,
-        max_new_tokens=REPLY_TOKENS,
-        temperature=TEMPERATURE,
-        top_p=TOP_P,
-        seed=seed,
-        batch_size=BATCH,
-    )
