@@ -14,6 +14,7 @@ from typing import Any
 
 from prospect.data.control_tokens import control_token_ids
 from prospect.errors import DataError, ModelError
+from prospect.feedback.endings import common_ending, first_end
 from prospect.feedback.records import Message, Text
 
 
@@ -148,12 +149,7 @@ class Encoder:
         The text may hold one and the template add another: the first counts. What comes after it (a line break of the
         template, say) is never generated and so never scored. Every other token is text, an unknown one too.
         """
-        end = None
-        for place in range(len(ids) - 1, -1, -1):
-            if ids[place] in self._ends:
-                end = place
-            elif self.tokenizer.decode([ids[place]]).strip():
-                break
+        end = first_end(ids, self._ends, lambda token: self.tokenizer.decode([token]))
         if end is not None:
             return ids[: end + finished]
         return [*ids, self.tokenizer.eos_token_id] if finished else ids
@@ -193,8 +189,7 @@ def _after_answer(tokenizer: Any) -> str:
             one, other = (_render_answer(tokenizer, (*opening, Message("assistant", text))) for text in ("b", "c"))
         except DataError:
             continue
-        same = next((i for i, (a, b) in enumerate(zip(one[::-1], other[::-1], strict=False)) if a != b), 0)
-        return one[len(one) - same :]
+        return common_ending(one, other)
     return ""
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from prospect.errors import ModelError
+from prospect.feedback.endings import common_ending, first_end
 from prospect.feedback.records import Feedback, Message, Paired, Scored, Text
 
 Tools = Sequence[Mapping[str, Any]]
@@ -162,12 +163,7 @@ class TokenCounter:
 
     def _terminated(self, ids: list[int], finished: bool) -> int:
         """Tokens of a completion that ends with one end token, or with none where it is not finished."""
-        end = None
-        for place in range(len(ids) - 1, -1, -1):
-            if ids[place] in self._ends:
-                end = place
-            elif self._decode(ids[place]).strip():
-                break
+        end = first_end(ids, self._ends, self._decode)
         return len(ids) + finished if end is None else end + finished
 
     @cached_property
@@ -190,8 +186,7 @@ class TokenCounter:
                 one, other = (self._render_chat(opening, (Message("assistant", text),), None)[1] for text in ("b", "c"))
             except _RefusedError:
                 continue
-            same = next((i for i, (a, b) in enumerate(zip(one[::-1], other[::-1], strict=False)) if a != b), 0)
-            return one[len(one) - same :]
+            return common_ending(one, other)
         return ""
 
     def _decode(self, token: int) -> str:
