@@ -35,8 +35,8 @@ electricity|a volcano|the internet|a mortgage|democracy|an eclipse|friction|yeas
 evolution|an atom|the moon|a comet|fog|rust|soap|a transistor|an algorithm|insurance|a tax|a desert|an earthquake|
 the heart|a tide|jazz|a sonnet|cheese|bread|glass|concrete|a bridge|a library|a passport|money|a strike|sleep"""
 OTHER = """a cloud|oxygen|a laser|the sun|a recession|a password|a river|a lung|a cell|a magnet|a mountain|a website|
-rent|a parliament|winter|heat|salt|snow|light|a lamp|a compass|a fossil|a molecule|a star|a meteor|rain|iron|paint|a radio|
-a recipe|a bank|a fee"""
+rent|a parliament|winter|heat|salt|snow|light|a lamp|a compass|a fossil|a molecule|a star|a meteor|rain|iron|paint|
+a radio|a recipe|a bank|a fee"""
 FORMS = ("Briefly: what is {}?", "Tell me in a few words why {} matters.", "What is {}, in short?")
 JUDGE = f"""def brief(prompt, completion, target):
     return len(completion.split()) <= {LIMIT}
