@@ -13,7 +13,8 @@ import torch
 import prospect
 from prospect.errors import ConfigError
 from prospect.losses import Loss, get_loss, loss, registry
-from prospect.losses.base import ARGUMENTS, BOUNDS, Interval
+from prospect.losses.base import ARGUMENTS
+from prospect.losses.hyperparameters import BOUNDS, Interval
 
 OWN = """
 import torch
