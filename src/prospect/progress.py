@@ -45,6 +45,10 @@ class _Phase:
             self.first, self.counted_from = 0, now
         self.done, self.total, self.what, self.said = done, total, what, said
 
+    def counts(self) -> str:
+        """How many of how many."""
+        return f"{self.done:,}{'' if self.total is None else f' of {self.total:,}'} {self.what}"
+
     def left(self, now: float) -> float | None:
         """Seconds that the rest will take, at the pace so far."""
         if self.total is None or self.done <= self.first:
@@ -56,8 +60,7 @@ class _Phase:
         left = self.left(now)
         if self.said:
             return f"{self.said}  {'' if left is None else f'{span(left)} left'}".rstrip()
-        of = "" if self.total is None else f" of {self.total:,}"
-        parts = [f"{self.done:,}{of} {self.what}"] if self.what else []
+        parts = [self.counts()] if self.what else []
         parts.append(f"{span(now - self.begun)} so far")
         parts += [] if left is None else [f"about {span(left)} left"]
         return f"{self.text}: {', '.join(parts)}"
@@ -187,10 +190,10 @@ class Live(Lines):
     def count(self, done: int, total: int | None = None, what: str = "", said: str = "") -> None:
         """Show how far the phase is."""
         super().count(done, total, what, said)
-        task = self._tasks.get(id(self._phases[-1]))
+        phase = self._phases[-1]
+        task = self._tasks.get(id(phase))
         if task is not None:
-            of = "" if total is None else f"/{total:,}"
-            self._bars.update(task, completed=done, total=total, values=said or f"{done:,}{of} {what}")
+            self._bars.update(task, completed=done, total=total, description=said or f"{phase.text}: {phase.counts()}")
 
     def tell(self) -> None:
         """Nothing: it is on the screen already."""
@@ -207,7 +210,7 @@ class Live(Lines):
             self._bars = _bars()
         if not self._tasks:
             self._bars.start()
-        task = self._bars.add_task(phase.text, total=phase.total, completed=phase.done, values="")
+        task = self._bars.add_task(phase.text, total=phase.total, completed=phase.done)
         self._tasks[id(phase)] = task
 
     def _end(self, phase: _Phase) -> None:
@@ -226,14 +229,19 @@ class Live(Lines):
 
 def _bars() -> Any:
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+    from rich.table import Column
+    from rich.text import Text
+
+    class Time(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            left = task.time_remaining
+            return Text(span(round(task.elapsed or 0)) if left is None else f"{span(round(left))} left")
 
     return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[values]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(8),  # with it a step's numbers fit into 80 columns
+        Time(Column(no_wrap=True)),
         console=Console(stderr=True),
         transient=True,
         redirect_stdout=False,  # results go there, and rich would send them to stderr
@@ -307,6 +315,8 @@ def note(text: str) -> None:
 
 def span(seconds: float) -> str:
     """A time in words."""
+    if seconds < 10:
+        return f"{round(seconds, 2):.2g} s"
     if seconds < 100:
-        return f"{seconds:.2g} s"
+        return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -21,12 +21,13 @@ class Display:
     """
 
     def __init__(self, total: int, start: int, shown: progress.Display) -> None:
-        self._total, self._shown = total, shown
+        self._total, self._start, self._shown = total, start, shown
         self._every = max(1, total // LINES)
         self._phase: AbstractContextManager[None] = shown.phase("training", done=start, total=total)
 
     def __enter__(self) -> Display:
         self._phase.__enter__()
+        self._shown.count(self._start, self._total, "steps")
         return self
 
     def __exit__(
