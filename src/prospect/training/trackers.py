@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 from collections.abc import Mapping, Sequence
@@ -125,25 +126,19 @@ def open_trackers(names: Sequence[str], folder: Path, config: Mapping[str, Any])
 
 
 def require_trackers(names: Sequence[str]) -> None:
-    """Refuse trackers that are not installed; nothing is imported.
+    """Refuse trackers that are not installed, without importing them.
 
     Raises:
         ConfigError: naming one, with the command that installs it.
     """
     for name in names:
         if sys.modules.get(name) is None and importlib.util.find_spec(name) is None:
-            raise _not_installed(name)
+            raise ConfigError(
+                f'train.trackers names {name}, which is not installed. Run "pip install {name}", or leave it out: the '
+                "run directory is written in any case."
+            )
 
 
 def _need(package: str) -> ModuleType:
-    try:
-        return importlib.import_module(package)
-    except ImportError:
-        raise _not_installed(package) from None
-
-
-def _not_installed(package: str) -> ConfigError:
-    return ConfigError(
-        f'train.trackers names {package}, which is not installed. Run "pip install {package}", or leave it out: the '
-        "run directory is written in any case."
-    )
+    require_trackers([package])
+    return importlib.import_module(package)
