@@ -14,7 +14,8 @@ import tempfile
 from pathlib import Path
 
 from prospect.cli.train import quiet_libraries
-from prospect.demo.run import Feedback, Outcome, run_demo
+from prospect.demo.run import Outcome, run_demo
+from prospect.demo.settings import Feedback
 from prospect.evaluation import Rate, overlap
 
 

@@ -52,7 +52,8 @@ COMMANDS_HEAD = f"""{WRITTEN_BY}
 # Commands
 
 `prospect COMMAND --help` says the same. Messages for people go to stderr; where a command has `--json`,
-it prints one JSON document on stdout. The exit code is 0 when done, 1 when it failed, 2 when the command or
+it prints one JSON document on stdout. A command that takes long says at least every ten seconds what it does
+and how far it is. The exit code is 0 when done, 1 when it failed, 2 when the command or
 the recipe was wrong. `python -m prospect` is the same program.
 """
 

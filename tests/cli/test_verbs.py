@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from conftest import pairs, thumbs, write_rows
+from prospect.cli.main import main
 
 
 def prospect(*arguments: str | Path, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -32,8 +33,26 @@ def test_train_writes_a_run_and_a_report_and_says_where(tmp_path: Path, model_pa
     assert 0 <= result["eval"]["eval_rewards/auroc"] <= 1
     # stderr is no terminal here: plain lines, no control characters.
     assert "step 4/4" in done.stderr and "\x1b" not in done.stderr and "\r" not in done.stderr.replace("\r\n", "")
+    phases = ("loading PyTorch", "reading the", "loading the model", "held out at step 0", "writing 8 samples ...",
+              "step 1/4", "step 4/4", "held out at step 4", "saving the model", "writing the report")  # fmt: skip
+    places = [done.stderr.index(phase) for phase in phases]
+    assert places == sorted(places)
+    assert "The evaluation counts only 8 rows" in [worry["title"] for worry in result["worries"]]
     again = prospect("report", "out", folder=tmp_path)
     assert again.returncode == 0 and again.stdout.strip() == "out/report.html"
+
+
+def test_training_ends_with_what_to_worry_about_unless_quiet(
+    tmp_path: Path, model_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = write_rows(tmp_path / "thumbs.jsonl", thumbs(40))
+    command = ["train", "kto", "--model", str(model_path), "--data", str(rows)]
+    settings = ["--set", "train.batch_size=16", "data.eval=0.2", "train.samples=0"]
+    assert main([*command, "--output", str(tmp_path / "told"), *settings]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert said[-2].startswith("report  ") and said[-1].startswith("worry   The evaluation counts only 8 rows. A share")
+    assert main([*command, "--output", str(tmp_path / "quiet"), "--quiet", *settings]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_dry_run_shows_everything_and_writes_nothing(tmp_path: Path, model_path: Path) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from conftest import thumbs
+from prospect import progress
 from prospect.cli.dry_run import show
 from prospect.config import load_config
 from prospect.data.batch import flatten
-from prospect.errors import UsageError
 from prospect.training.prepare import prepare
 from prospect.training.probe import Rates, count_evaluations, probe, training_seconds
 
@@ -71,5 +72,16 @@ def test_the_dry_run_tells_it(recipe: Any, capsys: pytest.CaptureFixture[str]) -
     show(config, as_json=False, probe_steps=1)
     shown = capsys.readouterr().out
     assert "for the whole run: training" in shown and "measured over 2 steps" in shown
-    with pytest.raises(UsageError, match="--probe is 0"):
-        show(config, as_json=False, probe_steps=0)
+
+
+def test_the_dry_run_is_shown_first_then_a_line_a_step_then_the_result(
+    recipe: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = load_config(recipe("kto"))
+    monkeypatch.setattr(sys, "stderr", sys.stdout)
+    with progress.shown("prospect train"):
+        show(config, as_json=False, probe_steps=2)
+    shown = capsys.readouterr().out
+    parts = ["in numbers", "memory  ", "longest row: ", "step 1 of 2: ", "step 2 of 2: ", "peak  ", "time  "]
+    places = [shown.index(part) for part in parts]
+    assert places == sorted(places)

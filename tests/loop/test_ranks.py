@@ -20,8 +20,9 @@ import prospect
 from conftest import REPOSITORY, rows_for, write_rows
 from prospect.training import world
 from prospect.training.checkpoint import latest_checkpoint
+from prospect.training.place import find_place, first_host
 from prospect.training.run_dir import RunDir
-from prospect.training.world import find_place, first_host, share_cores
+from prospect.training.world import share_cores
 
 WORKER = str(REPOSITORY / "tests/loop/rank_worker.py")
 LOSSES = ["kto", "dpo", "sft", "bco", "nca", "offline_ppo", "bradley_terry"]

@@ -13,7 +13,9 @@ import torch
 import prospect
 from prospect.errors import ConfigError
 from prospect.losses import Loss, get_loss, loss, registry
-from prospect.losses.base import ARGUMENTS, BOUNDS, Interval
+from prospect.losses.base import ARGUMENTS
+from prospect.losses.declared import Declared, declared_losses
+from prospect.losses.hyperparameters import BOUNDS, Interval
 
 OWN = """
 import torch
@@ -408,3 +410,12 @@ def test_a_default_that_is_no_number_is_refused() -> None:
 def test_wrong_shapes_are_refused_with_the_right_ones(name: str, shapes: list[tuple[int, ...]], takes: str) -> None:
     with pytest.raises(TypeError, match=f"loss {name} takes {takes}, letters of one size each; got "):
         get_loss(name)(*(torch.ones(shape).bool() for shape in shapes))
+
+
+def test_what_is_read_from_the_source_of_the_losses_is_what_was_registered() -> None:
+    registered = {
+        name: Declared(tuple(record.hyperparameters), record.bounds)
+        for name, record in registry.all_losses().items()
+        if record.function.__module__.startswith("prospect.losses.")
+    }
+    assert declared_losses() == registered and len(registered) >= 30

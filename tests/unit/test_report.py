@@ -12,7 +12,7 @@ from prospect.errors import CheckpointError
 from prospect.evaluation.winrate import proportion
 from prospect.report.build import build_report
 from prospect.report.facts import Facts
-from prospect.report.findings import findings
+from prospect.report.findings import findings, worst_worries
 from prospect.report.plots import MAX_POINTS, line_chart, nice_ticks, running_mean, thin, tick_labels, trend
 from prospect.report.wording import count, differences, duration, number, percent, plain, short_path
 from prospect.training.run_dir import RunDir
@@ -782,6 +782,44 @@ def test_a_handful_of_steps_warns_of_no_trend(tmp_path):
     assert "The rewards of both classes fall together" not in titles(
         write_run(tmp_path / "run", steps=12, chosen=-1.2, rejected=-1.8)
     )
+
+
+@pytest.mark.parametrize(
+    ("z0", "beta", "worries_about_it"), [(160.0, 0.1, True), (40.0, 0.1, False), (40.0, 0.3, True)]
+)
+def test_a_z0_beyond_which_the_loss_is_flat_is_the_worst_worry_of_the_longest_and_the_shortest_run(
+    tmp_path, z0, beta, worries_about_it
+):
+    loss = {"loss": {"name": "kto", "feedback": "unpaired", "hyperparameters": {"beta": beta}}}
+    for name, steps in (("long", 400), ("short", 3)):
+        run = RunDir(write_run(tmp_path / name, steps=steps, auroc=0.5, provenance_changes=loss))
+        rows = [{**row, **({"kl": z0, "kl_raw": z0} if "kl" in row else {})} for row in run.metrics()]
+        write_metrics(run, rows)
+        said = [worry.title for worry in worst_worries(run)]
+        assert said[0].endswith("nats, out of the loss's reach") is worries_about_it
+        assert "Held-out AUROC did not improve" in said
+
+
+def test_no_more_than_two_worries_are_told_and_the_worst_of_them(tmp_path):
+    changes = {"provenance_changes": {"data": DATA | {"train": summary(desirable=160, cut=300)}}}
+    run = RunDir(write_run(tmp_path / "run", chosen=-1.2, rejected=-1.8, auroc=0.5, **changes))
+    said = [worry.title for worry in worst_worries(run)]
+    assert said == ["The rewards of both classes fall together", "Held-out AUROC did not improve"]
+
+
+def test_what_worries_nobody_is_not_told(tmp_path):
+    assert worst_worries(RunDir(write_run(tmp_path / "run", clamped=0.6))) == []
+
+
+@pytest.mark.parametrize(
+    ("desirable", "undesirable", "auroc", "told"),
+    # Standard errors of AUROC under chance: sqrt(41 / 4800) = 0.092 and sqrt(401 / 480000) = 0.029.
+    [(20, 20, 0.67, True), (20, 20, 0.70, False), (200, 200, 0.55, True), (200, 200, 0.57, False)],
+)
+def test_a_held_out_score_that_chance_would_give_too_is_told(tmp_path, desirable, undesirable, auroc, told):
+    held = summary(rows=desirable + undesirable, desirable=desirable)
+    run = write_run(tmp_path / "run", auroc=auroc, provenance_changes={"data": {"train": summary(), "eval": held}})
+    assert ("Held-out AUROC is no better than chance, as far as can be told" in worries(run)) is told
 
 
 def test_worries_come_first(tmp_path):

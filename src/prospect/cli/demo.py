@@ -6,14 +6,19 @@ import argparse
 import json
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
-from prospect.cli.train import quiet_libraries
-from prospect.demo.run import METHODS, Feedback, Outcome, run_demo
+from prospect import progress
+from prospect.cli.train import LOADING, quiet_libraries
+from prospect.demo.settings import METHODS, Feedback
 from prospect.errors import UsageError
 from prospect.evaluation.winrate import Rate, overlap
+
+if TYPE_CHECKING:
+    from prospect.demo.run import Outcome
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,17 +40,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs the demo and says what came of it."""
-    quiet_libraries()
-    console = Console(stderr=True, quiet=options.quiet, highlight=False)
+    folder = _folder(options)
+    with progress.phase(LOADING):
+        from prospect.demo.run import run_demo
+
+        quiet_libraries()
     feedback = Feedback(options.noise, options.raters, options.keep_desirable, options.keep_undesirable)
-    outcome = run_demo(
-        _folder(options),
-        method=options.method,
-        seed=options.seed,
-        feedback=feedback,
-        quiet=options.quiet,
-        say=lambda text: console.print(text, markup=False),
-    )
+    outcome = run_demo(folder, method=options.method, seed=options.seed, feedback=feedback, quiet=options.quiet)
+    console = Console(stderr=True, quiet=options.quiet, highlight=False)
     if options.json:
         print(json.dumps(outcome.as_dict()))
     show(outcome, console)

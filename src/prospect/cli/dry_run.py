@@ -9,9 +9,10 @@ import yaml
 from rich.console import Console
 from rich.text import Text
 
+from prospect import progress
 from prospect.config import Config
 from prospect.data.batch import Row
-from prospect.errors import UsageError
+from prospect.progress import span
 from prospect.training.estimate import PARTS, estimate_memory
 from prospect.training.prepare import Prepared, prepare
 from prospect.training.probe import probe
@@ -25,20 +26,24 @@ def show(config: Config, *, as_json: bool, probe_steps: int | None = None) -> No
     Args:
         config: the recipe.
         as_json: print one object instead.
-        probe_steps: load the model and time this many steps, for the time and the memory of the whole run.
-
-    Raises:
-        UsageError: fewer than one step.
+        probe_steps: then load the model and time this many steps, for the time and the memory of the whole run.
     """
-    if probe_steps is not None and probe_steps < 1:
-        raise UsageError(f"--probe is {probe_steps}; expected a number of steps, 1 or more.")
     prepared = prepare(config)
-    facts = collect(prepared)  # first: its estimate looks at the process as it is without a model
+    with progress.phase("estimating memory"):
+        facts = collect(prepared)  # before a probe: its estimate looks at the process as it is without a model
+    if not as_json:
+        _print_facts(prepared, facts)
     if probe_steps is not None:
         facts["probe"] = probe(prepared, probe_steps)
     if as_json:
         print(json.dumps(facts))
-        return
+    elif probe_steps is not None:
+        console = Console(highlight=False)
+        console.rule(f"measured over {probe_steps} steps")
+        _print_lines(console, _measured(facts["probe"]))
+
+
+def _print_facts(prepared: Prepared, facts: dict[str, Any]) -> None:
     console = Console(highlight=False)
     console.rule("resolved recipe")
     console.print(yaml.safe_dump(facts["config"], sort_keys=False, allow_unicode=True).strip(), markup=False)
@@ -47,8 +52,13 @@ def show(config: Config, *, as_json: bool, probe_steps: int | None = None) -> No
         for row in example:
             console.print(_marked(prepared.tokenizer, row, in_colour=console.is_terminal))
     console.rule("in numbers")
-    for line in _sentences(facts):
-        console.print(line, markup=False)
+    _print_lines(console, _sentences(facts))
+
+
+def _print_lines(console: Console, lines: dict[str, str]) -> None:
+    for name, text in lines.items():
+        console.print(f"{name:<12} {text}", markup=False)
+    console.file.flush()  # what a probe says meanwhile goes to stderr, and should come after it
 
 
 def collect(prepared: Prepared) -> dict[str, Any]:
@@ -96,7 +106,7 @@ def _marked(tokenizer: Any, row: Row, in_colour: bool) -> Text:
     return line
 
 
-def _sentences(facts: dict[str, Any]) -> list[str]:
+def _sentences(facts: dict[str, Any]) -> dict[str, str]:
     data, held_out, memory = facts["data"]["train"], facts["data"]["eval"], facts["memory"]
     parts = ", ".join(f"{name} {_size(memory[name])}" for name in PARTS if memory[name])
     weights = facts["class_weights"] or {}
@@ -112,11 +122,10 @@ def _sentences(facts: dict[str, Any]) -> list[str]:
         "tokens": f"{facts['tokens']:,} in all, prompts included",
         "parameters": f"{memory['parameters']:,}, of which {memory['trainable_parameters']:,} are trained",
         "memory": _memory(memory, parts),
-        **_measured(facts),
     }
     if data["undesirable"] is None:
         del lines["balance"]
-    return [f"{name:<12} {text}" for name, text in lines.items() if text]
+    return {name: text for name, text in lines.items() if text}
 
 
 def _memory(memory: dict[str, Any], parts: str) -> str:
@@ -128,25 +137,16 @@ def _memory(memory: dict[str, Any], parts: str) -> str:
     return f"about {_size(memory['total'])} at the peak, estimated: {parts}"
 
 
-def _measured(facts: dict[str, Any]) -> dict[str, str]:
+def _measured(found: dict[str, Any]) -> dict[str, str]:
     """What a probe found, in words."""
-    found = facts.get("probe")
-    if found is None:
-        return {}
     parts = ", ".join(
-        f"{name} {_span(found[name])}" for name in ("training", "evaluation", "samples", "loading") if found[name]
+        f"{name} {span(found[name])}" for name in ("training", "evaluation", "samples", "loading") if found[name]
     )
     return {
         "peak": f"{_size(found['peak_bytes'])} measured over {found['steps'] + 1} steps, the longest rows among them",
-        "time": f"about {_span(found['total'])} for the whole run: {parts}; {found['seconds_per_step']:.3g} s a step, "
+        "time": f"about {span(found['total'])} for the whole run: {parts}; {found['seconds_per_step']:.3g} s a step, "
         f"from {found['steps']} steps; checkpoints and the report not counted",
     }
-
-
-def _span(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.2g} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def _size(count: float) -> str:

@@ -8,9 +8,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-from prospect import __version__
+from prospect import __version__, progress
 from prospect.allocator import restart_without_small_caches
 from prospect.errors import ProspectError
+from prospect.training.place import speaks
 
 # Verb to its module and its line of help. A module is imported only when its verb is used: help needs no torch.
 VERBS = {
@@ -54,7 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help(sys.stderr)
         return 2
     try:
-        return importlib.import_module(f"prospect.cli.{options.verb}").run(options) or 0
+        quiet = getattr(options, "quiet", False) or (options.verb == "train" and not speaks())
+        with progress.shown(f"prospect {options.verb}", quiet=quiet):
+            return importlib.import_module(f"prospect.cli.{options.verb}").run(options) or 0
     except ProspectError as error:
         print(f"{_kind(error)}: {error}", file=sys.stderr)
         return error.exit_code

@@ -7,8 +7,14 @@ import json
 import sys
 from pathlib import Path
 
+from prospect import progress
 from prospect.config import Config, load_config, read_yaml, set_key
 from prospect.errors import UsageError
+from prospect.training.early import refuse_early
+from prospect.training.place import speaks
+from prospect.training.run_dir import RunDir
+
+LOADING = "loading PyTorch and Transformers"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,34 +45,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Trains, writes the report, and says where both are."""
-    from prospect.training.world import speaks
-
+    """Trains, writes the report, and says where both are and what to worry about."""
+    if options.probe is not None and options.probe < 1:
+        raise UsageError(f"--probe is {options.probe}; expected a number of steps, 1 or more.")
     config = config_from(options)
+    refuse_early(config)
     if options.dry_run or options.probe is not None:
+        return _look(options, config)
+    RunDir(config.output).require_free(options.resume)
+    with progress.phase(LOADING):
+        from prospect.training.train import train
+
+        quiet_libraries()
+    result = train(config, resume=options.resume, quiet=options.quiet)
+    if speaks():
+        _conclude(options, result)
+    return 0
+
+
+def _look(options: argparse.Namespace, config: Config) -> int:
+    with progress.phase(LOADING):
         from prospect.cli.dry_run import show
 
         quiet_libraries()
-        if speaks():
-            show(config, as_json=options.json, probe_steps=options.probe)
-        return 0
-    from prospect.report.build import build_report
-    from prospect.report.model_card import write_model_card
-    from prospect.training.train import train
-
-    quiet_libraries()
-    result = train(config, resume=options.resume, quiet=options.quiet)
-    if not speaks():
-        return 0
-    report = build_report(result.path)
-    write_model_card(result.path)
-    if options.json:
-        held_out = [row for row in result.metrics() if "eval_loss" in row]
-        paths = {"run": str(result.path), "model": str(result.model_path), "report": str(report)}
-        print(json.dumps({**paths, "eval": held_out[-1] if held_out else None}))
-    elif not options.quiet:
-        print(f"model   {result.model_path}\nreport  {report}", file=sys.stderr)
+    if speaks():
+        show(config, as_json=options.json, probe_steps=options.probe)
     return 0
+
+
+def _conclude(options: argparse.Namespace, run: RunDir) -> None:
+    from prospect.report.build import build_report
+    from prospect.report.findings import worst_worries
+    from prospect.report.model_card import write_model_card
+
+    with progress.phase("writing the report"):
+        report = build_report(run.path)
+        write_model_card(run.path)
+        worries = worst_worries(run)
+    if options.json:
+        held_out = [row for row in run.metrics() if "eval_loss" in row]
+        paths = {"run": str(run.path), "model": str(run.model_path), "report": str(report)}
+        said = [{"title": worry.title, "text": worry.text} for worry in worries]
+        print(json.dumps({**paths, "eval": held_out[-1] if held_out else None, "worries": said}))
+    elif not options.quiet:
+        print(f"model   {run.model_path}\nreport  {report}", file=sys.stderr)
+        for worry in worries:
+            print(f"worry   {worry.title}. {worry.text}", file=sys.stderr)
 
 
 def config_from(options: argparse.Namespace) -> Config:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from prospect import progress
 from prospect.config import DataSettings
 from prospect.data.batch import Example, Row, flatten
 from prospect.data.render import Encoder, PromptTooLongError
@@ -142,7 +143,7 @@ def encode_records(
     examples: list[Example] = []
     kept: list[Feedback] = []
     cut = dropped = 0
-    for record in records:
+    for record in progress.counted(records, "rows encoded", len(records)):
         try:
             encoded = [encode_side(record, side, encoder) for side in sides(record)]
         except PromptTooLongError:

@@ -7,15 +7,17 @@ and after on prompts that training never saw.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from prospect import progress
 from prospect.allocator import keep_freed_memory
 from prospect.demo.base import BASE, answer, load_base
 from prospect.demo.customer import Rater, collect_thumbs
 from prospect.demo.rubric import check
+from prospect.demo.settings import METHODS, Feedback
 from prospect.demo.world import REPLY_TOKENS, Inquiry, held_out_prompts, training_prompts
 from prospect.errors import ConfigError
 from prospect.evaluation.winrate import Rate, proportion, win_rate
@@ -30,14 +32,6 @@ PROMPTS = 600  # customers who write
 REPLIES = 4  # sampled for each, as in the KTO paper's study on sampled solutions
 HELD_OUT = 400  # a 95 % interval of at most 5 points on either side
 
-METHODS: dict[str, dict[str, Any]] = {
-    "kto": {"loss": {"name": "kto", "beta": 0.3}, "learning_rate": 2e-4, "epochs": 2},
-    "dpo": {"loss": {"name": "dpo", "beta": 0.3}, "learning_rate": 1e-4, "epochs": 2},
-    "sft": {"loss": {"name": "sft"}, "learning_rate": 5e-4, "epochs": 2},
-}
-"""What each method is trained with. Copying order numbers is what training on bad replies loses first, for their right
-digits go down with the rest; a higher beta holds the policy closer to its reference, and keeps it."""
-
 RULE_NAMES = {
     "order": "names the right order",
     "remedy": "answers the problem that was asked",
@@ -45,23 +39,6 @@ RULE_NAMES = {
     "short": "keeps under the word limit",
     "promises": "promises nothing it should not",
 }
-
-
-@dataclass(frozen=True)
-class Feedback:
-    """How the simulated customers give thumbs.
-
-    Attributes:
-        noise: share of thumbs that are flipped.
-        raters: how many customers give them.
-        keep_desirable: share of thumbs up that reach the log.
-        keep_undesirable: share of thumbs down that reach the log.
-    """
-
-    noise: float = 0.0
-    raters: int = 1
-    keep_desirable: float = 1.0
-    keep_undesirable: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -111,7 +88,6 @@ def run_demo(
     seed: int = 0,
     feedback: Feedback | None = None,
     quiet: bool = False,
-    say: Callable[[str], None] = lambda text: None,
 ) -> Outcome:
     """Samples, collects thumbs, aligns, and compares.
 
@@ -120,27 +96,31 @@ def run_demo(
         method: kto, dpo or sft.
         seed: of customers, thumbs, training and sampling.
         feedback: how thumbs are given; clean ones by default.
-        quiet: no progress of the training.
-        say: told what is being done.
+        quiet: say nothing of what is being done.
 
     Raises:
         ConfigError: an unknown method.
     """
     if method not in METHODS:
         raise ConfigError(f'demo method is "{method}"; expected one of {", ".join(METHODS)}.')
+    with progress.shown("prospect demo", quiet=quiet):
+        return _run(output, method, seed, feedback or Feedback())
+
+
+def _run(output: Path, method: str, seed: int, feedback: Feedback) -> Outcome:
     begun = time.monotonic()
-    feedback = feedback or Feedback()
     keep_freed_memory()
     base = load_base()
     inquiries, asked = training_prompts(PROMPTS, seed), held_out_prompts(HELD_OUT)
-    say(f"Sampling {REPLIES} replies to each of {PROMPTS} customers, and one to each of {HELD_OUT} held-out ones ...")
-    replies = answer(base, inquiries, REPLIES, seed)
-    before = answer(base, asked, 1, seed)
+    with progress.phase(f"sampling {REPLIES} replies to each of {PROMPTS} customers"):
+        replies = answer(base, inquiries, REPLIES, seed)
+    with progress.phase(f"sampling a reply to each of {HELD_OUT} held-out customers"):
+        before = answer(base, asked, 1, seed)
     counts = write_thumbs(output, inquiries, replies, feedback, seed)
-    say(f"Thumbs: {counts[0]} up, {counts[1]} down. Aligning by {method} ...")
-    run = train(recipe(method, output, seed), quiet=quiet)
-    say("Asking the aligned model the same held-out questions ...")
-    after = answer(load_base(run.model_path), asked, 1, seed)
+    progress.note(f"thumbs: {counts[0]} up, {counts[1]} down; aligning by {method}")
+    run = train(recipe(method, output, seed))
+    with progress.phase("asking the aligned model the same held-out questions"):
+        after = answer(load_base(run.model_path), asked, 1, seed)
     return conclude(run, method, asked, before, after, counts, feedback, begun)
 
 

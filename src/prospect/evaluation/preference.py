@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from prospect import progress
 from prospect.data.batch import Row, flatten
 from prospect.data.dataset import Dataset, encode_records
 from prospect.data.render import Encoder
@@ -158,7 +159,8 @@ def _by_policy(
 ) -> tuple[dict[str, Any], Dataset]:
     """Both models' log-probs, and what follows from them. Only one of the two is in memory, but for an adapter's."""
     precision = subject.config.train.precision if subject.config else "auto"
-    policy = load_for_scoring(subject.settings, precision)
+    with progress.phase(f"loading {subject.name}"):
+        policy = load_for_scoring(subject.settings, precision)
     data = data_settings(subject)
     max_length = settings.max_length or data.max_length or resolve_max_length(None, policy.model.config)
     encoder = Encoder(policy.tokenizer, max_length, end_token=data.end_token)

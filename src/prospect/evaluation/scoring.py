@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from prospect import progress
 from prospect.config import ModelSettings
 from prospect.data.batch import Batch, Row, collate, flatten, mismatched_rows
 from prospect.data.loader import micro_batches
@@ -48,8 +49,9 @@ def score_rows(
     """
     budget = max_tokens or MICRO_BATCH_TOKENS.get(device.type, MICRO_BATCH_TOKENS["cpu"])
     found: dict[int, float] = {}
-    with torch.no_grad():
-        for group in micro_batches([(row,) for row in rows], budget):
+    groups = micro_batches([(row,) for row in rows], budget)
+    with torch.no_grad(), progress.phase(f"scoring with {what}"):
+        for group in progress.counted(groups, "micro-batches", len(groups)):
             some = flatten(group)
             values = score(collate(some).to(device)).double().tolist()
             found.update(zip(map(id, some), values, strict=True))
@@ -103,16 +105,17 @@ def draw_own_samples(
         for (record, row), ids in zip(rows, prompts, strict=True)
         if len(ids) + max_new_tokens <= max_length and not record.tools
     ]
-    drawn = generate(
-        policy.model,
-        policy.tokenizer,
-        [record.prompt for record, _, _ in fitting],
-        max_new_tokens=max_new_tokens,
-        temperature=1.0,
-        top_p=1.0,
-        seed=seed,
-        batch_size=batch_size,
-    )
+    with progress.phase(f"writing {len(fitting)} samples"):
+        drawn = generate(
+            policy.model,
+            policy.tokenizer,
+            [record.prompt for record, _, _ in fitting],
+            max_new_tokens=max_new_tokens,
+            temperature=1.0,
+            top_p=1.0,
+            seed=seed,
+            batch_size=batch_size,
+        )
     found = [
         Row(np.array(prompt, dtype=np.int32), np.array(one.ids, dtype=np.int32), row.prompt_key, row.id, True)
         for (_, row, prompt), (one,) in zip(fitting, drawn, strict=True)
@@ -168,5 +171,6 @@ def frozen(settings: ModelSettings, policy_tokenizer: Any, precision: str, name:
             f"{name}: its tokenizer has {other!r} as {own[other]}, and the policy's as {ids.get(other)}; a log-ratio "
             "is of the same tokens. Take the model that the policy was trained from as --reference."
         )
-    loaded = load_for_scoring(settings, precision, policy_tokenizer)
+    with progress.phase(f"loading {name}"):
+        loaded = load_for_scoring(settings, precision, policy_tokenizer)
     return Compared(name, "frozen", loaded.identity, loaded.logps)

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from prospect import progress
 from prospect.config import Config, ModelSettings, load_config
 from prospect.errors import CheckpointError, UsageError
 from prospect.training.run_dir import RunDir
@@ -170,5 +171,6 @@ def load_for_generating(subject: Subject) -> tuple[Any, Any]:
     """
     if subject.is_reward_model:
         raise UsageError(f"{subject.name}: a reward model scores completions and writes none. Name a language model.")
-    policy = load_for_scoring(subject.settings)
+    with progress.phase(f"loading {subject.name}"):
+        policy = load_for_scoring(subject.settings)
     return policy.model, policy.tokenizer

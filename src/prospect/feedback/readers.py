@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import codecs
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from prospect import progress
 from prospect.errors import DataError
 from prospect.feedback.wording import type_name
 
@@ -47,7 +49,10 @@ def read_jsonl_places(path: Path) -> Iterator[tuple[int, int, int, dict[str, Any
     offset = 0
     try:
         with path.open("rb", buffering=_BUFFER) as file:
+            size = os.fstat(file.fileno()).st_size
             for number, line in enumerate(file, start=1):
+                if not number % 1024:
+                    progress.count(offset >> 20, size >> 20, f"MB of {path.name}")
                 row = parse_line(line, path, number)
                 if row is not None:
                     yield number, offset, len(line), row

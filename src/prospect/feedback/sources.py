@@ -17,6 +17,7 @@ from prospect.feedback.records import Feedback, Text
 from prospect.feedback.rows import RowParser
 from prospect.feedback.text import parse_text
 from prospect.feedback.wording import names
+from prospect.progress import counted
 
 Source = str | Path | Sequence[str | Path]
 
@@ -140,7 +141,9 @@ def raw_rows(place: Path | str) -> Iterator[RawRow]:
         match = _HUB_NAME.fullmatch(place)
         assert match is not None
         return read_hub(match["name"], match["split"] or "train")
-    return _READERS[place.suffix.lower()](place)
+    rows = _READERS[place.suffix.lower()](place)
+    # JSON lines count bytes, of which the total is known.
+    return rows if _READERS[place.suffix.lower()] is read_jsonl else counted(rows, f"rows of {place.name}", every=1024)
 
 
 def load_prompts(source: Source) -> list[Text]:

@@ -5,7 +5,6 @@ Letters: N examples, T tokens, K completions of one prompt.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import Any, Literal
 import torch
 
 from prospect.errors import ConfigError
+from prospect.losses.hyperparameters import Interval, bounds_of, check_hyperparameters
 
 FeedbackKind = Literal["unpaired", "paired", "demonstration", "scored"]
 Level = Literal["sequence", "token"]
@@ -149,18 +149,7 @@ class Loss:
         Raises:
             ConfigError: with the nearest name suggested.
         """
-        known = self.hyperparameters
-        for name, value in given.items():
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f'; did you mean "{near[0]}"?' if near else "."
-                takes = ", ".join(known) or "none"
-                raise ConfigError(f'loss {self.name} has no hyperparameter "{name}"{hint} It takes {takes}.')
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise ConfigError(f"loss {self.name}: {name} is {value!r}; expected a number.")
-            interval = self.interval(name)
-            if value not in interval:
-                raise ConfigError(f"loss {self.name}: {name} is {value}; expected a finite number{interval}.")
+        check_hyperparameters(self.name, self.hyperparameters, self.bounds, given)
 
     def interval(self, name: str) -> Interval:
         """The legal values of a hyperparameter: its own bounds, else those of its name, else every finite number."""
@@ -168,7 +157,7 @@ class Loss:
 
     def bounds_of(self, name: str) -> str:
         """The same as it is written."""
-        return self.bounds.get(name) or BOUNDS.get(name, "(-inf, inf)")
+        return bounds_of(name, self.bounds)
 
     def resolve(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """All hyperparameters: the given ones over the defaults, checked."""
@@ -197,52 +186,6 @@ class Loss:
                 takes = ", ".join(f"{n} ({', '.join(self.shape_of(n))})" for n in names if n not in self.over_step)
                 got = ", ".join(str(tuple(a.shape)) for a in arguments)
                 raise TypeError(f"loss {self.name} takes {takes}, letters of one size each; got {got}")
-
-
-@dataclass(frozen=True)
-class Interval:
-    """The legal values of a hyperparameter; infinities are never among them."""
-
-    low: float
-    high: float
-    with_low: bool
-    with_high: bool
-
-    @classmethod
-    def parse(cls, text: str) -> Interval:
-        """Reads "(0, 1]": a round bracket leaves its bound out."""
-        opening, closing = text.strip()[:1], text.strip()[-1:]
-        try:
-            low, high = (float(part) for part in text.strip()[1:-1].split(","))
-        except ValueError:
-            raise ConfigError(f'"{text}" is no interval; expected two bounds, such as "(0, 1]".') from None
-        if opening not in "([" or closing not in ")]" or not low < high:
-            raise ConfigError(f'"{text}" is no interval; expected brackets and a lower bound first: "(0, 1]".')
-        return cls(low, high, opening == "[", closing == "]")
-
-    def __contains__(self, value: float) -> bool:
-        above = self.low <= value if self.with_low else self.low < value
-        below = value <= self.high if self.with_high else value < self.high
-        return above and below and abs(value) != float("inf")
-
-    def __str__(self) -> str:
-        """As the end of a sentence: ` >= 0 and < 0.5`."""
-        parts = []
-        if self.low != float("-inf"):
-            parts.append(f" {'>=' if self.with_low else '>'} {self.low:g}")
-        if self.high != float("inf"):
-            parts.append(f" {'<=' if self.with_high else '<'} {self.high:g}")
-        return " and".join(parts)
-
-
-# By name, so that every loss that has a beta refuses the same betas; a loss's own `bounds` win.
-BOUNDS: Mapping[str, str] = {
-    "beta": "(0, inf)",
-    "desirable_weight": "[0, inf)",
-    "undesirable_weight": "[0, inf)",
-    "label_smoothing": "[0, 0.5]",
-    "tau": "(0, inf)",
-}
 
 
 def _named_by(function: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib.util
 import inspect
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from prospect.errors import ConfigError
 from prospect.losses.base import ARGUMENTS, FeedbackKind, Loss
+from prospect.losses.declared import is_own, no_loss, own_file, unknown_loss
 
 _REGISTRY: dict[str, Loss] = {}
 # Keys of a recipe's loss section that are nobody's hyperparameters: they go with many losses.
@@ -132,24 +131,16 @@ def get_loss(name: str) -> Loss:
     Raises:
         ConfigError: unknown, with the nearest name suggested.
     """
-    if ".py:" in name:
+    if is_own(name):
         return _load_own(name)
     if name in _REGISTRY:
         return _REGISTRY[name]
-    near = difflib.get_close_matches(name, _REGISTRY, n=1)
-    hint = f' did you mean "{near[0]}"?' if near else ""
-    raise ConfigError(
-        f'unknown loss "{name}";{hint} Known: {", ".join(sorted(_REGISTRY))}. '
-        "Your own: loss: {name: my_file.py:my_loss}."
-    )
+    raise unknown_loss(name, _REGISTRY)
 
 
 def _load_own(address: str) -> Loss:
     """Imports `file.py:function`; the file is the user's own code and runs as such."""
-    file, _, attribute = address.rpartition(":")
-    path = Path(file).expanduser().resolve()
-    if not path.is_file():
-        raise ConfigError(f"loss {address}: there is no file {path}.")
+    path, attribute = own_file(address)
     # The module's name holds the whole path: two files of one name must not stand in for each other.
     module_name = f"prospect_user_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
     module = sys.modules.get(module_name)
@@ -167,8 +158,5 @@ def _load_own(address: str) -> Loss:
             raise ConfigError(f"loss {address}: importing {path} failed: {type(error).__name__}: {error}") from error
     record = getattr(module, attribute, None)
     if not isinstance(record, Loss):
-        found = "nothing" if record is None else type(record).__name__
-        raise ConfigError(
-            f'loss {address}: "{attribute}" in {path} is {found}; expected a function under @prospect.loss(...).'
-        )
+        raise no_loss(address, path, "nothing" if record is None else type(record).__name__)
     return record

@@ -14,7 +14,8 @@ import torch
 
 from prospect.config import ModelSettings
 from prospect.data.control_tokens import CONTROL_TOKENS, ask_after_good, control_token_ids
-from prospect.errors import ConfigError, ModelError
+from prospect.errors import ModelError
+from prospect.models.folder import looks_local, missing_folder, require_context
 
 DEFAULT_MAX_LENGTH = 2048  # the longest row where neither recipe nor model sets a limit
 
@@ -180,21 +181,15 @@ def resolve_max_length(asked: int | None, model_config: Any) -> int:
         ConfigError: more is asked than the model's context.
     """
     context = getattr(model_config.get_text_config(), "max_position_embeddings", None)
-    if asked is None:
-        return min(context or DEFAULT_MAX_LENGTH, DEFAULT_MAX_LENGTH)
-    if context is not None and asked > context:
-        raise ConfigError(
-            f"data.max_length is {asked} and the model reads {context} tokens at most. Lower it to {context}."
-        )
-    return asked
+    require_context(asked, context)
+    return asked if asked is not None else min(context or DEFAULT_MAX_LENGTH, DEFAULT_MAX_LENGTH)
 
 
 def existing_model(name: str) -> str:
     """A local path must exist: a mistyped one would be looked up on the hub, with a puzzling answer."""
-    looks_local = name.startswith((".", "/", "~")) or name.count("/") > 1
     path = Path(name).expanduser()
-    if looks_local and not path.is_dir():
-        raise ModelError(f"{name}: there is no such model folder.")
+    if looks_local(name) and not path.is_dir():
+        raise missing_folder(name)
     return str(path) if path.is_dir() else name
 
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
+from prospect import progress
 from prospect.config import ReferenceSettings
 from prospect.data.batch import Batch, collate
 from prospect.errors import CheckpointError, ConfigError, ReferenceMismatchError
 from prospect.models.logps_store import LogpsStore
 from prospect.models.policy import Policy
+
+FIRST_TOLD = 10.0  # seconds that the cached reference may have taken before it says how fast it is
 
 
 class Reference:
@@ -191,6 +196,7 @@ class CachedReference(Reference):
         except OSError as error:
             raise self._broken("read", folder, error) from error
         self._moved = False
+        self._rows, self._seconds, self._told = 0, 0.0, FIRST_TOLD
 
     def logps(self, batch: Batch) -> torch.Tensor:
         """Looks rows up, asks the inner reference about those that are missing, and remembers them.
@@ -200,8 +206,9 @@ class CachedReference(Reference):
         """
         keys = [row.key for row in batch.rows]
         if not self._moved:
-            fresh = self.inner.logps(batch)
-            self._store.add(keys, fresh.cpu().numpy())
+            with self._timed(len(keys)):
+                fresh = self.inner.logps(batch)
+                self._store.add(keys, fresh.cpu().numpy())
             return fresh
         known = torch.from_numpy(self._store.find(keys))
         missing = known.isnan()
@@ -212,13 +219,27 @@ class CachedReference(Reference):
                 return known
             # The step has laid the whole batch out already.
             asked = batch if missing.all() else collate(rows).to(batch.ids.device)
-            fresh = self.inner.logps(asked).float().cpu()
+            with self._timed(len(rows)):
+                fresh = self.inner.logps(asked).float().cpu()
             self._store.add([row.key for row in rows], fresh.numpy())
             # Read back: of a row that is there twice the first number counts, as it will in a rerun. What is not
             # finite was not kept; it is shown as it is, and the step's guard names the row.
             kept = torch.from_numpy(self._store.find([row.key for row in rows]))
             known[missing] = torch.where(kept.isnan(), fresh, kept)
         return known
+
+    @contextmanager
+    def _timed(self, rows: int) -> Iterator[None]:
+        """Tells how fast it fills where that takes long: first after some seconds, then whenever they have doubled."""
+        begun = time.perf_counter()
+        yield
+        self._rows, self._seconds = self._rows + rows, self._seconds + time.perf_counter() - begun
+        if self._seconds >= self._told:
+            self._told *= 2
+            rate = self._rows / self._seconds
+            progress.note(
+                f"reference: {self._rows:,} rows scored in {progress.span(self._seconds)}, {rate:.3g} a second"
+            )
 
     def token_logps(self, batch: Batch) -> torch.Tensor:
         """Asks the inner reference: sums of rows are remembered, single tokens are not."""

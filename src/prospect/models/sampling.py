@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig
 
+from prospect import progress as told
 from prospect.data.render import encode_prompt, end_token_ids
 from prospect.errors import ConfigError, ModelError
 from prospect.feedback.records import Text
@@ -133,6 +134,7 @@ def generate(
             completions = _complete(model, batch, sampling, ends, max_new_tokens, seed)
             for row, ids in zip(batch, completions, strict=True):
                 texts[row.prompt][row.sample] = _read(tokenizer, prompts[row.prompt], row.ids, ids, ends)
+            told.count(start + len(batch), len(rows), "completions")
             if progress is not None:
                 progress(start + len(batch), len(rows))
     return texts

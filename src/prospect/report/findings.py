@@ -1,6 +1,7 @@
 """What to worry about in a run: its training here; its evaluations and data in files of their own.
 
-Each check is one function of the facts that returns a `Finding` or None; a new check is one more in `CHECKS`.
+Each check is one function of the facts that returns a `Finding` or None; a new check is one more in `CHECKS`, which
+stand in the order of their severity.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from prospect.report.facts import Curve, Facts, dig, is_number
 from prospect.report.parts import Finding
 from prospect.report.wording import count, number, percent
 from prospect.training.alarms import REWARD_STEPS
+from prospect.training.run_dir import RunDir
 
 # Losses that are a sigmoid, or its logarithm, of a reward: their gradient vanishes where rewards are large.
 SIGMOIDS = ("kto", "kto_no_z0", "kto_no_reference", "apo_zero_unpaired", "bco", "dpo", "robust_dpo", "cpo")
@@ -24,9 +26,35 @@ DRIFTED = 0.5  # nats per token: every token has become 1.6 times likelier, or a
 
 
 def findings(facts: Facts) -> list[Finding]:
-    """Return all that the checks found, worries first."""
+    """Return all that the checks found: worries first, of these the worst first."""
     found = [finding for check in CHECKS if (finding := check(facts))]
     return sorted(found, key=lambda finding: not finding.worry)
+
+
+def worst_worries(run: RunDir, most: int = 2) -> list[Finding]:
+    """Return the few worries that somebody should hear of who never opens the page."""
+    return [finding for finding in findings(Facts.read(run)) if finding.worry][:most]
+
+
+def reference_point_out_of_reach(facts: Facts) -> Finding | None:
+    """z0 is so large that a completion which is as likely as under the reference teaches nothing.
+
+    There r = 0, and the slope of sigma(beta (r - z0)) is sigma(beta z0) sigma(-beta z0): where beta z0 is SATURATED, a
+    fortieth of what it is at z0 = 0. Both classes then lie where the loss is flat, and nothing brings them back.
+    """
+    z0, beta = facts.curve("kl"), facts.origin("loss", "hyperparameters", "beta")
+    if not z0 or not is_number(beta) or not _is_sigmoid(facts):
+        return None
+    late = float(z0.values[-max(1, len(z0.steps) // 4) :].mean())
+    if beta * late <= SATURATED:
+        return None
+    return Finding(
+        True,
+        f"The reference point z0 is {number(late)} nats, out of the loss's reach",
+        f"Over the last quarter beta z0 is {number(beta * late)}: completions as likely as under the reference lie"
+        f" where the loss's sigmoid is flat, as it is beyond {SATURATED:g}, and teach nothing. The policy has run away"
+        " from its reference. The usual cause is a learning rate that is too high; try a third of it.",
+    )
 
 
 def both_rewards_fall(facts: Facts) -> Finding | None:
@@ -114,7 +142,7 @@ def saturated(facts: Facts) -> Finding | None:
 
     The slope of sigma at z is sigma(z) sigma(-z); at SATURATED it is a fortieth of the slope at 0.
     """
-    if str(facts.origin("loss", "name") or facts.recipe("loss", "name")) not in SIGMOIDS:
+    if not _is_sigmoid(facts):
         return None
     if facts.feedback == "paired":
         places = {"pairs": _ends(facts.curve("rewards/margins"))}
@@ -140,7 +168,7 @@ def drifted(facts: Facts) -> Finding | None:
     """The reference point says that the policy is far from its reference."""
     z0, tokens = _ends(facts.curve("kl")), facts.origin("data", "train", "completion_tokens")
     means = [mean for name in ("desirable", "undesirable") if is_number(mean := dig(tokens, name, "mean")) and mean > 0]
-    if not z0 or not means or z0.last / (sum(means) / len(means)) < DRIFTED:
+    if not z0 or not means or z0.last / (sum(means) / len(means)) < DRIFTED or reference_point_out_of_reach(facts):
         return None
     per_token = z0.last / (sum(means) / len(means))
     return Finding(
@@ -168,6 +196,30 @@ def held_out_not_improving(facts: Facts) -> Finding | None:
         f"Held-out {name} did not improve",
         f"It was {number(score.first)} at step {count(score.steps[0])} and is {number(score.last)} at step"
         f" {count(score.steps[-1])}. What was learnt does not carry over to feedback the model has not seen.",
+    )
+
+
+def held_out_at_chance(facts: Facts) -> Finding | None:
+    """The held-out score has risen, and by no more than a score of random rewards would scatter.
+
+    Without any skill the standard error of AUROC over P good and Q bad rows is sqrt((P + Q + 1) / (12 P Q)), that of
+    the accuracy over N pairs 1 / (2 sqrt(N)).
+    """
+    name, score = _held_out_score(facts)
+    rows = [facts.origin("data", "eval", side) for side in ("desirable", "undesirable")]
+    if not score or not all(is_number(n) and n > 0 for n in rows) or held_out_not_improving(facts):
+        return None
+    if name != "AUROC" and facts.feedback != "paired":  # chance is one half of pairs, and something else of thumbs
+        return None
+    good, bad = rows
+    error = np.sqrt((good + bad + 1) / (12 * good * bad)) if name == "AUROC" else 0.5 / np.sqrt(good)
+    if score.last > 0.5 + 2 * error:
+        return None
+    return Finding(
+        True,
+        f"Held-out {name} is no better than chance, as far as can be told",
+        f"It ends at {number(score.last)}, and with {count(good + bad, 'completion')} up to {number(0.5 + 2 * error)}"
+        " may be chance. Hold out more feedback, or train longer.",
     )
 
 
@@ -200,22 +252,30 @@ def loss_rises(facts: Facts) -> Finding | None:
     )
 
 
+# The worst first: a policy that has run away or collapsed, one that learnt nothing, one that could have been better,
+# then what was measured and what it learnt from.
 CHECKS: tuple[Callable[[Facts], Finding | None], ...] = (
+    reference_point_out_of_reach,
     samples_repeat_themselves,
     both_rewards_fall,
+    drifted,
     rewards_fell_for_a_while,
     samples_changed_length,
     rewards_not_separated,
     held_out_not_improving,
+    held_out_at_chance,
     past_the_best,
     loss_rises,
     *EVALUATION_CHECKS,
     *DATA_CHECKS,
     clamped,
     saturated,
-    drifted,
     many_epochs,
 )
+
+
+def _is_sigmoid(facts: Facts) -> bool:
+    return str(facts.origin("loss", "name") or facts.recipe("loss", "name")) in SIGMOIDS
 
 
 class _Ends(NamedTuple):

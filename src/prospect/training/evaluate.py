@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from prospect import progress
 from prospect.data.dataset import Dataset
 from prospect.feedback.records import Text
 from prospect.models.policy import Policy
@@ -24,7 +25,8 @@ def evaluate_held_out(objective: Objective, dataset: Dataset) -> dict[str, float
     over the whole of it: the numbers do not depend on any batch size. `eval_rewards/auroc` is the probability that a
     desirable completion has a higher implied reward than an undesirable one.
     """
-    result = score(objective, dataset.examples)
+    with progress.phase(f"scoring {len(dataset.examples):,} held-out examples"):
+        result = score(objective, dataset.examples)
     values = dict(result.metrics)
     area = auroc(result.tally.rewards, result.tally.desirable)
     if area is not None:
@@ -56,15 +58,16 @@ def draw_samples(prepared: Prepared, policy: Policy) -> list[dict[str, Any]]:
     prompts = [] if prepared.loss.reward_model else sample_prompts(prepared, settings.samples)  # it writes nothing
     if not prompts:
         return []
-    answers = generate(
-        policy.model,
-        policy.tokenizer,
-        prompts,
-        max_new_tokens=settings.sample_tokens,
-        temperature=TEMPERATURE,
-        top_p=TOP_P,
-        seed=settings.seed,
-    )
+    with progress.phase(f"writing {len(prompts)} samples"):
+        answers = generate(
+            policy.model,
+            policy.tokenizer,
+            prompts,
+            max_new_tokens=settings.sample_tokens,
+            temperature=TEMPERATURE,
+            top_p=TOP_P,
+            seed=settings.seed,
+        )
     return [
         {"prompt": _plain(prompt), "completion": one.text, "tokens": one.tokens, "finished": one.finished}
         for prompt, (one,) in zip(prompts, answers, strict=True)

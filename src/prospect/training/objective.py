@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from prospect import progress
 from prospect.data.batch import flatten
 from prospect.errors import ConfigError
 from prospect.models.policy import Policy, load_policy
@@ -26,10 +27,11 @@ def build_policy(prepared: Prepared, *, to_spread: bool = False) -> Policy:
         ConfigError: settings that this model cannot have.
         ModelError: no such model.
     """
-    if prepared.loss.reward_model:
-        return load_reward_model(prepared.config, prepared.tokenizer, to_spread=to_spread)
-    values = prepared.loss.needs_values
-    policy = load_policy(prepared.config, prepared.tokenizer, value_head=values, to_spread=to_spread)
+    with progress.phase("loading the model"):
+        if prepared.loss.reward_model:
+            return load_reward_model(prepared.config, prepared.tokenizer, to_spread=to_spread)
+        values = prepared.loss.needs_values
+        policy = load_policy(prepared.config, prepared.tokenizer, value_head=values, to_spread=to_spread)
     sync = prepared.config.reference.sync
     if sync is not None and sync.every:
         require_untied_adapter(policy.model)

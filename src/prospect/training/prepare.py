@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from prospect import progress
 from prospect.config import Config, SyncSettings
 from prospect.data.dataset import (
     Dataset,
@@ -20,6 +21,7 @@ from prospect.feedback.convert import suggest_class_weights
 from prospect.feedback.freeze import describe_files
 from prospect.losses import Loss, get_loss
 from prospect.models.loading import default_device, load_model_config, load_tokenizer, resolve_max_length
+from prospect.training.early import refuse_early
 
 HUMANLINE_EVERY = 12  # steps; the paper's range is 12 to 24
 # On two CPU cores 1024 was twice as fast as 4096 for a model of 1 million parameters; a GPU wants to be filled.
@@ -65,13 +67,15 @@ def prepare(config: Config) -> Prepared:
         DataError: feedback that cannot be read or cannot feed the loss.
         ModelError: no such model or tokenizer.
     """
-    files = _describe_files(config)  # first of all: a frozen dataset that was changed is refused
     loss = get_loss(config.loss.name)
     loss.check(config.loss.hyperparameters)
-    tokenizer = load_tokenizer(config.model, control_tokens=loss.control_tokens)
-    max_length = resolve_max_length(config.data.max_length, load_model_config(config.model))
-    encoder = Encoder(tokenizer, max_length, end_token=config.data.end_token, say_verdict=loss.control_tokens)
-    config, train, held_out = _load(config, loss, encoder)
+    refuse_early(config)
+    with progress.phase("reading the feedback"):
+        files = _describe_files(config)  # before anything is made of them: a frozen dataset may have been changed
+        tokenizer = load_tokenizer(config.model, control_tokens=loss.control_tokens)
+        max_length = resolve_max_length(config.data.max_length, load_model_config(config.model))
+        encoder = Encoder(tokenizer, max_length, end_token=config.data.end_token, say_verdict=loss.control_tokens)
+        config, train, held_out = _load(config, loss, encoder)
     require_both_classes(train, config.data.allow_one_class)
     if config.train.max_tokens_per_micro_batch is not None:
         require_fitting_rows(train, config.train.max_tokens_per_micro_batch)

@@ -16,10 +16,12 @@ from typing import Any
 
 import torch
 
+from prospect import progress
 from prospect.allocator import keep_freed_memory
 from prospect.data.batch import Batch, Example, flatten
 from prospect.models.policy import Policy
 from prospect.models.reference import Reference, build_reference
+from prospect.progress import span
 from prospect.training.evaluate import draw_samples
 from prospect.training.optimizer import build_optimizer
 from prospect.training.prepare import Prepared
@@ -49,7 +51,7 @@ def probe(prepared: Prepared, steps: int = PROBE_STEPS) -> dict[str, Any]:
         bench = _Bench.load(prepared, Path(folder))
         loading = time.perf_counter() - begun
         samples = bench.seconds_of(lambda: draw_samples(prepared, bench.policy))
-        bench.step(prepared.plan.hardest_step())
+        bench.step(prepared.plan.hardest_step(), "probe: the step with the longest row")
         rates = bench.rates(prepared, steps)
         evaluation = bench.evaluation_seconds(prepared, rates)
     evaluations = count_evaluations(prepared)
@@ -169,10 +171,14 @@ class _Bench:
         optimizer = build_optimizer(prepared.config.train, policy.trainable())
         return cls(policy, reference, objective, optimizer, needed and settings.cache is not False)
 
-    def step(self, examples: Sequence[Example]) -> float:
-        """One optimizer step; seconds of its update alone."""
-        accumulate_gradient(self.objective, examples, 0)
-        return self.seconds_of(self.update)
+    def step(self, examples: Sequence[Example], name: str) -> float:
+        """One optimizer step, which is told; seconds of its update alone."""
+        begun = time.perf_counter()
+        result = accumulate_gradient(self.objective, examples, 0)
+        update = self.seconds_of(self.update)
+        seconds = time.perf_counter() - begun
+        progress.note(f"{name}: {span(seconds)}, {result.tokens / seconds:,.0f} tok/s")
+        return update
 
     def update(self) -> None:
         """Clip, AdamW, and away with the gradient."""
@@ -184,8 +190,8 @@ class _Bench:
         """Times a few of the run's first steps."""
         self.reference.seconds, self.reference.tokens = 0.0, 0
         tokens, update, begun = 0, 0.0, time.perf_counter()
-        for _, examples in prepared.plan.steps(0, steps):
-            update += self.step(examples)
+        for index, examples in prepared.plan.steps(0, steps):
+            update += self.step(examples, f"probe: step {index + 1} of {steps}")
             tokens += sum(row.length for row in flatten(examples))
         whole = time.perf_counter() - begun
         asked = self.reference

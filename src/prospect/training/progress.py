@@ -1,41 +1,50 @@
-"""What people see while it runs: a bar on a terminal, plain lines elsewhere. Always on stderr."""
+"""What people see of a run's steps; `prospect.progress` says the rest."""
 
 from __future__ import annotations
 
-import sys
-import time
+from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from prospect import progress
 
-LINES = 20  # plain lines a run prints in all, give or take: a log file should stay short
+LINES = 20  # plain lines a run prints in all, give or take, unless it is slow: a log file should stay short
 
 
-class Display(Protocol):
-    """Shows a run's progress."""
+class Display:
+    """Shows a run's steps.
 
-    def __enter__(self) -> Display: ...
+    Args:
+        total: optimizer steps of the whole run.
+        start: those that were made before.
+        shown: where it is shown.
+    """
+
+    def __init__(self, total: int, start: int, shown: progress.Display) -> None:
+        self._total, self._start, self._shown = total, start, shown
+        self._every = max(1, total // LINES)
+        self._phase: AbstractContextManager[None] = shown.phase("training", done=start, total=total)
+
+    def __enter__(self) -> Display:
+        self._phase.__enter__()
+        self._shown.count(self._start, self._total, "steps")
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    ) -> None:
+        self._phase.__exit__(kind, error, trace)
 
     def step(self, step: int, metrics: dict[str, Any]) -> None:
         """Told after every optimizer step."""
-        ...
+        said = f"step {step}/{self._total}  {describe(metrics)}"
+        self._shown.count(step, self._total, "steps", said)
+        if step % self._every == 0 or step == self._total:
+            self._shown.tell()
 
     def note(self, text: str) -> None:
         """Told anything else worth a line."""
-        ...
-
-
-def make_display(total: int, start: int, quiet: bool) -> Display:
-    """A bar where stderr is a terminal, lines where it is not, nothing where quiet."""
-    if quiet:
-        return _Silence()
-    return _Bar(total, start) if sys.stderr.isatty() else _Lines(total, start)
+        self._shown.note(text)
 
 
 def describe(metrics: dict[str, Any]) -> str:
@@ -47,62 +56,3 @@ def describe(metrics: dict[str, Any]) -> str:
         parts.append(f"z0 {metrics['kl']:.3f}")
     parts.append(f"{metrics['tokens_per_second']:,.0f} tok/s")
     return "  ".join(parts)
-
-
-class _Silence:
-    def __enter__(self) -> _Silence:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def step(self, step: int, metrics: dict[str, Any]) -> None: ...
-
-    def note(self, text: str) -> None: ...
-
-
-class _Lines:
-    def __init__(self, total: int, start: int) -> None:
-        self._total, self._first = total, start
-        self._every = max(1, total // LINES)
-        self._begun = time.monotonic()
-
-    def __enter__(self) -> _Lines:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def step(self, step: int, metrics: dict[str, Any]) -> None:
-        if step % self._every and step != self._total:
-            return
-        per_step = (time.monotonic() - self._begun) / max(step - self._first, 1)
-        left = per_step * (self._total - step)
-        self.note(f"step {step}/{self._total}  {describe(metrics)}  {left:.0f} s left")
-
-    def note(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)  # noqa: T201
-
-
-class _Bar:
-    def __init__(self, total: int, start: int) -> None:
-        self._progress = Progress(
-            TextColumn("training"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[values]}"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-        )
-        self._task = self._progress.add_task("training", total=total, completed=start, values="")
-
-    def __enter__(self) -> _Bar:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def step(self, step: int, metrics: dict[str, Any]) -> None:
-        self._progress.update(self._task, completed=step, values=describe(metrics))
-
-    def note(self, text: str) -> None:
-        self._progress.console.print(text, markup=False, highlight=False)

@@ -83,6 +83,21 @@ class RunDir:
         """Whether a run has been here."""
         return self.config_path.exists()
 
+    def require_free(self, resume: bool = False) -> None:
+        """Refuse a folder that holds another run; without torch, so that the command line can ask before it loads any.
+
+        Args:
+            resume: whether the run goes on where another one stopped.
+
+        Raises:
+            CheckpointError: it holds one.
+        """
+        if self.exists() and not resume:
+            raise CheckpointError(
+                f"{self.path} holds another run. Continue that one with --resume, choose another --output, or "
+                "remove the folder."
+            )
+
     # -- reading: what is absent is empty, so that a run in progress can be read ---------------------------
 
     def config(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from prospect.models.adapters import compile_layers
 from prospect.models.loading import default_device
 from prospect.models.policy import Policy
 from prospect.models.reference import Reference, build_reference, check_identity
+from prospect.progress import phase
 from prospect.training.alarms import Alarm, Watch, as_row
 from prospect.training.checkpoint import (
     OPTIMIZER,
@@ -67,15 +68,16 @@ class Session:
     def start(cls, prepared: Prepared, policy: Policy, run: RunDir, resume: bool, world: World) -> Session:
         """Builds all that a run needs and, where it goes on, puts everything back as the last checkpoint has it."""
         config = prepared.config
-        reference = build_reference(
-            config.reference,
-            policy,
-            prepared.loss.needs_reference,
-            run.path,
-            rank=world.rank,
-            agree=world.any if world.lockstep else None,
-        )
-        _place(policy, reference, sharded=world.lockstep, compiled=config.train.compile)
+        with phase("making the reference"):
+            reference = build_reference(
+                config.reference,
+                policy,
+                prepared.loss.needs_reference,
+                run.path,
+                rank=world.rank,
+                agree=world.any if world.lockstep else None,
+            )
+            _place(policy, reference, sharded=world.lockstep, compiled=config.train.compile)
         if world.size > 1:  # weights were made alike everywhere; dropout need not be
             torch.manual_seed(config.train.seed + world.rank)
         objective = build_objective(prepared, policy, reference, world)
@@ -194,6 +196,10 @@ class Session:
 
     def save(self) -> None:
         """Writes a checkpoint; the reference cache first, so that a resumed run finds every number it had."""
+        with phase("saving a checkpoint"):
+            self._save()
+
+    def _save(self) -> None:
         self.reference.flush()
         self.world.barrier()
         self.reference.reload()  # as a resumed run would: everybody knows everybody's rows
@@ -215,7 +221,8 @@ class Session:
             self.world.barrier()
             return
         try:
-            policy.save(self.run.model_path, model_card(self.prepared, self.run))
+            with phase("saving the model"):
+                policy.save(self.run.model_path, model_card(self.prepared, self.run))
         except OSError as error:
             raise CheckpointError(f"{self.run.model_path}: the model could not be written ({error}).") from error
         for tracker in self.trackers:

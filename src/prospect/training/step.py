@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from prospect import progress
 from prospect.data.batch import Batch, Example, Row, collate, flatten, mismatched_rows
 from prospect.data.loader import micro_batches, share_out
 from prospect.errors import TrainingError
@@ -139,6 +140,10 @@ class _Pass:
 
     def run(self) -> StepResult:
         """What concerns the whole step first; then micro-batch by micro-batch, each with its share of the gradient."""
+        with progress.phase(self.when, aloud=False):
+            return self._run()
+
+    def _run(self) -> StepResult:
         if self.one_point:
             self.points.append(self.reference_point(self.rows))
         over_step = self.over_whole_step() if self.loss.over_step else []
@@ -171,7 +176,7 @@ class _Pass:
         groups = micro_batches(examples, self.objective.max_tokens, two_prompts=two_prompts)
         ready = None
         shares = share_out(groups, world.rank, world.size, lockstep=world.lockstep, two_prompts=two_prompts)
-        for group, counted in shares:
+        for group, counted in progress.counted(shares, "micro-batches", len(shares)):
             # One ahead: a GPU gets the next batch while it works on this one.
             batch, ready = ready, (group, collate(flatten(group)).to(self.objective.policy.device), counted)
             if batch is not None:

@@ -10,14 +10,14 @@ from typing import Any
 
 import torch
 
+from prospect import progress
 from prospect.allocator import keep_freed_memory
 from prospect.config import Config, load_config
-from prospect.errors import CheckpointError
 from prospect.training.objective import build_policy
 from prospect.training.optimizer import learning_rate, set_learning_rate
 from prospect.training.out_of_memory import name_the_setting
 from prospect.training.prepare import prepare
-from prospect.training.progress import Display, make_display
+from prospect.training.progress import Display
 from prospect.training.resume import require_same_recipe
 from prospect.training.run_dir import RunDir
 from prospect.training.session import Session
@@ -50,17 +50,14 @@ def train(
     share_cores(os.environ)
     config = load_config(source, overrides)
     world = join_world(sharded=config.train.parallel == "fsdp")
-    return _train(config, world, resume=resume, quiet=quiet or not world.is_main)
+    with progress.shown("prospect train", quiet=quiet or not world.is_main) as shown:
+        return _train(config, world, shown, resume=resume)
 
 
-def _train(config: Config, world: World, *, resume: bool, quiet: bool) -> RunDir:
+def _train(config: Config, world: World, shown: progress.Display, *, resume: bool) -> RunDir:
     run = RunDir(config.output)
+    run.require_free(resume)
     begun = world.gather(run.exists())[0]  # the first process may soon create it
-    if begun and not resume:
-        raise CheckpointError(
-            f"{run.path} holds another run. Continue that one with --resume, choose another --output, or "
-            "remove the folder."
-        )
     prepared = prepare(config)
     if begun:
         require_same_recipe(run.config(), prepared.config.as_dict(), run)
@@ -70,7 +67,7 @@ def _train(config: Config, world: World, *, resume: bool, quiet: bool) -> RunDir
     with name_the_setting("while the model was loaded", prepared, run, part="loading"):
         policy = build_policy(prepared, to_spread=world.lockstep)
         session = Session.start(prepared, policy, run, resume, world)
-    with make_display(prepared.total_steps, session.progress.step, quiet) as display:
+    with Display(prepared.total_steps, session.progress.step, shown) as display:
         run_steps(session, display)
     with name_the_setting("while the finished model was written", prepared, run, part="loading"):
         session.finish()

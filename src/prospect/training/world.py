@@ -9,8 +9,6 @@ from __future__ import annotations
 import atexit
 import math
 import os
-import re
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ import torch.distributed as dist
 from torch.distributed.tensor import DTensor
 
 from prospect.errors import TrainingError
+from prospect.training.place import find_place
 
 # A rank that writes a large checkpoint or samples lets the others wait; a rank that is dead closes its connection.
 PATIENCE = timedelta(minutes=30)
@@ -148,31 +147,6 @@ def join_world(*, sharded: bool) -> World:
     return World(rank, size, local_rank, lockstep=sharded)
 
 
-def find_place(environment: Mapping[str, str]) -> tuple[int, int, int] | None:
-    """Rank, number of processes and rank on this machine, as torchrun and accelerate say it, or Slurm; None if alone.
-
-    Under Slurm, where to meet is filled in too: the first machine of the job step, and a port made of the job's number.
-    """
-    if "WORLD_SIZE" in environment and "RANK" in environment:
-        size = int(environment["WORLD_SIZE"])
-        place = int(environment["RANK"]), size, int(environment.get("LOCAL_RANK", environment["RANK"]))
-    elif "SLURM_PROCID" in environment and "SLURM_STEP_NODELIST" in environment:
-        size = int(environment.get("SLURM_STEP_NUM_TASKS", environment.get("SLURM_NTASKS", "1")))
-        place = int(environment["SLURM_PROCID"]), size, int(environment.get("SLURM_LOCALID", "0"))
-        job = environment.get("SLURM_JOB_ID", "0")
-        os.environ.setdefault("MASTER_ADDR", first_host(environment["SLURM_STEP_NODELIST"]))
-        os.environ.setdefault("MASTER_PORT", str(20000 + zlib.crc32(job.encode()) % 20000))
-    else:
-        return None
-    return place if size > 1 else None
-
-
-def speaks() -> bool:
-    """Whether this process is the one of its run that speaks to people."""
-    place = find_place(os.environ)
-    return place is None or place[0] == 0
-
-
 def share_cores(environment: Mapping[str, str]) -> None:
     """Gives each process of this machine its part of the cores that it may use; OMP_NUM_THREADS wins.
 
@@ -212,10 +186,3 @@ def allotted_cores(control_group: Path) -> int:
         if quota.isdigit() and int(quota) > 0:  # "max" or -1 where there is none
             return max(1, min(cores, math.ceil(int(quota) / int(period))))
     return cores
-
-
-def first_host(nodes: str) -> str:
-    """The first machine of a Slurm list: `a[03-05,9],b` gives `a03`."""
-    name = re.match(r"([^\[,]+)(?:\[([^\],-]+)[^\]]*\]([^,]*))?", nodes)
-    assert name is not None
-    return "".join(part or "" for part in name.groups())

@@ -20,6 +20,7 @@ from typing import Any
 
 import yaml
 
+from prospect import progress
 from prospect.atomic import write_json, write_text
 from prospect.errors import ProspectError, TrainingError, UsageError
 from prospect.evaluation.studies.conditions import apply_condition, count
@@ -209,7 +210,8 @@ def _workers(jobs: int, each_process: Callable[[], None] | None) -> Iterator[Cal
 
 def _now(function: Callable[..., Any], *arguments: Any) -> Future[Any]:
     future: Future[Any] = Future()
-    future.set_result(function(*arguments))
+    with progress.Display():  # a run keeps quiet here too, as it does in a process of its own
+        future.set_result(function(*arguments))
     return future
 
 
@@ -247,9 +249,11 @@ class _Progress:
     def __init__(self, total: int, say: Say) -> None:
         self.total, self.say = total, say
         self.count, self.begun = 0, time.monotonic()
+        progress.count(0, total, "runs")
 
     def done(self, cell: Cell, found: Mapping[str, Any]) -> None:
         self.count += 1
+        progress.count(self.count, self.total, "runs")
         if "error" in found:
             text = f"failed: {found['error']}"
         else:

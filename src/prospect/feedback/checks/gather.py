@@ -12,6 +12,7 @@ from itertools import chain, count, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prospect import progress
 from prospect.errors import DataError
 from prospect.feedback.checks.columns import Settings, row_of_key
 from prospect.feedback.checks.measure import OTHER_REASONS, Measured, measure, reason_of
@@ -135,6 +136,8 @@ def gather(
     merge = _Merge(len(places))
     for result in results:
         merge.add(result)
+        done = sum(merge.lines)
+        progress.count(done, max(rows, done), "rows (of a number that is estimated)")
     names = _names(places)
     return merge.finish(names, {names[number]: reason for number, reason in broken.items()}, settings.sampled)
 

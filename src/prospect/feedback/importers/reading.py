@@ -14,6 +14,7 @@ from prospect.feedback import csv_reader
 from prospect.feedback.importers.base import Dropped, Item, Sample
 from prospect.feedback.readers import read_lines, read_parquet
 from prospect.feedback.wording import names
+from prospect.progress import counted
 
 WRAPPERS = (
     "items",
@@ -66,7 +67,7 @@ def rows(path: Path, under: Sequence[str] = ()) -> Iterator[Row | Dropped]:
     """
     if path.is_dir():
         raise DataError(f"{path}: is a folder; expected files. Name them")
-    return _reader_of(path)(path, under or WRAPPERS)
+    return counted(_reader_of(path)(path, under or WRAPPERS), f"rows of {path.name}", every=1024)
 
 
 def each_row(
