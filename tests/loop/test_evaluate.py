@@ -288,11 +288,10 @@ class Forgetful:
     def __init__(self) -> None:
         self.identity, self.written = "server", 0
 
-    def answer(self, prompts: Any, settings: Generation) -> Any:
-        for i in range(len(prompts)):
-            for sample in range(settings.samples_per_prompt):
-                self.written += 1
-                yield i, sample, Answer(f"text {self.written}", 2, True)
+    def answer(self, asked: Any, settings: Generation) -> Any:
+        for number in range(len(asked)):
+            self.written += 1
+            yield number, Answer(f"text {self.written}", 2, True)
 
 
 def test_a_contest_that_was_killed_while_judging_goes_on_with_the_same_texts(

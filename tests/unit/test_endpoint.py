@@ -100,7 +100,7 @@ def in_turn(*answers: Answer) -> Callable[..., Answer]:
 def test_a_chat_is_sent_and_read(serve):
     server = serve(lambda *_: said("hello"))
     reply = server.endpoint().chat([{"role": "user", "content": "hi"}], temperature=0, seed=None)
-    assert reply == ("hello", "stop", 100, 5)
+    assert reply == ("hello", "stop", 100, 5, "")
     assert server.paths == ["/v1/chat/completions"]
     assert server.asked == [{"model": "m", "messages": [{"role": "user", "content": "hi"}], "temperature": 0}]
     assert server.headers[0]["Authorization"] is None
@@ -108,7 +108,7 @@ def test_a_chat_is_sent_and_read(serve):
 
 def test_a_completion_is_sent_and_read(serve):
     server = serve(lambda *_: (200, {"choices": [{"text": " there", "finish_reason": "length"}]}))
-    assert server.endpoint().complete("hi", max_tokens=3) == (" there", "length", 0, 0)
+    assert server.endpoint().complete("hi", max_tokens=3) == (" there", "length", 0, 0, "")
     assert server.paths == ["/v1/completions"]
     assert server.asked == [{"model": "m", "prompt": "hi", "max_tokens": 3}]
 
@@ -342,7 +342,7 @@ def test_a_chatty_answer_is_unparsed_and_kept(serve, tmp_path):
 def test_options_of_a_request_are_set_and_taken_out(serve):
     server = serve(lambda *_: said('{"verdict": "A"}'))
     options = {"temperature": None, "max_tokens": None, "max_completion_tokens": 2000}
-    EndpointJudge(server.endpoint(), options=options).compare("p", "good", "bad")
+    EndpointJudge(server.endpoint(request=options)).compare("p", "good", "bad")
     assert {"temperature", "max_tokens"}.isdisjoint(server.asked[0])
     assert server.asked[0]["max_completion_tokens"] == 2000
 
@@ -361,6 +361,6 @@ def test_two_servers_models_or_questions_share_no_verdicts():
         EndpointJudge(Endpoint("http://i", "m")),
         EndpointJudge(Endpoint("http://h", "n")),
         EndpointJudge(Endpoint("http://h", "m"), "Which is kinder?"),
-        EndpointJudge(Endpoint("http://h", "m"), options={"seed": 1}),
+        EndpointJudge(Endpoint("http://h", "m", request={"seed": 1})),
     ]
     assert len({judge.identity for judge in judges}) == len(judges)

@@ -97,12 +97,9 @@ def write(tmp_path: Path, model: Any, name: str = "out.jsonl", **options: Any) -
     return (tmp_path / name).read_bytes()
 
 
-def test_a_killed_run_goes_on_and_ends_with_the_same_file(
-    tmp_path: Path, model_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_run_goes_on_and_ends_with_the_same_file(tmp_path: Path, model_path: Path) -> None:
     whole = write(tmp_path, model_path, "whole.jsonl")
     assert not (tmp_path / "whole.jsonl.partial").exists()
-    monkeypatch.setattr("prospect.evaluation.writers.BATCHES_TOGETHER", 2)
     with pytest.raises(Killed):
         write(tmp_path, model_path, progress=kill_after(4))
     partial = tmp_path / "out.jsonl.partial"
