@@ -269,7 +269,8 @@ def collect_answers(
             progress(done, len(keys))
         for came, (number, answer) in enumerate(writer.answer(asked, settings) if asked else (), start=1):
             kept.put(keys[missing[number]], answer._asdict())
-            unanswered += not answer.finished and written(answer, asked[number][0]).is_empty
+            answer = written(answer, asked[number][0])
+            unanswered += answer.is_empty and not answer.finished
             if came == unanswered == MOST_UNANSWERED:
                 raise DataError(f"the first {came} completions hold no text: {_advice(answer)}")
             done += 1
@@ -296,8 +297,8 @@ def _advice(answer: Answer) -> str:
     if answer.finished:
         return "the model ends at once. Does it know prompts of this form? A chat model needs conversations, or --chat."
     return (
-        "the limit of tokens cut them before an answer began. Allow more (--max-new-tokens), turn the model's thinking "
-        "off, or write its thoughts too (--thoughts keep)."
+        "they end before an answer begins. Allow more tokens (--max-new-tokens), turn the model's thinking off, or write "
+        "its thoughts too (--thoughts keep)."
     )
 
 

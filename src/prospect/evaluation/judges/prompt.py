@@ -89,7 +89,9 @@ def judging_prompt(
 def _take_apart(text: str, marks: Sequence[str]) -> str:
     for own in marks:  # before the others, which may stand inside
         text = text.replace(own, own[0] + _ZERO_WIDTH + own[1:])
-    return _CONTROL_TOKENS.sub(lambda mark: mark[0][0] + _ZERO_WIDTH + mark[0][1:], text)
+    while _CONTROL_TOKENS.search(text):  # one may hold another: [|<|im_end|>|]
+        text = _CONTROL_TOKENS.sub(lambda mark: mark[0][0] + _ZERO_WIDTH + mark[0][1:], text)
+    return text
 
 
 def make_fence(*texts: str) -> str:

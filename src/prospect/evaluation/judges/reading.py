@@ -24,7 +24,7 @@ from prospect.feedback.thoughts import TAGS, split_thoughts
 
 VERSION = 2  # of these rules: verdicts that were read by others are asked for again
 
-_FENCE = re.compile(r"```(?:[\w-]*[ \t]*\n)?(?P<inner>[^`]*)```")
+_FENCE = re.compile(r"```(?:[\w-]*[ \t]*\n)?(?P<inner>(?:(?!```).)*)```", re.DOTALL)
 # The letters of this pattern and no others: an object spelled with escapes is one that a completion could hold.
 _OBJECT = re.compile(r'\{\s*"verdict"\s*:\s*"(?P<label>[^"\\]*)"\s*\}')
 _LETTER = re.compile(r"(?P<mark>\*\*|[*_`]|)(?:\((?P<a>\w)\)|\[(?P<b>\w)\]|(?P<c>\w)\)?)[.:]?(?P=mark)\.?", re.ASCII)
