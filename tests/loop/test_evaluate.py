@@ -17,6 +17,7 @@ from prospect import train
 from prospect.config import ModelSettings
 from prospect.data.batch import Row
 from prospect.errors import DataError, ModelError, UsageError
+from prospect.evaluation.answers import Answer
 from prospect.evaluation.estimates import Intervals
 from prospect.evaluation.held_out import read_held_out
 from prospect.evaluation.judged import Judging, gather_sides, judge_completions
@@ -25,7 +26,7 @@ from prospect.evaluation.judges.names import judge_named
 from prospect.evaluation.preference import Settings, evaluate_feedback
 from prospect.evaluation.scoring import draw_own_samples
 from prospect.evaluation.subject import find_subject, load_for_scoring
-from prospect.evaluation.writers import Answer, Generation
+from prospect.evaluation.writers import Generation
 from prospect.feedback.records import Unpaired
 from prospect.models.sampling import generate
 from prospect.training.run_dir import RunDir

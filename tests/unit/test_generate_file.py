@@ -248,6 +248,12 @@ def test_thoughts_that_the_prompt_opened_are_thoughts(tmp_path: Path, model_path
     assert kept[0][0].text.startswith("<think>\n") and len(kept[0][0].text) > 8 and kept[1] == plain
 
 
+def test_a_model_that_ends_at_once_has_empty_completions(tmp_path: Path, serve: Any) -> None:
+    server = serve(lambda *_: (200, {"choices": [{"text": ""}]}))
+    write(tmp_path, f"endpoint:{server.url}/v1#m")
+    assert {row.completion for row in load_feedback(tmp_path / "out.jsonl")} == {""}  # type: ignore[union-attr]
+
+
 def only_thoughts(*_: Any) -> tuple[int, Any]:
     message = {"content": None, "reasoning_content": "Let me think"}
     return 200, {"choices": [{"message": message, "finish_reason": "length"}]}

@@ -12,18 +12,9 @@ from typing import Any, Literal
 
 from prospect.atomic import write_json
 from prospect.errors import DataError, UsageError
+from prospect.evaluation.answers import Answer, Counts, Thoughts, count_answers
 from prospect.evaluation.subject import ENDPOINT
-from prospect.evaluation.writers import (
-    Answer,
-    Counts,
-    Generation,
-    Progress,
-    Service,
-    Thoughts,
-    collect_answers,
-    count_answers,
-    find_writer,
-)
+from prospect.evaluation.writers import Generation, Progress, Service, collect_answers, find_writer
 from prospect.feedback.records import Demonstration, Message, Text
 from prospect.feedback.sources import load_prompts
 from prospect.feedback.write import write_jsonl
@@ -72,7 +63,7 @@ def generate_file(
         How many completions were written, and how many of them are empty or cut.
 
     Raises:
-        DataError: prompts that cannot be read, or that alpaca_eval has no place for; no completion holds any text.
+        DataError: prompts that cannot be read, or that alpaca_eval has no place for; no completion holds an answer.
         EndpointError: the server gives no answer.
     """
     output = Path(output)

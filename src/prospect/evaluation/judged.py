@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from prospect.errors import DataError, UsageError
+from prospect.evaluation.answers import Thoughts, count_answers
 from prospect.evaluation.asked import Question, read_held_out_questions, read_questions
 from prospect.evaluation.contest import Contest, hold_contest
 from prospect.evaluation.endpoint import origin_of
@@ -16,7 +17,7 @@ from prospect.evaluation.judges.asking import Price, Progress
 from prospect.evaluation.judges.base import Item, Judge, plain_text
 from prospect.evaluation.subject import ENDPOINT, find_subject
 from prospect.evaluation.verdict_cache import VerdictCache
-from prospect.evaluation.writers import Generation, Service, Thoughts, collect_answers, count_answers, find_writer
+from prospect.evaluation.writers import Generation, Service, collect_answers, find_writer
 from prospect.feedback.convert import to_demonstrations
 from prospect.feedback.records import Demonstration, Message, Text, Unpaired
 from prospect.feedback.sources import Source, load_feedback
@@ -105,7 +106,7 @@ def judge_completions(
         `Contest.as_dict()` with what it is about; JSON can hold it.
 
     Raises:
-        DataError: nothing to compare, files that cannot be read, a side without any text, or no verdict that can be
+        DataError: nothing to compare, files that cannot be read, a side without any answer, or no verdict that can be
             read.
         UsageError, ModelError, EndpointError: a side that cannot answer, or two servers and one key.
     """

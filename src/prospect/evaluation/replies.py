@@ -68,7 +68,7 @@ def _read(answer: Any, name: str, message_of: Callable[[Any], Any]) -> Reply:
         found = (message.get(key) for key in _THOUGHTS)
         thoughts = next((value for value in found if isinstance(value, str) and value), thoughts)
         finish, usage = str(choice.get("finish_reason") or ""), answer.get("usage") or {}
-    except (KeyError, IndexError, TypeError, AttributeError):
+    except (KeyError, IndexError, TypeError, AttributeError, RecursionError):
         raise ValueError("the answer has no choices with a text") from None
     read, written = (_count(usage, name) for name in ("prompt_tokens", "completion_tokens"))
     return Reply(_whole(text), finish, read, written, _whole(thoughts))

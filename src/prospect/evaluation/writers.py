@@ -7,82 +7,26 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from prospect.errors import ConfigError, DataError, UsageError
+from prospect.evaluation.answers import Answer, Thoughts
 from prospect.evaluation.endpoint import Endpoint
 from prospect.evaluation.partial import PartialFile
 from prospect.evaluation.subject import ENDPOINT, Subject, find_subject, load_for_generating
 from prospect.feedback.records import Message, Text
 from prospect.feedback.split import prompt_key
-from prospect.feedback.thoughts import join_thoughts, split_thoughts
+from prospect.feedback.thoughts import join_thoughts
 
 Progress = Callable[[int, int], None]
 """Told now and then how many completions are there, and of how many."""
 
-Thoughts = Literal["strip", "keep"]
-"""Whether completions are written without what a model thought before its answer, or with it."""
-
-# The first completions that are all cut before the answer began say that the limit is the wrong one.
+# The first completions that all end before an answer begins say that the limit is the wrong one.
 MOST_UNANSWERED = 16
-
-
-class Answer(NamedTuple):
-    """One completion.
-
-    Attributes:
-        text: without special tokens.
-        tokens: how many were generated, 0 where a server does not say.
-        finished: false where the limit cut it.
-        opened: the think tag that the prompt ends with, so that the completion begins in thoughts; else "".
-        stripped: whether thoughts stood before it, which were left out.
-    """
-
-    text: str
-    tokens: int
-    finished: bool
-    opened: str = ""
-    stripped: bool = False
-
-    def without_thoughts(self) -> Answer:
-        """Return it from where the answer begins; one that ends in its thoughts is empty and not finished."""
-        thoughts, answer, closed = split_thoughts(self.text, opened=bool(self.opened))
-        return Answer(answer, self.tokens, self.finished and closed, stripped=True) if thoughts else self
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is nothing to read in it."""
-        return not self.text.strip()
-
-    def with_thoughts(self, prompt: Text) -> Answer:
-        """Return it with its think tag: in a message of its own it begins with what the chat template wrote."""
-        opening = "" if isinstance(prompt, str) or not self.opened else f"{self.opened}\n"
-        return Answer(opening + self.text, self.tokens, self.finished)
-
-
-class Counts(NamedTuple):
-    """What became of completions.
-
-    Attributes:
-        completions: all of them.
-        empty: of them, how many hold no text.
-        cut: of them, how many the limit cut.
-        stripped: of them, how many had thoughts, which were left out.
-    """
-
-    completions: int
-    empty: int
-    cut: int
-    stripped: int
-
-    def __str__(self) -> str:
-        said = (
-            (self.empty, "empty"),
-            (self.cut, "cut by the limit of tokens"),
-            (self.stripped, "without the thoughts that stood before them"),
-        )
-        found = ", ".join(f"{count} {what}" for count, what in said if count)
-        return f"{self.completions} completions" + (f" ({found})" if found else "")
+_UNANSWERED = (
+    "completions hold no text: they end before an answer begins. Allow more tokens (--max-new-tokens), turn the "
+    "model's thinking off, or write its thoughts too (--thoughts keep)."
+)
 
 
 @dataclass(frozen=True)
@@ -250,7 +194,7 @@ def collect_answers(
 
     Raises:
         ConfigError: a setting is out of its range.
-        DataError: the first completions, or all of them, hold no text.
+        DataError: the first completions, or all of them, end before an answer begins.
     """
     _check(settings)
     names = [prompt_key(prompt) for prompt in prompts]
@@ -270,9 +214,9 @@ def collect_answers(
         for came, (number, answer) in enumerate(writer.answer(asked, settings) if asked else (), start=1):
             kept.put(keys[missing[number]], answer._asdict())
             answer = written(answer, asked[number][0])
-            unanswered += answer.is_empty and not answer.finished
+            unanswered += answer.is_unanswered
             if came == unanswered == MOST_UNANSWERED:
-                raise DataError(f"the first {came} completions hold no text: {_advice(answer)}")
+                raise DataError(f"the first {came} {_UNANSWERED}")
             done += 1
             if progress is not None:
                 progress(done, len(keys))
@@ -280,26 +224,9 @@ def collect_answers(
             [written(Answer(**kept[keys[name, sample]]), prompt) for sample in samples]
             for name, prompt in zip(names, prompts, strict=True)
         ]
-    counts = count_answers(found)
-    if counts.empty and counts.empty == counts.completions:
-        raise DataError(f"all {counts.empty} completions hold no text: {_advice(found[0][0])}")
+    if found and all(one.is_unanswered for row in found for one in row):
+        raise DataError(f"all {len(found) * len(samples)} {_UNANSWERED}")
     return found
-
-
-def count_answers(answers: Sequence[Sequence[Answer]]) -> Counts:
-    """Return what became of completions."""
-    every = [one for row in answers for one in row]
-    empty, cut = sum(one.is_empty for one in every), sum(not one.finished for one in every)
-    return Counts(len(every), empty, cut, sum(one.stripped for one in every))
-
-
-def _advice(answer: Answer) -> str:
-    if answer.finished:
-        return "the model ends at once. Does it know prompts of this form? A chat model needs conversations, or --chat."
-    return (
-        "they end before an answer begins. Allow more tokens (--max-new-tokens), turn the model's thinking off, or write "
-        "its thoughts too (--thoughts keep)."
-    )
 
 
 def _check(settings: Generation) -> None:
