@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
+
+from servers import Answer, RawServer, Server
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = REPOSITORY.parent / "shared"
@@ -152,3 +154,31 @@ def recipe(tmp_path: Path, model_path: Path) -> Callable[..., dict[str, Any]]:
         return values
 
     return make
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Server]]:
+    """Starts servers that answer by a function `(path, body) -> (status, JSON or bytes)`."""
+    servers: list[Server] = []
+
+    def start(answer: Callable[[str, dict[str, Any]], Answer]) -> Server:
+        servers.append(Server(answer))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+def serve_raw() -> Iterator[Callable[..., RawServer]]:
+    """Starts servers that speak to the bare connection."""
+    servers: list[RawServer] = []
+
+    def start(talk: Callable[..., None]) -> RawServer:
+        servers.append(RawServer(talk))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from conftest import thumbs, write_rows
 from prospect.cli.main import main
 from prospect.evaluation.endpoint import Endpoint
+from servers import Answer, said
 
 FAST = ["--kl-prompts", "4", "--kl-tokens", "6"]
 
@@ -195,6 +197,68 @@ def contest_of(model: str, against: str, judge: str, keys: str) -> list[str]:
     return [*asked, "--max-new-tokens", "4", "--limit", "2", *keys.split()]
 
 
+def both(judge: Callable[[dict[str, Any]], Any]) -> Callable[..., Answer]:
+    """A server that continues prompts, and judges by a function."""
+    number = count()
+    return lambda path, body: (
+        said(judge(body)) if "chat" in path else (200, {"choices": [{"text": f" {next(number)}"}]})
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "of_sides", "of_judge"),
+    [
+        ("--request top_k=3", 3, 3),
+        ("--request top_k=3 --judge-request max_tokens=9", 3, None),
+        ("--judge-request top_k=4", None, 4),
+    ],
+)
+def test_fields_of_a_request_go_to_whom_they_are_for(
+    options: str, of_sides: Any, of_judge: Any, desk: Path, serve: Callable[..., Any]
+) -> None:
+    server = serve(both(lambda _: "A"))
+    assert main(contest_of(f"{server.url}/v1", "written.jsonl", f"{server.url}/v1", options)) == 0
+    found: dict[str, set[Any]] = {}
+    for path, body in zip(server.paths, server.asked, strict=True):
+        found.setdefault(path, set()).add(body.get("top_k"))
+    assert found == {"/v1/completions": {of_sides}, "/v1/chat/completions": {of_judge}}
+
+
+def test_a_contest_without_a_verdict_fails_and_shows_a_reply(
+    desk: Path, serve: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = serve(both(lambda _: "Both are \x1b[31mfine."))
+    write_rows(desk / "other.jsonl", [{"prompt": f"the {i}", "completion": "cat"} for i in range(5)])
+    assert main([*contest_of("written.jsonl", "other.jsonl", f"{server.url}/v1", "-o r.json")]) == 1
+    said = capsys.readouterr().err
+    assert "no verdict on 2 comparisons could be read, so there is no win rate" in said
+    assert r"Both are \x1b[31mfine." in said and "\x1b" not in said and not Path("r.json").exists()
+
+
+def test_verdicts_that_could_not_be_read_are_counted_and_one_is_shown(
+    desk: Path, serve: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = serve(both(lambda body: "A" if "the 1" in str(body) else "Hm."))
+    write_rows(desk / "other.jsonl", [{"prompt": f"the {i}", "completion": "cat"} for i in range(5)])
+    assert main([*contest_of("written.jsonl", "other.jsonl", f"{server.url}/v1", "-o r.json")]) == 0
+    assert "1 of 2 verdicts could not be read. One of them: reply: 'Hm.'" in capsys.readouterr().err
+    assert json.loads(Path("r.json").read_text())["unparsed"] == 1
+
+
+def test_a_side_whose_completions_are_empty_is_said_or_refused(
+    desk: Path, serve: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    thoughts = iter(["<think>hm", "<think>hm</think> cat", "<think>hm", "<think>hm"])
+    server = serve(lambda *_: (200, {"choices": [{"text": next(thoughts)}]}))
+    arguments = ["generate", f"endpoint:{server.url}/v1#m", "--prompts", "prompts.jsonl", "-o", "out.jsonl"]
+    write_rows(desk / "prompts.jsonl", [{"prompt": "the 0"}, {"prompt": "the 1"}])
+    assert main([*arguments, "--concurrency", "1"]) == 0
+    assert "2 completions (1 empty, 1 cut by the limit of tokens, 2 without the thoughts" in capsys.readouterr().err
+    contest = contest_of(f"{server.url}/v1", "written.jsonl", "human", "--seed 1 -o r.json")
+    assert main(contest) == 1
+    assert "all 2 completions hold no text" in capsys.readouterr().err
+
+
 def test_people_get_a_page_to_vote_on(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_rows(desk / "other.jsonl", [{"prompt": f"the {i}", "completion": "cat"} for i in range(5)])
     arguments = ["evaluate", "written.jsonl", "--data", "prompts.jsonl", "--against", "other.jsonl"]
@@ -223,6 +287,21 @@ REFUSED: list[tuple[list[str], str]] = [
     (["generate", "written.jsonl", "--prompts", "prompts.jsonl", "-o", "x.jsonl"], "a file"),
     (["generate", "model", "--prompts", "prompts.jsonl", "-o", "x.txt"], "Change the name"),
     (["generate", "model", "--prompts", "prompts.jsonl", "-o", "x.jsonl", "--chat"], "are for endpoint:URL#NAME"),
+    (["generate", "model", "--prompts", "prompts.jsonl", "-o", "x.jsonl", "--request", "seed=1"], "--request are for"),
+    (["generate", "model", "--prompts", "prompts.jsonl", "-o", "x.jsonl", "--request", "seed"], "expected NAME=VALUE"),
+    (["evaluate", "model", "--data", "thumbs.jsonl", "--request", "seed=1"], "--request is for"),
+    (["evaluate", "model", "--data", "thumbs.jsonl", "--thoughts", "keep"], "--thoughts is for"),
+    (
+        ["evaluate", "model", "--data", "thumbs.jsonl", "--judge", "verifier:exact", "--judge-request", "seed=1"],
+        "--judge-request is for --judge endpoint",
+    ),
+    (
+        [
+            *("evaluate", "model", "--data", "thumbs.jsonl", "--judge", "endpoint:http://localhost:1/v1#m"),
+            *("--judge-request", "seed=1", "--request", "seed=2"),
+        ],
+        "no other endpoint is asked",
+    ),
 ]
 
 

@@ -17,6 +17,7 @@ from prospect import train
 from prospect.config import ModelSettings
 from prospect.data.batch import Row
 from prospect.errors import DataError, ModelError, UsageError
+from prospect.evaluation.answers import Answer
 from prospect.evaluation.estimates import Intervals
 from prospect.evaluation.held_out import read_held_out
 from prospect.evaluation.judged import Judging, gather_sides, judge_completions
@@ -25,7 +26,7 @@ from prospect.evaluation.judges.names import judge_named
 from prospect.evaluation.preference import Settings, evaluate_feedback
 from prospect.evaluation.scoring import draw_own_samples
 from prospect.evaluation.subject import find_subject, load_for_scoring
-from prospect.evaluation.writers import Answer, Generation
+from prospect.evaluation.writers import Generation
 from prospect.feedback.records import Unpaired
 from prospect.models.sampling import generate
 from prospect.training.run_dir import RunDir
@@ -288,11 +289,10 @@ class Forgetful:
     def __init__(self) -> None:
         self.identity, self.written = "server", 0
 
-    def answer(self, prompts: Any, settings: Generation) -> Any:
-        for i in range(len(prompts)):
-            for sample in range(settings.samples_per_prompt):
-                self.written += 1
-                yield i, sample, Answer(f"text {self.written}", 2, True)
+    def answer(self, asked: Any, settings: Generation) -> Any:
+        for number in range(len(asked)):
+            self.written += 1
+            yield number, Answer(f"text {self.written}", 2, True)
 
 
 def test_a_contest_that_was_killed_while_judging_goes_on_with_the_same_texts(

@@ -4,92 +4,27 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from prospect.errors import UsageError
-from prospect.evaluation.endpoint import Endpoint, EndpointError, RequestRefusedError, origin_of
+from prospect.evaluation.endpoint import (
+    LONGEST_ASKED_WAIT,
+    Endpoint,
+    EndpointError,
+    RequestRefusedError,
+    origin_of,
+)
 from prospect.evaluation.judges import EndpointJudge, Item
 from prospect.evaluation.judges.asking import Asking, Price
-from prospect.evaluation.judges.endpoint import RESPONSE_FORMAT
+from prospect.evaluation.judges.endpoint import MOST_UNREAD, RESPONSE_FORMAT
+from prospect.evaluation.request_fields import parse_request
 from prospect.evaluation.verdict_cache import VerdictCache
+from servers import Answer, said
 
 KEY = "sk-a-secret-key"
-Answer = tuple[int, Any] | tuple[int, Any, dict[str, str]]
-
-
-class Server:
-    """Answers each request by `answer(path, body)`, and remembers what it was asked."""
-
-    def __init__(self, answer: Callable[[str, dict[str, Any]], Answer]) -> None:
-        self.asked: list[dict[str, Any]] = []
-        self.paths: list[str] = []
-        self.headers: list[Any] = []
-        self.at_once = self.most_at_once = 0
-        lock, server = threading.Lock(), self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                with lock:
-                    server.asked.append(body)
-                    server.paths.append(self.path)
-                    server.headers.append(self.headers)
-                    server.at_once += 1
-                    server.most_at_once = max(server.most_at_once, server.at_once)
-                try:
-                    status, said, *more = answer(self.path, body)
-                finally:
-                    with lock:
-                        server.at_once -= 1
-                data = said if isinstance(said, bytes) else json.dumps(said).encode()
-                self.send_response(status)
-                for name, value in (more[0] if more else {}).items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.http.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client that gave up is no news
-        self.thread = threading.Thread(target=self.http.serve_forever, args=(0.01,))
-        self.thread.start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.http.server_port}"
-
-    def endpoint(self, **settings: Any) -> Endpoint:
-        return Endpoint(self.url, "m", **{"first_wait": 0.0, "timeout": 10, **settings})
-
-    def close(self) -> None:
-        self.http.shutdown()
-        self.thread.join()
-        self.http.server_close()
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[..., Server]]:
-    servers: list[Server] = []
-
-    def start(answer: Callable[[str, dict[str, Any]], Answer]) -> Server:
-        servers.append(Server(answer))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.close()
-
-
-def said(text: str | None, finish: str = "stop") -> Answer:
-    usage = {"prompt_tokens": 100, "completion_tokens": 5}
-    return 200, {"choices": [{"message": {"content": text}, "finish_reason": finish}], "usage": usage}
 
 
 def in_turn(*answers: Answer) -> Callable[..., Answer]:
@@ -100,7 +35,7 @@ def in_turn(*answers: Answer) -> Callable[..., Answer]:
 def test_a_chat_is_sent_and_read(serve):
     server = serve(lambda *_: said("hello"))
     reply = server.endpoint().chat([{"role": "user", "content": "hi"}], temperature=0, seed=None)
-    assert reply == ("hello", "stop", 100, 5)
+    assert reply == ("hello", "stop", 100, 5, "")
     assert server.paths == ["/v1/chat/completions"]
     assert server.asked == [{"model": "m", "messages": [{"role": "user", "content": "hi"}], "temperature": 0}]
     assert server.headers[0]["Authorization"] is None
@@ -108,7 +43,7 @@ def test_a_chat_is_sent_and_read(serve):
 
 def test_a_completion_is_sent_and_read(serve):
     server = serve(lambda *_: (200, {"choices": [{"text": " there", "finish_reason": "length"}]}))
-    assert server.endpoint().complete("hi", max_tokens=3) == (" there", "length", 0, 0)
+    assert server.endpoint().complete("hi", max_tokens=3) == (" there", "length", 0, 0, "")
     assert server.paths == ["/v1/completions"]
     assert server.asked == [{"model": "m", "prompt": "hi", "max_tokens": 3}]
 
@@ -187,6 +122,15 @@ def test_what_may_pass_is_tried_again(serve, status):
     assert len(server.asked) == 3
 
 
+@pytest.mark.parametrize("asked", ["99999", "1e999", "nan", "-7", "soon", "Thu, 01 Jan 9999 00:00:00 GMT", "32 Foo 1"])
+def test_no_server_makes_us_wait_for_long(serve, monkeypatch, asked):
+    waits = []
+    endpoint = serve(in_turn((429, {}, {"Retry-After": asked}), said("yes"))).endpoint(first_wait=2)
+    monkeypatch.setattr(endpoint._stopped, "wait", lambda seconds: bool(waits.append(seconds)))
+    assert endpoint.chat([]).text == "yes"
+    assert 1 < waits[0] <= LONGEST_ASKED_WAIT
+
+
 def test_after_the_last_try_the_error_says_what_the_server_said(serve):
     server = serve(lambda *_: (503, {"error": {"message": "overloaded"}}))
     with pytest.raises(EndpointError, match=r"no answer after 3 tries: 503 .*\(overloaded\)"):
@@ -247,6 +191,10 @@ def test_a_server_that_is_too_slow_is_given_up(serve):
     ("answer", "message"),
     [
         (b"<html>hello</html>", "which is no JSON"),
+        (b"[" * 100_000, "which is no JSON"),
+        (b"9" * 5000, "which is no JSON"),
+        (b'{"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": 1e999}}', "no count of tokens"),
+        (b'{"choices": ' + b"[" * 500 + b"]" * 500 + b"}", "no choices"),
         ({"error": "x"}, "no choices"),
         ([], "no choices"),
         (3, "no choices"),
@@ -255,6 +203,89 @@ def test_a_server_that_is_too_slow_is_given_up(serve):
 def test_an_answer_of_another_kind_of_server_is_said_to_be_one(serve, answer, message):
     with pytest.raises(EndpointError, match=message):
         serve(lambda *_: (200, answer)).endpoint().chat([])
+
+
+def test_what_a_server_says_reaches_the_terminal_without_its_escapes(serve):
+    for answer in ((400, {"error": "\x1b[2Jall is \u202ewell"}), (200, b"\x1b[2Jno JSON"), (200, {"x": "\x1b[2J"})):
+        with pytest.raises(EndpointError) as error:
+            serve(lambda *_, answer=answer: answer).endpoint().chat([])
+        assert str(error.value).isprintable()
+
+
+def drip(connection, over):
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+    while not over.wait(0.02):
+        connection.sendall(b" ")
+
+
+def drip_headers(connection, over):
+    connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+    while not over.wait(0.02):
+        connection.sendall(b"x")
+
+
+def drip_an_error(connection, over):
+    connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 100000\r\n\r\n")
+    while not over.wait(0.02):
+        connection.sendall(b" ")
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("talk", [drip, drip_headers, drip_an_error])
+def test_a_server_that_drips_is_given_up(serve_raw, talk):
+    with pytest.raises(EndpointError, match="it took too long"):
+        serve_raw(talk).endpoint(timeout=0.2).chat([])
+
+
+@pytest.mark.timeout(60)
+def test_a_body_without_end_is_given_up(serve_raw, monkeypatch):
+    monkeypatch.setattr("prospect.evaluation.transport.MOST_BYTES", 2**20)
+
+    def pour(connection, over):
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        while not over.is_set():
+            connection.sendall(b" " * 2**16)
+
+    with pytest.raises(EndpointError, match="more than 1 MB"):
+        serve_raw(pour).endpoint().chat([])
+
+
+BODY = json.dumps(said("at last")[1]).encode()
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n" + BODY,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n" + BODY,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\n" + BODY,
+        b"HTTP/1.1 ?\r\n\r\n",
+        b"\x00\x01\x02",
+        b"",
+    ],
+)
+def test_an_answer_that_ends_early_or_is_no_http_is_asked_for_again(serve_raw, broken):
+    whole = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
+    server = serve_raw(lambda connection, _: connection.sendall(whole if server.tries > 1 else broken))
+    assert server.endpoint(retries=1).chat([]).text == "at last"
+    assert server.tries == 2
+
+
+@pytest.mark.timeout(20)
+def test_who_leaves_the_loop_does_not_wait_for_what_is_under_way(serve):
+    over = threading.Event()
+
+    def answer(_: str, body: dict[str, Any]) -> Answer:
+        if body["prompt"] != "quick":
+            over.wait(30)
+        return 200, {"choices": [{"text": body["prompt"]}]}
+
+    endpoint = serve(answer).endpoint(concurrency=2, timeout=30)
+    coming = endpoint.in_parallel(lambda text: endpoint.complete(text).text, ["quick", "slow", "slow"])
+    assert next(coming) == (0, "quick")
+    coming.close()  # as Ctrl-C does
+    assert not over.is_set()
+    over.set()
 
 
 def test_requests_run_side_by_side_up_to_the_limit(serve):
@@ -342,9 +373,122 @@ def test_a_chatty_answer_is_unparsed_and_kept(serve, tmp_path):
 def test_options_of_a_request_are_set_and_taken_out(serve):
     server = serve(lambda *_: said('{"verdict": "A"}'))
     options = {"temperature": None, "max_tokens": None, "max_completion_tokens": 2000}
-    EndpointJudge(server.endpoint(), options=options).compare("p", "good", "bad")
+    EndpointJudge(server.endpoint(request=options)).compare("p", "good", "bad")
     assert {"temperature", "max_tokens"}.isdisjoint(server.asked[0])
     assert server.asked[0]["max_completion_tokens"] == 2000
+
+
+LIMIT_UNKNOWN = "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' and not 'seed'."
+TEMPERATURE_UNKNOWN = "'temperature' does not support 0 with this model. Only the default (1) value is supported."
+
+
+def picky(_: str, body: dict[str, Any]) -> Answer:
+    """A server that knows another limit, and no temperature but its own."""
+    if "max_tokens" in body:
+        return 400, {"error": {"message": LIMIT_UNKNOWN}}
+    if "temperature" in body:
+        return 400, {"error": {"message": TEMPERATURE_UNKNOWN}}
+    return said('{"verdict": "A"}')
+
+
+def test_a_field_that_a_server_does_not_know_is_replaced_once_and_said(serve, caplog):
+    server = serve(picky)
+    judge = EndpointJudge(server.endpoint(concurrency=1))
+    assert [one.choice for one in judge.compare_many([Item(f"p{i}", "a", "b") for i in range(3)])] == ["first"] * 3
+    assert len(server.asked) == 3 + 2
+    assert server.asked[-1]["max_completion_tokens"] == server.asked[0]["max_tokens"]
+    assert server.asked[-1]["response_format"] == RESPONSE_FORMAT  # nobody refused that
+    assert ["takes no max_tokens" in line for line in caplog.messages] == [True, False]
+    assert "takes no temperature, so it is left out from now on" in caplog.messages[1]
+
+
+def test_requests_side_by_side_learn_of_it_once(serve, caplog):
+    server = serve(picky)
+    judge = EndpointJudge(server.endpoint(concurrency=8))
+    assert len(judge.compare_many([Item(f"p{i}", "a", "b") for i in range(16)])) == 16
+    assert len(caplog.messages) == 2
+
+
+def test_a_field_that_the_user_set_is_not_given_up(serve):
+    server = serve(picky)
+    with pytest.raises(RequestRefusedError, match="does not support 0"):
+        server.endpoint(request={"temperature": 0}).chat([], max_tokens=5)
+    assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize(
+    "reason", ["max_tokens is too large: 4096, this model's context is 2048", "unknown error", "no"]
+)
+def test_a_refusal_for_another_reason_changes_no_field(serve, reason):
+    server = serve(lambda *_: (400, {"error": {"message": reason}}))
+    with pytest.raises(RequestRefusedError):
+        server.endpoint().chat([], max_tokens=4096, temperature=0)
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+def test_a_limit_of_the_user_replaces_ours_by_either_name(serve, name):
+    server = serve(lambda *_: said("yes"))
+    server.endpoint(request={name: 7, "seed": None, "think": False}).chat([], max_tokens=64, seed=1, temperature=0)
+    assert server.asked == [{"model": "m", "messages": [], "temperature": 0, name: 7, "think": False}]
+
+
+def test_fields_are_read_from_the_command_line():
+    texts = [
+        "max_completion_tokens=512",
+        "temperature=null",
+        "reasoning_effort=low",
+        'chat_template_kwargs={"a": false}',
+    ]
+    assert parse_request([*texts, "stop= a=b"]) == {
+        "max_completion_tokens": 512,
+        "temperature": None,
+        "reasoning_effort": "low",
+        "chat_template_kwargs": {"a": False},
+        "stop": " a=b",
+    }
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["temperature"], "expected NAME=VALUE"),
+        (["=3"], "expected NAME=VALUE"),
+        (["seed=1", "seed=2"], "given twice"),
+        (["model=other"], "every request has its own"),
+        (["stream=true"], "every request has its own"),
+        (["temperature=NaN"], "cannot be sent"),
+        (["temperature=1e999"], "cannot be sent"),
+        (["max_tokens=1", "max_completion_tokens=2"], "a server takes one of them"),
+    ],
+)
+def test_a_field_that_cannot_be_sent_is_refused(texts, message):
+    with pytest.raises(UsageError, match=message):
+        parse_request(texts)
+
+
+@pytest.mark.parametrize(("finish", "advice"), [("length", "It was cut at 9 tokens"), ("stop", "keeps to a form")])
+def test_a_judge_of_whom_nothing_can_be_read_is_asked_no_more(serve, finish, advice):
+    server = serve(lambda *_: said("I think \x1b[2J that A is better.", finish))
+    judge = EndpointJudge(server.endpoint(concurrency=1, request={"max_tokens": 9}))
+    with pytest.raises(
+        EndpointError, match=rf"none of its first {MOST_UNREAD} replies is a verdict.*{advice}"
+    ) as error:
+        judge.compare_many([Item(f"p{i}", "good", "bad") for i in range(50)])
+    assert len(server.asked) == MOST_UNREAD
+    assert r"\x1b[2J that A is better" in str(error.value)
+
+
+def test_one_verdict_that_can_be_read_is_enough_to_go_on(serve):
+    server = serve(in_turn(*[said("A or B")] * (MOST_UNREAD - 1), said("B"), *[said("A or B")] * 20))
+    verdicts = EndpointJudge(server.endpoint(concurrency=1)).compare_many([Item(f"p{i}", "a", "b") for i in range(20)])
+    assert [verdict.choice for verdict in verdicts].count("unparsed") == 19
+
+
+def test_a_user_can_ask_without_the_schema(serve):
+    server = serve(lambda *_: said("A"))
+    assert EndpointJudge(server.endpoint(request={"response_format": None})).compare("p", "a", "b").choice == "first"
+    assert "response_format" not in server.asked[0] and "JSON" not in server.asked[0]["messages"][0]["content"]
 
 
 def test_the_estimate_before_the_run_is_of_what_is_read(serve):
@@ -361,6 +505,6 @@ def test_two_servers_models_or_questions_share_no_verdicts():
         EndpointJudge(Endpoint("http://i", "m")),
         EndpointJudge(Endpoint("http://h", "n")),
         EndpointJudge(Endpoint("http://h", "m"), "Which is kinder?"),
-        EndpointJudge(Endpoint("http://h", "m"), options={"seed": 1}),
+        EndpointJudge(Endpoint("http://h", "m", request={"seed": 1})),
     ]
     assert len({judge.identity for judge in judges}) == len(judges)

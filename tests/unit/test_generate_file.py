@@ -15,7 +15,7 @@ from conftest import write_rows
 from prospect import load_feedback
 from prospect.errors import ConfigError, DataError, ProspectError, UsageError
 from prospect.evaluation.generate import generate_file
-from prospect.evaluation.writers import Generation, Service, collect_answers, find_writer
+from prospect.evaluation.writers import MOST_UNANSWERED, Generation, Service, collect_answers, find_writer
 from prospect.feedback.records import Message, Text
 
 PROMPTS: list[dict[str, Any]] = [{"prompt": prompt} for prompt in ("quick", "the brown the brown", "fox fox fox")]
@@ -97,12 +97,9 @@ def write(tmp_path: Path, model: Any, name: str = "out.jsonl", **options: Any) -
     return (tmp_path / name).read_bytes()
 
 
-def test_a_killed_run_goes_on_and_ends_with_the_same_file(
-    tmp_path: Path, model_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_run_goes_on_and_ends_with_the_same_file(tmp_path: Path, model_path: Path) -> None:
     whole = write(tmp_path, model_path, "whole.jsonl")
     assert not (tmp_path / "whole.jsonl.partial").exists()
-    monkeypatch.setattr("prospect.evaluation.writers.BATCHES_TOGETHER", 2)
     with pytest.raises(Killed):
         write(tmp_path, model_path, progress=kill_after(4))
     partial = tmp_path / "out.jsonl.partial"
@@ -112,6 +109,32 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_file(
     seen: list[tuple[int, int]] = []
     assert write(tmp_path, model_path, progress=lambda *at: seen.append(at)) == whole
     assert seen == [(4, 6), (5, 6), (6, 6)] and not partial.exists()
+
+
+def test_every_batch_is_in_the_file_before_the_next_one_begins(
+    tmp_path: Path, model_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prospect.models import sampling
+
+    partial, seen, complete = tmp_path / "out.jsonl.partial", [], sampling._complete
+
+    def counting(*arguments: Any) -> Any:
+        seen.append(len(partial.read_bytes().splitlines()) if partial.exists() else 0)
+        return complete(*arguments)
+
+    monkeypatch.setattr(sampling, "_complete", counting)
+    write(tmp_path, model_path, batch_size=2, samples_per_prompt=4)  # more samples of a prompt than fit into a batch
+    assert seen == [0, 2, 4, 6, 8, 10]
+
+
+def test_samples_that_are_there_are_not_asked_for_again(tmp_path: Path, server: Server) -> None:
+    server.broken_after = 3
+    with pytest.raises(ProspectError, match="run again"):
+        write(tmp_path, server.address, samples_per_prompt=4, service=Service(concurrency=1, retries=0))
+    server.broken_after = None
+    server.asked.clear()
+    write(tmp_path, server.address, samples_per_prompt=4, service=Service(concurrency=1))
+    assert len(server.asked) == 12 - 3
 
 
 def test_other_settings_are_other_completions_and_find_nothing_of_a_half_done_file(
@@ -165,6 +188,96 @@ def test_a_completion_that_the_server_cut_is_not_finished(server: Server) -> Non
     settings = Generation(max_new_tokens=1)
     assert not collect_answers(find_writer(server.address), ["one"], settings)[0][0].finished
     assert collect_answers(find_writer(server.address), ["one"], Generation())[0][0].finished
+
+
+def test_further_fields_are_sent_and_make_other_completions(tmp_path: Path, server: Server) -> None:
+    plain, other = (
+        find_writer(server.address, service=Service(request=request)) for request in ({}, {"seed": 7, "top_k": 3})
+    )
+    kept = tmp_path / "kept.partial"
+    collect_answers(plain, ["one"], Generation(), partial=kept)
+    collect_answers(other, ["one"], Generation(), partial=kept)
+    assert [(body.get("top_k"), body["seed"] == 7) for _, body in server.asked] == [(None, False), (3, True)]
+
+
+THINKING: list[tuple[dict[str, Any], str, str, bool]] = [
+    # what the server answers -> stripped, kept, finished
+    ({"content": "<think>\nhm\n</think>\n\nYes."}, "Yes.", "<think>\nhm\n</think>\n\nYes.", True),
+    ({"content": "hm\n</think>\n\nYes."}, "Yes.", "hm\n</think>\n\nYes.", True),
+    ({"content": "Yes.", "reasoning_content": "hm"}, "Yes.", "<think>\nhm\n</think>\n\nYes.", True),
+    ({"content": "Yes."}, "Yes.", "Yes.", True),
+    ({"content": None, "reasoning": "hm"}, "", "<think>\nhm\n", False),
+    ({"content": "<think>hm"}, "", "<think>hm", False),
+]
+
+
+def thinking(_: str, body: dict[str, Any]) -> tuple[int, Any]:
+    message = THINKING[int(body["messages"][0]["content"])][0]
+    reason = "length" if message.get("content") is None else "stop"
+    return 200, {"choices": [{"message": message, "finish_reason": reason}]}
+
+
+def test_thoughts_are_left_out_or_kept_wherever_the_server_put_them(tmp_path: Path, serve: Any) -> None:
+    write_rows(tmp_path / "prompts.jsonl", [{"prompt": [{"role": "user", "content": str(i)}]} for i in range(6)])
+    address = f"endpoint:{serve(thinking).url}/v1#m"
+    for name, place in (("strip", 1), ("keep", 2)):
+        output = tmp_path / f"{name}.jsonl"
+        counts = generate_file(address, tmp_path / "prompts.jsonl", output, thoughts=name)  # type: ignore[arg-type]
+        rows: Any = load_feedback(output)
+        assert [row.completion[0].content for row in rows] == [case[place] for case in THINKING]
+        stripped = name == "strip"
+        assert [row.finished for row in rows] == [
+            case[3] or (not stripped and i == 5) for i, case in enumerate(THINKING)
+        ]
+        assert counts == (6, 2 * stripped, 1 + stripped, 5 * stripped)
+    assert str(counts) == "6 completions (1 cut by the limit of tokens)"
+
+
+def test_thoughts_that_the_prompt_opened_are_thoughts(tmp_path: Path, model_path: Path) -> None:
+    from shutil import copytree
+
+    copied = copytree(model_path, tmp_path / "model")
+    template = (copied / "chat_template.jinja").read_text()
+    (copied / "chat_template.jinja").write_text(template.replace("<|assistant|>' }}", "<|assistant|><think>\n' }}"))
+    prompts: list[Text] = [(Message("user", "hello"),), "hello"]
+    settings = Generation(max_new_tokens=4)
+    thought, plain = collect_answers(find_writer(copied), prompts, settings)
+    assert thought[0][:3] == ("", 4, False) and thought[0].stripped
+    assert plain[0].text and not plain[0].stripped
+    kept = collect_answers(find_writer(copied), prompts, settings, thoughts="keep")
+    assert kept[0][0].text.startswith("<think>\n") and len(kept[0][0].text) > 8 and kept[1] == plain
+
+
+def test_a_model_that_ends_at_once_has_empty_completions(tmp_path: Path, serve: Any) -> None:
+    server = serve(lambda *_: (200, {"choices": [{"text": ""}]}))
+    write(tmp_path, f"endpoint:{server.url}/v1#m")
+    assert {row.completion for row in load_feedback(tmp_path / "out.jsonl")} == {""}  # type: ignore[union-attr]
+
+
+def only_thoughts(*_: Any) -> tuple[int, Any]:
+    message = {"content": None, "reasoning_content": "Let me think"}
+    return 200, {"choices": [{"message": message, "finish_reason": "length"}]}
+
+
+def test_completions_that_are_all_empty_are_refused_and_their_thoughts_can_be_had(tmp_path: Path, serve: Any) -> None:
+    server = serve(only_thoughts)
+    rows = [{"prompt": [{"role": "user", "content": str(i)}]} for i in range(3)]
+    address = f"endpoint:{server.url}/v1#m"
+    with pytest.raises(DataError, match="all 3 completions hold no text: they end before an answer begins"):
+        write(tmp_path, address, rows=rows, samples_per_prompt=1)
+    assert not (tmp_path / "out.jsonl").exists()
+    write(tmp_path, address, rows=rows, samples_per_prompt=1, thoughts="keep")
+    assert len(server.asked) == 3 and b"Let me think" in (tmp_path / "out.jsonl").read_bytes()
+
+
+def test_where_the_first_completions_are_all_cut_in_their_thoughts_no_more_are_asked_for(
+    tmp_path: Path, serve: Any
+) -> None:
+    server = serve(only_thoughts)
+    rows = [{"prompt": [{"role": "user", "content": str(i)}]} for i in range(100)]
+    with pytest.raises(DataError, match=f"the first {MOST_UNANSWERED} completions hold no text"):
+        write(tmp_path, f"endpoint:{server.url}/v1#m", rows=rows, samples_per_prompt=1, service=Service(concurrency=2))
+    assert len(server.asked) <= MOST_UNANSWERED + 4  # those under way
 
 
 def test_a_busy_server_is_asked_again_and_a_broken_one_leaves_what_it_gave(tmp_path: Path, server: Server) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from prospect.errors import DataError, UsageError
-from prospect.evaluation.judges import FunctionJudge, Item, Verifier, judge_named, judge_quality
+from prospect.evaluation.judges import FunctionJudge, GradingJudge, Item, Verifier, judge_named, judge_quality
 from prospect.evaluation.judges.asking import Asking, Calls, Price
 from prospect.evaluation.judges.base import plain_text
 from prospect.evaluation.judges.numbers import last_number
@@ -275,6 +275,23 @@ def test_every_verdict_is_on_disk_before_the_next_is_asked_for(tmp_path: Path):
     with VerdictCache(path) as cache:
         Asking(FunctionJudge(counts), [ITEM, Item("q", "a", "b")], cache=cache).run()
     assert lines == [0, 1, 2, 3]
+
+
+def test_every_grade_makes_its_verdict_before_the_next_completion_is_graded(tmp_path: Path):
+    path, lines = tmp_path / "verdicts.jsonl", []
+
+    class Lengths(GradingJudge):
+        name = identity = "lengths"
+
+        def grade_each(self, rows):
+            for number, row in enumerate(rows):
+                lines.append(len(path.read_text().splitlines()) if path.exists() else 0)
+                yield number, len(row.completion)
+
+    with VerdictCache(path) as cache:
+        judged, _ = Asking(Lengths(), [ITEM, Item("p", "good", "worse"), Item("q", "a", "b")], cache=cache).run()
+    assert [one.choice for one in judged] == ["first", "second", "tie"]
+    assert lines == [0, 0, 1, 2, 2]  # the second item shares a completion with the first
 
 
 def test_the_file_of_verdicts_holds_no_text_of_the_data(tmp_path: Path):

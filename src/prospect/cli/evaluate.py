@@ -16,6 +16,7 @@ from prospect.cli.progress import Counter
 from prospect.errors import DataError, UsageError
 from prospect.evaluation.endpoint import origin_of
 from prospect.evaluation.estimates import Intervals
+from prospect.evaluation.request_fields import parse_request
 from prospect.evaluation.subject import ENDPOINT, Subject, find_subject
 
 NO_KEY = "none"
@@ -89,6 +90,13 @@ def _add_judge(group: argparse._ArgumentGroup) -> None:
         metavar="NAME",
         help="the environment variable that holds the key of a judge on another host than MODEL; none for no key",
     )
+    group.add_argument(
+        "--judge-request",
+        action="append",
+        metavar="NAME=VALUE",
+        default=[],
+        help="a further field of each request to the judge, in place of those of --request",
+    )
 
 
 def _add_benchmarks(group: argparse._ArgumentGroup) -> None:
@@ -125,7 +133,7 @@ def run(options: argparse.Namespace) -> int:
 _READ_BY = {
     "held-out feedback": "reference beta kl_prompts kl_tokens max_length label_map level",
     "--judge": "against rubric one_order price samples target label_map max_new_tokens temperature top_p concurrency "
-    "retries timeout api_key_env judge_api_key_env chat",
+    "retries timeout api_key_env judge_api_key_env chat request judge_request thoughts",
     "--tasks": "against num_fewshot apply_chat_template include_path allow_code_execution level",
 }
 
@@ -142,6 +150,8 @@ def _check(options: argparse.Namespace, subject: Subject) -> None:
     _check_used(options)
     if options.judge_api_key_env and not (options.judge or "").startswith(ENDPOINT):
         raise UsageError("--judge-api-key-env is for --judge endpoint:URL#NAME. Leave it out.")
+    if options.judge_request and not (options.judge or "").startswith(ENDPOINT):
+        raise UsageError("--judge-request is for --judge endpoint:URL#NAME. Leave it out.")
     if options.name and subject.kind != "run":
         raise UsageError(f"--name is of a file in a run directory, and {options.model} is none. Use -o.")
     if options.name and Path(options.name).name != options.name:
@@ -196,7 +206,7 @@ def _contest(options: argparse.Namespace, subject: Subject) -> dict[str, Any]:
     if options.judge.startswith(ENDPOINT):
         service = service_from(options)
         asked = {name: getattr(service, name) for name in ("concurrency", "retries", "timeout")}
-        asked["api_key_env"] = key
+        asked |= {"api_key_env": key, "request": _judge_request(options)}
     judge = judge_named(options.judge, rubric=options.rubric, endpoint_settings=asked)
     return judge_completions(
         options.model,
@@ -211,10 +221,21 @@ def _contest(options: argparse.Namespace, subject: Subject) -> dict[str, Any]:
     )
 
 
+def _judge_request(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the fields of requests to the judge: its own, or those of the sides."""
+    if options.judge_request and options.request and not _endpoint_sides(options):
+        raise UsageError("--request: the judge has --judge-request, and no other endpoint is asked. Leave it out.")
+    return parse_request(options.judge_request or options.request)
+
+
+def _endpoint_sides(options: argparse.Namespace) -> list[str]:
+    return [name for name in (options.model, options.against) if name and name.startswith(ENDPOINT)]
+
+
 def _judge_key(options: argparse.Namespace) -> str | None:
     """Which variable holds the judge's key: its own, or that of the sides where they are on its host or on none."""
     key, own = options.api_key_env, options.judge_api_key_env
-    sides = [name for name in (options.model, options.against) if name and name.startswith(ENDPOINT)]
+    sides = _endpoint_sides(options)
     if own:
         if key and not sides:
             raise UsageError(f"--api-key-env {key}: the judge has its own key, and no other endpoint is asked.")
@@ -243,6 +264,7 @@ def _write_page(options: argparse.Namespace) -> int:
         limit=options.limit,
         label_map=read_label_map(options.label_map),
         how=how,
+        announce=_say,
         watch=Counter,
     )
     rubric = {"rubric": options.rubric} if options.rubric else {}
@@ -267,6 +289,7 @@ def _judging(options: argparse.Namespace, subject: Subject | None) -> Any:
     return Judging(
         generation=Generation(options.samples, *drawn),
         service=service_from(options),
+        thoughts=options.thoughts,
         batch_size=options.batch_size,
         both_orders=not options.one_order,
         price=Price.parse(options.price) if options.price else None,

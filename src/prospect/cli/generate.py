@@ -9,6 +9,7 @@ from prospect.cli.progress import Counter
 from prospect.cli.train import quiet_libraries
 from prospect.errors import UsageError
 from prospect.evaluation.generate import generate_file
+from prospect.evaluation.request_fields import parse_request
 from prospect.evaluation.subject import ENDPOINT
 from prospect.evaluation.writers import Service
 
@@ -41,6 +42,12 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
         "--top-p", type=float, default=0.95, help="sample among the tokens that hold this share (default 0.95)"
     )
     parser.add_argument("--seed", type=int, default=0, help="another seed, other completions (default 0)")
+    parser.add_argument(
+        "--thoughts",
+        choices=("strip", "keep"),
+        default="strip",
+        help="what a model thinks before its answer (default: strip)",
+    )
     parser.add_argument("--batch-size", type=int, default=64, help="speed and memory, never the result (default 64)")
 
 
@@ -49,24 +56,45 @@ def add_service(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("a model behind endpoint:URL#NAME")
     group.add_argument("--concurrency", type=int, default=8, help="requests under way at a time (default 8)")
     group.add_argument("--retries", type=int, default=5, help="further tries after a failure (default 5)")
-    group.add_argument("--timeout", type=float, default=120.0, help="seconds without an answer (default 120)")
+    group.add_argument(
+        "--timeout",
+        type=float,
+        default=300.0,
+        help="seconds without a byte of an answer; twice as many for all of it (default 300)",
+    )
     group.add_argument("--api-key-env", metavar="NAME", help="the environment variable that holds the key")
     group.add_argument("--chat", action="store_true", help="send a plain prompt as one user turn")
+    group.add_argument(
+        "--request",
+        action="append",
+        metavar="NAME=VALUE",
+        default=[],
+        help="a further field of each request, such as max_completion_tokens=512; temperature=null leaves one out",
+    )
 
 
 def service_from(options: argparse.Namespace) -> Service:
     """Return what the arguments say of the server; refuse what says something of none."""
-    service = Service(options.concurrency, options.retries, options.timeout, options.api_key_env, options.chat)
+    service = Service(
+        options.concurrency,
+        options.retries,
+        options.timeout,
+        options.api_key_env,
+        options.chat,
+        parse_request(options.request),
+    )
     named = (getattr(options, name, None) for name in ("model", "against", "judge"))
     if service != Service() and not any(name and name.startswith(ENDPOINT) for name in named):
-        raise UsageError("--concurrency, --retries, --timeout, --api-key-env and --chat are for endpoint:URL#NAME.")
+        raise UsageError(
+            "--concurrency, --retries, --timeout, --api-key-env, --chat and --request are for endpoint:URL#NAME."
+        )
     return service
 
 
 def run(options: argparse.Namespace) -> int:
-    """Generates and says how many."""
+    """Generates and says how many, and what became of them."""
     quiet_libraries()
-    count = generate_file(
+    counts = generate_file(
         options.model,
         options.prompts,
         options.output,
@@ -78,7 +106,8 @@ def run(options: argparse.Namespace) -> int:
         batch_size=options.batch_size,
         format=options.format,
         service=service_from(options),
+        thoughts=options.thoughts,
         progress=Counter("completions"),
     )
-    print(f"{count} completions: {options.output}", file=sys.stderr)
+    print(f"{counts}: {options.output}", file=sys.stderr)
     return 0

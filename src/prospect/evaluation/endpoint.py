@@ -9,20 +9,23 @@ from __future__ import annotations
 import email.utils
 import http.client
 import json
+import logging
+import math
 import os
 import random
 import ssl
 import threading
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from prospect.errors import ProspectError, UsageError
+from prospect.evaluation.replies import Reply, read_chat, read_completion, read_json
+from prospect.evaluation.request_fields import RequestFields
+from prospect.evaluation.transport import Call, Response
 
 Asked = TypeVar("Asked")
 Answered = TypeVar("Answered")
@@ -32,9 +35,10 @@ RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 # The server understood who asks, and does not take this one request: too long, or with a setting it does not know.
 REFUSED = frozenset({400, 413, 422})
 LONGEST_WAIT = 60.0  # seconds between two tries, unless the server asks for more
-LONGEST_ASKED_WAIT = 600.0  # the most that a server's Retry-After is followed
+LONGEST_ASKED_WAIT = 120.0  # the most that a server's Retry-After is followed
 PORTS = {"http": 80, "https": 443}  # where an address names none
-MOST_BYTES = 2**26  # of a reply: more is no completion
+
+_log = logging.getLogger(__name__)
 
 
 class EndpointError(ProspectError):
@@ -42,23 +46,15 @@ class EndpointError(ProspectError):
 
 
 class RequestRefusedError(EndpointError):
-    """The server refuses this request; others may go through."""
-
-
-class Reply(NamedTuple):
-    """What a server answered.
+    """The server refuses this request; others may go through.
 
     Attributes:
-        text: the completion, empty where there is none.
-        finish_reason: "stop", "length" (cut), ...; empty where the server does not say.
-        prompt_tokens: as the server counts them, 0 where it does not.
-        completion_tokens: likewise.
+        said: the server's own words.
     """
 
-    text: str
-    finish_reason: str
-    prompt_tokens: int
-    completion_tokens: int
+    def __init__(self, message: str, said: str = "") -> None:
+        super().__init__(message)
+        self.said = said
 
 
 @dataclass
@@ -69,25 +65,31 @@ class Endpoint:
         url: up to and with the version, as `http://localhost:8000/v1`; where there is no path, /v1 is added.
         model: as the server calls it.
         api_key_env: name of the environment variable that holds the key; None sends no key.
-        timeout: seconds without a byte after which a try has failed.
+        timeout: seconds without a byte after which a try has failed; twice as long is a whole try, whatever comes.
         retries: further tries after a failure that may pass, with growing waits between them.
         concurrency: requests under way at a time, for `in_parallel`.
         first_wait: seconds before the second try; each further wait is about twice as long.
+        request: further fields of every request, in place of those that the caller sends; None leaves one out. A limit
+            (max_tokens, max_completion_tokens) replaces the other.
     """
 
     url: str
     model: str
     api_key_env: str | None = None
-    timeout: float = 120.0
+    timeout: float = 300.0  # a model that thinks sends its first byte when it has written its last
     retries: int = 5
     concurrency: int = 8
     first_wait: float = 1.0
+    request: Mapping[str, Any] = field(default_factory=dict)
+    _fields: RequestFields = field(init=False, repr=False, compare=False)
+    _calls: set[Call] = field(default_factory=set, repr=False, compare=False)
     _stopped: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self.url = _checked_url(self.url)
         if not self.model:
             raise UsageError(f"endpoint {self.url}: no model is named; expected URL#MODEL, as the server calls it.")
+        self._fields = RequestFields(self.request)
         for name, least in (("timeout", 1e-3), ("retries", 0), ("concurrency", 1), ("first_wait", 0)):
             if not getattr(self, name) >= least:
                 raise UsageError(f"endpoint: {name} is {getattr(self, name)}; expected at least {least:g}.")
@@ -104,30 +106,31 @@ class Endpoint:
 
         Args:
             messages: turns as `{"role": ..., "content": ...}`.
-            options: further fields of the request (temperature, max_tokens, seed, ...); None leaves one out.
+            options: further fields of the request (temperature, max_tokens, seed, ...); None leaves one out, and so
+                does a server that knows no such field (see `RequestFields.replace`).
 
         Raises:
             RequestRefusedError: the server does not take this request.
             EndpointError: it cannot be reached or answers nothing of use, after all tries.
         """
-        answer = self._post("chat/completions", {"messages": list(messages), **options})
-        return self._reply(answer, lambda choice: choice["message"].get("content"))
+        return self._reply(self._post("chat/completions", {"messages": list(messages), **options}), read_chat)
 
     def complete(self, prompt: str, **options: Any) -> Reply:
         """Return what follows a plain text (`POST /completions`); as `chat` otherwise."""
-        answer = self._post("completions", {"prompt": prompt, **options})
-        return self._reply(answer, lambda choice: choice.get("text"))
+        return self._reply(self._post("completions", {"prompt": prompt, **options}), read_completion)
 
     def in_parallel(self, ask: Callable[[Asked], Answered], asked: Sequence[Asked]) -> Iterator[tuple[int, Answered]]:
         """Yield the number of each question and its answer, as they come, `concurrency` at a time.
 
         After a failure no new question is begun; answers under way, which are paid for, are still yielded, and then the
-        first error is raised. One such loop at a time for each endpoint.
+        first error is raised. Where the caller leaves, by Ctrl-C say, they are given up. One such loop at a time for
+        each endpoint.
         """
         self._stopped.clear()
         pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="endpoint")
         futures = {pool.submit(self._unless_stopped, ask, one): i for i, one in enumerate(asked)}
         failure: BaseException | None = None
+        left = True
         try:
             for future in as_completed(futures):
                 error = future.exception()
@@ -135,8 +138,11 @@ class Endpoint:
                     failure = failure or error
                 elif (answers := future.result()) is not None:
                     yield futures[future], answers[0]
-        finally:  # also where the caller has had enough: tries that wait give up
-            self._stopped.set()
+            left = False
+        finally:
+            self._stopped.set()  # tries that wait for the next one give up
+            for call in list(self._calls) if left else ():
+                call.give_up()
             pool.shutdown(wait=True, cancel_futures=True)
             self._stopped.clear()
         if failure is not None:
@@ -152,22 +158,37 @@ class Endpoint:
             raise
 
     def _post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Send a request; where the server takes a field of ours by another name or not at all, send it so."""
+        while True:
+            fields = self._fields.complete({"model": self.model, **body})
+            try:
+                return self._until_answered(path, json.dumps(fields).encode())
+            except RequestRefusedError as refused:
+                again, change = self._fields.replace(fields, refused.said)
+                if change:
+                    _log.warning("%s: %s.", self.url, change)
+                if not again:
+                    raise
+
+    def _until_answered(self, path: str, data: bytes) -> Any:
         """Send a request until it goes through or is refused for good."""
-        fields = {"model": self.model, **{name: value for name, value in body.items() if value is not None}}
-        data = json.dumps(fields).encode()
         for tries in range(1, self.retries + 2):
             try:
                 return self._once(path, data)
-            except urllib.error.HTTPError as error:
-                with error:
-                    reason, asked_wait = self._reason(error), _retry_after(error.headers)
-                if error.code not in RETRIED:
-                    kind = RequestRefusedError if error.code in REFUSED else EndpointError
-                    raise kind(f"{self.url}: the server refused: {reason}.{self._advice(error.code)}") from None
+            except _RefusedOnceError as error:
+                answer, asked_wait = error.response, _retry_after(error.response.headers)
+                reason = f"{answer.status} {self._shown(answer.reason)}"
+                if said := self._said(answer.body):
+                    reason += f" ({said})"
+                text = f"{self.url}: the server refused: {reason}.{self._advice(answer.status)}"
+                if answer.status in REFUSED:
+                    raise RequestRefusedError(text, said) from None
+                if answer.status not in RETRIED:
+                    raise EndpointError(text) from None
             except (OSError, http.client.HTTPException) as error:
                 if isinstance(getattr(error, "reason", error), ssl.SSLCertVerificationError):
                     raise EndpointError(f"{self.url}: its certificate is not trusted: {_spell(error)}.") from None
-                reason, asked_wait = self._hidden(_spell(error)), None
+                reason, asked_wait = self._shown(_spell(error)), None
             if tries > self.retries or not self._wait(tries, asked_wait):
                 break
         raise EndpointError(
@@ -179,38 +200,32 @@ class Endpoint:
         headers = {"Content-Type": "application/json", "User-Agent": "prospect"}
         if key := self._key():
             headers["Authorization"] = f"Bearer {key}"
-        request = urllib.request.Request(f"{self.url}/{path}", data, headers, method="POST")  # noqa: S310  checked: http(s)
-        with self._opener().open(request, timeout=self.timeout) as response:
-            text = response.read(MOST_BYTES)
+        call = Call()
+        self._calls.add(call)
         try:
-            return json.loads(text)
+            response = call.post(f"{self.url}/{path}", data, headers, timeout=self.timeout)
+        finally:
+            self._calls.discard(call)
+        if not 200 <= response.status < 300:
+            raise _RefusedOnceError(response)
+        try:
+            return read_json(response.body)
         except ValueError:
-            start = self._hidden(text[:80].decode(errors="replace"))
+            start = self._shown(response.body[:80].decode(errors="replace"))
             raise EndpointError(
-                f"{self.url}: the server answered {start!r}, which is no JSON. Is this the address of its API "
-                "(with /v1)?"
+                f"{self.url}: the server answered '{start}', which is no JSON that can be read. Is this the address of "
+                "its API (with /v1)?"
             ) from None
 
-    def _opener(self) -> urllib.request.OpenerDirector:
-        handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
-        if _is_local(self.url):  # a proxy would look for localhost on its own machine
-            handlers.append(urllib.request.ProxyHandler({}))
-        return urllib.request.build_opener(*handlers)
-
-    def _reply(self, answer: Any, text_of: Callable[[Any], Any]) -> Reply:
+    def _reply(self, answer: Any, read: Callable[[Any], Reply]) -> Reply:
         try:
-            choice = answer["choices"][0]
-            text = text_of(choice)
-            if not isinstance(text, str | None):
-                raise TypeError
-            usage = answer.get("usage") or {}
-            counts = [int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")]
-            return Reply(text or "", str(choice.get("finish_reason") or ""), *counts)
-        except (KeyError, IndexError, TypeError, AttributeError, ValueError):
-            start = self._hidden(json.dumps(answer)[:120])
-            raise EndpointError(
-                f"{self.url}: the answer has no choices with a text: {start}. Is this an OpenAI-compatible server?"
-            ) from None
+            return read(answer)
+        except ValueError as error:
+            try:
+                start = self._shown(json.dumps(answer)[:120])
+            except RecursionError:
+                start = "nested lists"
+            raise EndpointError(f"{self.url}: {error}: {start}. Is this an OpenAI-compatible server?") from None
 
     def _wait(self, tries: int, asked: float | None) -> bool:
         """Wait before the next try; false where there shall be none."""
@@ -218,20 +233,16 @@ class Endpoint:
         wait = grown * random.uniform(0.75, 1.25)  # so that parallel requests do not all come back at once
         return not self._stopped.wait(max(wait, min(asked, LONGEST_ASKED_WAIT)) if asked is not None else wait)
 
-    def _reason(self, error: urllib.error.HTTPError) -> str:
+    def _said(self, body: bytes) -> str:
         """Return what the server says is wrong, in one line."""
+        text = body[:10_000].decode(errors="replace")
         try:
-            text = error.read(10_000).decode(errors="replace")
-        except (OSError, http.client.HTTPException):
-            text = ""
-        try:
-            found = json.loads(text)
+            found = read_json(body)
             found = found.get("error", found)
             text = str(found.get("message", found) if isinstance(found, dict) else found)
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             pass
-        said = " ".join(self._hidden(text).split())[:300].rstrip(".")
-        return f"{error.code} {error.reason}" + (f" ({said})" if said else "")
+        return self._shown(text)[:300].rstrip(".")
 
     def _advice(self, code: int) -> str:
         if 300 <= code < 400:
@@ -256,17 +267,19 @@ class Endpoint:
             raise UsageError(f"endpoint {self.url}: {self.api_key_env} holds characters that no key has.")
         return key
 
-    def _hidden(self, text: str) -> str:
-        """A message of the server, without our key, which some repeat."""
+    def _shown(self, text: str) -> str:
+        """Return a message of the server for a terminal: in one line, and without our key, which some repeat."""
         key = os.environ.get(self.api_key_env, "").strip() if self.api_key_env else ""
-        return text.replace(key, "***") if key else text
+        line = " ".join((text.replace(key, "***") if key else text).split())
+        return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line)
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect would take the key to another address, and turn a POST into a GET."""
+class _RefusedOnceError(Exception):
+    """A try that the server answered with an error."""
 
-    def redirect_request(self, *_: Any) -> None:
-        return None
+    def __init__(self, response: Response) -> None:
+        super().__init__(response.status)
+        self.response = response
 
 
 def origin_of(address: str) -> str:
@@ -305,23 +318,19 @@ def _checked_url(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{path or '/v1'}"
 
 
-def _is_local(url: str) -> bool:
-    return urllib.parse.urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
-
-
 def _retry_after(headers: Any) -> float | None:
     """Return the seconds that a server asks us to wait."""
     value = headers.get("Retry-After") if headers else None
     if value is None:
         return None
     try:
-        return max(0.0, float(value))
+        seconds = float(value)
     except ValueError:
-        pass
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
-        return None
+        try:
+            seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
+        except (ValueError, TypeError, OverflowError):
+            return None
+    return None if math.isnan(seconds) else max(0.0, seconds)
 
 
 def _spell(error: BaseException) -> str:

@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 from prospect.atomic import write_json
 from prospect.errors import DataError, UsageError
+from prospect.evaluation.answers import Answer, Counts, Thoughts, count_answers
 from prospect.evaluation.subject import ENDPOINT
-from prospect.evaluation.writers import Answer, Generation, Progress, Service, collect_answers, find_writer
+from prospect.evaluation.writers import Generation, Progress, Service, collect_answers, find_writer
 from prospect.feedback.records import Demonstration, Message, Text
 from prospect.feedback.sources import load_prompts
 from prospect.feedback.write import write_jsonl
@@ -34,8 +35,9 @@ def generate_file(
     batch_size: int = 64,
     format: Format = "prospect",
     service: Service | None = None,
+    thoughts: Thoughts = "strip",
     progress: Progress | None = None,
-) -> int:
+) -> Counts:
     """Samples completions of every prompt of a file and writes them as rows of `prompt, completion, finished`.
 
     The rows load as demonstrations, and as thumbs once somebody adds a `label`. A run that was killed goes on from
@@ -53,13 +55,15 @@ def generate_file(
         batch_size: speed and memory, never the result.
         format: prospect, or alpaca_eval for a list of `instruction, output, generator, dataset`.
         service: how a server is asked.
+        thoughts: strip or keep what a model thought before its answer. A completion that ends in its thoughts is empty
+            and not finished where they are stripped.
         progress: see `Progress`.
 
     Returns:
-        How many completions were written.
+        How many completions were written, and how many of them are empty or cut.
 
     Raises:
-        DataError: prompts that cannot be read, or that alpaca_eval has no place for.
+        DataError: prompts that cannot be read, or that alpaca_eval has no place for; no completion holds an answer.
         EndpointError: the server gives no answer.
     """
     output = Path(output)
@@ -69,7 +73,7 @@ def generate_file(
     instructions = [_instruction(prompt, i) for i, prompt in enumerate(asked)] if format == "alpaca_eval" else []
     writer = find_writer(model, batch_size=batch_size, service=service)
     partial = output.with_name(f"{output.name}.partial")
-    answers = collect_answers(writer, asked, settings, partial=partial, progress=progress)
+    answers = collect_answers(writer, asked, settings, thoughts=thoughts, partial=partial, progress=progress)
     if format == "alpaca_eval":
         about = {"generator": model.removeprefix(ENDPOINT), "dataset": Path(prompts).stem}
         rows = [
@@ -79,7 +83,7 @@ def generate_file(
     else:
         write_jsonl(as_rows(asked, answers), output)
     partial.unlink(missing_ok=True)
-    return sum(map(len, answers))
+    return count_answers(answers)
 
 
 def as_rows(prompts: Sequence[Text], answers: Sequence[Sequence[Answer]]) -> list[Demonstration]:

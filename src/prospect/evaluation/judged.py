@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from prospect.errors import DataError, UsageError
+from prospect.evaluation.answers import Thoughts, count_answers
 from prospect.evaluation.asked import Question, read_held_out_questions, read_questions
-from prospect.evaluation.contest import hold_contest
+from prospect.evaluation.contest import Contest, hold_contest
 from prospect.evaluation.endpoint import origin_of
 from prospect.evaluation.generate import as_rows
 from prospect.evaluation.judges.asking import Price, Progress
@@ -37,6 +38,7 @@ class Judging:
     Attributes:
         generation: how both sides answer: the same settings, and the same random numbers prompt by prompt.
         service: how a server is asked for completions.
+        thoughts: strip or keep what a model thought before its answer.
         batch_size: completions generated at once; speed and memory, never the result.
         both_orders: ask the judge with each completion first.
         price: of a million of its tokens.
@@ -47,6 +49,7 @@ class Judging:
 
     generation: Generation = field(default_factory=Generation)
     service: Service = field(default_factory=Service)
+    thoughts: Thoughts = "strip"
     batch_size: int = 64
     both_orders: bool = True
     price: Price | None = None
@@ -95,18 +98,22 @@ def judge_completions(
         limit: take this many prompts at most, the first.
         label_map: label -> desirable.
         how: see `Judging`.
-        announce: gets, before the judge is asked, what so many comparisons can show and what they cost.
+        announce: gets what became of each side's completions, and before the judge is asked, what so many comparisons
+            can show and what they cost.
         watch: see `Watch`.
 
     Returns:
         `Contest.as_dict()` with what it is about; JSON can hold it.
 
     Raises:
-        DataError: nothing to compare, or files that cannot be read.
+        DataError: nothing to compare, files that cannot be read, a side without any answer, or no verdict that can be
+            read.
         UsageError, ModelError, EndpointError: a side that cannot answer, or two servers and one key.
     """
     how = how or Judging()
-    sides = gather_sides(model, data, against, limit=limit, label_map=label_map, how=how, watch=watch)
+    sides = gather_sides(
+        model, data, against, limit=limit, label_map=label_map, how=how, announce=announce, watch=watch
+    )
     if sides.left_out and announce is not None:
         announce(f"{sides.left_out} prompts are left out: one side has no completion of them")
     with VerdictCache(_file(how.keep, "verdicts.jsonl")) as cache:
@@ -124,13 +131,15 @@ def judge_completions(
             announce=announce,
             progress=watch("verdicts") if watch is not None else None,
         )
+    _check_verdicts(contest, announce)
     remove_partial(how.keep)
+    generation = asdict(how.generation) | ({"request": dict(how.service.request)} if how.service.request else {})
     return {
         "evaluation": "contest",
         "model": {"name": str(model), "kind": find_subject(model).kind},
         "against": None if against is None else {"name": str(against), "kind": find_subject(against).kind},
         "data": {"source": sides.source, "left_out": sides.left_out},
-        "generation": asdict(how.generation),
+        "generation": generation,
         "level": 0.95,
         **contest.as_dict(),
         "samples": [
@@ -138,6 +147,21 @@ def judge_completions(
             for item in sides.items[:SAMPLES]
         ],
     }
+
+
+def _check_verdicts(contest: Contest, announce: Tell | None) -> None:
+    """Refuse a result that rests on no verdict; show one of those that could not be read."""
+    if not contest.unparsed:
+        return
+    notes = (said["note"] for entry in contest.entries for said in entry.said if said["verdict"] == "unparsed")
+    example = f"One of them: {next(notes)}"
+    if contest.unparsed + contest.identical == contest.n:
+        raise DataError(
+            f"{contest.judge}: no verdict on {contest.unparsed} comparisons could be read, so there is no win rate. "
+            f"{example}. Give this judge more room, or ask another."
+        )
+    if announce is not None:
+        announce(f"{contest.unparsed} of {contest.n} verdicts could not be read. {example}")
 
 
 def gather_sides(
@@ -148,6 +172,7 @@ def gather_sides(
     limit: int | None = None,
     label_map: Mapping[Any, bool] | None = None,
     how: Judging | None = None,
+    announce: Tell | None = None,
     watch: Watch | None = None,
 ) -> Sides:
     """Returns both sides' completions, side by side; arguments and refusals are those of `judge_completions`.
@@ -178,9 +203,9 @@ def gather_sides(
     left_out = found - len(questions)
     questions = questions[:limit]
     if ours is None:
-        ours = _answers(model, questions, how, "ours", watch)
+        ours = _answers(model, questions, how, "ours", announce, watch)
     if theirs is None and against is not None:
-        theirs = _answers(against, questions, how, "theirs", watch)
+        theirs = _answers(against, questions, how, "theirs", announce, watch)
     items = [
         Item(question.prompt, mine, other, question.target)
         for question in questions
@@ -221,14 +246,18 @@ def _meet(ours: Sequence[Text], theirs: Sequence[Text], *, crossed: bool) -> lis
 
 
 def _answers(
-    side: str | Path, questions: Sequence[Question], how: Judging, name: str, watch: Watch | None
+    side: str | Path, questions: Sequence[Question], how: Judging, name: str, announce: Tell | None, watch: Watch | None
 ) -> dict[str, list[Text]]:
-    """A model's completions by prompt, generated and kept."""
+    """Return a model's completions by prompt, generated and kept."""
     prompts = [question.prompt for question in questions]
     writer = find_writer(side, batch_size=how.batch_size, service=how.service)
     partial = _file(how.keep, f"{name}.partial")
     progress = watch(f"completions of {side}") if watch is not None else None
-    answers = collect_answers(writer, prompts, how.generation, partial=partial, progress=progress)
+    answers = collect_answers(
+        writer, prompts, how.generation, thoughts=how.thoughts, partial=partial, progress=progress
+    )
+    if announce is not None:
+        announce(f"{side}: {count_answers(answers)}")
     rows = as_rows(prompts, answers)
     kept = _file(how.keep, f"{name}.jsonl")
     if kept is not None:

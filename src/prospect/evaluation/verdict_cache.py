@@ -61,8 +61,11 @@ class VerdictCache:
         tokens = {"prompt_tokens": verdict.prompt_tokens, "completion_tokens": verdict.completion_tokens}
         if self._file is None:
             self._file = self._open(self.path)
-        self._file.write(json.dumps({**row, **tokens}).encode() + b"\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps({**row, **tokens}).encode() + b"\n")
+            self._file.flush()
+        except OSError as error:
+            raise DataError(f"{self.path}: cannot be written: {error.strerror}. Check the disk.") from error
 
     def close(self) -> None:
         """Close the file."""

@@ -4,37 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
-from prospect.errors import ConfigError, UsageError
+from prospect.errors import ConfigError, DataError, UsageError
+from prospect.evaluation.answers import Answer, Thoughts
 from prospect.evaluation.endpoint import Endpoint
 from prospect.evaluation.partial import PartialFile
 from prospect.evaluation.subject import ENDPOINT, Subject, find_subject, load_for_generating
 from prospect.feedback.records import Message, Text
 from prospect.feedback.split import prompt_key
+from prospect.feedback.thoughts import join_thoughts
 
 Progress = Callable[[int, int], None]
 """Told now and then how many completions are there, and of how many."""
 
-# Batches between two writes to the file of a half-done job: enough that sorting by length still saves padding.
-BATCHES_TOGETHER = 4
-
-
-class Answer(NamedTuple):
-    """One completion.
-
-    Attributes:
-        text: without special tokens.
-        tokens: how many were generated, 0 where a server does not say.
-        finished: false where the limit cut it.
-    """
-
-    text: str
-    tokens: int
-    finished: bool
+# The first completions that all end before an answer begins say that the limit is the wrong one.
+MOST_UNANSWERED = 16
+_UNANSWERED = (
+    "completions hold no text: they end before an answer begins. Allow more tokens (--max-new-tokens), turn the "
+    "model's thinking off, or write its thoughts too (--thoughts keep)."
+)
 
 
 @dataclass(frozen=True)
@@ -69,16 +61,22 @@ class Service:
     Attributes:
         concurrency: requests under way at a time.
         retries: further tries after a failure that may pass.
-        timeout: seconds without a byte after which a try has failed.
+        timeout: seconds without a byte after which a try has failed; see `Endpoint`.
         api_key_env: the environment variable that holds the key; two sides of a contest share it on one host only.
         chat: send a plain prompt as one user turn, for servers that only chat. Otherwise it is continued as it is.
+        request: further fields of each request; see `Endpoint`.
     """
 
     concurrency: int = 8
     retries: int = 5
-    timeout: float = 120.0
+    timeout: float = 300.0
     api_key_env: str | None = None
     chat: bool = False
+    request: Mapping[str, Any] = field(default_factory=dict)
+
+
+Sample = tuple[Text, int]
+"""A prompt, and which of its completions is wanted."""
 
 
 class Writer(Protocol):
@@ -86,13 +84,13 @@ class Writer(Protocol):
 
     identity: str
 
-    def answer(self, prompts: Sequence[Text], settings: Generation) -> Iterator[tuple[int, int, Answer]]:
-        """Yield number of prompt, number of sample and completion, as they come."""
+    def answer(self, asked: Sequence[Sample], settings: Generation) -> Iterator[tuple[int, Answer]]:
+        """Yield the number of a sample and its completion, each as soon as it is there."""
 
 
 @dataclass
 class LocalWriter:
-    """A model from disk. The longest prompts come first: what does not fit into memory fails at once."""
+    """A model from disk."""
 
     subject: Subject
     batch_size: int = 64
@@ -101,21 +99,22 @@ class LocalWriter:
     def __post_init__(self) -> None:
         self.identity = self.subject.fingerprint
 
-    def answer(self, prompts: Sequence[Text], settings: Generation) -> Iterator[tuple[int, int, Answer]]:
-        """Yield the completions of some batches at a time."""
-        from prospect.models.sampling import generate
+    def answer(self, asked: Sequence[Sample], settings: Generation) -> Iterator[tuple[int, Answer]]:
+        """Yield completions batch by batch, the longest prompts first."""
+        from prospect.models.sampling import Sampling, generate_each
 
         model, tokenizer = load_for_generating(self.subject)
-        order = sorted(range(len(prompts)), key=lambda i: -_length(prompts[i]))
-        together = max(1, BATCHES_TOGETHER * self.batch_size // settings.samples_per_prompt)
-        for start in range(0, len(order), together):
-            some = order[start : start + together]
-            answers = generate(
-                model, tokenizer, [prompts[i] for i in some], **asdict(settings), batch_size=self.batch_size
-            )
-            for i, samples in zip(some, answers, strict=True):
-                for sample, one in enumerate(samples):
-                    yield i, sample, Answer(one.text, one.tokens, one.finished)
+        each = generate_each(
+            model,
+            tokenizer,
+            asked,
+            Sampling(settings.temperature, settings.top_p),
+            max_new_tokens=settings.max_new_tokens,
+            seed=settings.seed,
+            batch_size=self.batch_size,
+        )
+        for number, one in each:
+            yield number, Answer(one.text, one.tokens, one.finished, one.opened)
 
 
 @dataclass
@@ -127,16 +126,19 @@ class EndpointWriter:
     identity: str = field(init=False)
 
     def __post_init__(self) -> None:
-        asked = {name: getattr(self.service, name) for name in ("concurrency", "retries", "timeout", "api_key_env")}
-        self.endpoint = Endpoint.parse(self.address.removeprefix(ENDPOINT), **asked)
+        names = ("concurrency", "retries", "timeout", "api_key_env", "request")
+        self.endpoint = Endpoint.parse(
+            self.address.removeprefix(ENDPOINT), **{name: getattr(self.service, name) for name in names}
+        )
         self.identity = f"{self.endpoint.url}#{self.endpoint.model}{' chat' if self.service.chat else ''}"
+        if self.service.request:
+            self.identity += f" {json.dumps(self.service.request, sort_keys=True)}"
 
-    def answer(self, prompts: Sequence[Text], settings: Generation) -> Iterator[tuple[int, int, Answer]]:
+    def answer(self, asked: Sequence[Sample], settings: Generation) -> Iterator[tuple[int, Answer]]:
         """Yield completions as they come, several requests under way at a time."""
-        asked = [(i, sample) for i in range(len(prompts)) for sample in range(settings.samples_per_prompt)]
 
-        def ask(one: tuple[int, int]) -> Answer:
-            prompt, sample = prompts[one[0]], one[1]
+        def ask(one: Sample) -> Answer:
+            prompt, sample = one
             options: dict[str, Any] = {
                 "max_tokens": settings.max_new_tokens,
                 "temperature": settings.temperature,
@@ -148,10 +150,10 @@ class EndpointWriter:
             else:
                 turns = (Message("user", prompt),) if isinstance(prompt, str) else prompt
                 reply = self.endpoint.chat([turn.as_dict() for turn in turns], **options)
-            return Answer(reply.text, reply.completion_tokens, reply.finish_reason != "length")
+            text = join_thoughts(reply.thoughts, reply.text, closed=bool(reply.text) or not reply.cut)
+            return Answer(text, reply.completion_tokens, not reply.cut)
 
-        for place, answer in self.endpoint.in_parallel(ask, asked):
-            yield *asked[place], answer
+        yield from self.endpoint.in_parallel(ask, asked)
 
 
 def find_writer(model: str | Path, *, batch_size: int = 64, service: Service | None = None) -> Writer:
@@ -175,6 +177,7 @@ def collect_answers(
     prompts: Sequence[Text],
     settings: Generation,
     *,
+    thoughts: Thoughts = "strip",
     partial: Path | None = None,
     progress: Progress | None = None,
 ) -> list[list[Answer]]:
@@ -184,29 +187,46 @@ def collect_answers(
         writer: who answers.
         prompts: strings or conversations.
         settings: see `Generation`.
-        partial: where completions are kept as they come, and looked up first; the caller removes it in the end.
+        thoughts: strip or keep what a model thought before its answer.
+        partial: where completions are kept as they come, thoughts and all, and looked up first; the caller removes it
+            in the end.
         progress: see `Progress`.
 
     Raises:
         ConfigError: a setting is out of its range.
+        DataError: the first completions, or all of them, end before an answer begins.
     """
     _check(settings)
     names = [prompt_key(prompt) for prompt in prompts]
     distinct = dict(zip(names, prompts, strict=True))
     samples = range(settings.samples_per_prompt)
     keys = {(name, sample): settings.key(writer.identity, name, sample) for name in distinct for sample in samples}
+
+    def written(answer: Answer, prompt: Text) -> Answer:
+        return answer.without_thoughts() if thoughts == "strip" else answer.with_thoughts(prompt)
+
     with PartialFile(partial) as kept:
-        missing = [name for name in distinct if any(keys[name, sample] not in kept for sample in samples)]
-        done = len(keys) - len(missing) * len(samples)
+        missing = [one for one, key in keys.items() if key not in kept]
+        asked = [(distinct[name], sample) for name, sample in missing]
+        done, unanswered = len(keys) - len(missing), 0
         if progress is not None and done:
             progress(done, len(keys))
-        if missing:
-            for i, sample, answer in writer.answer([distinct[name] for name in missing], settings):
-                kept.put(keys[missing[i], sample], answer._asdict())
-                done += 1
-                if progress is not None:
-                    progress(done, len(keys))
-        return [[Answer(**kept[keys[name, sample]]) for sample in samples] for name in names]
+        for came, (number, answer) in enumerate(writer.answer(asked, settings) if asked else (), start=1):
+            kept.put(keys[missing[number]], answer._asdict())
+            answer = written(answer, asked[number][0])
+            unanswered += answer.is_unanswered
+            if came == unanswered == MOST_UNANSWERED:
+                raise DataError(f"the first {came} {_UNANSWERED}")
+            done += 1
+            if progress is not None:
+                progress(done, len(keys))
+        found = [
+            [written(Answer(**kept[keys[name, sample]]), prompt) for sample in samples]
+            for name, prompt in zip(names, prompts, strict=True)
+        ]
+    if found and all(one.is_unanswered for row in found for one in row):
+        raise DataError(f"all {len(found) * len(samples)} {_UNANSWERED}")
+    return found
 
 
 def _check(settings: Generation) -> None:
@@ -218,10 +238,6 @@ def _check(settings: Generation) -> None:
         raise ConfigError(f"temperature is {settings.temperature}; expected 0 (greedy) or more.")
     if not 0 < settings.top_p <= 1:
         raise ConfigError(f"top_p is {settings.top_p}; expected more than 0 and at most 1 (1 keeps every token).")
-
-
-def _length(prompt: Text) -> int:
-    return len(prompt) if isinstance(prompt, str) else sum(len(turn.content) for turn in prompt)
 
 
 def _seed(seed: int, prompt: Text, sample: int) -> int:

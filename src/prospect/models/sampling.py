@@ -12,7 +12,7 @@ Shapes: N rows, V vocabulary.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -21,10 +21,11 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig
 
-from prospect import progress as told
+from prospect import progress
 from prospect.data.render import encode_prompt, end_token_ids
 from prospect.errors import ConfigError, ModelError
 from prospect.feedback.records import Text
+from prospect.feedback.thoughts import tag_at_the_end
 from prospect.models.modes import evaluating
 
 Progress = Callable[[int, int], None]
@@ -39,12 +40,14 @@ class Generated(NamedTuple):
         tokens: how many tokens were generated, the end token counted.
         finished: whether it ended with an end token; false where the limit cut it.
         ids: the tokens themselves, the end token with them; empty where only the text was kept.
+        opened: the think tag that the prompt ends with, so that the completion begins in thoughts; else "".
     """
 
     text: str
     tokens: int
     finished: bool
     ids: tuple[int, ...] = ()
+    opened: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +75,9 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One completion to generate: sample `sample` of prompt number `prompt`, whose ids are `ids`."""
+    """One completion to generate, the `number`th of what is asked: sample `sample` of the prompt with the ids `ids`."""
 
-    prompt: int
+    number: int
     sample: int
     ids: list[int]
 
@@ -118,26 +121,61 @@ def generate(
         ConfigError: a setting is out of its range.
         ModelError: a conversation without chat template, or prompt and completion exceed the model's context.
     """
-    _check_counts(samples_per_prompt=samples_per_prompt, max_new_tokens=max_new_tokens, batch_size=batch_size)
-    sampling = Sampling(temperature, top_p, top_k)
-    encoded = [encode_prompt(tokenizer, prompt) for prompt in prompts]
-    _check_context(model, encoded, max_new_tokens)
-    rows = [_Row(i, s, ids) for i, ids in enumerate(encoded) for s in range(samples_per_prompt)]
+    _check_counts(samples_per_prompt=samples_per_prompt)
+    asked = [(prompt, sample) for prompt in prompts for sample in range(samples_per_prompt)]
+    found: dict[int, Generated] = {}
+    each = generate_each(
+        model,
+        tokenizer,
+        asked,
+        Sampling(temperature, top_p, top_k),
+        max_new_tokens=max_new_tokens,
+        seed=seed,
+        batch_size=batch_size,
+    )
+    for number, completion in each:
+        found[number] = completion
+        if progress is not None and (len(found) % batch_size == 0 or len(found) == len(asked)):
+            progress(len(found), len(asked))
+    return [[found[i * samples_per_prompt + s] for s in range(samples_per_prompt)] for i in range(len(prompts))]
+
+
+def generate_each(
+    model: Any,
+    tokenizer: Any,
+    asked: Sequence[tuple[Text, int]],
+    sampling: Sampling,
+    *,
+    max_new_tokens: int,
+    seed: int,
+    batch_size: int,
+) -> Iterator[tuple[int, Generated]]:
+    """Yield the number of a completion that is asked for and the completion, as soon as its batch is done.
+
+    Args:
+        model: as in `generate`, and so is what it refuses.
+        tokenizer: its tokenizer.
+        asked: prompts, each with the number of the sample that is wanted of it.
+        sampling: how tokens are drawn.
+        max_new_tokens: where a completion is cut, in tokens.
+        seed: another seed, other completions.
+        batch_size: completions generated together.
+    """
+    _check_counts(max_new_tokens=max_new_tokens, batch_size=batch_size)
+    prompts = {id(prompt): prompt for prompt, _ in asked}  # samples of one prompt are encoded once
+    encoded = {name: encode_prompt(tokenizer, prompt) for name, prompt in prompts.items()}
+    _check_context(model, list(encoded.values()), max_new_tokens)
+    rows = [_Row(number, sample, encoded[id(prompt)]) for number, (prompt, sample) in enumerate(asked)]
     # The longest first: padding is least, and what does not fit into memory fails at once and not at the end.
     rows.sort(key=lambda row: len(row.ids), reverse=True)
     ends = _end_ids(model, tokenizer)
-
-    texts: list[list[Any]] = [[None] * samples_per_prompt for _ in prompts]
     with evaluating(model):
         for start in range(0, len(rows), batch_size):
             batch = rows[start : start + batch_size]
             completions = _complete(model, batch, sampling, ends, max_new_tokens, seed)
             for row, ids in zip(batch, completions, strict=True):
-                texts[row.prompt][row.sample] = _read(tokenizer, prompts[row.prompt], row.ids, ids, ends)
-            told.count(start + len(batch), len(rows), "completions")
-            if progress is not None:
-                progress(start + len(batch), len(rows))
-    return texts
+                yield row.number, _read(tokenizer, asked[row.number][0], row.ids, ids, ends)
+            progress.count(start + len(batch), len(rows), "completions")
 
 
 def _complete(
@@ -237,7 +275,9 @@ def _read(tokenizer: Any, prompt: Text, prompt_ids: list[int], ids: list[int], e
         # Tokenizers of the SentencePiece family drop the first token's space, which here separates two words.
         before, whole = _decode(tokenizer, prompt_ids), _decode(tokenizer, prompt_ids + ids)
         text = whole.removeprefix(before) if whole.startswith(before) else text
-    return Generated(text, len(ids), bool(ids) and ids[-1] in ends, tuple(ids))
+    # The last tokens are enough for a tag and the white space after it.
+    opened = tag_at_the_end(tokenizer.decode(prompt_ids[-16:], clean_up_tokenization_spaces=False))
+    return Generated(text, len(ids), bool(ids) and ids[-1] in ends, tuple(ids), opened)
 
 
 def _decode(tokenizer: Any, ids: list[int]) -> str:

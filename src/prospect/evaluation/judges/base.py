@@ -126,24 +126,40 @@ class GradingJudge(Judge):
     position_free = True
 
     @abstractmethod
+    def grade_each(self, rows: Sequence[Graded]) -> Iterator[tuple[int, float]]:
+        """Yield the number of a completion and its grade, the higher the better, NaN where there is none.
+
+        Each completion once, in any order, as soon as its grade is known.
+        """
+
     def grade_many(self, rows: Sequence[Graded]) -> list[float]:
-        """Return a number for each completion, the higher the better; NaN where there is none."""
+        """Return the grades of completions, in their order."""
+        found = dict(self.grade_each(rows))
+        return [found[i] for i in range(len(rows))]
 
     def grade(self, prompt: Text, completion: Text, target: Any = None) -> float:
         """Return the grade of one completion."""
         return self.grade_many([Graded(prompt, completion, target)])[0]
 
     def stream(self, items: Sequence[Item]) -> Iterator[tuple[int, Verdict]]:
-        """Grade a few hundred items at a time, each different completion once, so that equal ones surely tie."""
+        """Look at a few hundred items at a time, and grade each different completion once, so that equal ones tie."""
         for start in range(0, len(items), GRADED_TOGETHER):
-            some = items[start : start + GRADED_TOGETHER]
             rows: dict[bytes, Graded] = {}
-            keys = [
-                tuple(_remember(rows, Graded(i.prompt, text, i.target)) for text in (i.first, i.second)) for i in some
-            ]
-            grades = dict(zip(rows, self.grade_many(list(rows.values())), strict=True))
-            for number, (first, second) in enumerate(keys, start=start):
-                yield number, verdict_of_grades(grades[first], grades[second])
+            keys: list[tuple[bytes, bytes]] = []
+            of_row: dict[bytes, set[int]] = {}
+            for place, item in enumerate(items[start : start + GRADED_TOGETHER]):
+                first, second = (
+                    _remember(rows, Graded(item.prompt, text, item.target)) for text in (item.first, item.second)
+                )
+                keys.append((first, second))
+                for key in (first, second):
+                    of_row.setdefault(key, set()).add(place)
+            names, grades = list(rows), dict[bytes, float]()
+            for row, grade in self.grade_each(list(rows.values())):
+                grades[names[row]] = grade
+                for place in sorted(of_row[names[row]]):
+                    if all(key in grades for key in keys[place]):
+                        yield start + place, verdict_of_grades(*(grades[key] for key in keys[place]))
 
 
 def verdict_of_grades(first: float, second: float) -> Verdict:

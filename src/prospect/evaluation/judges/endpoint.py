@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from prospect.evaluation.endpoint import Endpoint, Reply, RequestRefusedError
+from prospect.evaluation.endpoint import Endpoint, EndpointError, RequestRefusedError
 from prospect.evaluation.judges.base import Item, Judge, Verdict
 from prospect.evaluation.judges.prompt import DEFAULT_RUBRIC, LABELS, form_of_prompt, judging_prompt
+from prospect.evaluation.judges.reading import VERSION, read_reply
+from prospect.evaluation.replies import Reply
+from prospect.evaluation.request_fields import LIMITS
 
 ENDING = "Answer with one letter."
 STRUCTURED_ENDING = 'Answer with one letter in JSON: {"verdict": "A"}, {"verdict": "B"} or {"verdict": "C"}.'
@@ -26,9 +29,14 @@ RESPONSE_FORMAT = {
         },
     },
 }
-MAX_TOKENS = 64
+# A model that thinks over two completions writes one or two thousand tokens; one that does not stops after ten.
+MAX_TOKENS = 4096
+_OPTIONS = {"temperature": 0, "max_tokens": MAX_TOKENS}
 # The first requests that are all refused say that none will go through.
 MOST_REFUSED = 5
+# The first replies of which none can be read say that the judge, or its limit, is the wrong one: a model that writes
+# even every second verdict in the right form has a chance of 1 in 256 to be taken for one.
+MOST_UNREAD = 8
 CHARACTERS_PER_TOKEN = 4  # for the estimate of cost: about what English text has
 
 
@@ -39,35 +47,32 @@ class EndpointJudge(Judge):
     it from then on. A request that it refuses for itself (too long, say) is unparsed, and not kept.
 
     Args:
-        endpoint: the server and the model.
+        endpoint: the server and the model. Its `request` stands in place of what is sent here: temperature 0, a limit
+            of `MAX_TOKENS`, and the schema (`response_format`; None asks for the bare letter).
         rubric: the question.
-        options: further fields of the request; None takes one of ours out. A model that thinks first needs a larger
-            `max_tokens`, or `{"max_tokens": None, "max_completion_tokens": 4000, "temperature": None}`.
     """
 
-    def __init__(
-        self, endpoint: Endpoint, rubric: str = DEFAULT_RUBRIC, options: Mapping[str, Any] | None = None
-    ) -> None:
+    def __init__(self, endpoint: Endpoint, rubric: str = DEFAULT_RUBRIC) -> None:
         self.endpoint = endpoint
         self.name = f"endpoint:{endpoint.url}#{endpoint.model}"
         self.rubric = rubric
-        self._options = {"temperature": 0, "max_tokens": MAX_TOKENS, **(options or {})}
-        self._structured = True
-        self._refused, self._answered = 0, 0
+        self._structured = endpoint.request.get("response_format", RESPONSE_FORMAT) is not None
+        self._refused, self._answered, self._unread = 0, 0, 0
         self._lock = threading.Lock()
 
     @property
     def identity(self) -> str:
         """Address, model, settings and the form of the prompt; whether it took the schema decides no verdict."""
-        settings = json.dumps(self._options, sort_keys=True, default=str)
-        form = form_of_prompt(self.rubric + ENDING + STRUCTURED_ENDING)
+        settings = json.dumps({**_OPTIONS, **self.endpoint.request}, sort_keys=True, default=str)
+        form = f"{VERSION} {form_of_prompt(self.rubric + ENDING + STRUCTURED_ENDING)}"
         return "\0".join(("endpoint", self.endpoint.url, self.endpoint.model, settings, form))
 
     def stream(self, items: Sequence[Item]) -> Iterator[tuple[int, Verdict]]:
         """Ask for several items at a time.
 
         Raises:
-            EndpointError: the server cannot be reached, or refuses all of the first requests.
+            EndpointError: the server cannot be reached, refuses all of the first requests, or none of the first replies
+                can be read.
         """
         yield from self.endpoint.in_parallel(self._ask, items)
 
@@ -85,9 +90,26 @@ class EndpointJudge(Judge):
                 if not self._answered and self._refused >= MOST_REFUSED:
                     raise
             return Verdict("unparsed", str(error), final=False)
+        verdict = read_reply(reply)
         with self._lock:
             self._answered += 1
-        return read_reply(reply)
+            self._unread += verdict.choice == "unparsed"
+            if self._answered == self._unread >= MOST_UNREAD:
+                raise EndpointError(self._unreadable(verdict, reply))
+        return verdict
+
+    def _unreadable(self, verdict: Verdict, reply: Reply) -> str:
+        request = self.endpoint.request
+        limit = next((request[name] for name in LIMITS if request.get(name) is not None), MAX_TOKENS)
+        advice = "Ask a model that keeps to a form, or take another judge."
+        if reply.cut:
+            advice = (
+                f"It was cut at {limit} tokens: give it more (--request max_tokens=16000), or turn its thinking off."
+            )
+        return (
+            f"{self.name}: none of its first {self._unread} replies is a verdict, so it is asked no more. One of them: "
+            f"{verdict.note}. {advice}"
+        )
 
     def _reply(self, item: Item) -> Reply:
         if self._structured:
@@ -104,34 +126,4 @@ class EndpointJudge(Judge):
 
     def _send(self, item: Item, ending: str, **options: Any) -> Reply:
         prompt = judging_prompt(item, self.rubric, ending=ending, take_apart=True)
-        return self.endpoint.chat([{"role": "user", "content": prompt}], **{**self._options, **options})
-
-
-def read_reply(reply: Reply) -> Verdict:
-    """Return the verdict of a reply: a JSON object with nothing but a verdict, or one letter and nothing else.
-
-    Thoughts that a server leaves before the answer, in <think>, are passed over. A reply that was cut is none.
-    """
-    tokens = reply.prompt_tokens, reply.completion_tokens
-    text = reply.text.strip()
-    if text.startswith("<think>"):
-        text = text.rpartition("</think>")[2].strip() if "</think>" in text else ""
-    label = _label(text)
-    if label is None or reply.finish_reason == "length":
-        cut = " (cut)" if reply.finish_reason == "length" else ""
-        return Verdict("unparsed", f"reply{cut}: {reply.text.strip()[:200]!r}", *tokens)
-    return Verdict(LABELS[label], label, *tokens)
-
-
-def _label(text: str) -> str | None:
-    if text in LABELS:
-        return text
-    try:
-        found = json.loads(text, object_pairs_hook=lambda pairs: pairs)
-    except (ValueError, RecursionError):
-        return None
-    # As pairs, so that a key that comes twice is seen.
-    if isinstance(found, list) and len(found) == 1 and isinstance(found[0], tuple) and found[0][0] == "verdict":
-        label = found[0][1]
-        return label if isinstance(label, str) and label in LABELS else None
-    return None
+        return self.endpoint.chat([{"role": "user", "content": prompt}], **_OPTIONS, **options)

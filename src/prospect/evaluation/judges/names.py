@@ -26,15 +26,13 @@ def judge_named(
     *,
     rubric: str | None = None,
     endpoint_settings: Mapping[str, Any] | None = None,
-    options: Mapping[str, Any] | None = None,
 ) -> Judge:
     """Return the judge of a name. Models are loaded when it is first asked.
 
     Args:
         name: one of `KINDS`; the part after `human:` may be a glob.
         rubric: the question, for the kinds that can be asked one (lm, endpoint); None asks the usual one.
-        endpoint_settings: fields of `Endpoint`, for an endpoint: api_key_env, timeout, retries, concurrency.
-        options: further fields of each request to an endpoint.
+        endpoint_settings: fields of `Endpoint`, for an endpoint: api_key_env, timeout, retries, concurrency, request.
 
     Raises:
         UsageError: an unknown kind, a part of the name is missing, or a setting for another kind.
@@ -46,13 +44,13 @@ def judge_named(
         raise UsageError(
             f"judge {name}: a rubric is read by judges of kind lm and endpoint; this one has no use for it."
         )
-    if (endpoint_settings or options) and kind != "endpoint":
+    if endpoint_settings and kind != "endpoint":
         raise UsageError(f"judge {name}: settings of an endpoint are given, and it is none.")
     if kind == "endpoint":
         from prospect.evaluation.endpoint import Endpoint
         from prospect.evaluation.judges.endpoint import EndpointJudge
 
-        return EndpointJudge(Endpoint.parse(rest, **(endpoint_settings or {})), rubric or DEFAULT_RUBRIC, options)
+        return EndpointJudge(Endpoint.parse(rest, **(endpoint_settings or {})), rubric or DEFAULT_RUBRIC)
     if kind == "lm":
         from prospect.evaluation.judges.local_lm import LocalLMJudge
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -46,20 +46,21 @@ class RewardModelJudge(GradingJudge):
         model, tokenizer = self._loaded
         return "\0".join(("reward", weights_identity(model, "fp32"), tokenizer.chat_template or ""))
 
-    def grade_many(self, rows: Sequence[Graded]) -> list[float]:
-        """Return the score of each completion; NaN where it does not fit into the model's context."""
+    def grade_each(self, rows: Sequence[Graded]) -> Iterator[tuple[int, float]]:
+        """Yield the score of each completion, batch by batch; NaN where it does not fit into the model's context."""
         from prospect.data.render import Encoder
 
         model, tokenizer = self._loaded
         most = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 2**20
         encoder = Encoder(tokenizer, 2**30)
         encoded: list[tuple[int, list[int]]] = []
-        scores = [float("nan")] * len(rows)
         for number, row in enumerate(rows):
             found = encoder.encode(row.prompt, row.completion, where=f"completion {number + 1}")
             ids = [*found.prompt_ids, *found.completion_ids]
             if len(ids) <= most:
                 encoded.append((number, ids))
+            else:
+                yield number, float("nan")
         encoded.sort(key=lambda row: -len(row[1]))
         start = 0
         while start < len(encoded):
@@ -67,9 +68,8 @@ class RewardModelJudge(GradingJudge):
             size = max(1, BATCH_TOKENS // len(encoded[start][1])) if model.config.pad_token_id is not None else 1
             some = encoded[start : start + size]
             for (number, _), score in zip(some, _score(model, [ids for _, ids in some]), strict=True):
-                scores[number] = score
+                yield number, score
             start += size
-        return scores
 
     def score(self, prompt: Text, completion: Text) -> float:
         """Return the score of one completion."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from prospect.errors import DataError, UsageError
@@ -41,13 +41,14 @@ class Verifier(GradingJudge):
         """The check, with a hash of the file where it is a function."""
         return self._identity
 
-    def grade_many(self, rows: Sequence[Graded]) -> list[float]:
-        """Return a grade for each row.
+    def grade_each(self, rows: Sequence[Graded]) -> Iterator[tuple[int, float]]:
+        """Yield a grade for each row, in their order.
 
         Raises:
             DataError: a row has no target and the check needs one, or a function failed.
         """
-        return [self._check(row) for row in rows]
+        for number, row in enumerate(rows):
+            yield number, self._check(row)
 
 
 def _find_check(check: str) -> tuple[Check, str]:
