@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from prospect.atomic import TEMPORARY_PREFIX, atomic_directory, write_json
 from prospect.errors import CheckpointError, ReferenceMismatchError
+from prospect.training.run_dir import find_checkpoints
 from prospect.training.sharding import load_sharded, save_sharded, spread
 from prospect.training.world import World
 
@@ -105,7 +106,7 @@ def save_checkpoint(
             f"last good one is {last.name if last else 'none'}. Free some space and continue with --resume."
         ) from error
     if world.is_main:
-        for old in _checkpoints(folder)[:-keep]:
+        for old in find_checkpoints(folder)[:-keep]:
             shutil.rmtree(old, ignore_errors=True)
     return target
 
@@ -131,7 +132,7 @@ def _save_file(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
 
 def latest_checkpoint(folder: Path) -> Path | None:
     """The checkpoint of the highest step; what a crash left half-written never bears such a name."""
-    found = _checkpoints(folder)
+    found = find_checkpoints(folder)
     return found[-1] if found else None
 
 
@@ -199,11 +200,6 @@ def clean_leftovers(folder: Path) -> None:
     """Removes what a killed run left half-written."""
     for leftover in folder.glob(f"{TEMPORARY_PREFIX}*"):
         shutil.rmtree(leftover, ignore_errors=True) if leftover.is_dir() else leftover.unlink(missing_ok=True)
-
-
-def _checkpoints(folder: Path) -> list[Path]:
-    found = [path for path in folder.glob("step-*") if path.name[5:].isdigit()]
-    return sorted(found, key=lambda path: int(path.name[5:]))
 
 
 _ANOTHER_MODEL = (

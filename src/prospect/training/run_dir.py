@@ -23,6 +23,10 @@ from prospect.atomic import write_json, write_text
 from prospect.errors import CheckpointError
 
 
+# What a run writes under fixed names, and would replace.
+_NAMES = ("config.yaml", "provenance.json", "metrics.jsonl", "samples.jsonl", "checkpoints", "model", "report.html")
+
+
 class RunDir:
     """One run's directory, to read and to write.
 
@@ -83,6 +87,43 @@ class RunDir:
         """Whether a run has been here."""
         return self.config_path.exists()
 
+    def begun(self) -> bool:
+        """Return whether a run finished a step here: a checkpoint, a logged step or a finished model is on record."""
+        return (
+            bool(self.checkpoints())
+            or bool(self.provenance().get("finished"))
+            or any(row.get("step", 0) >= 1 for row in self.metrics())
+        )
+
+    def checkpoints(self) -> list[Path]:
+        """Return the checkpoints' folders in the order of their steps."""
+        return find_checkpoints(self.checkpoints_path)
+
+    def require_free(self, resume: bool = False) -> None:
+        """Refuse a folder that a run must not write into. No torch: the command line asks before it loads any.
+
+        What a run left that never finished a step is in nobody's way.
+
+        Args:
+            resume: whether the run goes on where another one stopped.
+
+        Raises:
+            CheckpointError: it holds another run, or files under a run's names that no run wrote.
+        """
+        if self.begun():
+            if resume:
+                return
+            raise CheckpointError(
+                f"{self.path} holds another run. Continue that one with --resume, choose another --output, or "
+                "remove the folder."
+            )
+        foreign = [] if "prospect" in self.provenance() else [name for name in _NAMES if (self.path / name).exists()]
+        if foreign:
+            raise CheckpointError(
+                f"{self.path} holds {foreign[0]}, which no run wrote and this one would replace. Choose another "
+                "--output."
+            )
+
     # -- reading: what is absent is empty, so that a run in progress can be read ---------------------------
 
     def config(self) -> dict[str, Any]:
@@ -90,10 +131,13 @@ class RunDir:
         if not self.config_path.exists():
             return {}
         try:
-            return yaml.safe_load(self.config_path.read_text(encoding="utf-8")) or {}
+            recipe = yaml.safe_load(self.config_path.read_text(encoding="utf-8")) or {}
         except (UnicodeDecodeError, yaml.YAMLError) as error:
             reason = " ".join(str(error).split())
             raise CheckpointError(f"{self.config_path}: not valid YAML ({reason}). Was it edited by hand?") from None
+        if not isinstance(recipe, dict):
+            raise CheckpointError(f"{self.config_path}: a {type(recipe).__name__}, and no recipe. Was it edited by hand?")
+        return recipe
 
     def provenance(self) -> dict[str, Any]:
         """Versions, hashes and data summaries."""
@@ -143,13 +187,22 @@ class RunDir:
                 write_text(path, "".join(_line(row) for row in kept))
 
 
+def find_checkpoints(folder: Path) -> list[Path]:
+    """Return the `step-N` folders in the order of their steps; a half-written one never bears such a name."""
+    found = [path for path in folder.glob("step-*") if path.name[5:].isdigit()]
+    return sorted(found, key=lambda path: int(path.name[5:]))
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:  # broken JSON, or bytes that are no text
         raise CheckpointError(f"{path}: not valid JSON ({error}). Was it edited by hand?") from None
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path}: a {type(value).__name__}, expected an object. Was it edited by hand?")
+    return value
 
 
 def _read_jsonl(path: Path) -> list[dict[str, Any]]:
@@ -162,11 +215,15 @@ def _read_jsonl(path: Path) -> list[dict[str, Any]]:
         if not line.strip():
             continue
         try:
-            rows.append(json.loads(line.decode("utf-8")))
+            row = json.loads(line.decode("utf-8"))
         except ValueError as error:
             if number == len(lines):
                 break
             raise CheckpointError(f"{path}:{number}: not valid JSON ({error}).") from None
+        step = row.get("step", 0) if isinstance(row, dict) else None
+        if type(step) is not int or step < 0:
+            raise CheckpointError(f"{path}:{number}: no object with a step. Was it edited by hand?")
+        rows.append(row)
     return rows
 
 

@@ -12,7 +12,6 @@ import torch
 
 from prospect.allocator import keep_freed_memory
 from prospect.config import Config, load_config
-from prospect.errors import CheckpointError
 from prospect.training.objective import build_policy
 from prospect.training.optimizer import learning_rate, set_learning_rate
 from prospect.training.out_of_memory import name_the_setting
@@ -55,12 +54,8 @@ def train(
 
 def _train(config: Config, world: World, *, resume: bool, quiet: bool) -> RunDir:
     run = RunDir(config.output)
-    begun = world.gather(run.exists())[0]  # the first process may soon create it
-    if begun and not resume:
-        raise CheckpointError(
-            f"{run.path} holds another run. Continue that one with --resume, choose another --output, or "
-            "remove the folder."
-        )
+    run.require_free(resume)
+    begun = world.gather(run.begun())[0]  # the first process may soon finish a step
     prepared = prepare(config)
     if begun:
         require_same_recipe(run.config(), prepared.config.as_dict(), run)
