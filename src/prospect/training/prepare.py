@@ -20,6 +20,7 @@ from prospect.feedback.convert import suggest_class_weights
 from prospect.feedback.freeze import describe_files
 from prospect.losses import Loss, get_loss
 from prospect.models.loading import default_device, load_model_config, load_tokenizer, resolve_max_length
+from prospect.training.trackers import require_trackers
 
 HUMANLINE_EVERY = 12  # steps; the paper's range is 12 to 24
 # On two CPU cores 1024 was twice as fast as 4096 for a model of 1 million parameters; a GPU wants to be filled.
@@ -65,7 +66,8 @@ def prepare(config: Config) -> Prepared:
         DataError: feedback that cannot be read or cannot feed the loss.
         ModelError: no such model or tokenizer.
     """
-    files = _describe_files(config)  # first of all: a frozen dataset that was changed is refused
+    require_trackers(config.train.trackers)
+    files = _describe_files(config)  # before the rest: a frozen dataset that was changed is refused
     loss = get_loss(config.loss.name)
     loss.check(config.loss.hyperparameters)
     tokenizer = load_tokenizer(config.model, control_tokens=loss.control_tokens)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -32,7 +34,7 @@ class TensorBoard(Tracker):
     """Event files under RUN/tensorboard."""
 
     def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
-        _need("tensorboard", "tensorboard")
+        _need("tensorboard")
         from torch.utils.tensorboard import SummaryWriter
 
         self._writer = SummaryWriter(str(folder / "tensorboard"))
@@ -53,7 +55,7 @@ class _RunTracker(Tracker):
     package: str
 
     def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
-        self._module = _need(self.package, self.package)
+        self._module = _need(self.package)
         self._module.init(project="prospect", name=folder.name, config=dict(config), **self.options(folder))
 
     def options(self, folder: Path) -> dict[str, Any]:
@@ -93,7 +95,7 @@ class MLflow(Tracker):
     """MLflow, at whatever tracking address its own environment names."""
 
     def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
-        self._mlflow = _need("mlflow", "mlflow")
+        self._mlflow = _need("mlflow")
         self._mlflow.start_run(run_name=folder.name)
         self._mlflow.log_dict(dict(config), "config.json")
 
@@ -115,19 +117,41 @@ TRACKERS: Mapping[str, type[Tracker]] = {
 
 
 def open_trackers(names: Sequence[str], folder: Path, config: Mapping[str, Any]) -> list[Tracker]:
-    """Starts the trackers that a recipe names.
+    """Start the trackers that a recipe names, all or none.
 
     Raises:
-        ConfigError: one whose package is not installed, with the command that installs it.
+        ConfigError: one whose package is not installed, with the command that installs it, or that does not start.
     """
-    return [TRACKERS[name](folder, config) for name in names]
+    opened: list[Tracker] = []
+    for name in names:
+        try:
+            opened.append(TRACKERS[name](folder, config))
+        except Exception as error:  # each package has errors of its own: no key, no network, an old folder
+            for tracker in opened:
+                tracker.close()
+            if isinstance(error, ConfigError):
+                raise
+            raise ConfigError(
+                f"train.trackers names {name}, which does not start ({type(error).__name__}: {error}). Set it up, or "
+                "leave it out: the run directory is written in any case."
+            ) from error
+    return opened
 
 
-def _need(module: str, package: str) -> ModuleType:
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        raise ConfigError(
-            f'train.trackers names {module}, which is not installed. Run "pip install {package}", or leave it out: the '
-            "run directory is written in any case."
-        ) from None
+def require_trackers(names: Sequence[str]) -> None:
+    """Refuse trackers that are not installed, without importing them.
+
+    Raises:
+        ConfigError: naming one, with the command that installs it.
+    """
+    for name in names:
+        if sys.modules.get(name) is None and importlib.util.find_spec(name) is None:
+            raise ConfigError(
+                f'train.trackers names {name}, which is not installed. Run "pip install {name}", or leave it out: the '
+                "run directory is written in any case."
+            )
+
+
+def _need(package: str) -> ModuleType:
+    require_trackers([package])
+    return importlib.import_module(package)
