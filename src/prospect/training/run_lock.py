@@ -74,6 +74,16 @@ def claim(run: RunDir, *, resume: bool) -> Iterator[Claim]:
                 folder.rmdir()
 
 
+def require_unheld(folder: Path) -> None:
+    """Refuse a run directory that another process writes to.
+
+    Raises:
+        CheckpointError: naming the process.
+    """
+    if (folder / LOCK).exists():
+        _release(folder, _lock(folder))
+
+
 def _make_folder(path: Path) -> Sequence[Path]:
     """Make a folder with those above it; return what was made, the innermost first."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
@@ -101,8 +111,7 @@ def _lock(folder: Path) -> int:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             _take(handle, folder)
-            # Whoever had the lock before may have removed the file between `open` and here.
-            if path.exists() and path.stat().st_ino == os.fstat(handle).st_ino:
+            if _is(path, handle):  # whoever had the lock before may have removed the file meanwhile
                 os.ftruncate(handle, 0)
                 os.pwrite(handle, f"{os.getpid()} {platform.node()}\n".encode(), 0)
                 _held.add(handle)
@@ -111,6 +120,13 @@ def _lock(folder: Path) -> int:
             os.close(handle)
             raise
         os.close(handle)
+
+
+def _is(path: Path, handle: int) -> bool:
+    try:
+        return path.stat().st_ino == os.fstat(handle).st_ino
+    except FileNotFoundError:
+        return False
 
 
 def _take(handle: int, folder: Path) -> None:
