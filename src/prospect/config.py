@@ -218,6 +218,8 @@ class TrainSettings(_Section):
     """Steps between checkpoints; null means none but the finished model."""
     keep_checkpoints: int = Field(default=2, ge=1)
     """How many checkpoints stay."""
+    save_on_stop: bool = True
+    """Write a checkpoint when SIGINT (Ctrl-C) or SIGTERM stops the run, at the end of the step it is in."""
     samples: int = Field(default=8, ge=0)
     """Held-out prompts from which the policy writes at every evaluation, for the report."""
     sample_tokens: int = Field(default=64, ge=1)

@@ -39,3 +39,18 @@ class TrainingError(ProspectError):
 
 class CheckpointError(ProspectError):
     """A checkpoint or run directory cannot be written or read."""
+
+
+class RunStopped(KeyboardInterrupt):
+    """A signal ended a run in good order. No error: what goes on after errors must not go on after this.
+
+    Attributes:
+        exit_code: 128 and the signal's number, as shells have it.
+    """
+
+    def __init__(self, message: str, signal: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal
+
+    def __reduce__(self) -> tuple[type, tuple[str, int]]:
+        return type(self), (str(self), self.exit_code - 128)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch.distributed.tensor import DTensor
 
 import prospect
 from prospect.config import load_config
+from prospect.errors import RunStopped
 from prospect.models.policy import Policy
 from prospect.models.reference import build_reference
 from prospect.training.objective import build_objective, build_policy
@@ -28,10 +30,16 @@ def main() -> None:
     job = json.loads(Path(sys.argv[1]).read_text())
     if job.get("die_at"):
         _die_at(job["die_at"], job.get("ranks", [0, 1]), hard=job.get("hard", False))
+    if job.get("stop_at"):
+        _stop_at(job["stop_at"], job["ranks"])
     if job.get("cannot_finish"):
         Policy.save = _too_large  # type: ignore[method-assign]
     for recipe in job.get("train", []):
-        prospect.train(recipe, resume=job.get("resume", False), quiet=True)
+        try:
+            prospect.train(recipe, resume=job.get("resume", False), quiet=True)
+        except RunStopped as stop:
+            sys.stderr.write(f"{stop}\n")
+            sys.exit(stop.exit_code)
     for recipe, path in job.get("gradient", []):
         write_gradient(recipe, path)
     for recipe, path in job.get("start", []):
@@ -55,6 +63,18 @@ def _die_at(step: int, ranks: list[int], *, hard: bool) -> None:
             raise Stopped
 
     Session.count = dying  # type: ignore[method-assign]
+
+
+def _stop_at(step: int, ranks: list[int]) -> None:
+    """Sends some of the processes SIGTERM in the middle of a step."""
+    clip = Session.clip_gradient
+
+    def interrupted(self: Any, at: int) -> float:
+        if at == step and self.world.rank in ranks:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return clip(self, at)
+
+    Session.clip_gradient = interrupted  # type: ignore[method-assign]
 
 
 def _too_large(*_: Any) -> None:

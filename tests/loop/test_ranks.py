@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 import prospect
 from conftest import REPOSITORY, rows_for, write_rows
+from prospect.errors import CheckpointError
 from prospect.training import world
 from prospect.training.checkpoint import latest_checkpoint
 from prospect.training.place import find_place, first_host
@@ -194,13 +195,11 @@ def test_a_process_whose_share_holds_one_class_changes_nothing(recipe: Any, tmp_
     assert_same(alone, RunDir(values["output"]))
 
 
-@pytest.mark.slow
-def test_when_a_process_dies_the_others_end_with_an_error_and_the_last_checkpoint_is_whole(
-    recipe: Any, tmp_path: Path
-) -> None:
-    """Without torchrun, which would end them anyway: as under srun, each on its own."""
-    values = recipe_for(recipe, "kto", tmp_path / "run", train={"save_every": 1})
-    job = write_job(tmp_path, train=[values], die_at=3, ranks=[1], hard=True)
+def each_on_its_own(job: str) -> tuple[list[int], list[str]]:
+    """Runs two processes without torchrun, which would end one with the other: as under srun.
+
+    Returns their exit codes, and what they said.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -214,11 +213,42 @@ def test_when_a_process_dies_the_others_end_with_an_error_and_the_last_checkpoin
         )
         for rank in range(2)
     ]
-    begun = time.monotonic()
     said = [process.communicate(timeout=120)[1] for process in processes]
+    return [process.returncode for process in processes], said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_a_signal_to_one_process_stops_all_after_the_same_step_and_any_number_resumes(
+    recipe: Any, tmp_path: Path, parallel: str
+) -> None:
+    """In the step after which an evaluation is due; and a byte of any part that is flipped is refused."""
+    train = {"save_every": None, "eval_every": 3}
+    values = recipe_for(recipe, "kto", tmp_path / "run", parallel, train=train, data={"eval": 4})
+    codes, said = each_on_its_own(write_job(tmp_path, train=[values], stop_at=3, ranks=[1]))
+    assert codes == [143, 143], said
+    assert said[0].splitlines()[-1].startswith("stopped after step 3 of 6; step-3 is saved.")
+    assert "stopped" not in said[1]  # one process speaks
+    (checkpoint,) = RunDir(values["output"]).checkpoints()
+    for path in sorted(checkpoint.rglob("*.safetensors")):
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        with pytest.raises(CheckpointError, match=f"{path.name} was changed after it was written"):
+            prospect.train(values, resume=True, quiet=True)
+        path.write_bytes(whole)
+    whole_run = prospect.train({**values, "output": str(tmp_path / "whole")}, quiet=True)
+    assert_same(whole_run, prospect.train(values, resume=True, quiet=True))
+
+
+@pytest.mark.slow
+def test_when_a_process_dies_the_others_end_with_an_error_and_the_last_checkpoint_is_whole(
+    recipe: Any, tmp_path: Path
+) -> None:
+    values = recipe_for(recipe, "kto", tmp_path / "run", train={"save_every": 1})
+    begun = time.monotonic()
+    codes, said = each_on_its_own(write_job(tmp_path, train=[values], die_at=3, ranks=[1], hard=True))
     assert time.monotonic() - begun < 100
-    assert processes[1].returncode == 9
-    assert processes[0].returncode == 1
+    assert codes == [1, 9]
     assert "TrainingError: rank 0: another process of this run ended or cannot be reached" in said[0]
     run = RunDir(values["output"])
     last = latest_checkpoint(run.checkpoints_path)

@@ -16,6 +16,8 @@ from prospect.cli.train import LOADING, quiet_libraries
 from prospect.demo.settings import METHODS, Feedback
 from prospect.errors import UsageError
 from prospect.evaluation.winrate import Rate, overlap
+from prospect.training.run_dir import RunDir
+from prospect.training.run_lock import require_unheld
 
 if TYPE_CHECKING:
     from prospect.demo.run import Outcome
@@ -97,10 +99,13 @@ def _percent(rate: Rate) -> str:
 def _folder(options: argparse.Namespace) -> Path:
     """The run directory. Only the demo's own default folder is replaced; another is never touched if it holds a run."""
     if options.output is not None:
-        if (options.output / "config.yaml").exists():
-            raise UsageError(f"{options.output} holds another run. Choose another --output, or remove the folder.")
-        return options.output
+        run = RunDir(options.output)
+        if run.begun():
+            raise UsageError(f"{run.path} holds another run. Choose another --output, or remove the folder.")
+        run.require_free()
+        return run.path
     folder = Path("runs") / f"demo-{options.method}"
     if folder.exists():
+        require_unheld(folder)
         shutil.rmtree(folder)
     return folder

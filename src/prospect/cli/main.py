@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from prospect import __version__, progress
 from prospect.allocator import restart_without_small_caches
-from prospect.errors import ProspectError
+from prospect.errors import ProspectError, RunStopped
 from prospect.training.place import speaks
 
 # Verb to its module and its line of help. A module is imported only when its verb is used: help needs no torch.
@@ -61,6 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ProspectError as error:
         print(f"{_kind(error)}: {error}", file=sys.stderr)
         return error.exit_code
+    except RunStopped as stop:
+        if str(stop):
+            print(stop, file=sys.stderr)
+        return stop.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

@@ -7,6 +7,7 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from prospect.losses.base import ARGUMENTS, FeedbackKind, Loss
 from prospect.losses.declared import is_own, no_loss, own_file, unknown_loss
 
 _REGISTRY: dict[str, Loss] = {}
+_SOURCES: dict[Path, str] = {}  # hashes of users' files, as they were imported
 # Keys of a recipe's loss section that are nobody's hyperparameters: they go with many losses.
 MODIFIERS = ("sft_weight", "humanline")
 
@@ -138,19 +140,34 @@ def get_loss(name: str) -> Loss:
     raise unknown_loss(name, _REGISTRY)
 
 
+def source_digests(name: str) -> dict[str, str]:
+    """Return the file of a loss of one's own with the SHA-256 of what was imported; nothing for a built-in one.
+
+    Only that file: what it imports itself is not seen.
+    """
+    return {name.rpartition(":")[0]: _SOURCES[own_file(name)[0]]} if is_own(name) else {}
+
+
 def _load_own(address: str) -> Loss:
     """Imports `file.py:function`; the file is the user's own code and runs as such."""
     path, attribute = own_file(address)
     # The module's name holds the whole path: two files of one name must not stand in for each other.
     module_name = f"prospect_user_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"loss {address}: {path} cannot be read ({error.strerror}).") from error
+    digest = hashlib.sha256(source).hexdigest()
     module = sys.modules.get(module_name)
-    if module is None:
+    if module is None or _SOURCES.get(path) != digest:  # a file that was edited meanwhile is read again
         spec = importlib.util.spec_from_file_location(module_name, path)
-        assert spec is not None and spec.loader is not None
+        assert spec is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[module_name] = module
         try:
-            spec.loader.exec_module(module)
+            # The bytes that are hashed are those that run; the loader may take a compiled file of the same second.
+            exec(compile(source, str(path), "exec"), module.__dict__)  # noqa: S102 (the user's own code)
+            _SOURCES[path] = digest
         except Exception as error:
             del sys.modules[module_name]
             if isinstance(error, ConfigError):

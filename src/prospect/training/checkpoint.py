@@ -6,61 +6,42 @@ writes its parts (`sharded/`, PyTorch's distributed checkpoint). Either is read 
 
 from __future__ import annotations
 
-import json
+import re
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from prospect.atomic import TEMPORARY_PREFIX, atomic_directory, write_json
+from prospect.atomic import TEMPORARY_PREFIX, atomic_directory
 from prospect.errors import CheckpointError, ReferenceMismatchError
+from prospect.training.checkpoint_state import (
+    CheckpointState,
+    FileRecord,
+    Identity,
+    Progress,
+    TensorRecord,
+    damaged,
+    describe_file,
+    find_damage,
+    read_state,
+    write_state,
+)
+from prospect.training.run_dir import find_checkpoints
 from prospect.training.sharding import load_sharded, save_sharded, spread
 from prospect.training.world import World
 
-STATE, RANDOM, SHARDED = "state.json", "random.safetensors", "sharded"
+RANDOM, SHARDED = "random.safetensors", "sharded"
 WEIGHTS, OPTIMIZER, REFERENCE, RUNNING_MEAN = "weights", "optimizer", "reference", "running_mean"
 
 Groups = Mapping[str, Mapping[str, torch.Tensor]]
 """What a checkpoint holds: `weights` (what is trained), `optimizer`, and, where a run has them, the `reference` that
 followed the policy and the `running_mean` of a loss; each a mapping of names to tensors."""
-
-
-@dataclass
-class Progress:
-    """Where a run stands; every counter resumes.
-
-    Attributes:
-        step: optimizer steps done.
-        num_tokens: tokens of prompts and completions seen.
-        examples_seen: examples seen, repeats included.
-        seconds: spent in training, over all resumes.
-    """
-
-    step: int = 0
-    num_tokens: int = 0
-    examples_seen: int = 0
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class Identity:
-    """What a checkpoint belongs to; a resume with another of these is another run.
-
-    Attributes:
-        policy: hash of the weights that the run started from, and of the precision that they compute in.
-        reference: the same of the reference.
-        data: hash of the training examples.
-    """
-
-    policy: str
-    reference: str
-    data: str
 
 
 def save_checkpoint(
@@ -95,17 +76,20 @@ def save_checkpoint(
                     # Trained weights that share memory (a tied head) are one parameter and appear once.
                     _save_file(tensors, temporary / f"{group}.safetensors")
                 _save_file(random, temporary / RANDOM)
-                names = {group: sorted(tensors) for group, tensors in groups.items()}
-                kept = {"progress": asdict(progress), "identity": asdict(identity), "groups": names}
-                write_json(temporary / STATE, kept)
-    except (OSError, RuntimeError, _safetensors_error()) as error:
+            records = {group: {name: _record(t) for name, t in tensors.items()} for group, tensors in groups.items()}
+            files = _describe_files(temporary, world)
+            if world.is_main:
+                write_state(
+                    temporary, CheckpointState(progress=progress, identity=identity, groups=records, files=files)
+                )
+    except (OSError, RuntimeError, SafetensorError) as error:
         last = latest_checkpoint(folder)
         raise CheckpointError(
             f"{target}: the checkpoint could not be written ({error}). Nothing half-written was left; the "
             f"last good one is {last.name if last else 'none'}. Free some space and continue with --resume."
         ) from error
     if world.is_main:
-        for old in _checkpoints(folder)[:-keep]:
+        for old in find_checkpoints(folder)[:-keep]:
             shutil.rmtree(old, ignore_errors=True)
     return target
 
@@ -125,13 +109,30 @@ def _shared_directory(target: Path, world: World) -> Iterator[Path]:
     world.barrier()
 
 
+def _record(tensor: torch.Tensor) -> TensorRecord:
+    return TensorRecord(dtype=str(tensor.dtype).removeprefix("torch."), shape=list(tensor.shape))
+
+
+def _describe_files(folder: Path, world: World) -> dict[str, FileRecord]:
+    """Hash what was written, each process its own part: on a network disk it may not see another's at once."""
+    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    own = {name: describe_file(folder / name) for name in names if _writer(name) == world.rank}
+    return dict(sorted((name, record) for part in world.gather(own) for name, record in part.items()))
+
+
+def _writer(name: str) -> int:
+    """The rank that wrote a file: PyTorch numbers the parts from 1, and all the rest is the first one's."""
+    part = re.match(rf"{SHARDED}/shard-(\d+)-", name)
+    return int(part[1]) - 1 if part else 0
+
+
 def _save_file(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
     save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, path)
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
     """The checkpoint of the highest step; what a crash left half-written never bears such a name."""
-    found = _checkpoints(folder)
+    found = find_checkpoints(folder)
     return found[-1] if found else None
 
 
@@ -154,27 +155,45 @@ def load_checkpoint(
         CheckpointError: a file of it cannot be read, or it holds other tensors.
     """
     world = world or World()
+    state = read_state(path)
+    _require_same(state.identity, identity, path)
+    wanted = {group: _likes(likes.get(group, {}), records, path) for group, records in state.groups.items()}
+    _require_whole(path, state, world)
     try:
-        state = json.loads((path / STATE).read_text(encoding="utf-8"))
-        _require_same(Identity(**state["identity"]), identity, path)
-        wanted = {group: _likes(likes.get(group, {}), names, path) for group, names in state["groups"].items()}
         groups = _read_sharded(path, wanted) if (path / SHARDED).exists() else _read_plain(path, wanted)
         random = load_file(path / RANDOM)
-    except (OSError, ValueError, KeyError, _safetensors_error()) as error:
-        raise CheckpointError(
-            f"{path}: the checkpoint cannot be read ({error}). Delete it to resume from the one before."
-        ) from error
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise damaged(path, f"it cannot be read ({error})") from error
     _restore_random(random, world)
-    return Progress(**state["progress"]), groups
+    return state.progress, groups
 
 
-def _likes(known: Mapping[str, torch.Tensor], names: list[str], path: Path) -> dict[str, torch.Tensor]:
-    strange = [name for name in names if name not in known]
-    if strange:
-        raise CheckpointError(
-            f"{path}: holds {strange[0]}, which this run does not have. Was model.lora or reference.sync changed?"
-        )
-    return {name: known[name] for name in names}
+def _require_whole(path: Path, state: CheckpointState, world: World) -> None:
+    """Refuse files that are not what was written; the processes share the reading.
+
+    Raises:
+        CheckpointError: naming one of them.
+    """
+    names = sorted(state.files)[world.rank :: world.size]
+    found = next((damage for damage in world.gather(find_damage(path, state, names)) if damage), None)
+    if found is not None:
+        raise damaged(path, found)
+
+
+def _likes(
+    known: Mapping[str, torch.Tensor], records: Mapping[str, TensorRecord], path: Path
+) -> dict[str, torch.Tensor]:
+    for name, record in records.items():
+        if name not in known:
+            raise CheckpointError(
+                f"{path}: holds {name}, which this run does not have. Was model.lora or reference.sync changed?"
+            )
+        if _record(known[name]) != record:
+            raise CheckpointError(
+                f"{path}: {name} is {record.dtype} {record.shape}, and this run's is {_record(known[name]).dtype} "
+                f"{list(known[name].shape)}. Was the model or model.lora changed?"
+            )
+    return {name: known[name] for name in records}
 
 
 def _read_plain(path: Path, wanted: Groups) -> dict[str, dict[str, torch.Tensor]]:
@@ -201,11 +220,6 @@ def clean_leftovers(folder: Path) -> None:
         shutil.rmtree(leftover, ignore_errors=True) if leftover.is_dir() else leftover.unlink(missing_ok=True)
 
 
-def _checkpoints(folder: Path) -> list[Path]:
-    found = [path for path in folder.glob("step-*") if path.name[5:].isdigit()]
-    return sorted(found, key=lambda path: int(path.name[5:]))
-
-
 _ANOTHER_MODEL = (
     "It is known by its weights and the precision that it computes in, and train.precision: auto is bf16 on a GPU that "
     "has it, else fp32. Restore the model that the run started from, continue on a device of the kind that it began "
@@ -224,6 +238,13 @@ def _require_same(saved: Identity, current: Identity, path: Path) -> None:
         raise ReferenceMismatchError(
             f"{path}: the run started from model {saved.policy[:12]} and this one is {current.policy[:12]}. "
             f"{_ANOTHER_MODEL}"
+        )
+    files = {**saved.sources, **current.sources}
+    changed = [file for file in files if saved.sources.get(file) != current.sources.get(file)]
+    if changed:
+        raise CheckpointError(
+            f"{path}: {changed[0]} was changed since this checkpoint. Restore it, or start a new run with another "
+            "--output."
         )
     if saved.data != current.data:
         raise CheckpointError(
@@ -282,9 +303,3 @@ def _restore_random(random: Mapping[str, torch.Tensor], world: World) -> None:
         torch.set_rng_state(random[f"cpu.{world.rank}"])
     if f"cuda.{world.rank}" in random and torch.cuda.is_available():
         torch.cuda.set_rng_state(random[f"cuda.{world.rank}"])
-
-
-def _safetensors_error() -> type[Exception]:
-    from safetensors import SafetensorError
-
-    return SafetensorError

@@ -10,10 +10,11 @@ from typing import Any
 
 import yaml
 
+from prospect.losses.registry import source_digests
 from prospect.models.policy import Policy
 from prospect.models.reference import Reference
 from prospect.training.prepare import Prepared
-from prospect.training.run_dir import RunDir
+from prospect.training.run_dir import FORMAT, RunDir
 
 PACKAGES = ("torch", "transformers", "peft", "safetensors", "tokenizers", "numpy")
 
@@ -23,6 +24,7 @@ def describe_run(prepared: Prepared, policy: Policy, reference: Reference) -> di
     parameters = list(policy.model.parameters())
     has_reference = bool(reference.identity)
     return {
+        "format": FORMAT,
         "prospect": importlib.metadata.version("prospect-align"),
         "python": platform.python_version(),
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
@@ -43,6 +45,7 @@ def describe_run(prepared: Prepared, policy: Policy, reference: Reference) -> di
             "name": prepared.loss.name,
             "feedback": prepared.loss.feedback,
             "hyperparameters": prepared.hyperparameters,
+            "sources": source_digests(prepared.config.loss.name),
         },
         "data": describe_data(prepared),
         "steps": prepared.total_steps,

@@ -14,12 +14,11 @@ from prospect.training.checkpoint import (
     REFERENCE,
     RUNNING_MEAN,
     WEIGHTS,
-    Identity,
-    Progress,
     load_checkpoint,
     optimizer_likes,
     restore_optimizer,
 )
+from prospect.training.checkpoint_state import Identity, Progress
 from prospect.training.run_dir import RunDir
 from prospect.training.step import Objective
 
@@ -63,6 +62,7 @@ _FREE = {
     "train.eval_every",
     "train.save_every",
     "train.keep_checkpoints",
+    "train.save_on_stop",
     "train.samples",
     "train.sample_tokens",
     "train.trackers",

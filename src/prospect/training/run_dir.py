@@ -13,7 +13,9 @@ No torch here: the report reads it in a fraction of a second.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,11 @@ import yaml
 
 from prospect.atomic import write_json, write_text
 from prospect.errors import CheckpointError
+
+FORMAT = 1  # of a run directory, stated in its provenance
+# What a run writes under fixed names: in its start, and later. It would replace a file of another's.
+_START = ("config.yaml", "metrics.jsonl", "samples.jsonl", "provenance.json")
+_LATER = ("checkpoints", "model", "report.html")
 
 
 class RunDir:
@@ -83,19 +90,42 @@ class RunDir:
         """Whether a run has been here."""
         return self.config_path.exists()
 
+    def begun(self) -> bool:
+        """Return whether a run finished a step here: a checkpoint, a logged step or a finished model is on record."""
+        return (
+            bool(self.checkpoints())
+            or bool(self.provenance().get("finished"))
+            or any(row.get("step", 0) >= 1 for row in self.metrics())
+        )
+
+    def checkpoints(self) -> list[Path]:
+        """Return the checkpoints' folders in the order of their steps."""
+        return find_checkpoints(self.checkpoints_path)
+
     def require_free(self, resume: bool = False) -> None:
-        """Refuse a folder that holds another run; without torch, so that the command line can ask before it loads any.
+        """Refuse a folder that a run must not write into. No torch: the command line asks before it loads any.
+
+        What a run left that never finished a step is in nobody's way.
 
         Args:
             resume: whether the run goes on where another one stopped.
 
         Raises:
-            CheckpointError: it holds one.
+            CheckpointError: it holds another run, or files under a run's names that no run wrote.
         """
-        if self.exists() and not resume:
+        if self.begun():
+            if resume:
+                return
             raise CheckpointError(
                 f"{self.path} holds another run. Continue that one with --resume, choose another --output, or "
                 "remove the folder."
+            )
+        started = "prospect" in self.provenance()
+        foreign = [name for name in (("model",) if started else _START + _LATER) if (self.path / name).exists()]
+        if foreign:
+            raise CheckpointError(
+                f"{self.path} holds {foreign[0]}, which no run wrote and this one would replace. Choose another "
+                "--output."
             )
 
     # -- reading: what is absent is empty, so that a run in progress can be read ---------------------------
@@ -105,14 +135,24 @@ class RunDir:
         if not self.config_path.exists():
             return {}
         try:
-            return yaml.safe_load(self.config_path.read_text(encoding="utf-8")) or {}
+            recipe = yaml.safe_load(self.config_path.read_text(encoding="utf-8")) or {}
         except (UnicodeDecodeError, yaml.YAMLError) as error:
             reason = " ".join(str(error).split())
             raise CheckpointError(f"{self.config_path}: not valid YAML ({reason}). Was it edited by hand?") from None
+        if not isinstance(recipe, dict):
+            raise CheckpointError(f"{self.config_path}: holds no recipe. Was it edited by hand?")
+        return recipe
 
     def provenance(self) -> dict[str, Any]:
         """Versions, hashes and data summaries."""
-        return _read_json(self.provenance_path)
+        provenance = _read_json(self.provenance_path)
+        found = provenance.get("format", FORMAT)
+        if type(found) is not int or found > FORMAT:
+            raise CheckpointError(
+                f"{self.provenance_path}: format {found}, expected at most {FORMAT}. Read it with the version that "
+                "wrote it."
+            )
+        return provenance
 
     def metrics(self) -> list[dict[str, Any]]:
         """Every logged object, training steps and evaluations, in order."""
@@ -130,16 +170,19 @@ class RunDir:
 
     def write_config(self, config: dict[str, Any]) -> None:
         """Writes the resolved recipe."""
-        write_text(self.config_path, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+        with _writing(self.config_path):
+            write_text(self.config_path, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
 
     def write_provenance(self, provenance: dict[str, Any]) -> None:
         """Writes where the run comes from."""
-        write_json(self.provenance_path, provenance)
+        with _writing(self.provenance_path):
+            write_json(self.provenance_path, provenance)
 
     def write_evaluation(self, name: str, result: dict[str, Any]) -> Path:
         """Writes one evaluation's result."""
         path = self.evaluation_path / f"{name}.json"
-        write_json(path, result)
+        with _writing(path):
+            write_json(path, result)
         return path
 
     def append_metrics(self, values: dict[str, Any]) -> None:
@@ -150,21 +193,47 @@ class RunDir:
         """Appends sampled completions."""
         _append_jsonl(self.samples_path, samples)
 
+    def forget_start(self) -> None:
+        """Remove what a run wrote that never finished a step; its provenance, which marks the rest as its own, last."""
+        if "prospect" in self.provenance():
+            for name in _START:
+                (self.path / name).unlink(missing_ok=True)
+
+    def sizes(self) -> dict[Path, int]:
+        """Return how long metrics and samples are, for `cut`."""
+        return {path: path.stat().st_size if path.exists() else 0 for path in (self.metrics_path, self.samples_path)}
+
+    def cut(self, sizes: Mapping[Path, int]) -> None:
+        """Forget what was appended since `sizes`."""
+        for path, size in sizes.items():
+            if path.exists():
+                os.truncate(path, size)
+
     def rewind(self, step: int) -> None:
         """Forgets what was logged after `step`, so that a resumed run logs every step once."""
         for path in (self.metrics_path, self.samples_path):
             if path.exists():
                 kept = [row for row in _read_jsonl(path) if row.get("step", 0) <= step]
-                write_text(path, "".join(_line(row) for row in kept))
+                with _writing(path):
+                    write_text(path, "".join(_line(row) for row in kept))
+
+
+def find_checkpoints(folder: Path) -> list[Path]:
+    """Return the `step-N` folders in the order of their steps; a half-written one never bears such a name."""
+    found = [path for path in folder.glob("step-*") if path.name[5:].isdigit()]
+    return sorted(found, key=lambda path: int(path.name[5:]))
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:  # broken JSON, or bytes that are no text
         raise CheckpointError(f"{path}: not valid JSON ({error}). Was it edited by hand?") from None
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path}: a {type(value).__name__}, expected an object. Was it edited by hand?")
+    return value
 
 
 def _read_jsonl(path: Path) -> list[dict[str, Any]]:
@@ -177,18 +246,38 @@ def _read_jsonl(path: Path) -> list[dict[str, Any]]:
         if not line.strip():
             continue
         try:
-            rows.append(json.loads(line.decode("utf-8")))
+            row = json.loads(line.decode("utf-8"))
         except ValueError as error:
             if number == len(lines):
                 break
             raise CheckpointError(f"{path}:{number}: not valid JSON ({error}).") from None
+        step = row.get("step", 0) if isinstance(row, dict) else None
+        if type(step) is not int or step < 0:
+            raise CheckpointError(f"{path}:{number}: no object with a step. Was it edited by hand?")
+        rows.append(row)
     return rows
 
 
 def _append_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8", newline="\n") as file:
-        file.write("".join(_line(row) for row in rows))
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8", newline="\n") as file:
+            file.write("".join(_line(row) for row in rows))
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Say in words that a disk is full or not writable.
+
+    Raises:
+        CheckpointError: it is.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise CheckpointError(
+            f"{path}: cannot be written ({error.strerror}). Free some space; a run continues with --resume."
+        ) from error
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from prospect.data.batch import collate, flatten
 from prospect.data.loader import micro_batches
 from prospect.errors import CheckpointError, TrainingError
+from prospect.losses.registry import source_digests
 from prospect.models.adapters import compile_layers
 from prospect.models.loading import default_device
 from prospect.models.policy import Policy
@@ -25,13 +27,12 @@ from prospect.training.checkpoint import (
     REFERENCE,
     RUNNING_MEAN,
     WEIGHTS,
-    Identity,
-    Progress,
     clean_leftovers,
     latest_checkpoint,
     optimizer_tensors,
     save_checkpoint,
 )
+from prospect.training.checkpoint_state import Identity, Progress
 from prospect.training.evaluate import evaluate_held_out, write_samples
 from prospect.training.objective import build_objective, build_policy, build_watch
 from prospect.training.optimizer import build_optimizer
@@ -82,7 +83,12 @@ class Session:
             torch.manual_seed(config.train.seed + world.rank)
         objective = build_objective(prepared, policy, reference, world)
         _check_first_step(prepared, policy, reference)
-        identity = Identity(policy.identity, reference.identity, prepared.train.digest)
+        identity = Identity(
+            policy=policy.identity,
+            reference=reference.identity,
+            data=prepared.train.digest,
+            sources=source_digests(config.loss.name),
+        )
         optimizer = build_optimizer(config.train, policy.trainable())
         if world.is_main:
             clean_leftovers(run.path)
@@ -95,11 +101,11 @@ class Session:
         watch = build_watch(prepared)
         trackers: list[Tracker] = []
         if world.is_main:
+            trackers = open_trackers(config.train.trackers, run.path, config.as_dict())
             run.rewind(progress.step if checkpoint is not None else -1)
             watch.catch_up(run.metrics(), run.samples())
             run.write_provenance(provenance)
             run.write_config(config.as_dict())
-            trackers = open_trackers(config.train.trackers, run.path, config.as_dict())
         return cls(
             prepared,
             policy,
@@ -223,16 +229,22 @@ class Session:
         try:
             with phase("saving the model"):
                 policy.save(self.run.model_path, model_card(self.prepared, self.run))
-        except OSError as error:
-            raise CheckpointError(f"{self.run.model_path}: the model could not be written ({error}).") from error
-        for tracker in self.trackers:
-            tracker.close()
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(
+                f"{self.run.model_path}: the model could not be written ({error}). Nothing half-written was left. Free "
+                "some space and continue with --resume."
+            ) from error
         finished = {
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "seconds": round(self.progress.seconds, 2),
         }
         self.run.write_provenance({**self.provenance, **finished})
         self.world.barrier()
+
+    def close(self) -> None:
+        """End the trackers, however the run ended."""
+        for tracker in self.trackers:
+            tracker.close()
 
     def whole_policy(self) -> Policy | None:
         """The policy as it is saved, on the first process.

@@ -117,12 +117,25 @@ TRACKERS: Mapping[str, type[Tracker]] = {
 
 
 def open_trackers(names: Sequence[str], folder: Path, config: Mapping[str, Any]) -> list[Tracker]:
-    """Starts the trackers that a recipe names.
+    """Start the trackers that a recipe names, all or none.
 
     Raises:
-        ConfigError: one whose package is not installed, with the command that installs it.
+        ConfigError: one whose package is not installed, with the command that installs it, or that does not start.
     """
-    return [TRACKERS[name](folder, config) for name in names]
+    opened: list[Tracker] = []
+    for name in names:
+        try:
+            opened.append(TRACKERS[name](folder, config))
+        except Exception as error:  # each package has errors of its own: no key, no network, an old folder
+            for tracker in opened:
+                tracker.close()
+            if isinstance(error, ConfigError):
+                raise
+            raise ConfigError(
+                f"train.trackers names {name}, which does not start ({type(error).__name__}: {error}). Set it up, or "
+                "leave it out: the run directory is written in any case."
+            ) from error
+    return opened
 
 
 def require_trackers(names: Sequence[str]) -> None:

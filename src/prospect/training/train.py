@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import torch
 from prospect import progress
 from prospect.allocator import keep_freed_memory
 from prospect.config import Config, load_config
+from prospect.errors import CheckpointError, RunStopped
+from prospect.training.checkpoint import latest_checkpoint
 from prospect.training.objective import build_policy
 from prospect.training.optimizer import learning_rate, set_learning_rate
 from prospect.training.out_of_memory import name_the_setting
@@ -20,8 +23,10 @@ from prospect.training.prepare import prepare
 from prospect.training.progress import Display
 from prospect.training.resume import require_same_recipe
 from prospect.training.run_dir import RunDir
+from prospect.training.run_lock import Claim, claim
 from prospect.training.session import Session
 from prospect.training.step import accumulate_gradient
+from prospect.training.stopping import Stop, listening
 from prospect.training.world import World, join_world, share_cores
 
 
@@ -45,40 +50,69 @@ def train(
 
     Raises:
         ProspectError: one of its kinds, saying what, where, found and what to do.
+        RunStopped: SIGINT or SIGTERM came; a KeyboardInterrupt.
     """
     keep_freed_memory()
     share_cores(os.environ)
     config = load_config(source, overrides)
     world = join_world(sharded=config.train.parallel == "fsdp")
-    with progress.shown("prospect train", quiet=quiet or not world.is_main) as shown:
-        return _train(config, world, shown, resume=resume)
+    with (
+        progress.shown("prospect train", quiet=quiet or not world.is_main) as shown,
+        listening(world.is_main, quiet) as stop,
+    ):
+        return _train(config, world, shown, stop, resume=resume)
 
 
-def _train(config: Config, world: World, shown: progress.Display, *, resume: bool) -> RunDir:
+def _train(config: Config, world: World, shown: progress.Display, stop: Stop, *, resume: bool) -> RunDir:
     run = RunDir(config.output)
-    run.require_free(resume)
-    begun = world.gather(run.exists())[0]  # the first process may soon create it
-    prepared = prepare(config)
-    if begun:
-        require_same_recipe(run.config(), prepared.config.as_dict(), run)
-        if run.provenance().get("finished"):
-            return run
-    torch.manual_seed(config.train.seed)
-    with name_the_setting("while the model was loaded", prepared, run, part="loading"):
-        policy = build_policy(prepared, to_spread=world.lockstep)
-        session = Session.start(prepared, policy, run, resume, world)
-    with Display(prepared.total_steps, session.progress.step, shown) as display:
-        run_steps(session, display)
-    with name_the_setting("while the finished model was written", prepared, run, part="loading"):
-        session.finish()
+    with _sole_writer(run, world, resume) as place:
+        begun = world.gather(place.stepped)[0]
+        prepared = prepare(config)
+        if begun:
+            require_same_recipe(run.config(), prepared.config.as_dict(), run)
+            if run.provenance().get("finished"):
+                return run
+        torch.manual_seed(config.train.seed)
+        with name_the_setting("while the model was loaded", prepared, run, part="loading"):
+            policy = build_policy(prepared, to_spread=world.lockstep)
+            session = Session.start(prepared, policy, run, begun, world)
+        try:
+            with Display(prepared.total_steps, session.progress.step, shown) as display:
+                run_steps(session, display, stop)
+            with name_the_setting("while the finished model was written", prepared, run, part="loading"):
+                session.finish()
+        finally:
+            place.stepped |= session.progress.step > 0
+            session.close()
+        if stop.signal:
+            raise stop.stopped(f"stopped; the run is finished and its model is in {run.model_path}.")
     return run
 
 
-def run_steps(session: Session, display: Display) -> None:
-    """The loop: gradient, guard, update, log, evaluate, save."""
+@contextmanager
+def _sole_writer(run: RunDir, world: World, resume: bool) -> Iterator[Claim]:
+    """Claim the run directory on the first process; a refusal is everybody's."""
+    with ExitStack() as stack:
+        place, refusal = Claim(), None
+        if world.is_main:
+            try:
+                place = stack.enter_context(claim(run, resume=resume))
+            except CheckpointError as error:
+                refusal = str(error)
+        refusal = world.gather(refusal)[0]
+        if refusal is not None:
+            raise CheckpointError(refusal)
+        yield place
+
+
+def run_steps(session: Session, display: Display, stop: Stop) -> None:
+    """Run the loop: gradient, guard, update, log, evaluate, save."""
     settings, total = session.prepared.config.train, session.prepared.total_steps
     if session.progress.step == 0:
         session.evaluate(display)
+    stop.wait_for_steps()
+    if session.progress.pending:
+        _end_step(session, display, stop)
     for index, examples in session.prepared.plan.steps(session.progress.step, total):
         step, begun = index + 1, time.monotonic()
         with name_the_setting(f"at step {step}", session.prepared, session.run, examples):
@@ -91,11 +125,48 @@ def run_steps(session: Session, display: Display) -> None:
         session.optimizer.zero_grad(set_to_none=True)
         session.count(result, len(examples), time.monotonic() - begun)
         session.log(result, grad_norm, rate, time.monotonic() - begun, display)
-        if step == total or (settings.eval_every and step % settings.eval_every == 0):
-            session.evaluate(display)
-        session.move_reference(step)  # after the evaluation, which compares with the reference of this step
-        if _save_is_due(session, step):
-            session.save()
+        _end_step(session, display, stop)
+
+
+def _end_step(session: Session, display: Display, stop: Stop) -> None:
+    """Do what follows a step: evaluate, move the reference, save; or stop, with that still to be done.
+
+    Raises:
+        RunStopped: a signal came to any process.
+    """
+    settings, total, step = session.prepared.config.train, session.prepared.total_steps, session.progress.step
+    session.progress.pending = True
+    _heed(session, stop)
+    if step == total or (settings.eval_every and step % settings.eval_every == 0):
+        written = session.run.sizes()
+        try:
+            with stop.on_the_spot() if session.world.size == 1 else nullcontext():
+                session.evaluate(display)
+        except RunStopped:
+            session.run.cut(written)  # half an evaluation; the resumed run makes it whole
+            _heed(session, stop)
+    session.move_reference(step)  # after the evaluation, which compares with the reference of this step
+    session.progress.pending = False
+    if _save_is_due(session, step):
+        session.save()
+
+
+def _heed(session: Session, stop: Stop) -> None:
+    """Stop if a signal came to any process, all of them after the same step.
+
+    Raises:
+        RunStopped: saying how to go on.
+    """
+    if not session.world.any(stop.signal != 0):
+        return
+    settings, progress = session.prepared.config.train, session.progress
+    if settings.save_on_stop:
+        session.save()
+    last = latest_checkpoint(session.run.checkpoints_path)
+    raise stop.stopped(
+        f"stopped after step {progress.step} of {session.prepared.total_steps}; "
+        f"{f'{last.name} is saved' if last else 'no checkpoint is saved'}. Continue with the same command and --resume."
+    )
 
 
 def _save_is_due(session: Session, step: int) -> bool:
