@@ -18,10 +18,18 @@ from prospect.training.run_dir import RunDir
 PACKAGES = ("torch", "transformers", "peft", "safetensors", "tokenizers", "numpy")
 
 
-def describe_run(prepared: Prepared, policy: Policy, reference: Reference) -> dict[str, Any]:
-    """Versions, git commit, and hashes of data, policy and reference."""
+def describe_run(
+    prepared: Prepared, policy: Policy, reference: Reference, start: dict[str, float] | None = None
+) -> dict[str, Any]:
+    """Versions, git commit, and hashes of data, policy and reference.
+
+    Args:
+        prepared: the run.
+        policy: as it was loaded.
+        reference: what it is compared with.
+        start: log-ratios before the first step, where they need not be 0.
+    """
     parameters = list(policy.model.parameters())
-    has_reference = bool(reference.identity)
     return {
         "prospect": importlib.metadata.version("prospect-align"),
         "python": platform.python_version(),
@@ -35,10 +43,12 @@ def describe_run(prepared: Prepared, policy: Policy, reference: Reference) -> di
         "policy": {
             "name_or_path": prepared.config.model.name_or_path,
             "identity": policy.identity,
+            "adapter": prepared.config.model.adapter,
+            "base": policy.base if policy.has_adapter else None,
             "parameters": sum(p.numel() for p in parameters),
             "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
         },
-        "reference": {"kind": reference.kind, "identity": reference.identity} if has_reference else None,
+        "reference": _describe_reference(reference, start) if reference.identity else None,
         "loss": {
             "name": prepared.loss.name,
             "feedback": prepared.loss.feedback,
@@ -48,6 +58,15 @@ def describe_run(prepared: Prepared, policy: Policy, reference: Reference) -> di
         "steps": prepared.total_steps,
         "epochs": round(prepared.total_steps / prepared.plan.steps_per_epoch, 4),
     }
+
+
+def _describe_reference(reference: Reference, start: dict[str, float] | None) -> dict[str, Any]:
+    found: dict[str, Any] = {"kind": reference.kind, "identity": reference.identity}
+    if reference.name is not None:
+        found["name_or_path"] = reference.name
+    if start is not None:
+        found["start"] = start
+    return found
 
 
 def describe_data(prepared: Prepared) -> dict[str, Any]:
@@ -78,7 +97,7 @@ def model_card(prepared: Prepared, run: RunDir) -> str:
     loss, data = prepared.loss, run.provenance()["data"]["train"]
     facts = {
         "base_model": prepared.config.model.name_or_path,
-        "library_name": "peft" if prepared.config.model.lora else "transformers",
+        "library_name": "peft" if prepared.config.model.trains_adapter else "transformers",
         "tags": ["prospect", loss.name],
     }
     hyperparameters = ", ".join(f"{name} {value:g}" for name, value in prepared.hyperparameters.items())
