@@ -89,7 +89,7 @@ def merge(model: Any) -> Any:
     _untie(model)
     config = model.config
     with quiet_peft():
-        merged = model.merge_and_unload().eval()
+        merged = model.merge_and_unload().eval().requires_grad_(True)
     _tie_as_it_is(merged, config)
     after = _logits(merged)
     off = float((after - before).abs().max() / before.abs().max())
@@ -125,15 +125,21 @@ def _plain_name(name: str) -> str:
     return name
 
 
-def adapter_identity(model: Any, base_identity: str) -> str:
-    """Hash an adapter's weights and settings together with its base's identity; the same before and after merging."""
+def adapter_identity(model: Any, base_identity: str, *, with_embeddings: bool) -> str:
+    """Hash an adapter's weights and settings together with its base's identity.
+
+    Args:
+        model: wrapped by PEFT.
+        base_identity: of what is under it.
+        with_embeddings: whether the adapter brought whole embeddings along.
+    """
     from peft import get_peft_model_state_dict
 
     settings = {k: v for k, v in model.peft_config["default"].to_dict().items() if k not in _NOT_ARITHMETIC}
     text = json.dumps([base_identity, settings], sort_keys=True, default=lambda v: sorted(v, key=str))
     digest = hashlib.blake2b(text.encode(), digest_size=16)
     with quiet_peft():
-        weights = get_peft_model_state_dict(model)
+        weights = get_peft_model_state_dict(model, save_embedding_layers=with_embeddings)
     for name, tensor in sorted(weights.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)

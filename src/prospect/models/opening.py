@@ -65,9 +65,10 @@ def open_model(settings: ModelSettings, tokenizer: Any, precision: str, adapter:
         fit_embeddings(model, tokenizer)
     base_identity = weights_identity(model, precision)
     model = put_on(model, source, train=adapter == "train")
-    identity = adapter_identity(model, base_identity)
+    embeddings = holds_embeddings(source)
+    identity = adapter_identity(model, base_identity, with_embeddings=embeddings)
     if adapter != "merge":
-        return Opened(model, source, identity, base_identity, source.base.loadable, holds_embeddings(source))
+        return Opened(model, source, identity, base_identity, source.base.loadable, embeddings)
     model = merge(model)
     fit_embeddings(model, tokenizer)
     return Opened(model, source, identity, identity, None)
