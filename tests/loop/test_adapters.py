@@ -48,6 +48,11 @@ def same(one: Path, other: Path) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
+def set_base(adapter: Path, base: str) -> None:
+    file = adapter / "adapter_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "base_model_name_or_path": base}))
+
+
 def logits_of(name: Path | str) -> torch.Tensor:
     model = load_for_scoring(ModelSettings(name_or_path=str(name))).model
     with torch.no_grad():
@@ -251,8 +256,7 @@ def test_an_adapter_that_does_not_fit_its_base_is_refused_with_both_named(
 ) -> None:
     make_model(hidden_size=16, intermediate_size=32).save_pretrained(tmp_path / "narrow")
     tokenizer.save_pretrained(tmp_path / "narrow")
-    file = sft.model_path / "adapter_config.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "base_model_name_or_path": str(tmp_path / "narrow")}))
+    set_base(sft.model_path, str(tmp_path / "narrow"))
     with pytest.raises(ModelError, match=r"the adapter could not be put on .*narrow"):
         load_for_scoring(ModelSettings(name_or_path=str(sft.path)))
 
@@ -380,12 +384,7 @@ def test_an_adapter_on_a_run_that_is_an_adapter_is_found_through_both(
     values = recipe("kto", thumbs(24), model={"name_or_path": str(sft.path), "lora": LORA}, train=TRAIN)
     run = prospect.train(values, quiet=True)
     expected = logits_of(run.path)
-    file = run.model_path / "adapter_config.json"
-    file.write_text(
-        json.dumps(
-            {**json.loads(file.read_text()), "base_model_name_or_path": os.path.relpath(sft.path, run.model_path)}
-        )
-    )
+    set_base(run.model_path, os.path.relpath(sft.path, run.model_path))
     shutil.rmtree(run.path / "base")
     torch.testing.assert_close(logits_of(run.path), expected, rtol=1e-4, atol=1e-5)
     third = recipe(

@@ -23,7 +23,7 @@ class Opened:
         model: Transformers' own, or wrapped by PEFT.
         source: where it comes from.
         identity: hash of its weights, an adapter's included, and of what else decides its log-probs.
-        base_identity: the same without the adapter.
+        base_identity: the same without the adapter; None where there is none on it.
         base: what Transformers loads the weights from that an adapter on it would sit on, in any directory; None where
             there is no such thing, because they were merged or dequantised.
         holds_embeddings: whether the adapter's file holds whole embeddings.
@@ -32,14 +32,9 @@ class Opened:
     model: Any
     source: ModelSource
     identity: str
-    base_identity: str
+    base_identity: str | None
     base: str | None
     holds_embeddings: bool = False
-
-    @property
-    def has_adapter(self) -> bool:
-        """Whether an adapter is on it."""
-        return hasattr(self.model, "peft_config")
 
 
 def open_model(settings: ModelSettings, tokenizer: Any, precision: str, adapter: Adapter = "keep") -> Opened:
@@ -59,7 +54,7 @@ def open_model(settings: ModelSettings, tokenizer: Any, precision: str, adapter:
         model = load_whole(source, settings)
         fit_embeddings(model, tokenizer)
         identity = weights_identity(model, precision)
-        return Opened(model, source, identity, identity, source.loadable)
+        return Opened(model, source, identity, None, source.loadable)
     model = _under(source, settings)
     if adapter != "merge":
         fit_embeddings(model, tokenizer)
@@ -71,7 +66,7 @@ def open_model(settings: ModelSettings, tokenizer: Any, precision: str, adapter:
         return Opened(model, source, identity, base_identity, source.base.loadable, embeddings)
     model = merge(model)
     fit_embeddings(model, tokenizer)
-    return Opened(model, source, identity, identity, None)
+    return Opened(model, source, identity, None, None)
 
 
 def load_causal_lm(source: ModelSource, settings: ModelSettings) -> Any:

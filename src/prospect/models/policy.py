@@ -182,7 +182,7 @@ def load_policy(
         opened.identity,
         settings.trains_adapter,
         head,
-        base_identity=opened.base_identity if opened.has_adapter else None,
+        base_identity=opened.base_identity,
         base=opened.base,
         holds_embeddings=opened.holds_embeddings,
     )
@@ -218,8 +218,8 @@ def load_for_scoring(
         score_logits,
         precision,
         opened.identity,
-        opened.has_adapter,
-        base_identity=opened.base_identity if opened.has_adapter else None,
+        opened.base_identity is not None,
+        base_identity=opened.base_identity,
         base=opened.base,
     )
     if not to_spread:
