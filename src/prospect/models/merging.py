@@ -11,18 +11,12 @@ import yaml
 from prospect.atomic import atomic_directory, write_text
 from prospect.config import ModelSettings
 from prospect.errors import ModelError
-from prospect.model_source import ADAPTER_CONFIG, ModelSource, find_file, find_model
+from prospect.model_source import ADAPTER_CONFIG, HOW_TO_LOAD, ModelSource, find_file, find_model, how_to_load
 from prospect.models.loading import fit_embeddings, load_tokenizer
 from prospect.models.opening import load_causal_lm
 from prospect.models.reward_model import load_classifier
 
 CARD = "README.md"
-_CODE = """```python
-from transformers import {kind}, AutoTokenizer
-
-model = {kind}.from_pretrained("path/of/this/folder")
-tokenizer = AutoTokenizer.from_pretrained("path/of/this/folder")
-```"""
 
 
 def write_merged(settings: ModelSettings, output: Path) -> None:
@@ -62,8 +56,8 @@ def merged_card(source: ModelSource, model_class: str) -> str:
     kind = "AutoModelForSequenceClassification" if "Classification" in model_class else "AutoModelForCausalLM"
     parts = [
         f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip()}\n---",
-        f"Whole weights, made by `prospect merge` from {made}. To load it:",
-        _CODE.format(kind=kind),
+        f"Whole weights, made by `prospect merge` from {made}.",
+        how_to_load(kind),
         body,
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -79,4 +73,6 @@ def _card_of(source: ModelSource) -> tuple[dict[str, Any], str]:
     except yaml.YAMLError:
         front = None
     body = text[found.end() :] if found else text
-    return front if isinstance(front, dict) else {}, body.strip()
+    for gone in (rf"{HOW_TO_LOAD}\n.*?(?=\n#|\Z)", r"<!--.*?-->"):
+        body = re.sub(gone, "", body, flags=re.DOTALL)
+    return front if isinstance(front, dict) else {}, re.sub(r"\n{3,}", "\n\n", body.strip())

@@ -60,6 +60,11 @@ class Policy:
         """Where the weights are."""
         return next(self.model.parameters()).device
 
+    @property
+    def loads_with(self) -> str:
+        """The class that loads what `save` writes."""
+        return "AutoPeftModelForCausalLM" if self.has_adapter else "AutoModelForCausalLM"
+
     def logps(self, batch: Batch) -> torch.Tensor:
         """Log-probs of completions: float32 (N,) nats, summed over completion tokens."""
         return self.score_tokens(batch).logps.sum(1)

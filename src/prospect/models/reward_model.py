@@ -35,6 +35,11 @@ PAD_TOKEN = "<|pad|>"  # noqa: S105  a token of text, no secret
 class RewardModel(Policy):
     """A sequence-classification model with one label; its score of a row stands where a policy has log-probs."""
 
+    @property
+    def loads_with(self) -> str:
+        """An adapter is merged when it is saved."""
+        return "AutoModelForSequenceClassification"
+
     def logps(self, batch: Batch) -> torch.Tensor:
         """Scores: float32 (N,), of prompt and completion together, read at the last token.
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from prospect.model_source import how_to_load
 from prospect.models.policy import Policy
 from prospect.models.reference import Reference
 from prospect.training.prepare import Prepared
@@ -45,6 +46,7 @@ def describe_run(
             "identity": policy.identity,
             "adapter": prepared.config.model.adapter,
             "base": policy.base if policy.has_adapter else None,
+            "loads_with": policy.loads_with,
             "parameters": sum(p.numel() for p in parameters),
             "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
         },
@@ -94,10 +96,11 @@ def git_commit() -> str | None:
 
 def model_card(prepared: Prepared, run: RunDir) -> str:
     """The README.md of the saved model: what it is, what it learned from, how it did on held-out feedback."""
-    loss, data = prepared.loss, run.provenance()["data"]["train"]
+    loss, known = prepared.loss, run.provenance()
+    data, policy = known["data"]["train"], known["policy"]
     facts = {
         "base_model": prepared.config.model.name_or_path,
-        "library_name": "peft" if prepared.config.model.trains_adapter else "transformers",
+        "library_name": "peft" if "Peft" in policy["loads_with"] else "transformers",
         "tags": ["prospect", loss.name],
     }
     hyperparameters = ", ".join(f"{name} {value:g}" for name, value in prepared.hyperparameters.items())
@@ -119,6 +122,8 @@ def model_card(prepared: Prepared, run: RunDir) -> str:
         f"rate {prepared.config.train.learning_rate:g}.",
         "",
         *_held_out_table(run),
+        how_to_load(policy["loads_with"]),
+        "",
         "The recipe is `config.yaml` in the run directory; it runs again as it is.",
         "",
     ]
