@@ -182,3 +182,68 @@ def serve_raw() -> Iterator[Callable[..., RawServer]]:
     yield start
     for server in servers:
         server.close()
+
+
+def write_gguf(path: Path, model: Any, tokenizer: Any) -> Path:
+    """Writes a tiny Llama and a byte-level tokenizer as llama.cpp does, weights in float32 but for one in Q4_0."""
+    import gguf
+
+    config, core = model.config, json.loads(tokenizer.backend_tokenizer.to_str())
+    writer = gguf.GGUFWriter(str(path), "llama")
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    writer.add_rope_dimension_count(config.hidden_size // config.num_attention_heads)
+    writer.add_vocab_size(config.vocab_size)
+    tokens = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().__getitem__)
+    special = {each["content"] for each in core["added_tokens"]}
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(tokens)
+    writer.add_token_types([3 if token in special else 1 for token in tokens])
+    writer.add_token_merges([" ".join(merge) for merge in core["model"]["merges"]])
+    writer.add_bos_token_id(tokenizer.bos_token_id)
+    writer.add_eos_token_id(tokenizer.eos_token_id)
+    writer.add_add_bos_token(True)
+    writer.add_chat_template(tokenizer.chat_template)
+    for name, weight in model.state_dict().items():
+        if name != "lm_head.weight":  # tied
+            writer.add_tensor(_gguf_name(name), _as_gguf(name, weight, config).numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _gguf_name(name: str) -> str:
+    for ours, theirs in {
+        "model.embed_tokens": "token_embd",
+        "model.norm": "output_norm",
+        "model.layers.": "blk.",
+        "self_attn.q_proj": "attn_q",
+        "self_attn.k_proj": "attn_k",
+        "self_attn.v_proj": "attn_v",
+        "self_attn.o_proj": "attn_output",
+        "mlp.gate_proj": "ffn_gate",
+        "mlp.up_proj": "ffn_up",
+        "mlp.down_proj": "ffn_down",
+        "input_layernorm": "attn_norm",
+        "post_attention_layernorm": "ffn_norm",
+    }.items():
+        name = name.replace(ours, theirs)
+    return name
+
+
+def _as_gguf(name: str, weight: torch.Tensor, config: Any) -> torch.Tensor:
+    """llama.cpp interleaves the two halves of each head that are rotated together."""
+    heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
+    for layer, count in heads.items():
+        if layer in name:
+            return weight.reshape(count, 2, -1, weight.shape[1]).transpose(1, 2).reshape(weight.shape).contiguous()
+    return weight.contiguous()

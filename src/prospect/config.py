@@ -74,7 +74,8 @@ class ModelSettings(_Section):
     """Which model is aligned."""
 
     name_or_path: str
-    """A folder or hub name that Transformers can load, with a tokenizer."""
+    """A folder that Transformers can load, a run directory, an adapter's folder, a .gguf file or a folder that
+    holds one, or a hub name (docs/models.md)."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """How frozen weights are held. Trained weights are always float32: at learning rates of alignment a
     bfloat16 weight does not move at all."""
@@ -83,7 +84,16 @@ class ModelSettings(_Section):
     trust_remote_code: bool = False
     """Whether code that comes with the model may run. It stays off unless you ask for it."""
     lora: LoraSettings | None = None
-    """Adapter settings; null trains all weights."""
+    """Adapter settings; null trains all weights, or the adapter that name_or_path names."""
+    adapter: Literal["continue", "merge"] | None = None
+    """Where name_or_path names an adapter. continue: train it on, as it is, and compare with it as it was loaded.
+    merge: fold it into its base first, and train a fresh adapter (lora) or all weights. null: merge where lora is
+    set, else continue."""
+
+    @property
+    def trains_adapter(self) -> bool:
+        """Whether an adapter is trained, a fresh one or one that was there."""
+        return self.lora is not None or self.adapter == "continue"
 
 
 class DataSettings(_Section):
@@ -163,7 +173,11 @@ class ReferenceSettings(_Section):
     kind: Literal["auto", "frozen", "adapter_off"] = "auto"
     """frozen: a second copy of the starting model. adapter_off: the policy without its adapter, at no memory
     (LoRA only).
-    auto: adapter_off with LoRA, else frozen. Losses without a reference ignore it."""
+    auto: adapter_off with a fresh adapter; with one that is trained on, the policy with the adapter as it was loaded,
+    at the memory of the adapter; else frozen. Losses without a reference ignore it."""
+    name_or_path: str | None = None
+    """Another model, run or adapter to compare with, named as in model.name_or_path, with the policy's vocabulary. null
+    compares with the model that the run starts from. Rewards then need not be 0 before the first step."""
     cache: bool | str = True
     """Keep reference log-probs by row: true inside the run directory, a folder to share them between runs,
     false never. A reference that follows the policy, and one that is asked for every token, is not kept."""

@@ -102,7 +102,8 @@ def favourite(path: Path) -> int:
     """The choice with the highest log-prob, by our own log-probs."""
     from prospect.data.batch import Row, collate
     from prospect.data.render import Encoder
-    from prospect.evaluation.subject import find_subject, load_for_scoring
+    from prospect.evaluation.subject import find_subject
+    from prospect.models.policy import load_for_scoring
 
     policy = load_for_scoring(find_subject(path).settings)
     encoded = [Encoder(policy.tokenizer, 256, end_token=False).encode("number one, the", text) for text in CHOICES]

@@ -25,9 +25,10 @@ from prospect.evaluation.judges.function import FunctionJudge
 from prospect.evaluation.judges.names import judge_named
 from prospect.evaluation.preference import Settings, evaluate_feedback
 from prospect.evaluation.scoring import draw_own_samples
-from prospect.evaluation.subject import find_subject, load_for_scoring
+from prospect.evaluation.subject import find_subject
 from prospect.evaluation.writers import Generation
 from prospect.feedback.records import Unpaired
+from prospect.models.policy import load_for_scoring
 from prospect.models.sampling import generate
 from prospect.training.run_dir import RunDir
 

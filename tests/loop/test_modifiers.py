@@ -110,7 +110,12 @@ def test_after_a_full_sync_rewards_start_again_from_zero(recipe: Any) -> None:
     margins = [row["rewards/margins"] for row in run.metrics()]
     assert margins[0] == margins[2] == 0.0
     assert margins[1] > 0.1
-    assert run.config()["reference"] == {"kind": "frozen", "cache": False, "sync": {"every": 2, "mix": 1.0}}
+    assert run.config()["reference"] == {
+        "kind": "frozen",
+        "name_or_path": None,
+        "cache": False,
+        "sync": {"every": 2, "mix": 1.0},
+    }
 
 
 def test_the_evaluation_of_a_step_comes_before_its_sync(recipe: Any) -> None:

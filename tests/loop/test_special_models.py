@@ -11,15 +11,21 @@ from safetensors.torch import load_file
 
 import prospect
 from conftest import make_model, make_tokenizer, pairs, thumbs
-from prospect.config import load_config
+from prospect.config import ModelSettings, load_config
 from prospect.data.batch import collate, flatten
 from prospect.data.control_tokens import control_token_ids
 from prospect.data.render import encode_prompt
 from prospect.errors import ModelError
-from prospect.models.loading import load_trained
+from prospect.models.policy import load_for_scoring
 from prospect.models.sampling import generate
 from prospect.training.objective import build_policy
 from prospect.training.prepare import prepare
+
+
+def load_trained(path: str) -> tuple[Any, Any]:
+    policy = load_for_scoring(ModelSettings(name_or_path=path))
+    return policy.model, policy.tokenizer
+
 
 # -- csft --
 

@@ -17,14 +17,13 @@ from prospect.config import Config, load_config
 from prospect.data.batch import Row, collate
 from prospect.errors import ConfigError, ModelError
 from prospect.models.loading import (
-    load_causal_lm,
     load_model_config,
     load_tokenizer,
     resolve_max_length,
     resolve_precision,
     weights_identity,
 )
-from prospect.models.policy import Policy, load_policy
+from prospect.models.policy import Policy, load_for_scoring, load_policy
 from prospect.models.reference import AdapterOffReference, FrozenReference, check_identity
 
 LORA = {"r": 2, "alpha": 4}
@@ -57,11 +56,9 @@ def copy(model_path: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("name", ["/no/such/folder", "./none", "~/no-such-model", "a/b/c"])
 def test_a_model_folder_that_is_not_there_is_refused_without_asking_the_hub(name: str) -> None:
-    for load in (load_tokenizer, load_causal_lm):
+    for load in (load_tokenizer, load_model_config, load_for_scoring):
         with pytest.raises(ModelError, match=f"^{name}: there is no such model folder.$"):
             load(config_of(name).model)
-    with pytest.raises(ModelError, match="there is no such model folder"):
-        load_model_config(config_of(name).model)
 
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
@@ -107,7 +104,7 @@ def test_a_folder_without_a_usable_configuration_is_refused(copy: Path, content:
     with pytest.raises(ModelError, match=r"the model's configuration could not be read \(.+\).*config\.json"):
         load_model_config(config_of(copy).model)
     with pytest.raises(ModelError, match="the model could not be loaded"):
-        load_causal_lm(config_of(copy).model)
+        policy_of(copy)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

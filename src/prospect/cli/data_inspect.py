@@ -6,19 +6,25 @@ import argparse
 import json
 import os
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from prospect.cli.inspection_text import print_inspection
 from prospect.cli.label_map import add_label_map, read_label_map
 from prospect.feedback.checks.tokens import LONGEST_DEFAULT
 from prospect.feedback.inspect import inspect_feedback
+from prospect.model_source import find_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument("files", nargs="+", metavar="FILE", help="paths, globs or a hub dataset")
     parser.add_argument(
-        "--model", metavar="M", help="a model folder or name: lengths in its tokens, and whether its chat template fits"
+        "--model",
+        metavar="M",
+        help="a model: lengths in its tokens, and whether its chat template fits",
     )
     parser.add_argument(
         "--eval", nargs="+", metavar="FILE", help="files to evaluate on: their prompts should not be in the others"
@@ -41,14 +47,16 @@ def run(options: argparse.Namespace) -> int:
     Returns:
         1 with --strict if a finding is an error, else 0.
     """
-    inspection = inspect_feedback(
-        options.files,
-        label_map=read_label_map(options.label_map),
-        model=options.model,
-        eval_files=options.eval,
-        max_length=options.max_length,
-        processes=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-    )
+    with _tokenizer_beside(options.model) as tokenizer:
+        inspection = inspect_feedback(
+            options.files,
+            label_map=read_label_map(options.label_map),
+            model=options.model,
+            tokenizer=tokenizer,
+            eval_files=options.eval,
+            max_length=options.max_length,
+            processes=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        )
     if options.json:
         print(json.dumps(inspection.as_dict(), indent=2, allow_nan=False))
     else:
@@ -59,3 +67,17 @@ def run(options: argparse.Namespace) -> int:
         write_data_page(inspection.as_dict(), options.html)
         print(f"page: {options.html}", file=sys.stderr)
     return int(options.strict and inspection.has_errors)
+
+
+@contextmanager
+def _tokenizer_beside(model: str | None) -> Iterator[Path | None]:
+    """The tokenizer of a GGUF file as files that can be read without Transformers; None for every other model."""
+    if model is None or not find_model(model).tokenizer.gguf:
+        yield None
+        return
+    from prospect.config import ModelSettings
+    from prospect.models.loading import load_tokenizer
+
+    with tempfile.TemporaryDirectory() as folder:
+        load_tokenizer(ModelSettings(name_or_path=model)).save_pretrained(folder)
+        yield Path(folder)

@@ -16,6 +16,7 @@ from prospect.progress import span
 from prospect.training.estimate import PARTS, estimate_memory
 from prospect.training.prepare import Prepared, prepare
 from prospect.training.probe import probe
+from prospect.training.starting_point import model_in_words, reference_in_words
 
 ROWS_SHOWN = 3
 
@@ -69,6 +70,8 @@ def collect(prepared: Prepared) -> dict[str, Any]:
     weights = {k: v for k, v in prepared.hyperparameters.items() if k in {"desirable_weight", "undesirable_weight"}}
     return {
         "config": prepared.config.as_dict(),
+        "model": model_in_words(prepared.config, prepared.source),
+        "reference": reference_in_words(prepared.config, prepared.loss),
         "data": {"train": summary, "eval": prepared.held_out.summary() if prepared.held_out else None},
         "class_weights": weights or None,
         "steps": prepared.total_steps,
@@ -111,6 +114,8 @@ def _sentences(facts: dict[str, Any]) -> dict[str, str]:
     parts = ", ".join(f"{name} {_size(memory[name])}" for name in PARTS if memory[name])
     weights = facts["class_weights"] or {}
     lines = {
+        "model": facts["model"],
+        "reference": facts["reference"],
         "feedback": f"{data['rows']} {data['kind']} examples of {data['prompts']} prompts",
         "balance": f"{data['desirable']} desirable, {data['undesirable']} undesirable completions",
         "weights": ", ".join(f"{name} {value:.4g}" for name, value in weights.items()),

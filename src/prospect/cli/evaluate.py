@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from prospect.atomic import write_json
+from prospect.cli.announce import announce_gguf
 from prospect.cli.evaluation_text import tell
 from prospect.cli.generate import add_sampling, add_service, service_from
 from prospect.cli.label_map import add_label_map, read_label_map
@@ -27,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help="a run directory, a model or adapter folder, a hub name; with --judge also endpoint:URL#NAME or a file of "
-        "completions",
+        help="a run directory, a model or adapter folder, a .gguf file, a hub name; with --judge also "
+        "endpoint:URL#NAME or a file of completions",
     )
     parser.add_argument(
         "--data",
@@ -116,6 +117,7 @@ def run(options: argparse.Namespace) -> int:
     quiet_libraries()
     subject = find_subject(options.model)
     _check(options, subject)
+    announce_gguf(options.model, options.against)
     if options.page:
         return _write_page(options)
     found: dict[str, dict[str, Any]] = {}

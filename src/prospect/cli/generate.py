@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from prospect.cli.announce import announce_gguf
 from prospect.cli.progress import Counter
 from prospect.cli.train import quiet_libraries
 from prospect.errors import UsageError
@@ -17,7 +18,9 @@ from prospect.evaluation.writers import Service
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument(
-        "model", metavar="MODEL", help="a run directory, a model or adapter folder, a hub name, or endpoint:URL#NAME"
+        "model",
+        metavar="MODEL",
+        help="a run directory, a model or adapter folder, a .gguf file, a hub name, or endpoint:URL#NAME",
     )
     parser.add_argument(
         "--prompts", required=True, metavar="FILE", help="rows with a column prompt; other columns are ignored"
@@ -94,6 +97,7 @@ def service_from(options: argparse.Namespace) -> Service:
 def run(options: argparse.Namespace) -> int:
     """Generates and says how many, and what became of them."""
     quiet_libraries()
+    announce_gguf(options.model)
     counts = generate_file(
         options.model,
         options.prompts,

@@ -18,6 +18,7 @@ VERBS = {
     "demo": "the main job on an embedded example, without network: thumbs, KTO, a report (4 minutes on 2 cores)",
     "data": "look at, convert and write feedback files",
     "train": "align a model on feedback",
+    "merge": "fold an adapter into its base, or dequantise GGUF: a plain model folder",
     "generate": "let a model answer prompts",
     "compare": "methods, data conditions and seeds in one table with intervals",
     "evaluate": "score a model on held-out feedback, in a contest before a judge, and on benchmarks",

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RECIPE.yaml|LOSS",
         help="a recipe, or the name of a loss (kto, dpo, my.py:mine; see prospect losses)",
     )
-    parser.add_argument("--model", help="model.name_or_path: a folder or hub name")
+    parser.add_argument("--model", help="model.name_or_path: a folder, run, adapter, .gguf file or hub name")
     parser.add_argument("--data", nargs="+", help="data.train: paths, globs or a hub dataset")
     parser.add_argument("--output", help="output: the run directory (default runs/LOSS)")
     parser.add_argument(

@@ -64,7 +64,11 @@ def reference_of(subject: Subject, asked: str | None) -> str | None:
     )
     if not has_one:
         return None
-    return ADAPTER_OFF if subject.base else subject.config.model.name_or_path
+    recipe = subject.config
+    if recipe.reference.name_or_path is not None:
+        return recipe.reference.name_or_path
+    off = recipe.model.lora is not None or recipe.reference.kind == ADAPTER_OFF
+    return ADAPTER_OFF if subject.base is not None and off else recipe.model.name_or_path
 
 
 def has_reference_point(subject: Subject, reference: str | None) -> bool:
@@ -95,8 +99,11 @@ def notes_on_reference(subject: Subject, identity: str | None, asked: str | None
         return [f"no reference ({why}): scores are the policy's own log-probs, which tell nothing about drift"]
     notes = []
     if subject.config is not None and asked is None and subject.run is not None:
-        known = (subject.run.provenance().get("reference") or {}).get("identity")
-        if known and known != identity:
+        origin = subject.run.provenance()
+        known = (origin.get("reference") or {}).get("identity")
+        # What the run merged or dequantised it wrote beside its adapter: the hash of the source is not of those files.
+        written = subject.base is not None and (origin.get("policy") or {}).get("base", "") is None
+        if known and known != identity and not written:
             notes.append("the reference's weights or settings are not those that the run was trained against")
         if subject.config.reference.sync is not None and subject.config.reference.sync.every:
             notes.append("the run's reference moved while it trained; here it is the model that the run started from")

@@ -44,12 +44,12 @@ from prospect.evaluation.scoring import (
     reference_point,
     score_rows,
 )
-from prospect.evaluation.subject import Subject, find_subject, load_for_scoring
+from prospect.evaluation.subject import Subject, find_subject
 from prospect.feedback.records import Feedback
 from prospect.feedback.sources import Source
 from prospect.models.loading import resolve_max_length, weights_identity
 from prospect.models.logps import score_logits
-from prospect.models.policy import Policy
+from prospect.models.policy import Policy, load_for_scoring
 
 
 @dataclass(frozen=True)
@@ -300,5 +300,11 @@ def _load_reference(subject: Subject, policy: Policy, name: str, precision: str)
     other = find_subject(name)
     if other.kind in ("endpoint", "completions"):
         raise UsageError(f"--reference {name}: log-ratios need the log-probs of a model that is loaded.")
-    held = subject.settings.model_copy(update={"name_or_path": other.weights})
+    held = subject.settings.model_copy(update={"name_or_path": other.weights, "adapter": _as_in_the_run(subject, name)})
     return frozen(held, policy.tokenizer, precision, name)
+
+
+def _as_in_the_run(subject: Subject, name: str) -> Any:
+    """What the run did to the adapter that it started from: folded in it is, to rounding, another model."""
+    config = subject.config
+    return config.model.adapter if config is not None and config.model.name_or_path == name else None

@@ -18,10 +18,10 @@ from prospect.data.batch import Batch, Row, collate, flatten, mismatched_rows
 from prospect.data.loader import micro_batches
 from prospect.data.render import encode_prompt
 from prospect.errors import ModelError
-from prospect.evaluation.subject import load_for_scoring
 from prospect.losses.reference_point import estimate_reference_point
 from prospect.models.loading import load_tokenizer
-from prospect.models.policy import Policy
+from prospect.models.opening import require_same_vocabulary
+from prospect.models.policy import Policy, load_for_scoring
 from prospect.models.reference import AdapterOffReference
 from prospect.models.sampling import generate
 from prospect.training.prepare import MICRO_BATCH_TOKENS
@@ -163,14 +163,7 @@ def frozen(settings: ModelSettings, policy_tokenizer: Any, precision: str, name:
     Raises:
         ModelError: its tokenizer gives text other ids than the policy's: log-ratios are of the same tokens.
     """
-    own = load_tokenizer(settings).get_vocab()
-    ids = policy_tokenizer.get_vocab()
-    other = next((token for token, i in own.items() if ids.get(token) != i), None)
-    if other is not None:
-        raise ModelError(
-            f"{name}: its tokenizer has {other!r} as {own[other]}, and the policy's as {ids.get(other)}; a log-ratio "
-            "is of the same tokens. Take the model that the policy was trained from as --reference."
-        )
+    require_same_vocabulary(policy_tokenizer, load_tokenizer(settings), name)
     with progress.phase(f"loading {name}"):
         loaded = load_for_scoring(settings, precision, policy_tokenizer)
     return Compared(name, "frozen", loaded.identity, loaded.logps)

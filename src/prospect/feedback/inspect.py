@@ -21,7 +21,7 @@ from prospect.feedback.checks.lengths import length_summary
 from prospect.feedback.checks.position import time_summary
 from prospect.feedback.checks.raters import rater_summary
 from prospect.feedback.checks.texts import script_summary, turn_summary
-from prospect.feedback.checks.tokens import LONGEST_DEFAULT, context_of, count_tokens
+from prospect.feedback.checks.tokens import LONGEST_DEFAULT, count_tokens
 from prospect.feedback.checks.verdicts import (
     circles_of,
     contradictions_of,
@@ -32,6 +32,7 @@ from prospect.feedback.checks.verdicts import (
 )
 from prospect.feedback.findings import Finding
 from prospect.feedback.sources import Source
+from prospect.model_source import find_model
 
 _SEVERITIES = ("error", "warning", "note")
 
@@ -75,6 +76,7 @@ def inspect_feedback(
     *,
     label_map: Mapping[Any, bool] | None = None,
     model: str | Path | None = None,
+    tokenizer: Path | None = None,
     eval_files: Source | None = None,
     max_length: int | None = None,
     processes: int = 1,
@@ -86,7 +88,8 @@ def inspect_feedback(
     Args:
         files: a file, a glob, a hub dataset, or a list of these, as in `load_feedback`.
         label_map: label -> desirable, for labels other than true/false, 1/0 and 1/-1.
-        model: a model folder or a name on the hub; its tokenizer counts tokens, its chat template is tried.
+        model: a model as `find_model` takes it; its tokenizer counts tokens, its chat template is tried.
+        tokenizer: a folder with its tokenizer, where the model itself has none that can be read here, as GGUF.
         eval_files: files to evaluate on; their prompts should not be in `files`.
         max_length: prompt and completion together, in tokens. None: the model's context, at most 2048, as in training.
         processes: how many processes read files of more than 32 MB. They are spawned, so a script that asks for more
@@ -96,6 +99,7 @@ def inspect_feedback(
     """
     if max_length is not None and max_length < 2:
         raise UsageError(f"max_length is {max_length}; expected at least 2 tokens, one of them to learn from.")
+    context = find_model(model).context if model is not None else None
     data = gather(
         files,
         label_map=label_map,
@@ -109,11 +113,10 @@ def inspect_feedback(
         held_out = gather(
             eval_files, label_map=label_map, compare_prompts=True, processes=processes, first_piece=_SECOND_SOURCE
         )
-    context = context_of(model) if model is not None else None
     case = Case(
         data=data,
         held_out=held_out,
-        tokens=count_tokens(model, data.samples) if model is not None else None,
+        tokens=count_tokens(model, data.samples, tokenizer) if model is not None else None,
         max_length=max_length or min(context or LONGEST_DEFAULT, LONGEST_DEFAULT),
     )
     findings = [finding for check in CHECKS for finding in check(case)]

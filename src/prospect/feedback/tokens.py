@@ -16,6 +16,7 @@ from typing import Any
 from prospect.errors import ModelError
 from prospect.feedback.endings import common_ending, first_end
 from prospect.feedback.records import Feedback, Message, Paired, Scored, Text
+from prospect.model_source import find_file, find_model
 
 Tools = Sequence[Mapping[str, Any]]
 Turns = tuple[Message, ...]
@@ -26,17 +27,19 @@ class TokenCounter:
     """Counts tokens as training would see them.
 
     Args:
-        model: a local model folder, or a name on the hub, whose files are looked up in the hub's cache first.
+        model: a model as `find_model` takes it; one on the hub is looked up in the hub's cache first.
+        tokenizer: a folder with its tokenizer, where the model itself has none that can be read here, as GGUF.
 
     Raises:
-        ModelError: there is no tokenizer.json, or one of the tokenizer's files cannot be read.
+        ModelError: there is no such model, no tokenizer.json, or one of the tokenizer's files cannot be read.
     """
 
-    def __init__(self, model: str | Path) -> None:
+    def __init__(self, model: str | Path, tokenizer: Path | None = None) -> None:
         from tokenizers import Tokenizer
 
         self.model = str(model)
-        path = _find(model, "tokenizer.json")
+        self._place = tokenizer or find_model(model).tokenizer.place
+        path = find_file(self._place, "tokenizer.json")
         if path is None:
             raise ModelError(
                 f"{model}: no tokenizer.json, from which tokens are counted. Save the tokenizer there with "
@@ -48,7 +51,7 @@ class TokenCounter:
             raise ModelError(f"{path} cannot be read ({error}). Fetch or save the tokenizer again.") from None
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        self._config = _read_config(model)
+        self._config = _read_config(self._place)
         self._named = _special_tokens(self._config)
         self._tokenizer.add_special_tokens(
             [token for token in self._named.values() if self._tokenizer.token_to_id(token) is None]
@@ -205,7 +208,7 @@ class TokenCounter:
             ("default", "chat_template.jinja"),
             ("tool_use", "additional_chat_templates/tool_use.jinja"),
         ):
-            path = _find(self.model, file)
+            path = find_file(self._place, file)
             if path is not None:
                 texts[name] = path.read_text(encoding="utf-8")
         try:
@@ -238,25 +241,11 @@ def _plain(turn: Message) -> dict[str, Any]:
 # -- files of a tokenizer, as Transformers lays them out --
 
 
-def _find(model: str | Path, file: str) -> Path | None:
-    """The file of a local folder, or of a model on the hub: from its cache, else fetched unless offline."""
-    folder = Path(model)
-    if folder.is_dir():
-        return folder / file if (folder / file).is_file() else None
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
-
-    try:
-        return Path(hf_hub_download(str(model), file))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError):
-        return None
-
-
 def _read_config(model: str | Path) -> dict[str, Any]:
     """tokenizer_config.json, with what the older special_tokens_map.json has beside it."""
     merged: dict[str, Any] = {}
     for file in ("special_tokens_map.json", "tokenizer_config.json"):
-        path = _find(model, file)
+        path = find_file(model, file)
         if path is None:
             continue
         try:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from prospect.config import LoraSettings
 from prospect.errors import ConfigError
-from prospect.models.loading import first_line, quiet_peft
+from prospect.models.loading import first_line
+
+
+@contextmanager
+def quiet_peft() -> Iterator[None]:
+    """PEFT reads an attribute that Transformers has renamed; nothing that a user could mend."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+        yield
 
 
 def add_adapter(

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,13 +12,13 @@ import torch
 from prospect.config import ModelSettings
 from prospect.data.control_tokens import CONTROL_TOKENS, ask_after_good, control_token_ids
 from prospect.errors import ModelError
-from prospect.models.folder import looks_local, missing_folder, require_context
+from prospect.model_source import ModelSource, find_model, require_context
 
 DEFAULT_MAX_LENGTH = 2048  # the longest row where neither recipe nor model sets a limit
 
 
 def load_tokenizer(settings: ModelSettings, *, control_tokens: bool = False) -> Any:
-    """Loads the tokenizer that lies with the model.
+    """Load the tokenizer that lies with the model; an adapter may leave it to its base.
 
     Args:
         settings: which model.
@@ -32,60 +29,96 @@ def load_tokenizer(settings: ModelSettings, *, control_tokens: bool = False) -> 
     """
     from transformers import AutoTokenizer
 
-    name = existing_model(settings.name_or_path)
+    source = find_model(settings.name_or_path).tokenizer
+    options = {"trust_remote_code": settings.trust_remote_code, **_gguf(source)}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=settings.trust_remote_code)
+        tokenizer = AutoTokenizer.from_pretrained(source.place, **options)
         if not control_tokens or control_token_ids(tokenizer):
             return tokenizer
-        tokenizer = AutoTokenizer.from_pretrained(
-            name, trust_remote_code=settings.trust_remote_code, extra_special_tokens=CONTROL_TOKENS
-        )
+        tokenizer = AutoTokenizer.from_pretrained(source.place, extra_special_tokens=CONTROL_TOKENS, **options)
         return ask_after_good(tokenizer)
     except Exception as error:  # Transformers raises half a dozen kinds here, some without a message
+        if source.gguf:
+            raise _broken_gguf(source, "tokenizer", error) from error
         raise ModelError(
-            f"{name}: no tokenizer could be loaded ({first_line(error)}). A model folder needs "
+            f"{source.place}: no tokenizer could be loaded ({first_line(error)}). A model folder needs "
             "tokenizer.json and tokenizer_config.json beside its weights: save it with "
             "tokenizer.save_pretrained(folder)."
         ) from error
 
 
 def load_model_config(settings: ModelSettings) -> Any:
-    """Loads the model's own configuration, without its weights.
+    """Load the model's own configuration, without its weights; of an adapter, that of its base.
 
     Raises:
         ModelError: there is none.
     """
     from transformers import AutoConfig
 
-    name = existing_model(settings.name_or_path)
+    source = find_model(settings.name_or_path).root
     try:
-        return AutoConfig.from_pretrained(name, trust_remote_code=settings.trust_remote_code)
+        return AutoConfig.from_pretrained(source.place, trust_remote_code=settings.trust_remote_code, **_gguf(source))
     except Exception as error:  # as above
+        if source.gguf:
+            raise _broken_gguf(source, "configuration", error) from error
         raise ModelError(
-            f"{name}: the model's configuration could not be read ({first_line(error)}). A model folder needs "
+            f"{source.place}: the model's configuration could not be read ({first_line(error)}). A model folder needs "
             "config.json beside its weights: save it with model.save_pretrained(folder)."
         ) from error
 
 
-def load_causal_lm(settings: ModelSettings) -> Any:
-    """Loads a Transformers causal LM in evaluation mode, refusing one with weights missing."""
+def load_whole(source: ModelSource, settings: ModelSettings) -> Any:
+    """Load a causal LM in evaluation mode, refusing one with weights missing.
+
+    Args:
+        source: whole weights, or a GGUF file, which is dequantised.
+        settings: how they are held.
+    """
     from transformers import AutoModelForCausalLM
 
-    name = existing_model(settings.name_or_path)
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(name, **loading_options(settings))
+        model, info = AutoModelForCausalLM.from_pretrained(source.place, **loading_options(settings), **_gguf(source))
     except Exception as error:  # as above
+        if source.gguf:
+            raise _broken_gguf(source, "model", error) from error
         raise ModelError(
-            f"{name}: the model could not be loaded ({first_line(error)}). It must be a causal language "
+            f"{source.place}: the model could not be loaded ({first_line(error)}). It must be a causal language "
             "model with config.json and safetensors weights."
         ) from error
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         raise ModelError(
-            f"{name}: {len(missing)} weights are missing from the checkpoint, {missing[0]} for one, and "
-            "would be random. Is it an adapter, or a model of another kind?"
+            f"{source.place}: {len(missing)} weights are missing from the checkpoint, {missing[0]} for one, and "
+            "would be random. Is it a model of another kind?"
         )
-    return model.eval()
+    return (as_plain(model) if source.gguf else model).eval()
+
+
+def as_plain(model: Any) -> Any:
+    """Return a model that was read from GGUF as one that never was quantised: else it could not be saved."""
+    model.hf_quantizer, model.is_quantized = None, False
+    del model.config.quantization_config
+    return model
+
+
+def _gguf(source: ModelSource) -> dict[str, str]:
+    """What Transformers is told to read a GGUF file.
+
+    Raises:
+        ModelError: the package that reads it is not installed.
+    """
+    if not source.gguf:
+        return {}
+    if importlib.util.find_spec("gguf") is None:
+        raise ModelError(f"{source.name}: reading GGUF needs the package gguf. Install it: pip install gguf")
+    return {"gguf_file": source.gguf}
+
+
+def _broken_gguf(source: ModelSource, what: str, error: BaseException) -> ModelError:
+    return ModelError(
+        f"{source.name}: its {what} could not be read from GGUF ({first_line(error)}). Transformers reads a list of "
+        "architectures; where this is none of them, or the file is damaged, take the model's safetensors."
+    )
 
 
 def loading_options(settings: ModelSettings) -> dict[str, Any]:
@@ -99,34 +132,6 @@ def loading_options(settings: ModelSettings) -> dict[str, Any]:
     if settings.attn_implementation is not None:
         options["attn_implementation"] = settings.attn_implementation
     return options
-
-
-def load_trained(name: str) -> tuple[Any, Any]:
-    """Loads a model to generate with, a whole one or an adapter on its base, and its tokenizer.
-
-    Raises:
-        ModelError: there is none, or weights are missing.
-    """
-    settings = ModelSettings(name_or_path=name)
-    tokenizer = load_tokenizer(settings)
-    adapter = Path(name).expanduser() / "adapter_config.json"
-    if not adapter.exists():
-        return load_causal_lm(settings).to(default_device()), tokenizer
-    from peft import PeftModel
-
-    base = json.loads(adapter.read_text(encoding="utf-8"))["base_model_name_or_path"]
-    model = load_causal_lm(ModelSettings(name_or_path=base))
-    fit_embeddings(model, tokenizer)
-    with quiet_peft():
-        return PeftModel.from_pretrained(model, str(adapter.parent)).to(default_device()).eval(), tokenizer
-
-
-@contextmanager
-def quiet_peft() -> Iterator[None]:
-    """PEFT reads an attribute that Transformers has renamed; nothing that a user could mend."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
-        yield
 
 
 def fit_embeddings(model: Any, tokenizer: Any) -> None:
@@ -183,14 +188,6 @@ def resolve_max_length(asked: int | None, model_config: Any) -> int:
     context = getattr(model_config.get_text_config(), "max_position_embeddings", None)
     require_context(asked, context)
     return asked if asked is not None else min(context or DEFAULT_MAX_LENGTH, DEFAULT_MAX_LENGTH)
-
-
-def existing_model(name: str) -> str:
-    """A local path must exist: a mistyped one would be looked up on the hub, with a puzzling answer."""
-    path = Path(name).expanduser()
-    if looks_local(name) and not path.is_dir():
-        raise missing_folder(name)
-    return str(path) if path.is_dir() else name
 
 
 def first_line(error: BaseException) -> str:

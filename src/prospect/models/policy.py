@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +16,14 @@ from prospect.config import Config, ModelSettings
 from prospect.data.batch import Batch
 from prospect.data.control_tokens import control_token_ids
 from prospect.errors import ConfigError
+from prospect.models.adapter_files import write_base
 from prospect.models.adapters import add_adapter, enable_gradient_checkpointing
-from prospect.models.loading import default_device, fit_embeddings, load_causal_lm, resolve_precision, weights_identity
+from prospect.models.loading import default_device, load_tokenizer, resolve_precision
 from prospect.models.logps import Scorer, TokenScores, choose_scorer, score_logits, score_tokens
+from prospect.models.opening import open_model
 from prospect.models.value_head import VALUE_HEAD, ValueHead
+
+BASE = "base"
 
 
 @dataclass
@@ -31,10 +35,13 @@ class Policy:
         tokenizer: its tokenizer.
         scorer: how log-probs are computed; see `choose_scorer`.
         precision: "fp32" or "bf16", of the forward and backward pass.
-        identity: hash of the weights it was loaded with, without adapter, and of what else decides its
-            log-probs.
-        has_adapter: whether only an adapter is trained.
+        identity: hash of the weights it was loaded with, an adapter that was there included, and of what else decides
+            its log-probs.
+        has_adapter: whether it has an adapter; of what is trained then nothing else is trained.
         value_head: what a loss with `needs_values` asks for the value of each token; None for the others.
+        base_identity: the same hash without the adapter; None where no adapter was there when it was loaded.
+        base: what the adapter sits on, as Transformers loads it in any directory; None where it must be saved beside.
+        holds_embeddings: whether the adapter was saved with whole embeddings.
     """
 
     model: Any
@@ -44,11 +51,19 @@ class Policy:
     identity: str
     has_adapter: bool
     value_head: ValueHead | None = None
+    base_identity: str | None = None
+    base: str | None = None
+    holds_embeddings: bool = False
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.model.parameters()).device
+
+    @property
+    def loads_with(self) -> str:
+        """The class that loads what `save` writes."""
+        return "AutoPeftModelForCausalLM" if self.has_adapter else "AutoModelForCausalLM"
 
     def logps(self, batch: Batch) -> torch.Tensor:
         """Log-probs of completions: float32 (N,) nats, summed over completion tokens."""
@@ -88,11 +103,38 @@ class Policy:
         with self.model.disable_adapter():
             yield
 
+    @contextmanager
+    def with_weights(self, others: Mapping[str, torch.Tensor]) -> Iterator[None]:
+        """The model with other values in some of its parameters, which are exchanged in place and back again.
+
+        In place, and behind autograd's back: what a forward pass has kept for its backward pass is the same memory,
+        which then holds what it held; and sharded weights are gathered from that memory.
+        """
+        parameters = dict(self.model.named_parameters())
+        own = {name: parameters[name].data.clone() for name in others}
+        try:
+            for name, values in others.items():
+                parameters[name].data.copy_(values)
+            yield
+        finally:
+            for name, values in own.items():
+                parameters[name].data.copy_(values)
+
     def save(self, path: Path, card: str) -> None:
-        """Writes model (or adapter), tokenizer, chat template and model card, all or nothing."""
+        """Write model (or adapter), tokenizer, chat template and model card, all or nothing.
+
+        An adapter names what it sits on, by a hub name or a full path. Where no folder holds that (it was merged, or
+        dequantised) it is written to `base/` beside `path`, first.
+        """
+        if self.has_adapter:
+            base = self.base
+            if base is None:
+                base = str(path.resolve().with_name(BASE))
+                write_base(self.model, self.tokenizer, Path(base))
+            self.model.peft_config["default"].base_model_name_or_path = base
         with atomic_directory(path) as temporary:
             # Of new embeddings an adapter keeps the rows that were trained; `fit_embeddings` makes the others again.
-            adapter = {"save_embedding_layers": False} if self.has_adapter else {}
+            adapter = {"save_embedding_layers": self.holds_embeddings} if self.has_adapter else {}
             self.model.save_pretrained(temporary, safe_serialization=True, **adapter)
             self.tokenizer.save_pretrained(temporary)
             if self.value_head is not None:
@@ -130,15 +172,61 @@ def load_policy(
     precision = resolve_precision(config.train.precision, device)
     require_trainable_dtype(settings)
     home = torch.device("cpu") if to_spread else device
-    model = load_causal_lm(settings).to(home)
-    fit_embeddings(model, tokenizer)
-    identity = weights_identity(model, precision)
+    opened = open_model(settings, tokenizer, precision, "train" if settings.adapter == "continue" else "merge")
+    model = opened.model.to(home)
     if settings.lora is not None:
         model = add_adapter(model, settings.lora, trained_tokens=control_token_ids(tokenizer))
     if config.train.gradient_checkpointing:  # after the adapter, which puts every layer in evaluation mode
         enable_gradient_checkpointing(model)
     head = ValueHead(model.config.get_text_config().hidden_size).to(home) if value_head else None
-    policy = Policy(model, tokenizer, score_logits, precision, identity, settings.lora is not None, head)
+    policy = Policy(
+        model,
+        tokenizer,
+        score_logits,
+        precision,
+        opened.identity,
+        settings.trains_adapter,
+        head,
+        base_identity=opened.base_identity,
+        base=opened.base,
+        holds_embeddings=opened.holds_embeddings,
+    )
+    if not to_spread:
+        policy.choose_scorer()
+    return policy
+
+
+def load_for_scoring(
+    settings: ModelSettings, precision: str = "auto", tokenizer: Any = None, *, to_spread: bool = False
+) -> Policy:
+    """Load any model to score completions with; an adapter stays on its base, unless settings.adapter is merge.
+
+    Args:
+        settings: which, and how its weights are held.
+        precision: arithmetic: fp32, bf16, or auto as in training.
+        tokenizer: the tokenizer of the model that it is compared with; None loads its own.
+        to_spread: see `load_policy`.
+
+    Returns:
+        A policy in evaluation mode.
+
+    Raises:
+        ModelError: there is none, or weights are missing.
+    """
+    device = default_device()
+    precision = resolve_precision(precision, device)
+    tokenizer = tokenizer if tokenizer is not None else load_tokenizer(settings)
+    opened = open_model(settings, tokenizer, precision, "merge" if settings.adapter == "merge" else "keep")
+    policy = Policy(
+        opened.model.to(torch.device("cpu") if to_spread else device),
+        tokenizer,
+        score_logits,
+        precision,
+        opened.identity,
+        opened.base_identity is not None,
+        base_identity=opened.base_identity,
+        base=opened.base,
+    )
     if not to_spread:
         policy.choose_scorer()
     return policy
@@ -146,7 +234,7 @@ def load_policy(
 
 def require_trainable_dtype(settings: ModelSettings) -> None:
     """Refuses to train half-precision weights."""
-    if settings.lora is None and settings.dtype != "float32":
+    if not settings.trains_adapter and settings.dtype != "float32":
         raise ConfigError(
             f"model.dtype is {settings.dtype} and all weights are trained; at alignment's learning rates "
             "they would not move. Use train.precision: bf16 for speed, or model.lora to train an adapter on "

@@ -16,6 +16,7 @@ from prospect.data.batch import Batch, collate
 from prospect.errors import CheckpointError, ConfigError, ReferenceMismatchError
 from prospect.models.logps_store import LogpsStore
 from prospect.models.policy import Policy
+from prospect.models.spreading import spread
 
 FIRST_TOLD = 10.0  # seconds that the cached reference may have taken before it says how fast it is
 
@@ -26,10 +27,14 @@ class Reference:
     Attributes:
         kind: what recipes call it.
         identity: hash of what decides its answers; empty where there is no reference.
+        starts_equal: whether it is the model that the policy starts from: then rewards are 0 before the first step.
+        name: of a model of its own, as the recipe has it; None where it comes from the policy.
     """
 
     kind: str
     identity: str
+    starts_equal: bool = True
+    name: str | None = None
 
     def logps(self, batch: Batch) -> torch.Tensor:
         """float32 (N,) nats, summed over completion tokens, without gradient."""
@@ -135,14 +140,36 @@ class FrozenReference(Reference):
         self._synced |= set(state)
 
 
+class NamedReference(FrozenReference):
+    """Another model."""
+
+    kind = "named"
+    starts_equal = False
+
+    def __init__(self, own: Policy, name: str) -> None:
+        self._policy = own
+        self._policy.model.requires_grad_(False)
+        self._synced = set()
+        self.identity = own.identity
+        self.name = name
+
+    def sync(self, policy: Policy, mix: float) -> None:
+        """Refuses: another model is another point to start from."""
+        raise TypeError("NamedReference cannot follow the policy")
+
+
 class AdapterOffReference(Reference):
-    """The policy without its adapter: no second model in memory."""
+    """The policy without its adapter: no second model in memory.
+
+    Where the adapter was there before, that is not the model that the policy starts from.
+    """
 
     kind = "adapter_off"
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self.identity = policy.identity
+        self.identity = policy.base_identity or policy.identity
+        self.starts_equal = policy.base_identity is None
 
     @torch.no_grad()
     def logps(self, batch: Batch) -> torch.Tensor:
@@ -155,6 +182,62 @@ class AdapterOffReference(Reference):
         """Scores with the adapter switched off."""
         with self._policy.without_adapter():
             return self._policy.score_tokens(batch).logps
+
+
+class AdapterAsLoadedReference(Reference):
+    """The policy with its adapter as it was loaded: no second model in memory, only the adapter.
+
+    Its weights take the places of the policy's while it is asked.
+    """
+
+    kind = "adapter_as_loaded"
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self.identity = policy.identity
+        self._weights = {name: p.detach().clone() for name, p in self._trained().items()}
+        self._synced = False
+
+    def _trained(self) -> dict[str, torch.nn.Parameter]:
+        return {name: p for name, p in self._policy.model.named_parameters() if p.requires_grad}
+
+    @torch.no_grad()
+    def logps(self, batch: Batch) -> torch.Tensor:
+        """Scores with the adapter as it was."""
+        with self._policy.with_weights(self._weights):
+            return self._policy.logps(batch)
+
+    @torch.no_grad()
+    def token_logps(self, batch: Batch) -> torch.Tensor:
+        """Scores with the adapter as it was."""
+        with self._policy.with_weights(self._weights):
+            return self._policy.score_tokens(batch).logps
+
+    def sync(self, policy: Policy, mix: float) -> None:
+        """Takes the policy's adapter; a mixture of two adapters is none."""
+        assert mix == 1.0
+        self.load({name: p.detach() for name, p in self._trained().items()})
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The adapter's."""
+        return dict(self._weights)
+
+    def change(self, change: Callable[[Policy], None]) -> None:
+        """The policy has been changed already; where it was spread over processes its adapter lies likewise here."""
+        for name, parameter in self._trained().items():
+            if type(parameter.data) is not type(self._weights[name]):
+                self._weights[name] = spread(self._weights[name], parameter.data)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """The adapter, once it has followed the policy."""
+        return self.weights() if self._synced else {}
+
+    @torch.no_grad()
+    def load(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Puts it back."""
+        for name, weight in state.items():
+            self._weights[name].copy_(weight)
+        self._synced = True
 
 
 class CachedReference(Reference):
@@ -188,7 +271,7 @@ class CachedReference(Reference):
         self, inner: Reference, folder: Path, rank: int = 0, agree: Callable[[bool], bool] | None = None
     ) -> None:
         self.inner = inner
-        self.identity = inner.identity
+        self.identity, self.starts_equal, self.name = inner.identity, inner.starts_equal, inner.name
         # Where weights are sharded a forward pass is made by all processes or by none: who knows its rows asks too.
         self._agree = agree or (lambda flag: flag)
         try:
@@ -297,8 +380,9 @@ def build_reference(
     *,
     rank: int = 0,
     agree: Callable[[bool], bool] | None = None,
+    named: Callable[[], Policy] | None = None,
 ) -> Reference:
-    """Makes the reference that a recipe asks for, from the policy as it was loaded.
+    """Make the reference that a recipe asks for, from the policy as it was loaded.
 
     Args:
         settings: the recipe's.
@@ -307,28 +391,38 @@ def build_reference(
         run_folder: where the cache lies by default.
         rank: of this process, whose answers go into a file of its own.
         agree: tells whether a flag is true in any process; for sharded weights.
+        named: loads the model that the recipe names.
 
     Raises:
         ConfigError: adapter_off without an adapter.
     """
     if not needed:
         return NoReference()
-    kind = settings.kind
-    if kind == "auto":
-        kind = "adapter_off" if policy.has_adapter else "frozen"
-    if kind == "adapter_off" and not policy.has_adapter:
-        raise ConfigError(
-            "reference.kind is adapter_off and there is no adapter. Set model.lora, or reference.kind: frozen."
-        )
-    inner: Reference = AdapterOffReference(policy) if kind == "adapter_off" else FrozenReference(policy)
+    inner = _reference_of(settings, policy, named)
     if not settings.cache:
         return inner
     folder = run_folder / "reference_cache" if settings.cache is True else Path(settings.cache).expanduser()
     return CachedReference(inner, folder, rank, agree)
 
 
-def check_identity(policy: Policy, reference: Reference, batch: Batch, *, compiled: bool = False) -> None:
-    """Checks that before the first step every implied reward is exactly 0.
+def _reference_of(settings: ReferenceSettings, policy: Policy, named: Callable[[], Policy] | None) -> Reference:
+    if settings.name_or_path is not None:
+        assert named is not None
+        return NamedReference(named(), settings.name_or_path)
+    if settings.kind == "adapter_off" and not policy.has_adapter:
+        raise ConfigError(
+            "reference.kind is adapter_off and there is no adapter. Set model.lora, or reference.kind: frozen."
+        )
+    if settings.kind == "frozen" or not policy.has_adapter:
+        return FrozenReference(policy)
+    was_there = policy.base_identity is not None and settings.kind == "auto"
+    return AdapterAsLoadedReference(policy) if was_there else AdapterOffReference(policy)
+
+
+def check_identity(
+    policy: Policy, reference: Reference, batch: Batch, *, compiled: bool = False
+) -> torch.Tensor | None:
+    """Check that before the first step every implied reward is exactly 0, where reference and policy start equal.
 
     Args:
         policy: as it is before the first step.
@@ -336,19 +430,22 @@ def check_identity(policy: Policy, reference: Reference, batch: Batch, *, compil
         batch: rows to ask both about.
         compiled: whether layers are compiled; then a pass with gradient rounds otherwise than one without.
 
+    Returns:
+        log-ratios of the rows, float32 (N,) nats; None without a reference.
+
     Raises:
         ReferenceMismatchError: policy and reference differ where they must be one model.
     """
     if isinstance(reference, NoReference):
-        return
+        return None
     inner = reference.inner if isinstance(reference, CachedReference) else reference
     with torch.no_grad():
-        log_ratio = policy.logps(batch) - inner.logps(batch)
+        log_ratio = policy.logps(batch) - inner.logps(batch).to(policy.device)
     # On a GPU the order of a sum may vary from run to run; on a CPU it does not.
     allowed = 0.0 if policy.device.type == "cpu" and not compiled else 1e-2
     if not bool(log_ratio.isfinite().all()):
-        return  # the step's own guard names the rows
-    if not bool((log_ratio.abs() <= allowed).all()):
+        return log_ratio  # the step's own guard names the rows
+    if reference.starts_equal and not bool((log_ratio.abs() <= allowed).all()):
         worst = int(log_ratio.abs().argmax())
         raise ReferenceMismatchError(
             f"before the first step the policy must equal its reference, and row {batch.rows[worst].id} has "
@@ -356,3 +453,4 @@ def check_identity(policy: Policy, reference: Reference, batch: Batch, *, compil
         )
     if isinstance(reference, CachedReference):
         reference.check(batch)
+    return log_ratio

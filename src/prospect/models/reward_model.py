@@ -14,16 +14,18 @@ from prospect.config import Config, ModelSettings
 from prospect.data.batch import Batch
 from prospect.data.render import end_token_ids
 from prospect.errors import ModelError
+from prospect.model_source import ADAPTER_CONFIG, ModelSource, find_model
+from prospect.models.adapter_files import merge, put_on
 from prospect.models.adapters import add_adapter, enable_gradient_checkpointing
 from prospect.models.loading import (
     default_device,
-    existing_model,
     first_line,
     fit_embeddings,
     loading_options,
     resolve_precision,
     weights_identity,
 )
+from prospect.models.opening import load_causal_lm
 from prospect.models.policy import Policy, require_trainable_dtype
 
 PAD_TOKEN = "<|pad|>"  # noqa: S105  a token of text, no secret
@@ -32,6 +34,11 @@ PAD_TOKEN = "<|pad|>"  # noqa: S105  a token of text, no secret
 @dataclass
 class RewardModel(Policy):
     """A sequence-classification model with one label; its score of a row stands where a policy has log-probs."""
+
+    @property
+    def loads_with(self) -> str:
+        """An adapter is merged when it is saved."""
+        return "AutoModelForSequenceClassification"
 
     def logps(self, batch: Batch) -> torch.Tensor:
         """Scores: float32 (N,), of prompt and completion together, read at the last token.
@@ -72,7 +79,7 @@ def load_reward_model(
     device = device or default_device()
     precision = resolve_precision(config.train.precision, device)
     require_trainable_dtype(settings)
-    model = _load_classifier(settings).to(torch.device("cpu") if to_spread else device)
+    model = load_classifier(settings, new_score=True).to(torch.device("cpu") if to_spread else device)
     _choose_padding(model, tokenizer)
     identity = weights_identity(model, precision)
     if settings.lora is not None:
@@ -82,25 +89,76 @@ def load_reward_model(
     return RewardModel(model, tokenizer, _no_log_probs, precision, identity, settings.lora is not None)
 
 
-def _load_classifier(settings: ModelSettings) -> Any:
+def load_classifier(settings: ModelSettings, *, new_score: bool) -> Any:
+    """Load a sequence-classification model with one label, from whatever its name stands for; adapters are folded in.
+
+    Args:
+        settings: which, and how its weights are held.
+        new_score: whether a language model gets a score layer, which starts at 0; else it is refused.
+
+    Raises:
+        ModelError: no such model, one whose family has no sequence classification, or one with several labels.
+    """
+    source = find_model(settings.name_or_path)
+    if source.base is not None and source.read(ADAPTER_CONFIG).get("task_type") == "SEQ_CLS":
+        return merge(put_on(_read_classifier(source.base, settings, new_score=True), source, task="SEQ_CLS"))
+    return _read_classifier(source, settings, new_score=new_score)
+
+
+def _read_classifier(source: ModelSource, settings: ModelSettings, *, new_score: bool) -> Any:
     from transformers import AutoModelForSequenceClassification
 
-    name = existing_model(settings.name_or_path)
+    one_label = {"num_labels": 1, "problem_type": "regression"} if new_score else {}
     try:
+        if source.kind != "model":
+            return _with_score(load_causal_lm(source, settings), source, new_score=new_score)
         model, info = AutoModelForSequenceClassification.from_pretrained(
-            name, num_labels=1, problem_type="regression", **loading_options(settings)
+            source.place, **one_label, **loading_options(settings)
         )
+    except ModelError:
+        raise
     except Exception as error:  # Transformers raises half a dozen kinds here
         raise ModelError(
-            f"{name}: no reward model could be made of it ({first_line(error)}). Its family must have sequence "
-            "classification in Transformers, and a reward model has one label."
+            f"{source.name}: no reward model could be made of it ({first_line(error)}). Its family must have sequence "
+            "classification in Transformers, and a reward model has one label and safetensors weights."
         ) from error
     missing = sorted(info["missing_keys"])
     if any(not key.startswith("score.") for key in missing):
-        raise ModelError(f"{name}: {len(missing)} weights are missing from the checkpoint, {missing[0]} for one.")
+        raise ModelError(
+            f"{source.name}: {len(missing)} weights are missing from the checkpoint, {missing[0]} for one."
+        )
+    if missing and not new_score:
+        raise _no_score(source)
     if missing:
         torch.nn.init.zeros_(model.score.weight)
+    if model.config.num_labels != 1:
+        raise ModelError(
+            f"{source.name}: it has {model.config.num_labels} labels; expected one, the score of a completion."
+        )
     return model.eval()
+
+
+def _with_score(causal: Any, source: ModelSource, *, new_score: bool) -> Any:
+    """The backbone of a language model under a new score layer."""
+    from transformers import AutoModelForSequenceClassification
+
+    if not new_score:
+        raise _no_score(source)
+    config = copy.deepcopy(causal.config)
+    config.num_labels, config.problem_type = 1, "regression"
+    with torch.device("meta"):
+        model = AutoModelForSequenceClassification.from_config(config, dtype=causal.dtype)
+    setattr(model, model.base_model_prefix, causal.base_model)
+    model.score.to_empty(device=causal.device)
+    torch.nn.init.zeros_(model.score.weight)
+    return model.eval()
+
+
+def _no_score(source: ModelSource) -> ModelError:
+    return ModelError(
+        f"{source.name}: score.weight is missing from the checkpoint, so its scores would be random. Is it a language "
+        "model? Train a reward model on it first (loss bradley_terry), or judge by lm:MODEL."
+    )
 
 
 def _choose_padding(model: Any, tokenizer: Any) -> None:

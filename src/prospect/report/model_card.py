@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from prospect.atomic import write_text
+from prospect.model_source import how_to_load
 from prospect.report import summary
 from prospect.report.facts import Facts, dig
 from prospect.report.findings import findings
@@ -72,11 +73,13 @@ def front_matter(facts: Facts, kept: dict[str, Any] | None = None) -> dict[str, 
         kept: the entries that are there already; those that are not ours stay, and so do their tags.
     """
     kept = dict(kept or {})
-    base, sources = _policy(facts), facts.recipe("data", "train")
+    base, sources = _base(facts), facts.recipe("data", "train")
     data = [str(source).partition(":")[0] for source in (sources if isinstance(sources, list) else [sources])]
     tags = kept.pop("tags", [])
     ours = ["prospect", *([_loss_name(facts)] if _loss_name(facts) else [])]
-    found: dict[str, Any] = {"library_name": "peft" if facts.recipe("model", "lora") else "transformers"}
+    loads_with = facts.origin("policy", "loads_with")
+    adapter = "Peft" in str(loads_with) if loads_with else bool(facts.recipe("model", "lora"))
+    found: dict[str, Any] = {"library_name": "peft" if adapter else "transformers"}
     if is_hub_name(base):
         found["base_model"] = base
     named = [source for source in dict.fromkeys(data) if is_hub_name(source)]
@@ -105,6 +108,7 @@ def card_body(facts: Facts) -> str:
         _paragraph([*summary.what_changed(facts), *summary.how_sure(facts)]),
         _result_table(facts),
         _held_out_table(facts),
+        _loading(facts),
         "## Limits",
         _limits(facts, base),
         "## How to make it again",
@@ -164,6 +168,11 @@ def _held_out_table(facts: Facts) -> str:
     return "\n".join(["| on held-out feedback | before | after |", "|---|---|---|", *lines]) if lines else ""
 
 
+def _loading(facts: Facts) -> str:
+    loads_with = facts.origin("policy", "loads_with")
+    return how_to_load(str(loads_with)) if loads_with else ""
+
+
 def _limits(facts: Facts, base: str) -> str:
     """What the run's page says to worry about, and what holds for every such model."""
     said = [f"{finding.title}. {finding.text}" for finding in findings(facts)]
@@ -196,6 +205,12 @@ def _again(facts: Facts) -> str:
 
 def _policy(facts: Facts) -> str:
     return str(facts.origin("policy", "name_or_path") or facts.recipe("model", "name_or_path") or "")
+
+
+def _base(facts: Facts) -> str:
+    """What hubs are to know as the base: of an adapter that was trained on, what that sits on."""
+    under = facts.origin("policy", "base")
+    return str(under) if is_hub_name(under) else _policy(facts)
 
 
 def _loss_name(facts: Facts) -> str:

@@ -43,7 +43,7 @@ def what_was_done(facts: Facts) -> list[str]:
     first = f"{facts.method or 'This run'} trained {model}{_size(facts)}{_on_data(facts)}."
     noise = dig(facts.comparison.details, "noise") if facts.comparison else None
     flipped = f"{percent(noise)} of the thumbs were flipped on purpose." if is_number(noise) and noise else ""
-    return [part for part in (first, flipped, _effort(facts)) if part]
+    return [part for part in (first, _reference(facts), flipped, _effort(facts)) if part]
 
 
 def what_changed(facts: Facts) -> list[str]:
@@ -70,6 +70,19 @@ def _size(facts: Facts) -> str:
         return ""
     part = "" if not is_number(trained) or trained >= total else f", {percent(trained / total)} of them trained"
     return f" ({big(total)} parameters{part})"
+
+
+def _reference(facts: Facts) -> str:
+    """Where rewards start, for a reference that is not the model that the run starts from."""
+    start, rows = (facts.origin("reference", "start", key) for key in ("log_ratio", "rows"))
+    if not is_number(start) or not is_number(rows):
+        return ""
+    named = facts.origin("reference", "name_or_path")
+    other = short_path(named) if named else "the model without its adapter"
+    return (
+        f"It is compared with {other}, which is not the model that it started from: before the first step the mean "
+        f"log-ratio was {number(start)} nats over {count(rows, 'row')}, so rewards do not start at 0."
+    )
 
 
 def _on_data(facts: Facts) -> str:

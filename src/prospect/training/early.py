@@ -10,7 +10,7 @@ import sys
 from prospect.config import Config
 from prospect.feedback.sources import find_places
 from prospect.losses.declared import check_declared
-from prospect.models.folder import read_context, require_context, require_there
+from prospect.model_source import find_model, is_path, require_context
 from prospect.training.trackers import require_trackers
 
 
@@ -29,5 +29,5 @@ def refuse_early(config: Config) -> None:
     find_places(config.data.train)
     if isinstance(config.data.eval, str | list):
         find_places(config.data.eval)
-    require_there(config.model.name_or_path)
-    require_context(config.data.max_length, read_context(config.model.name_or_path))
+    if is_path(config.model.name_or_path):  # the hub is asked later, and once
+        require_context(config.data.max_length, find_model(config.model.name_or_path).context)

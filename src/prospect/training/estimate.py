@@ -22,9 +22,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from prospect.allocator import caches_small_blocks
+from prospect.config import ModelSettings
 from prospect.data.batch import Example, flatten
 from prospect.data.loader import micro_batches
 from prospect.models import logps
+from prospect.models.adapter_files import put_shape_on
 from prospect.models.adapters import add_adapter, enable_gradient_checkpointing
 from prospect.models.head import Shaping, linear_logps
 from prospect.models.loading import default_device, first_line, load_model_config, resolve_precision
@@ -77,7 +79,7 @@ def estimate_memory(prepared: Prepared) -> dict[str, Any]:
         "weights": weights,
         "gradients": sum(p.numel() * p.dtype.itemsize for p in trained),
         "optimizer": 2 * sum(p.numel() * p.dtype.itemsize for p in trained),
-        "reference": weights if _has_copy(prepared) else 0,
+        "reference": _reference_bytes(prepared, weights, sum(p.numel() * p.dtype.itemsize for p in trained)),
         "activations": _with_gaps(walk.peak, device, adapter=len(trained) < len(parameters)) if walk else None,
     }
     return {
@@ -116,29 +118,43 @@ def _shape(group: list[Example]) -> Shape:
     return Shape(len(rows), max(row.length for row in rows), sum(len(row.completion_ids) for row in rows))
 
 
-def _has_copy(prepared: Prepared) -> bool:
-    """Whether the reference is a second model."""
-    reference = prepared.config.reference
-    wanted = reference.kind == "frozen" or (reference.kind == "auto" and prepared.config.model.lora is None)
-    return prepared.loss.needs_reference and wanted
+def _reference_bytes(prepared: Prepared, weights: int, trained: int) -> int:
+    """What the reference holds: a second model, another one, a second adapter, or nothing."""
+    settings, model = prepared.config.reference, prepared.config.model
+    if not prepared.loss.needs_reference:
+        return 0
+    if settings.name_or_path is not None:
+        other = model.model_copy(update={"name_or_path": settings.name_or_path, "lora": None, "adapter": None})
+        return sum(p.numel() * p.dtype.itemsize for p in _architecture(other).parameters())
+    if settings.kind == "frozen" or not model.trains_adapter:
+        return weights
+    return trained if model.adapter == "continue" and settings.kind == "auto" else 0
 
 
 def _build(prepared: Prepared) -> Any:
     """The policy's architecture without its weights."""
-    from transformers import AutoModelForCausalLM
-
     settings = prepared.config.model
+    model = _architecture(settings)
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(
-            load_model_config(settings),
-            dtype=getattr(torch, settings.dtype),
-            trust_remote_code=settings.trust_remote_code,
-        ).eval()
-        if settings.lora is not None:
+        if settings.adapter == "continue":
+            model = put_shape_on(model, prepared.source)
+        elif settings.lora is not None:
             model = add_adapter(model, settings.lora)
     if prepared.config.train.gradient_checkpointing:
         enable_gradient_checkpointing(model)
     return model
+
+
+def _architecture(settings: ModelSettings) -> Any:
+    """A model's architecture without its weights; adapters are folded in, and take no place."""
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(
+            load_model_config(settings),
+            dtype=getattr(torch, settings.dtype),
+            trust_remote_code=settings.trust_remote_code,
+        ).eval()
 
 
 def _give_shapes(model: Any, device: torch.device) -> None:

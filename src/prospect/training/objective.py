@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import torch
 
 from prospect import progress
+from prospect.config import ReferenceSettings
 from prospect.data.batch import flatten
 from prospect.errors import ConfigError
-from prospect.models.policy import Policy, load_policy
-from prospect.models.reference import Reference
+from prospect.models.loading import load_tokenizer
+from prospect.models.opening import require_same_vocabulary
+from prospect.models.policy import Policy, load_for_scoring, load_policy
+from prospect.models.reference import Reference, build_reference
 from prospect.models.reward_model import load_reward_model
 from prospect.training.alarms import Watch
 from prospect.training.prepare import Prepared
@@ -33,9 +39,46 @@ def build_policy(prepared: Prepared, *, to_spread: bool = False) -> Policy:
         values = prepared.loss.needs_values
         policy = load_policy(prepared.config, prepared.tokenizer, value_head=values, to_spread=to_spread)
     sync = prepared.config.reference.sync
-    if sync is not None and sync.every:
+    if sync is not None and sync.every and prepared.config.model.adapter != "continue":
         require_untied_adapter(policy.model)
     return policy
+
+
+def build_run_reference(
+    prepared: Prepared,
+    policy: Policy,
+    folder: Path,
+    *,
+    settings: ReferenceSettings | None = None,
+    rank: int = 0,
+    agree: Callable[[bool], bool] | None = None,
+    to_spread: bool = False,
+) -> Reference:
+    """Make what the policy is compared with.
+
+    Args:
+        prepared: the run.
+        policy: as it was loaded.
+        folder: where the cache lies by default.
+        settings: in place of the recipe's.
+        rank: see `build_reference`.
+        agree: see `build_reference`.
+        to_spread: whether a model of its own stays on the CPU; see `load_policy`.
+
+    Raises:
+        ConfigError: adapter_off without an adapter.
+        ModelError: another model that cannot be loaded, or is of another vocabulary.
+    """
+    settings = settings or prepared.config.reference
+
+    def named() -> Policy:
+        name = str(settings.name_or_path)
+        model = prepared.config.model.model_copy(update={"name_or_path": name, "lora": None, "adapter": None})
+        require_same_vocabulary(policy.tokenizer, load_tokenizer(model), name)
+        return load_for_scoring(model, policy.precision, policy.tokenizer, to_spread=to_spread)
+
+    needed = prepared.loss.needs_reference
+    return build_reference(settings, policy, needed, folder, rank=rank, agree=agree, named=named)
 
 
 def require_untied_adapter(model: torch.nn.Module) -> None:

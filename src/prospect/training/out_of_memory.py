@@ -95,7 +95,7 @@ def _settings(prepared: Prepared, part: Part) -> list[str]:
     settings = prepared.config
     adapter = (
         ["model.lora: {r: 16}, which trains an adapter and needs no second model"]
-        if settings.model.lora is None
+        if not settings.model.trains_adapter
         else ["model.dtype: bfloat16, for the frozen weights"] * (settings.model.dtype == "float32")
     )
     if part == "loading":

@@ -20,8 +20,10 @@ from prospect.errors import ConfigError
 from prospect.feedback.convert import suggest_class_weights
 from prospect.feedback.freeze import describe_files
 from prospect.losses import Loss, get_loss
+from prospect.model_source import ModelSource, find_model
 from prospect.models.loading import default_device, load_model_config, load_tokenizer, resolve_max_length
 from prospect.training.early import refuse_early
+from prospect.training.starting_point import check_named, check_new_tokens, choose_adapter
 
 HUMANLINE_EVERY = 12  # steps; the paper's range is 12 to 24
 # On two CPU cores 1024 was twice as fast as 4096 for a model of 1 million parameters; a GPU wants to be filled.
@@ -34,6 +36,7 @@ class Prepared:
 
     Attributes:
         config: the resolved recipe; it runs again as it is.
+        source: where the model lies that the run starts from.
         loss: the loss.
         hyperparameters: all of the loss's.
         tokenizer: the policy's.
@@ -47,6 +50,7 @@ class Prepared:
     """
 
     config: Config
+    source: ModelSource
     loss: Loss
     hyperparameters: dict[str, Any]
     tokenizer: Any
@@ -70,10 +74,13 @@ def prepare(config: Config) -> Prepared:
     loss = get_loss(config.loss.name)
     loss.check(config.loss.hyperparameters)
     refuse_early(config)
+    source = find_model(config.model.name_or_path)
+    config = choose_adapter(config, source, loss)
     with progress.phase("reading the feedback"):
         files = _describe_files(config)  # before anything is made of them: a frozen dataset may have been changed
         tokenizer = load_tokenizer(config.model, control_tokens=loss.control_tokens)
         max_length = resolve_max_length(config.data.max_length, load_model_config(config.model))
+        check_new_tokens(config, loss)
         encoder = Encoder(tokenizer, max_length, end_token=config.data.end_token, say_verdict=loss.control_tokens)
         config, train, held_out = _load(config, loss, encoder)
     require_both_classes(train, config.data.allow_one_class)
@@ -89,7 +96,7 @@ def prepare(config: Config) -> Prepared:
     total = config.train.max_steps or plan.steps_per_epoch * config.train.epochs
     hyperparameters = loss.resolve(resolved.loss.hyperparameters)
     return Prepared(
-        resolved, loss, hyperparameters, tokenizer, train, held_out, plan, total, max_length, max_tokens, files
+        resolved, source, loss, hyperparameters, tokenizer, train, held_out, plan, total, max_length, max_tokens, files
     )
 
 
@@ -154,6 +161,8 @@ def check_modifiers(config: Config, loss: Loss) -> None:
     for name, given in (("loss.humanline", config.loss.humanline), ("reference.sync", config.reference.sync)):
         if given is not None and not loss.needs_reference:
             raise ConfigError(f"{name} is about the reference, and loss {loss.name} has none. Leave it out.")
+    if config.reference.name_or_path is not None and not loss.needs_reference:
+        raise ConfigError(f"reference.name_or_path names one, and loss {loss.name} has no reference. Leave it out.")
 
 
 def _check_sharding(config: Config) -> None:
@@ -178,9 +187,16 @@ def _reference(config: Config, loss: Loss) -> dict[str, Any]:
     if sync is None and config.loss.humanline is not None:
         sync = SyncSettings(every=HUMANLINE_EVERY, mix=1.0)
     moves = sync is not None and sync.every > 0
+    check_named(config, moves)
+    continued = config.model.adapter == "continue"
+    if moves and continued and (config.reference.kind != "auto" or (sync and sync.mix != 1)):
+        raise ConfigError(
+            "reference.sync moves the reference to an adapter that is trained on (model.adapter: continue), which it "
+            "can only take whole. Set reference.sync.mix: 1 and leave reference.kind out, or set model.adapter: merge."
+        )
     if moves and config.reference.kind == "adapter_off":
         raise ConfigError("reference.sync moves the reference, and adapter_off has no weights. Set kind: frozen.")
-    if moves and config.model.lora and config.model.dtype != "float32":
+    if moves and config.model.lora is not None and config.model.dtype != "float32":
         raise ConfigError(
             f"reference.sync adds the adapter to the reference's weights, and model.dtype is {config.model.dtype}: "
             "what an adapter has learnt is lost in the rounding of such weights, so the reference would not come to "
@@ -192,7 +208,7 @@ def _reference(config: Config, loss: Loss) -> dict[str, Any]:
         raise ConfigError(f"reference.cache is {config.reference.cache} and cannot be used: {why}. Leave it out.")
     return {
         "sync": sync.model_dump() if sync else None,
-        "kind": "frozen" if moves else config.reference.kind,
+        "kind": "frozen" if moves and not continued else config.reference.kind,
         "cache": False if why else config.reference.cache,
     }
 

@@ -20,7 +20,7 @@ from prospect import progress
 from prospect.allocator import keep_freed_memory
 from prospect.data.batch import Batch, Example, flatten
 from prospect.models.policy import Policy
-from prospect.models.reference import Reference, build_reference
+from prospect.models.reference import Reference
 from prospect.progress import span
 from prospect.training.evaluate import draw_samples
 from prospect.training.optimizer import build_optimizer
@@ -158,13 +158,13 @@ class _Bench:
 
     @classmethod
     def load(cls, prepared: Prepared, folder: Path) -> _Bench:
-        from prospect.training.objective import build_objective, build_policy
+        from prospect.training.objective import build_objective, build_policy, build_run_reference
 
         policy = build_policy(prepared)
         settings = prepared.config.reference
         # Nothing of the user's cache is read or written; a cache that helps is reckoned with in the sum.
         uncached = settings.model_copy(update={"cache": False})
-        reference = _Timed(build_reference(uncached, policy, prepared.loss.needs_reference, folder))
+        reference = _Timed(build_run_reference(prepared, policy, folder, settings=uncached))
         needed = reference.identity != ""
         objective = build_objective(prepared, policy, reference)
         # Its learning rate is 0: the arithmetic is the same, and the model stays what it was.

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from prospect.losses.registry import source_digests
+from prospect.model_source import how_to_load
 from prospect.models.policy import Policy
 from prospect.models.reference import Reference
 from prospect.training.prepare import Prepared
@@ -19,10 +20,18 @@ from prospect.training.run_dir import FORMAT, RunDir
 PACKAGES = ("torch", "transformers", "peft", "safetensors", "tokenizers", "numpy")
 
 
-def describe_run(prepared: Prepared, policy: Policy, reference: Reference) -> dict[str, Any]:
-    """Versions, git commit, and hashes of data, policy and reference."""
+def describe_run(
+    prepared: Prepared, policy: Policy, reference: Reference, start: dict[str, float] | None = None
+) -> dict[str, Any]:
+    """Versions, git commit, and hashes of data, policy and reference.
+
+    Args:
+        prepared: the run.
+        policy: as it was loaded.
+        reference: what it is compared with.
+        start: log-ratios before the first step, where they need not be 0.
+    """
     parameters = list(policy.model.parameters())
-    has_reference = bool(reference.identity)
     return {
         "format": FORMAT,
         "prospect": importlib.metadata.version("prospect-align"),
@@ -37,10 +46,13 @@ def describe_run(prepared: Prepared, policy: Policy, reference: Reference) -> di
         "policy": {
             "name_or_path": prepared.config.model.name_or_path,
             "identity": policy.identity,
+            "adapter": prepared.config.model.adapter,
+            "base": policy.base if policy.has_adapter else None,
+            "loads_with": policy.loads_with,
             "parameters": sum(p.numel() for p in parameters),
             "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
         },
-        "reference": {"kind": reference.kind, "identity": reference.identity} if has_reference else None,
+        "reference": _describe_reference(reference, start) if reference.identity else None,
         "loss": {
             "name": prepared.loss.name,
             "feedback": prepared.loss.feedback,
@@ -51,6 +63,15 @@ def describe_run(prepared: Prepared, policy: Policy, reference: Reference) -> di
         "steps": prepared.total_steps,
         "epochs": round(prepared.total_steps / prepared.plan.steps_per_epoch, 4),
     }
+
+
+def _describe_reference(reference: Reference, start: dict[str, float] | None) -> dict[str, Any]:
+    found: dict[str, Any] = {"kind": reference.kind, "identity": reference.identity}
+    if reference.name is not None:
+        found["name_or_path"] = reference.name
+    if start is not None:
+        found["start"] = start
+    return found
 
 
 def describe_data(prepared: Prepared) -> dict[str, Any]:
@@ -78,10 +99,11 @@ def git_commit() -> str | None:
 
 def model_card(prepared: Prepared, run: RunDir) -> str:
     """The README.md of the saved model: what it is, what it learned from, how it did on held-out feedback."""
-    loss, data = prepared.loss, run.provenance()["data"]["train"]
+    loss, known = prepared.loss, run.provenance()
+    data, policy = known["data"]["train"], known["policy"]
     facts = {
         "base_model": prepared.config.model.name_or_path,
-        "library_name": "peft" if prepared.config.model.lora else "transformers",
+        "library_name": "peft" if "Peft" in policy["loads_with"] else "transformers",
         "tags": ["prospect", loss.name],
     }
     hyperparameters = ", ".join(f"{name} {value:g}" for name, value in prepared.hyperparameters.items())
@@ -103,6 +125,8 @@ def model_card(prepared: Prepared, run: RunDir) -> str:
         f"rate {prepared.config.train.learning_rate:g}.",
         "",
         *_held_out_table(run),
+        how_to_load(policy["loads_with"]),
+        "",
         "The recipe is `config.yaml` in the run directory; it runs again as it is.",
         "",
     ]

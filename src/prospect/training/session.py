@@ -19,7 +19,7 @@ from prospect.losses.registry import source_digests
 from prospect.models.adapters import compile_layers
 from prospect.models.loading import default_device
 from prospect.models.policy import Policy
-from prospect.models.reference import Reference, build_reference, check_identity
+from prospect.models.reference import Reference, check_identity
 from prospect.progress import phase
 from prospect.training.alarms import Alarm, Watch, as_row
 from prospect.training.checkpoint import (
@@ -34,7 +34,7 @@ from prospect.training.checkpoint import (
 )
 from prospect.training.checkpoint_state import Identity, Progress
 from prospect.training.evaluate import evaluate_held_out, write_samples
-from prospect.training.objective import build_objective, build_policy, build_watch
+from prospect.training.objective import build_objective, build_policy, build_run_reference, build_watch
 from prospect.training.optimizer import build_optimizer
 from prospect.training.out_of_memory import name_the_setting
 from prospect.training.prepare import Prepared
@@ -70,19 +70,19 @@ class Session:
         """Builds all that a run needs and, where it goes on, puts everything back as the last checkpoint has it."""
         config = prepared.config
         with phase("making the reference"):
-            reference = build_reference(
-                config.reference,
+            reference = build_run_reference(
+                prepared,
                 policy,
-                prepared.loss.needs_reference,
                 run.path,
                 rank=world.rank,
                 agree=world.any if world.lockstep else None,
+                to_spread=world.lockstep,
             )
             _place(policy, reference, sharded=world.lockstep, compiled=config.train.compile)
         if world.size > 1:  # weights were made alike everywhere; dropout need not be
             torch.manual_seed(config.train.seed + world.rank)
         objective = build_objective(prepared, policy, reference, world)
-        _check_first_step(prepared, policy, reference)
+        start = _check_first_step(prepared, policy, reference)
         identity = Identity(
             policy=policy.identity,
             reference=reference.identity,
@@ -97,7 +97,7 @@ class Session:
         progress = Progress()
         if checkpoint is not None:
             progress = restore(checkpoint, objective, optimizer, identity)
-        provenance = describe_run(prepared, policy, reference)
+        provenance = describe_run(prepared, policy, reference, start)
         watch = build_watch(prepared)
         trackers: list[Tracker] = []
         if world.is_main:
@@ -285,12 +285,22 @@ def _place(policy: Policy, reference: Reference, *, sharded: bool, compiled: boo
     reference.change(place)
 
 
-def _check_first_step(prepared: Prepared, policy: Policy, reference: Reference) -> None:
-    """Before any training policy and reference are one model: on the first micro-batch, and in the cache."""
+def _check_first_step(prepared: Prepared, policy: Policy, reference: Reference) -> dict[str, float] | None:
+    """Ask both models about the first micro-batch; where another model is the reference, about the whole first step.
+
+    Returns:
+        where rewards need not be 0 before the first step, what they are there: `log_ratio`, the mean in nats, and the
+        `rows` that it is of; else None.
+    """
     examples = next(prepared.plan.steps(0, 1))[1]
-    group = micro_batches(examples, prepared.max_tokens)[0]
-    batch = collate(flatten(group)).to(policy.device)
-    check_identity(policy, reference, batch, compiled=prepared.config.train.compile)
+    groups = micro_batches(examples, prepared.max_tokens)
+    compiled, found = prepared.config.train.compile, []
+    for group in groups[:1] if reference.starts_equal else groups:
+        log_ratio = check_identity(policy, reference, collate(flatten(group)).to(policy.device), compiled=compiled)
+        found += [] if log_ratio is None else log_ratio.tolist()
+    if reference.starts_equal:
+        return None
+    return {"log_ratio": round(sum(found) / len(found), 6), "rows": len(found)}
 
 
 def _describe_evaluation(step: int, metrics: dict[str, float]) -> str:

@@ -9,10 +9,11 @@ import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor
 
 from prospect.errors import ConfigError
 from prospect.models.policy import Policy
+from prospect.models.spreading import spread as spread
 
 
 def shard_policy(policy: Policy, device: torch.device) -> None:
@@ -63,13 +64,6 @@ def whole(tensor: torch.Tensor) -> torch.Tensor:
     """A tensor put together from everybody's part, on the CPU; all processes must ask."""
     tensor = tensor.detach()
     return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).cpu()
-
-
-def spread(full: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """A whole tensor as `like` lies: this process's part of it, or all."""
-    if isinstance(like, DTensor):
-        return distribute_tensor(full.to(like.device, like.dtype), like.device_mesh, like.placements)
-    return full.to(like.device)
 
 
 def clip_gradient(parameters: Iterable[torch.nn.Parameter], max_norm: float) -> float:

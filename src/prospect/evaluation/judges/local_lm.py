@@ -36,7 +36,7 @@ class LocalLMJudge(Judge):
     A prompt that is longer than the model's context is not cut: its verdict counts as unparsed.
 
     Args:
-        model: folder or hub name of a whole model or of an adapter on its base, or a loaded `(model, tokenizer)`.
+        model: name of a model, see `find_model`, or a loaded `(model, tokenizer)`.
         rubric: the question.
     """
 
@@ -49,9 +49,9 @@ class LocalLMJudge(Judge):
     def _loaded(self) -> tuple[Any, Any]:
         if not isinstance(self._source, str):
             return self._source[0].eval(), self._source[1]
-        from prospect.models.loading import load_trained
+        from prospect.evaluation.subject import find_subject, load_for_generating
 
-        return load_trained(self._source)
+        return load_for_generating(find_subject(self._source))
 
     @cached_property
     def identity(self) -> str:

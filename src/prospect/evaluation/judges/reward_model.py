@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
-from prospect.errors import ModelError
 from prospect.evaluation.judges.base import Graded, GradingJudge
 from prospect.feedback.records import Text
 
@@ -21,8 +20,8 @@ class RewardModelJudge(GradingJudge):
     than the model's context has no score, and its verdict is unparsed.
 
     Args:
-        model: folder or hub name of a sequence-classification model with one label: what `bradley_terry` trains, or
-            another; or a loaded `(model, tokenizer)`.
+        model: name (see `find_model`) of a sequence-classification model with one label: what `bradley_terry` trains,
+            or another; or a loaded `(model, tokenizer)`.
 
     Raises:
         ModelError: there is none, its score layer was never trained, or it has several labels.
@@ -78,29 +77,13 @@ class RewardModelJudge(GradingJudge):
 
 def load_scorer(name: str) -> tuple[Any, Any]:
     """Load a trained sequence-classification model with one label, and its tokenizer."""
-    from transformers import AutoModelForSequenceClassification
-
     from prospect.config import ModelSettings
-    from prospect.models.loading import default_device, existing_model, first_line, load_tokenizer, loading_options
+    from prospect.models.loading import default_device, load_tokenizer
+    from prospect.models.reward_model import load_classifier
 
     settings = ModelSettings(name_or_path=name)
-    place = existing_model(name)
     tokenizer = load_tokenizer(settings)
-    try:
-        model, info = AutoModelForSequenceClassification.from_pretrained(place, **loading_options(settings))
-    except Exception as error:  # Transformers raises half a dozen kinds here
-        raise ModelError(
-            f"{name}: no reward model could be loaded ({first_line(error)}). It must be a sequence-classification "
-            "model with config.json and safetensors weights, such as a bradley_terry run makes."
-        ) from error
-    if info["missing_keys"]:
-        raise ModelError(
-            f"{name}: {min(info['missing_keys'])} is missing from the checkpoint, so its scores would be random. Is it "
-            "a language model? Train a reward model on it first (loss bradley_terry), or judge by lm:MODEL."
-        )
-    if model.config.num_labels != 1:
-        raise ModelError(f"{name}: it has {model.config.num_labels} labels; expected one, the score of a completion.")
-    return model.to(default_device()).eval(), tokenizer
+    return load_classifier(settings, new_score=False).to(default_device()), tokenizer
 
 
 def _score(model: Any, rows: list[list[int]]) -> list[float]:

@@ -123,8 +123,8 @@ class FilesWorld:
         from prospect.data.dataset import encode_side
         from prospect.data.render import Encoder
         from prospect.evaluation.scoring import score_rows
-        from prospect.evaluation.subject import load_for_scoring
         from prospect.models.loading import load_model_config, resolve_max_length
+        from prospect.models.policy import load_for_scoring
 
         settings = ModelSettings(name_or_path=model)
         base = ModelSettings(name_or_path=self.settings.model)

@@ -80,7 +80,7 @@ class StoriesWorld:
     def score(self, model: Path | None, folder: Path, seed: int) -> Outcome:
         """Continues the held-out openings."""
         from prospect.config import ModelSettings
-        from prospect.evaluation.subject import load_for_scoring
+        from prospect.models.policy import load_for_scoring
         from prospect.models.sampling import generate
 
         policy = load_for_scoring(ModelSettings(name_or_path=str(model or self.settings.model)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,18 +43,19 @@ class Tokens:
     reason: str
 
 
-def count_tokens(model: str | Path, samples: Sequence[tuple[int, Feedback]]) -> Tokens:
+def count_tokens(model: str | Path, samples: Sequence[tuple[int, Feedback]], tokenizer: Path | None = None) -> Tokens:
     """Return the lengths of the sampled records.
 
     Args:
-        model: a local model folder, or a name on the hub.
+        model: see `TokenCounter`.
         samples: row in the table and record.
+        tokenizer: see `TokenCounter`.
     """
     import numpy as np
 
     from prospect.feedback.tokens import TokenCounter
 
-    counter = TokenCounter(model)
+    counter = TokenCounter(model, tokenizer)
     single = [(row, one) for row, record in samples for one in _of_one_completion(record)]
     lengths = counter.row_lengths([one for _, one in single])
     mismatched, failed, reason = set(), set(), ""
@@ -75,16 +75,6 @@ def count_tokens(model: str | Path, samples: Sequence[tuple[int, Feedback]]) -> 
         failed=sorted(failed),
         reason=reason,
     )
-
-
-def context_of(model: str | Path) -> int | None:
-    """Return how many positions a local model has; None where its configuration does not say."""
-    try:
-        config = json.loads((Path(model) / "config.json").read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    length = config.get("max_position_embeddings") if isinstance(config, dict) else None
-    return length if isinstance(length, int) and length > 1 else None
 
 
 def _of_one_completion(record: Feedback) -> list[Unpaired | Demonstration]:

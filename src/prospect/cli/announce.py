@@ -1,0 +1,15 @@
+"""What a command says of its models before they are loaded."""
+
+from __future__ import annotations
+
+import sys
+
+from prospect.evaluation.subject import find_subject
+
+
+def announce_gguf(*names: str | None) -> None:
+    """Say of a model that is read from GGUF that its weights are not those that it was trained with."""
+    for name in names:
+        source = find_subject(name).source if name else None
+        if source is not None and source.root.gguf:
+            print(f"{source.root.name}: quantised (GGUF), and dequantised to be used here", file=sys.stderr)
