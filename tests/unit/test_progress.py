@@ -95,6 +95,16 @@ def test_what_was_there_at_the_start_counts_for_no_pace(heard: Heard) -> None:
         assert heard.later(0) == ["training: 90 of 100 steps, 20 s so far, about 20 s left"]
 
 
+def test_what_comes_before_the_first_step_counts_for_no_pace(heard: Heard) -> None:
+    with progress.phase("training", total=100):
+        with progress.phase("scoring"):
+            heard.now += 300
+        with progress.phase("at step 1", aloud=False):
+            heard.now += 10
+        progress.count(1, 100, "steps")
+        assert heard.later(0) == ["training: 1 of 100 steps, 5 min so far, about 16 min left"]  # 99 times 10 s
+
+
 def test_of_phases_in_each_other_the_innermost_that_lasts_is_told(heard: Heard) -> None:
     with progress.phase("training", total=9):
         heard.now += 9

@@ -104,6 +104,9 @@ class Lines(Display):
         finally:
             self._phases.remove(phase)
             self._end(phase)
+            outer = self._phases[-1]
+            if aloud and outer.done == outer.first:  # an evaluation before the first step is no part of the steps' pace
+                outer.counted_from = self._clock()
 
     def count(self, done: int, total: int | None = None, what: str = "", said: str = "") -> None:
         """Say how far the phase is."""
