@@ -134,8 +134,8 @@ def test_a_loss_that_was_registered_in_this_process_is_no_unknown_one(recipe: An
     ],
 )
 def test_a_context_is_what_config_json_says_outright(tmp_path: Path, config: Any, context: int | None) -> None:
-    from prospect.models.folder import read_context
+    from prospect.feedback.checks.tokens import context_of
 
-    assert read_context(str(tmp_path)) is None
+    assert context_of(tmp_path) is None
     (tmp_path / "config.json").write_text(json.dumps(config))
-    assert read_context(str(tmp_path)) == context
+    assert context_of(tmp_path) == context

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from prospect.errors import ConfigError, ModelError
@@ -26,16 +25,6 @@ def missing_folder(name: str) -> ModelError:
 def looks_local(name: str) -> bool:
     """Return whether a name can only be a path."""
     return name.startswith((".", "/", "~")) or name.count("/") > 1
-
-
-def read_context(name: str) -> int | None:
-    """Return how many tokens a model reads, where the `config.json` of a local folder says it outright."""
-    try:
-        config = json.loads((Path(name).expanduser() / "config.json").read_text(encoding="utf-8"))
-        context = config.get("text_config", config)["max_position_embeddings"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # whoever loads it says what is wrong
-        return None
-    return context if type(context) is int else None
 
 
 def require_context(max_length: int | None, context: int | None) -> None:

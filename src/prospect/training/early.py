@@ -8,9 +8,10 @@ from __future__ import annotations
 import sys
 
 from prospect.config import Config
+from prospect.feedback.checks.tokens import context_of
 from prospect.feedback.sources import find_places
 from prospect.losses.declared import check_declared
-from prospect.models.folder import read_context, require_context, require_there
+from prospect.models.folder import require_context, require_there
 from prospect.training.trackers import require_trackers
 
 
@@ -30,4 +31,4 @@ def refuse_early(config: Config) -> None:
     if isinstance(config.data.eval, str | list):
         find_places(config.data.eval)
     require_there(config.model.name_or_path)
-    require_context(config.data.max_length, read_context(config.model.name_or_path))
+    require_context(config.data.max_length, context_of(config.model.name_or_path))

@@ -80,10 +80,10 @@ def count_tokens(model: str | Path, samples: Sequence[tuple[int, Feedback]]) -> 
 def context_of(model: str | Path) -> int | None:
     """Return how many positions a local model has; None where its configuration does not say."""
     try:
-        config = json.loads((Path(model) / "config.json").read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
+        config = json.loads((Path(model).expanduser() / "config.json").read_text("utf-8"))
+        length = config.get("text_config", config).get("max_position_embeddings")
+    except (OSError, ValueError, RecursionError, AttributeError):
         return None
-    length = config.get("max_position_embeddings") if isinstance(config, dict) else None
     return length if isinstance(length, int) and length > 1 else None
 
 
