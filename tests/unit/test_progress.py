@@ -14,7 +14,9 @@ import pytest
 
 from conftest import thumbs, write_rows
 from prospect import progress
-from prospect.progress import Display, Lines, Live
+from prospect.progress import Display, lines
+from prospect.progress.lines import Lines
+from prospect.progress.live import Live
 
 
 class Heard(Lines):
@@ -93,6 +95,16 @@ def test_what_was_there_at_the_start_counts_for_no_pace(heard: Heard) -> None:
         assert heard.later(0) == ["training: 90 of 100 steps, 20 s so far, about 20 s left"]
 
 
+def test_what_comes_before_the_first_step_counts_for_no_pace(heard: Heard) -> None:
+    with progress.phase("training", total=100):
+        with progress.phase("scoring"):
+            heard.now += 300
+        with progress.phase("at step 1", aloud=False):
+            heard.now += 10
+        progress.count(1, 100, "steps")
+        assert heard.later(0) == ["training: 1 of 100 steps, 5 min so far, about 16 min left"]  # 99 times 10 s
+
+
 def test_of_phases_in_each_other_the_innermost_that_lasts_is_told(heard: Heard) -> None:
     with progress.phase("training", total=9):
         heard.now += 9
@@ -120,7 +132,7 @@ def test_nobody_hears_where_no_display_is_in_use(capsys: pytest.CaptureFixture[s
 
 
 def test_a_second_thread_speaks_while_the_first_is_within_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "_LOOK", 0.001)
+    monkeypatch.setattr(lines, "_LOOK", 0.001)
     spoken, now = threading.Event(), iter(range(0, 10**9, 100))
 
     class Speaking(Lines):
@@ -134,7 +146,7 @@ def test_a_second_thread_speaks_while_the_first_is_within_one_call(monkeypatch: 
 
 
 def test_a_closed_stderr_ends_the_thread_and_not_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "_LOOK", 0.001)
+    monkeypatch.setattr(lines, "_LOOK", 0.001)
     closed = io.StringIO()
     closed.close()
     now = iter(range(0, 10**9, 100))
@@ -190,14 +202,14 @@ def test_whatever_reads_rows_says_how_many(tmp_path: Path) -> None:
     from prospect.feedback.sources import load_feedback
     from prospect.feedback.streaming import Conversion, convert_files
 
-    lines = write_rows(tmp_path / "a.jsonl", thumbs(1100))
+    rows = write_rows(tmp_path / "a.jsonl", thumbs(1100))
     table = tmp_path / "b.csv"
     table.write_text("prompt,completion,label\n" + "p,c,1\n" * 1100)
     for act, what in (
-        (lambda: load_feedback(lines), "MB of a.jsonl"),
+        (lambda: load_feedback(rows), "MB of a.jsonl"),
         (lambda: load_feedback(table), "rows of b.csv"),
-        (lambda: convert_files(lines, tmp_path / "o.jsonl", Conversion(to="demonstration")), "MB of a.jsonl"),
-        (lambda: inspect_feedback([str(lines)]), "rows (of a number that is estimated)"),
+        (lambda: convert_files(rows, tmp_path / "o.jsonl", Conversion(to="demonstration")), "MB of a.jsonl"),
+        (lambda: inspect_feedback([str(rows)]), "rows (of a number that is estimated)"),
     ):
         with Listening() as display:
             act()

@@ -64,12 +64,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _look(options: argparse.Namespace, config: Config) -> int:
+    if not speaks():
+        return 0
     with progress.phase(LOADING):
         from prospect.cli.dry_run import show
 
         quiet_libraries()
-    if speaks():
-        show(config, as_json=options.json, probe_steps=options.probe)
+    show(config, as_json=options.json, probe_steps=options.probe)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What to worry about in a run: its training here; its evaluations and data in files of their own.
+"""What to worry about in a run: its training here; held-out scores, evaluations and data in files of their own.
 
 Each check is one function of the facts that returns a `Finding` or None; a new check is one more in `CHECKS`, which
 stand in the order of their severity.
@@ -14,6 +14,7 @@ import numpy as np
 from prospect.report.data_findings import DATA_CHECKS, many_epochs
 from prospect.report.evaluation_findings import EVALUATION_CHECKS
 from prospect.report.facts import Curve, Facts, dig, is_number
+from prospect.report.held_out_findings import HELD_OUT_CHECKS
 from prospect.report.parts import Finding
 from prospect.report.wording import count, number, percent
 from prospect.training.alarms import REWARD_STEPS
@@ -186,72 +187,6 @@ def clamped_share(facts: Facts) -> float | None:
     return float(np.mean(raw.values <= 0)) if raw else None
 
 
-def held_out_not_improving(facts: Facts) -> Finding | None:
-    """The held-out score ends no higher than it began."""
-    name, score = _held_out_score(facts)
-    if len(score.steps) < 2 or score.last - score.first >= 0.01:
-        return None
-    return Finding(
-        True,
-        f"Held-out {name} did not improve",
-        f"It was {number(score.first)} at step {count(score.steps[0])} and is {number(score.last)} at step"
-        f" {count(score.steps[-1])}. What was learnt does not carry over to feedback the model has not seen.",
-    )
-
-
-def held_out_at_chance(facts: Facts) -> Finding | None:
-    """The held-out score has risen, and by no more than a score of random rewards would scatter.
-
-    Without any skill the standard error of AUROC over P good and Q bad rows is sqrt((P + Q + 1) / (12 P Q)), that of
-    the accuracy over N pairs 1 / (2 sqrt(N)).
-    """
-    name, score = _held_out_score(facts)
-    rows = [facts.origin("data", "eval", side) for side in ("desirable", "undesirable")]
-    if not score or not all(is_number(n) and n > 0 for n in rows) or held_out_not_improving(facts):
-        return None
-    if name != "AUROC" and facts.feedback != "paired":  # chance is one half of pairs, and something else of thumbs
-        return None
-    good, bad = rows
-    error = np.sqrt((good + bad + 1) / (12 * good * bad)) if name == "AUROC" else 0.5 / np.sqrt(good)
-    if score.last > 0.5 + 2 * error:
-        return None
-    return Finding(
-        True,
-        f"Held-out {name} is no better than chance, as far as can be told",
-        f"It ends at {number(score.last)}, and with {count(good + bad, 'completion')} up to {number(0.5 + 2 * error)}"
-        " may be chance. Hold out more feedback, or train longer.",
-    )
-
-
-def past_the_best(facts: Facts) -> Finding | None:
-    """The held-out score was clearly higher earlier in the run."""
-    name, score = _held_out_score(facts)
-    if len(score.steps) < 3:
-        return None
-    best = int(score.values.argmax())
-    if score.values[best] - score.last <= 0.03 * max(1.0, abs(score.first)):
-        return None
-    return Finding(
-        True,
-        f"Held-out {name} was better earlier",
-        f"It was best at step {count(score.steps[best])} ({number(score.values[best])}) and ends at"
-        f" {number(score.last)}: fewer steps or a lower learning rate would have served.",
-    )
-
-
-def loss_rises(facts: Facts) -> Finding | None:
-    """The held-out loss of demonstrations is not lower than it was."""
-    loss = facts.curve("eval_loss")
-    if facts.feedback != "demonstration" or len(loss.steps) < 2 or loss.last < loss.values[:-1].min() * 1.02:
-        return None
-    return Finding(
-        True,
-        "The held-out loss rises",
-        f"It was {number(loss.values[:-1].min())} and ends at {number(loss.last)}: the model repeats its"
-        " training data rather than learning from it. Train fewer epochs.",
-    )
-
-
 # The worst first: a policy that has run away or collapsed, one that learnt nothing, one that could have been better,
 # then what was measured and what it learnt from.
 CHECKS: tuple[Callable[[Facts], Finding | None], ...] = (
@@ -262,10 +197,7 @@ CHECKS: tuple[Callable[[Facts], Finding | None], ...] = (
     rewards_fell_for_a_while,
     samples_changed_length,
     rewards_not_separated,
-    held_out_not_improving,
-    held_out_at_chance,
-    past_the_best,
-    loss_rises,
+    *HELD_OUT_CHECKS,
     *EVALUATION_CHECKS,
     *DATA_CHECKS,
     clamped,
@@ -292,8 +224,3 @@ def _ends(curve: Curve) -> _Ends | None:
         return None
     first, last = curve.values[:quarter], curve.values[-quarter:]
     return _Ends(float(first.mean()), float(last.mean()), float(last.std(ddof=1) / np.sqrt(quarter)))
-
-
-def _held_out_score(facts: Facts) -> tuple[str, Curve]:
-    auroc = facts.curve("eval_rewards/auroc")
-    return ("AUROC", auroc) if auroc else ("accuracy", facts.curve("eval_rewards/accuracies"))

@@ -138,6 +138,8 @@ def gather(
         merge.add(result)
         done = sum(merge.lines)
         progress.count(done, max(rows, done), "rows (of a number that is estimated)")
+    done = sum(merge.lines)
+    progress.count(done, done, "rows read")  # what follows has no count of its own
     names = _names(places)
     return merge.finish(names, {names[number]: reason for number, reason in broken.items()}, settings.sampled)
 
