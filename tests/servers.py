@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
 from collections.abc import Callable
@@ -101,10 +102,19 @@ class RawServer:
         self.tries += 1
         with connection:
             try:
-                connection.recv(2**16)
+                _read_request(connection)  # all of it: a connection that is closed with bytes unread is reset
                 self._talk(connection, self.over)
             except OSError:  # the client has gone
                 pass
+
+
+def _read_request(connection: socket.socket) -> None:
+    head = b""
+    while b"\r\n\r\n" not in head:
+        head += connection.recv(1)
+    left = int(re.search(rb"Content-Length: (\d+)", head)[1])  # type: ignore[index]
+    while left > 0:
+        left -= len(connection.recv(left))
 
 
 def said(text: str | None, finish: str = "stop") -> Answer:

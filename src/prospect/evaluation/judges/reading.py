@@ -20,7 +20,7 @@ import re
 from prospect.evaluation.judges.base import Verdict
 from prospect.evaluation.judges.prompt import LABELS
 from prospect.evaluation.replies import Reply
-from prospect.feedback.thoughts import TAGS, split_thoughts
+from prospect.feedback.thoughts import split_thoughts
 
 VERSION = 2  # of these rules: verdicts that were read by others are asked for again
 
@@ -45,20 +45,16 @@ def read_reply(reply: Reply) -> Verdict:
 
 def _label(reply: Reply) -> str | None:
     if reply.text.strip():
-        answer = _without_fence(_answer(reply.text))
+        answer = _answer(reply.text)
         return _of_object(answer) or _of_letter(answer)
-    return _of_object(_without_fence(_answer(reply.thoughts)))
+    return _of_object(_answer(reply.thoughts))
 
 
 def _answer(text: str) -> str:
-    """Return what follows the thoughts; nothing where a tag is left, which is then out of place."""
+    """Return what follows the thoughts, without a fence around it."""
     answer = split_thoughts(text).answer.strip()
-    return "" if TAGS.search(answer) else answer
-
-
-def _without_fence(text: str) -> str:
-    found = _FENCE.fullmatch(text)
-    return found["inner"].strip() if found else text
+    fenced = _FENCE.fullmatch(answer)
+    return fenced["inner"].strip() if fenced else answer
 
 
 def _of_object(text: str) -> str | None:
