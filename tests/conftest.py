@@ -185,7 +185,7 @@ def serve_raw() -> Iterator[Callable[..., RawServer]]:
 
 
 def write_gguf(path: Path, model: Any, tokenizer: Any) -> Path:
-    """Writes a tiny Llama and a byte-level tokenizer as llama.cpp does, weights in float32 but for one in Q4_0."""
+    """Writes a tiny Llama and a byte-level tokenizer as llama.cpp does."""
     import gguf
 
     config, core = model.config, json.loads(tokenizer.backend_tokenizer.to_str())

@@ -393,3 +393,52 @@ def test_an_adapter_on_a_run_that_is_an_adapter_is_found_through_both(
     again = prospect.train(third, quiet=True)
     assert first_step(again)["rewards/chosen"] == 0.0
     assert (again.path / "base" / "model.safetensors").is_file()  # the two below it, folded into one
+
+
+def test_an_adapter_on_a_model_with_fewer_rows_than_tokens_brings_the_rows_along(
+    recipe: Any, tmp_path: Path, model_path: Path
+) -> None:
+    """Loaded elsewhere the rows of tokens that nobody trained would be drawn anew."""
+    from transformers import AutoTokenizer
+
+    short = shutil.copytree(model_path, tmp_path / "short")
+    tokenizer = AutoTokenizer.from_pretrained(short)
+    tokenizer.add_tokens(["<|order|>"], special_tokens=True)
+    tokenizer.save_pretrained(short)
+    run = prospect.train(
+        recipe("kto", thumbs(8), model={"name_or_path": str(short), "lora": LORA}, train={"max_steps": 1}), quiet=True
+    )
+    rows = weights(run.path / "base")["model.embed_tokens.weight"]
+    assert len(rows) == 301
+    torch.testing.assert_close(rows[300], rows[:300].mean(0))
+
+
+@pytest.mark.parametrize("how", ["continue", "merge", "full", "named", "adapter_off"])
+def test_an_evaluation_compares_with_the_reference_of_the_run(
+    recipe: Any, sft: RunDir, tmp_path: Path, model_path: Path, how: str
+) -> None:
+    from prospect.evaluation.preference import Settings, evaluate_feedback
+
+    model: dict[str, Any] = {"name_or_path": str(sft.path)}
+    model |= {"merge": {"lora": LORA}, "full": {"adapter": "merge"}}.get(how, {})
+    reference = {"named": {"name_or_path": str(model_path)}, "adapter_off": {"kind": "adapter_off"}}.get(how, {})
+    values = recipe("kto", thumbs(24), model=model, reference=reference, data={"eval": 8}, train=TRAIN)
+    run = prospect.train(values, quiet=True)
+    found = evaluate_feedback(run.path, settings=Settings(kl_prompts=0))
+    assert not any("not those that the run was trained against" in note for note in found["notes"])
+    ended = [row for row in run.metrics() if "eval_rewards/margins" in row][-1]
+    # The same log-ratios, of one model put together in two ways (an adapter, or folded in), in another batch.
+    chosen = found["drift"]["log_ratio"]["desirable"]["value"]
+    assert 0.1 * chosen == pytest.approx(ended["eval_rewards/chosen"], rel=1e-3, abs=1e-5)
+
+
+def test_an_adapter_judges_as_its_merged_folder_does(recipe: Any, sft: RunDir, tmp_path: Path) -> None:
+    from prospect.evaluation.judges.base import Item
+    from prospect.evaluation.judges.names import judge_named
+    from prospect.models.merging import write_merged
+
+    write_merged(ModelSettings(name_or_path=str(sft.path)), tmp_path / "merged")
+    items = [Item("the quick", "brown fox", "lazy dog"), Item("thank you", "very much", "dog")]
+    said = [list(judge_named(f"lm:{name}").stream(items)) for name in (sft.path, sft.model_path, tmp_path / "merged")]
+    labels = [sorted((number, verdict.choice) for number, verdict in one) for one in said]
+    assert labels[0] == labels[1] == labels[2]

@@ -132,6 +132,29 @@ def test_an_adapter_trains_and_writes_samples_on_sharded_weights(recipe: Any, tm
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_an_adapter_that_is_trained_on_and_another_reference_are_the_same_in_two_processes(
+    recipe: Any, tmp_path: Path, parallel: str
+) -> None:
+    """The weights that an adapter began with take the places of the policy's, in parts where those lie in parts."""
+    lora = {"model": {"lora": {"r": 4, "alpha": 8}}, "train": {"learning_rate": 1e-2}}
+    first = prospect.train(recipe_for(recipe, "kto", tmp_path / "first", **copy.deepcopy(lora)), quiet=True)
+    more: dict[str, Any] = {"data": {"eval": 4}, "train": {"samples": 2, "sample_tokens": 4, "learning_rate": 1e-2}}
+    adapter = {"model": {"name_or_path": str(first.path)}, **more}
+    runs = {
+        "continued": recipe_for(recipe, "kto", tmp_path / "continued", parallel, **copy.deepcopy(adapter)),
+        "named": recipe_for(
+            recipe, "dpo", tmp_path / "named", parallel, reference={"name_or_path": str(first.path)}, **more
+        ),
+    }
+    continued, named = trained_alike(tmp_path, list(runs.values()))
+    assert continued.config()["model"]["adapter"] == "continue"
+    step = next(row for row in continued.metrics() if row["step"] == 1)
+    assert step["rewards/chosen"] == step["rewards/rejected"] == 0.0
+    assert abs(named.provenance()["reference"]["start"]["log_ratio"]) > 0.01
+
+
+@pytest.mark.slow
 def test_policy_and_frozen_reference_are_both_spread_with_and_without_a_cache(recipe: Any, tmp_path: Path) -> None:
     kinds = {"cached": True, "frozen": False}
     jobs = []

@@ -12,7 +12,7 @@ from safetensors import safe_open
 
 from prospect.atomic import atomic_directory
 from prospect.errors import ModelError
-from prospect.model_source import ADAPTER_WEIGHTS, ModelSource, find_file
+from prospect.model_source import ADAPTER_CONFIG, ADAPTER_WEIGHTS, ModelSource, find_file
 from prospect.models.adapters import quiet_peft
 from prospect.models.loading import first_line
 
@@ -102,20 +102,23 @@ def merge(model: Any) -> Any:
 
 
 def write_base(model: Any, tokenizer: Any, path: Path) -> None:
-    """Write what is under an adapter as a plain model of Transformers, with the tokenizer, all or nothing."""
+    """Write what is under an adapter as a plain model of Transformers, with the tokenizer, all or nothing.
+
+    Raises:
+        ModelError: the adapter hides a weight of what is under it.
+    """
     base = model.get_base_model()
     with torch.device("meta"):
         plain = type(base)(base.config)
-    weights = {_plain_name(name): tensor for name, tensor in base.state_dict().items() if not _is_adapters(name)}
-    assert weights.keys() == plain.state_dict().keys(), weights.keys() ^ plain.state_dict().keys()
+    found = {_plain_name(name): tensor for name, tensor in base.state_dict().items()}
+    weights = {name: found[name] for name in plain.state_dict() if name in found}
+    hidden = sorted(plain.state_dict().keys() - weights.keys())
+    if hidden:
+        raise ModelError(f"{path}: what the adapter sits on could not be written: its weight {hidden[0]} is hidden.")
     plain.generation_config = base.generation_config
     with atomic_directory(path) as temporary:
         plain.save_pretrained(temporary, state_dict=weights)
         tokenizer.save_pretrained(temporary)
-
-
-def _is_adapters(name: str) -> bool:
-    return any(mark in name for mark in (".lora_", ".modules_to_save.", ".trainable_tokens_"))
 
 
 def _plain_name(name: str) -> str:
@@ -149,7 +152,7 @@ def adapter_identity(model: Any, base_identity: str, *, with_embeddings: bool) -
 def holds_embeddings(source: ModelSource) -> bool:
     """Whether an adapter's file holds whole embeddings, as PEFT writes them where tokens were added."""
     path = find_file(source.place, ADAPTER_WEIGHTS)
-    if path is None:
+    if path is None or source.read(ADAPTER_CONFIG).get("modules_to_save"):  # by which they are kept anyway
         return False
     with safe_open(path, "pt") as file:
         return any(name.endswith(("embed_tokens.weight", "lm_head.weight", "wte.weight")) for name in file.keys())  # noqa: SIM118

@@ -134,19 +134,23 @@ def loading_options(settings: ModelSettings) -> dict[str, Any]:
     return options
 
 
-def fit_embeddings(model: Any, tokenizer: Any) -> None:
-    """Gives the model an embedding for every token; a new one starts as the mean of all others.
+def fit_embeddings(model: Any, tokenizer: Any) -> range:
+    """Give the model an embedding for every token; a new one starts as the mean of all others.
 
     A model often has more rows than its tokenizer has tokens, for the sake of a round number; those stay.
+
+    Returns:
+        the ids of the new ones.
     """
     have = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) <= have:
-        return
+        return range(0)
     model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     layers = [model.get_input_embeddings(), model.get_output_embeddings()]
     with torch.no_grad():
         for weight in {id(layer.weight): layer.weight for layer in layers if layer is not None}.values():
             weight[have:] = weight[:have].mean(0)
+    return range(have, len(tokenizer))
 
 
 # Settings of a model's configuration that say where it came from or how it is run, not what it computes.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from prospect.config import ModelSettings
+from prospect.data.control_tokens import control_token_ids
 from prospect.errors import ModelError
 from prospect.model_source import ModelSource, find_model
 from prospect.models.adapter_files import adapter_identity, holds_embeddings, merge, put_on
@@ -25,7 +26,7 @@ class Opened:
         identity: hash of its weights, an adapter's included, and of what else decides its log-probs.
         base_identity: the same without the adapter; None where there is none on it.
         base: what Transformers loads the weights from that an adapter on it would sit on, in any directory; None where
-            there is no such thing, because they were merged or dequantised.
+            there is no such thing, because they were merged, dequantised, or given embeddings.
         holds_embeddings: whether the adapter's file holds whole embeddings.
     """
 
@@ -52,9 +53,10 @@ def open_model(settings: ModelSettings, tokenizer: Any, precision: str, adapter:
     source = find_model(settings.name_or_path)
     if source.base is None:
         model = load_whole(source, settings)
-        fit_embeddings(model, tokenizer)
+        # A fresh adapter trains the tokens that a loss adds; other new ones nobody would find in the model's own files.
+        untrained = {*fit_embeddings(model, tokenizer)} - {*control_token_ids(tokenizer)}
         identity = weights_identity(model, precision)
-        return Opened(model, source, identity, None, source.loadable)
+        return Opened(model, source, identity, None, None if untrained else source.loadable)
     model = _under(source, settings)
     if adapter != "merge":
         fit_embeddings(model, tokenizer)
