@@ -8,10 +8,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check docs smol clean
+.PHONY: help install demo test test-kernels check docs smol clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## make .venv with the pinned tree; again only when pyproject.toml or constraints.txt changed
 
@@ -29,6 +29,19 @@ demo: install ## thumbs in, an aligned model and a report out, without network; 
 # One thread per worker: two workers with two threads each stand in one another's way on two cores.
 test: install ## the whole suite on two workers; make test ARGS="tests/unit -k labels"
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 $(ARGS)
+
+# What adds up in another order: other loops of PyTorch, other products of oneDNN and MKL, two threads. One run for each
+# word, a comma between variables of one run: make test-kernels KERNELS=MKL_CBWR=AVX2,OMP_NUM_THREADS=2
+KERNELS ?= ATEN_CPU_CAPABILITY=default ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_CBWR=COMPATIBLE OMP_NUM_THREADS=2
+NUMERICAL = tests/unit/test_kernels.py tests/loop $(shell grep -rlE '^ *(import|from) torch' tests --include='test_*.py' --exclude-dir=loop --exclude-dir=gpu)
+
+test-kernels: install ## the tests that compute with PyTorch (tests/loop, and all that import it) with other CPU kernels; KERNELS="A=b C=d,E=f"
+	@failed=; for kernels in $(KERNELS); do \
+		echo "== $$kernels"; \
+		env OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive HF_HUB_OFFLINE=1 $$(echo $$kernels | tr , ' ') \
+			TORCHINDUCTOR_CACHE_DIR=$(abspath $(VENV))/compiled/$$kernels \
+			$(BIN)/python -m pytest -n 2 $(NUMERICAL) $(ARGS) || failed="$$failed $$kernels"; \
+	done; test -z "$$failed" || { echo "Failed with:$$failed" >&2; exit 1; }
 
 check: install ## lint, format, types, and which folder may import which
 	$(BIN)/ruff check .

@@ -31,7 +31,9 @@ from prospect.feedback.records import Unpaired
 from prospect.models.policy import load_for_scoring
 from prospect.models.sampling import generate
 from prospect.training.run_dir import RunDir
+from tolerances import FORWARD, rounding
 
+WITHIN = rounding(FORWARD, 60)  # nats: what is compared here is made of log-probs of completions, which are no larger
 QUICK = Settings(kl_prompts=6, kl_tokens=8, intervals=Intervals(resamples=200))
 
 
@@ -57,11 +59,12 @@ def test_the_numbers_are_those_that_the_run_logged(trained: Callable[..., RunDir
     found, logged = evaluate_feedback(run.path, settings=QUICK), last_evaluation(run)
     assert found["accuracy"]["rate"] == pytest.approx(logged["eval_rewards/accuracies"])
     assert found["auroc"]["value"] == pytest.approx(logged["eval_rewards/auroc"])
-    assert found["margin"]["value"] == pytest.approx(logged["eval_rewards/margins"], abs=1e-4)
-    assert found["rewards"]["desirable"]["value"] == pytest.approx(logged["eval_rewards/chosen"], abs=1e-4)
+    assert found["margin"]["value"] == pytest.approx(logged["eval_rewards/margins"], rel=0, abs=0.1 * WITHIN)
+    chosen = found["rewards"]["desirable"]["value"]
+    assert chosen == pytest.approx(logged["eval_rewards/chosen"], rel=0, abs=0.1 * WITHIN)
     if loss == "kto":
         assert found["threshold"]["kind"] == "z0"
-        assert found["threshold"]["value"] == pytest.approx(0.1 * logged["eval_kl"], abs=1e-4)
+        assert found["threshold"]["value"] == pytest.approx(0.1 * logged["eval_kl"], rel=0, abs=0.1 * WITHIN)
     assert found["reference"]["kind"] == ("adapter_off" if lora else "frozen")
     assert found["reference"]["identity"] == run.provenance()["reference"]["identity"] and found["notes"] == []
     json.dumps(found, allow_nan=False)
@@ -78,7 +81,7 @@ def test_no_number_depends_on_how_much_goes_through_at_once(trained: Callable[..
         )
         for tokens, size in ((10_000, 64), (1, 1))
     )
-    assert numbers(whole) == pytest.approx(numbers(single), rel=1e-4, abs=1e-4)
+    assert numbers(whole) == pytest.approx(numbers(single), rel=0, abs=WITHIN)
     assert len(numbers(whole)) > 40
 
 
@@ -92,12 +95,13 @@ def numbers(value: Any, name: str = "") -> dict[str, float]:
 def test_a_model_has_not_drifted_from_itself(model_path: Path, tmp_path: Path) -> None:
     data = write_rows(tmp_path / "thumbs.jsonl", thumbs(12))
     found = evaluate_feedback(model_path, data, str(model_path), settings=QUICK)
-    assert found["drift"]["kl"]["value"] == pytest.approx(0, abs=1e-5) and found["drift"]["kl"]["n"] == 6
-    assert found["drift"]["log_ratio"]["desirable"]["value"] == pytest.approx(0, abs=1e-5)
-    assert found["log_loss"]["policy"]["value"] == pytest.approx(found["log_loss"]["reference"]["value"])
+    assert found["drift"]["kl"]["value"] == pytest.approx(0, abs=WITHIN) and found["drift"]["kl"]["n"] == 6
+    assert found["drift"]["log_ratio"]["desirable"]["value"] == pytest.approx(0, abs=WITHIN)
+    per_token = found["log_loss"]["reference"]["value"]
+    assert found["log_loss"]["policy"]["value"] == pytest.approx(per_token, rel=rounding(FORWARD))
     # What is known of a model alone: nobody says which beta, and z0 is where its own log-ratios are.
     assert found["score"]["beta"] == 0.1 and found["threshold"]["kind"] == "z0"
-    assert found["label_log_loss"]["value"] == pytest.approx(math.log(2), abs=1e-5)
+    assert found["label_log_loss"]["value"] == pytest.approx(math.log(2), rel=0, abs=0.1 * WITHIN)
 
 
 def test_drift_is_measured_on_what_the_policy_itself_writes(tmp_path: Path, model_path: Path) -> None:

@@ -12,13 +12,14 @@ from safetensors.torch import load_file
 import prospect
 from conftest import REPOSITORY, rows_for, thumbs
 from prospect.config import load_config
-from prospect.losses import Loss, all_losses
+from prospect.losses import Loss, all_losses, registry
 from prospect.models.reference import build_reference
 from prospect.training.objective import build_objective, build_policy
 from prospect.training.prepare import prepare
 from prospect.training.run_dir import RunDir
 from prospect.training.session import Session
 from prospect.training.step import Objective, accumulate_gradient, score
+from tolerances import BACKWARD, FORWARD, distance, near, rounding
 
 every_loss = pytest.mark.parametrize("loss", list(all_losses().values()), ids=lambda loss: loss.name)
 # From equal models, where h = 0, DiscoPOP's own tau pushes the margin down into a local minimum; see its page.
@@ -130,9 +131,9 @@ def test_neither_micro_batches_nor_the_order_of_rows_change_the_gradient(
     longest = max(len(example) * max(row.length for row in example) for example in examples)
     for count in (4, 2, 1):
         cut = Objective(**{**vars(objective), "max_tokens": count * longest})
-        assert float((gradient(cut, examples) - whole).norm() / whole.norm()) < 1e-6
-        assert score(cut, examples).metrics == pytest.approx(metrics, rel=1e-5, abs=1e-6)
-    assert float((gradient(objective, examples[::-1]) - whole).norm() / whole.norm()) < 1e-6
+        assert distance(gradient(cut, examples), whole) < rounding(BACKWARD)
+        assert score(cut, examples).metrics == near(metrics)
+    assert distance(gradient(objective, examples[::-1]), whole) < rounding(BACKWARD)
 
 
 def test_what_is_computed_over_the_step_is_computed_over_all_of_it(recipe: Any, tmp_path: Path) -> None:
@@ -148,14 +149,15 @@ def test_what_is_computed_over_the_step_is_computed_over_all_of_it(recipe: Any, 
 
     objective, examples = objective_for(recipe("kto_no_z0"), tmp_path)
     loss = Loss(centred, "centred", "unpaired", over_step={"mean": mean_log_ratio})
-    rewards = score(Objective(**{**vars(objective), "loss": loss, "hyperparameters": {"beta": 0.5}}), examples)
-    expected = sum(rewards.tally.rewards) / len(examples)
-    assert abs(expected) > 1e-3
+    whole = score(Objective(**{**vars(objective), "loss": loss, "hyperparameters": {"beta": 0.5}}), examples)
+    expected = sum(whole.tally.rewards) / len(examples)
+    within = rounding(FORWARD, whole.metrics["logps/chosen"])
+    assert abs(expected) > 100 * within
     for tokens in (4096, 200, 1):
         cut = {**vars(objective), "loss": loss, "hyperparameters": {"beta": 0.5}, "max_tokens": tokens}
         score(Objective(**cut), examples)
     assert len(seen) > 10
-    assert seen == pytest.approx([expected] * len(seen), rel=1e-4)
+    assert seen == pytest.approx([expected] * len(seen), rel=0, abs=within)
 
 
 def test_advantages_are_whitened_over_the_whole_step(recipe: Any, tmp_path: Path) -> None:
@@ -165,10 +167,13 @@ def test_advantages_are_whitened_over_the_whole_step(recipe: Any, tmp_path: Path
     reference = build_reference(prepared.config.reference, policy, True, tmp_path)
     for tokens in (4096, 100):
         objective = Objective(**{**vars(build_objective(prepared, policy, reference)), "max_tokens": tokens})
-        assert score(objective, prepared.train.examples[:16]).metrics["loss"] == pytest.approx(0.0, abs=1e-6)
+        assert score(objective, prepared.train.examples[:16]).metrics["loss"] == pytest.approx(
+            0.0, abs=rounding(FORWARD)
+        )
 
 
-def test_the_example_of_ones_own_loss_learns(recipe: Any) -> None:
+def test_the_example_of_ones_own_loss_learns(recipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))  # other tests read it from other folders
     name = str(REPOSITORY / "examples/kahneman_tversky.py") + ":kahneman_tversky"
     train = {"max_steps": 30, "batch_size": 64, "learning_rate": 2e-3}
     run = prospect.train(recipe(name, thumbs(32), train=train), quiet=True)

@@ -17,6 +17,7 @@ from prospect.config import LoraSettings
 from prospect.models import logps
 from prospect.models.adapters import add_adapter, enable_gradient_checkpointing
 from prospect.models.logps import score_hidden, score_logits
+from tolerances import BACKWARD, FORWARD, assert_near
 
 WORLD = 2
 CHUNKS = (logps.CHUNK_LOGITS, 4 * 300)  # all tokens at once; 4 at a time
@@ -85,7 +86,7 @@ def share(rank: int, port: int, out: Path) -> None:
             with torch.no_grad():
                 plain = score_logits(model, ids, scored)[0]
             values = score_hidden(model, ids, scored)[0]
-            torch.testing.assert_close(values, plain, rtol=1e-5, atol=1e-5)
+            assert_near(values, plain, FORWARD)
             values.sum().backward()
             trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
             found[chunk, case] = {name: p.grad.full_tensor() for name, p in trained.items()}
@@ -116,5 +117,4 @@ def test_two_processes_that_share_the_weights_give_the_gradients_of_one(
             own = found[chunk, case]
             assert own.keys() == expected.keys()
             for name, gradient in expected.items():
-                where = f"{case}, chunks of {chunk}, {name}: "
-                torch.testing.assert_close(own[name], gradient, rtol=1e-4, atol=1e-4, msg=lambda m, w=where: w + m)
+                assert_near(own[name], gradient, BACKWARD, f"{case}, chunks of {chunk}, {name}")

@@ -18,6 +18,7 @@ import prospect
 from conftest import make_model, pairs, thumbs
 from prospect.errors import CheckpointError, ConfigError, ReferenceMismatchError, TrainingError
 from prospect.training.run_dir import RunDir
+from tolerances import BACKWARD, assert_trained_alike, rounding
 
 
 def weights(run: RunDir) -> dict[str, torch.Tensor]:
@@ -325,8 +326,7 @@ def test_gradient_checkpointing_gives_the_same_weights(recipe: Any, tmp_path: Pa
     recomputed = prospect.train(
         values, overrides=["train.gradient_checkpointing=true", f"output={tmp_path / 'gc'}"], quiet=True
     )
-    for name, value in weights(plain).items():
-        torch.testing.assert_close(weights(recomputed)[name], value, rtol=1e-5, atol=1e-6)
+    assert_trained_alike(weights(recomputed), weights(plain), plain.config()["train"]["learning_rate"])
 
 
 def test_bf16_trains_and_starts_at_zero_reward(recipe: Any) -> None:
@@ -358,11 +358,15 @@ def test_class_weights_follow_the_paper_and_are_written_down(recipe: Any) -> Non
 
 
 def test_thirty_step_curve_of_kto_is_what_it_was(recipe: Any) -> None:
-    """A golden curve: a change of any part of the step shows here. Regenerate only with a reason in the commit."""
+    """A golden curve: a change of any part of the step shows here. Regenerate only with a reason in the commit.
+
+    Steps build on one another, so its tolerance counts the additions of all thirty: 7e-5. An ulp of noise in every
+    product moved the curve by 3e-7, ten ulps by 2e-6.
+    """
     run = prospect.train(recipe("kto", thumbs(32), train={"max_steps": 30, "batch_size": 8}), quiet=True)
     losses = [row["loss"] for row in training_rows(run)]
     golden = json.loads((Path(__file__).parent / "kto_curve.json").read_text())
-    assert losses == pytest.approx(golden, rel=2e-3)
+    assert losses == pytest.approx(golden, rel=rounding(30 * BACKWARD))
 
 
 def test_a_share_too_small_to_evaluate_is_trained_on(recipe: Any) -> None:

@@ -10,6 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from prospect.models.in_place import adding_in_place, is_plain_embedding, sum_of
 from prospect.models.logps import score_hidden
+from tolerances import BACKWARD, assert_near
 
 IDS = torch.tensor([[1, 5, 0, 7, 5, 2], [3, 3, 0, 0, 9, 4]])
 SCORED = torch.tensor([[0, 0, 1, 1, 1], [0, 1, 1, 0, 1]], dtype=torch.bool)
@@ -40,7 +41,7 @@ def test_the_sum_over_micro_batches_is_the_same(tied: bool, padding: int | None)
     plain, ours = gradients(policy, 3, in_place=False), gradients(policy, 3, in_place=True)
     assert plain.keys() == ours.keys()
     for name, gradient in plain.items():
-        torch.testing.assert_close(ours[name], gradient, rtol=1e-5, atol=1e-6)
+        assert_near(ours[name], gradient, BACKWARD, name)
 
 
 def test_after_the_first_pass_the_two_large_gradients_are_added_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ from prospect.models.loading import (
 )
 from prospect.models.policy import Policy, load_for_scoring, load_policy
 from prospect.models.reference import AdapterOffReference, FrozenReference, check_identity
+from tolerances import BACKWARD, FORWARD, assert_near, rounding
 
 LORA = {"r": 2, "alpha": 4}
 BATCH = collate(
@@ -192,7 +193,7 @@ def test_gradient_checkpointing_gives_the_same_gradient(model_path: Path, lora: 
         policy.logps(BATCH).sum().backward()
         gradients.append(torch.cat([p.grad.flatten() for p in policy.trainable().values()]))  # type: ignore[union-attr]
     assert gradients[0].norm() > 0
-    torch.testing.assert_close(gradients[1], gradients[0])
+    assert_near(gradients[1], gradients[0], BACKWARD)
 
 
 def noisy_gpt2(path: Path) -> None:
@@ -302,7 +303,8 @@ def test_logps_are_float32_sums_over_the_completion_in_either_precision(model_pa
     assert full.dtype == half.dtype == torch.float32
     assert full.shape == (2,)
     assert not torch.equal(full, half)
-    torch.testing.assert_close(half, full, rtol=0.02, atol=0.1)
+    # bfloat16 rounds at 2^-9, and some sixteen roundings stand one behind another: 2 % of the largest sum.
+    torch.testing.assert_close(half, full, rtol=0, atol=2 * 16**0.5 * 2**-9 * float(full.abs().max()))
 
 
 def test_a_model_to_be_spread_stays_on_the_cpu_and_is_the_same_policy(model_path: Path) -> None:
@@ -349,7 +351,6 @@ def test_compiled_layers_train_to_nearly_the_same_numbers(recipe: Any, tmp_path:
     would run uncompiled, with no more than a warning.
     """
     import json
-    import os
     import subprocess
     import sys
 
@@ -365,12 +366,12 @@ def test_compiled_layers_train_to_nearly_the_same_numbers(recipe: Any, tmp_path:
             capture_output=True,
             text=True,
             check=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
         return json.loads(run.stdout.splitlines()[-1])
 
     plain, compiled = metrics(False), metrics(True)
     assert plain[0]["rewards/margins"] == 0.0
-    assert compiled[0]["rewards/margins"] == pytest.approx(0.0, abs=1e-5)
+    largest = abs(plain[0]["logps/chosen"])
+    assert compiled[0]["rewards/margins"] == pytest.approx(0.0, abs=0.1 * rounding(FORWARD, largest))
     for name in ("loss", "grad_norm", "logps/chosen"):
-        assert compiled[-1][name] == pytest.approx(plain[-1][name], rel=1e-3)
+        assert compiled[-1][name] == pytest.approx(plain[-1][name], rel=0, abs=rounding(2 * BACKWARD, largest))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 
 from prospect.errors import ConfigError
@@ -46,5 +47,5 @@ def _unit(loss: Loss) -> dict[str, float]:
 
 
 def _curve(label: str, value: Callable[[torch.Tensor], torch.Tensor]) -> Curve:
-    z = torch.linspace(-REACH, REACH, 321, dtype=torch.float64)
-    return Curve(label, z.numpy(), value(z).detach().numpy())
+    z = np.linspace(-REACH, REACH, 321)  # torch.linspace rounds otherwise on every processor, and the file shows it
+    return Curve(label, z, value(torch.from_numpy(z)).detach().numpy())
