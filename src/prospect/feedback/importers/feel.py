@@ -9,8 +9,9 @@ from typing import Any
 from prospect.feedback.importers.base import Dropped, Importer, Item, Options, Sample
 from prospect.feedback.importers.mongo import mongo_name
 from prospect.feedback.importers.rated_turns import Conversation
-from prospect.feedback.importers.reading import decoded, each_row
+from prospect.feedback.importers.reading import each_row
 from prospect.feedback.times import read_time
+from prospect.feedback.turns import decoded
 
 
 def _recognises(samples: Sequence[Sample]) -> bool:

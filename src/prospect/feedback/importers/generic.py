@@ -13,10 +13,11 @@ from prospect.errors import DataError, UsageError
 from prospect.feedback.implicit_prompt import split_shared_prompt
 from prospect.feedback.importers.base import Cell, Dropped, Importer, Item, Options, Preference, Sample, Vote
 from prospect.feedback.importers.joining import THUMBS
-from prospect.feedback.importers.reading import decoded, dig, each_row, messages_of, text_of
+from prospect.feedback.importers.reading import dig, each_row
 from prospect.feedback.records import Text
 from prospect.feedback.text import parse_text
 from prospect.feedback.times import read_time
+from prospect.feedback.turns import decoded, messages_of, text_of
 from prospect.feedback.wording import names
 
 FIELDS = (

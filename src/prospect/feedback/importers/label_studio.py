@@ -24,8 +24,9 @@ from prospect.feedback.importers.joining import (
     the_label,
 )
 from prospect.feedback.importers.payloads import completion_of, prompt_of, turns_of
-from prospect.feedback.importers.reading import Row, decoded, dig, rows
+from prospect.feedback.importers.reading import Row, dig, rows
 from prospect.feedback.times import read_time
+from prospect.feedback.turns import decoded
 from prospect.feedback.wording import names
 
 _VERDICTS = ("choices", "rating", "number")

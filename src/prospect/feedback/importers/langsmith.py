@@ -29,8 +29,9 @@ from prospect.feedback.importers.joining import (
     the_label,
 )
 from prospect.feedback.importers.payloads import plain_text_of
-from prospect.feedback.importers.reading import decoded, dig
+from prospect.feedback.importers.reading import dig
 from prospect.feedback.times import read_time
+from prospect.feedback.turns import decoded
 
 _PEOPLE = ("api", "app")
 _MACHINES = ("model", "auto_eval", "evaluator")

@@ -14,7 +14,8 @@ from typing import Any
 from prospect.feedback.importers.base import Dropped, Importer, Item, Options, Preference, Sample, Vote
 from prospect.feedback.importers.joining import NO_COMPLETION, NO_PROMPT, Cells, first, name_of
 from prospect.feedback.importers.payloads import Turns, turns_of
-from prospect.feedback.importers.reading import decoded, each_row
+from prospect.feedback.importers.reading import each_row
+from prospect.feedback.turns import decoded
 
 _MEDIA = ("images", "videos", "audios", "rejected_images")
 _CONTENT = {"value", "content"}

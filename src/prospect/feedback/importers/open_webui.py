@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from prospect.feedback.importers.base import Dropped, Importer, Item, Options, Sample, Vote
-from prospect.feedback.importers.reading import Row, decoded, dig, messages_of, rows, text_of
+from prospect.feedback.importers.reading import Row, dig, rows
 from prospect.feedback.times import read_time
+from prospect.feedback.turns import decoded, messages_of, text_of
 
 Cells = Mapping[str, Any]
 
