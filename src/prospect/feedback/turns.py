@@ -12,6 +12,9 @@ _ROLES = {
     "tool": ("function", "observation", "toolmessage", "functionmessage"),
 }
 ROLE_OF = {other: role for role, others in _ROLES.items() for other in (role, *others)}
+_CALLS = ("function_call", "tool_call")
+OTHER_ROLES = frozenset(("human", "gpt", "chatgpt", "ai", "bot", "tool_response", *_CALLS))
+"""Roles that no chat template knows, and that mean one thing wherever they stand."""
 _SILENT_PARTS = ("think", "thinking", "reasoning", "redacted_thinking")
 _KEPT_FIELDS = ("name", "tool_calls", "tool_call_id")
 
@@ -46,6 +49,33 @@ def messages_of(value: Any) -> list[dict[str, Any]] | None:
         return None
     turns = [_message(turn) for turn in value]
     return None if None in turns else [turn for turn in turns if turn is not None]
+
+
+def own_turn(turn: dict[str, Any]) -> dict[str, Any]:
+    """Return a turn of {from, value}, or of a role in `OTHER_ROLES`, as {role, content}; any other as it is.
+
+    A turn whose value is the JSON of one or several calls becomes the assistant's with `tool_calls`. Refuses, with a
+    ValueError, a call that is no such JSON.
+    """
+    named = turn.get("role") is not None
+    role = turn["role"] if named else turn.get("from")
+    if not isinstance(role, str) or (named and role not in OTHER_ROLES):
+        return turn
+    content = turn.get("content", turn.get("value"))
+    more = {key: cell for key, cell in turn.items() if key not in ("role", "from", "content", "value")}
+    if role in _CALLS:
+        return {"role": "assistant", "content": "", "tool_calls": _calls_in(content), **more}
+    if role == "tool_response":
+        return {"role": "tool", "content": content, **more}
+    return {"role": ROLE_OF.get(role.lower(), role), "content": content, **more}
+
+
+def _calls_in(content: Any) -> list[dict[str, Any]]:
+    calls = decoded(content)
+    calls = calls if isinstance(calls, list) else [calls]
+    if not all(isinstance(call, dict) and isinstance(call.get("name"), str) for call in calls):
+        raise ValueError("tool call cannot be read")
+    return [{"type": "function", "function": call} for call in calls]
 
 
 def decoded(value: Any) -> Any:

@@ -71,6 +71,8 @@ def _train(config: Config, world: World, *, resume: bool, quiet: bool) -> RunDir
         policy = build_policy(prepared, to_spread=world.lockstep)
         session = Session.start(prepared, policy, run, resume, world)
     with make_display(prepared.total_steps, session.progress.step, quiet) as display:
+        for warning in prepared.train.ignored:
+            display.note(f"warning: {warning}")
         run_steps(session, display)
     with name_the_setting("while the finished model was written", prepared, run, part="loading"):
         session.finish()

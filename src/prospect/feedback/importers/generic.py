@@ -12,8 +12,8 @@ from typing import Any
 from prospect.errors import DataError, UsageError
 from prospect.feedback.implicit_prompt import split_shared_prompt
 from prospect.feedback.importers.base import Cell, Dropped, Importer, Item, Options, Preference, Sample, Vote
-from prospect.feedback.importers.joining import THUMBS
 from prospect.feedback.importers.reading import dig, each_row
+from prospect.feedback.labels import THUMBS
 from prospect.feedback.records import Text
 from prospect.feedback.text import parse_text
 from prospect.feedback.times import read_time

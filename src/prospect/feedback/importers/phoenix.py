@@ -16,7 +16,6 @@ from prospect.feedback.importers.base import Cell, Dropped, Importer, Item, Opti
 from prospect.feedback.importers.joining import (
     MACHINE,
     OTHER_LABEL,
-    THUMBS,
     UNKNOWN_SOURCE,
     Cells,
     Export,
@@ -30,6 +29,7 @@ from prospect.feedback.importers.joining import (
 )
 from prospect.feedback.importers.payloads import completion_of, prompt_of, turns_of
 from prospect.feedback.importers.reading import dig
+from prospect.feedback.labels import THUMBS
 from prospect.feedback.times import read_time
 from prospect.feedback.turns import decoded
 
