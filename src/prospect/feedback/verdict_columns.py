@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from prospect.feedback.labels import THUMBS, plain_word
@@ -31,8 +31,10 @@ _ABOUT = frozenset((
 ))
 # fmt: on
 _SIDES = frozenset(("chosen", "rejected"))
-_EITHER = frozenset(("thumb", "thumbs", "liked", "verdict", "desirable", "vote", "label"))
-_BAD = frozenset(("bad", "dislike", "disliked", "downvote", "downvoted", "undesirable"))
+# A verdict with these names is yes or no, never a number of stars or a count.
+_EITHER = frozenset(("thumb", "thumbs", "like", "liked", "good", "helpful", "verdict", "desirable", "upvoted", "label"))
+_THUMBS_NAMES = _EITHER | {"rating", "feedback", "vote", "voted", "reaction", "judgment", "judgement"}
+_BAD = frozenset(("bad", "down", "dislike", "disliked", "downvote", "downvoted", "undesirable", "rejected"))
 _PARTS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^\W\d_a-zA-Z]+")
 _LONGEST_VERDICT = 24  # characters: "not_helpful_at_all", but no sentence
 
@@ -79,6 +81,29 @@ def ignored_verdicts(row: Mapping[str, Any], known: set[str]) -> dict[str, Looks
     return {column: looks for column, looks in found.items() if looks is not None}
 
 
+def verdict_column(rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return the one column of some rows that is a verdict with a plain meaning; None where none is, or several are.
+
+    Every value must be one of `THUMBS`. A column that may as well hold stars or votes must hold more than ones; and
+    nothing is taken where a column is named for the bad (`thumbs_down`), for then true would mean no.
+    """
+    columns = {column for row in rows for column in row}
+    if any(_is_for_the_bad(column) and names_a_verdict(column) for column in columns):
+        return None
+    found = [column for column in columns if names_a_verdict(column) and _words(column) & _THUMBS_NAMES]
+    found = [column for column in found if _is_plain(column, [row.get(column) for row in rows])]
+    return found[0] if len(found) == 1 else None
+
+
+def _is_plain(column: str, cells: Sequence[Any]) -> bool:
+    words = {plain_word(str(cell)).removesuffix(".0") for cell in cells if cell not in (None, "")}
+    return bool(words) and words <= THUMBS.keys() and (words != {"1"} or bool(_words(column) & _EITHER))
+
+
+def _is_for_the_bad(column: str) -> bool:
+    return bool(_words(column) & _BAD) and "up" not in _words(column)
+
+
 def says_no(column: str, cell: Any) -> bool:
     """Whether a verdict plainly says that a completion is bad.
 
@@ -86,7 +111,7 @@ def says_no(column: str, cell: Any) -> bool:
     column that is named for the bad it is true that says so.
     """
     words = _words(column)
-    if words & _BAD:
+    if _is_for_the_bad(column):
         return cell is True
     if isinstance(cell, str):
         word = plain_word(cell)
