@@ -11,7 +11,7 @@ import pytest
 from prospect.errors import DataError
 from prospect.feedback.importers.base import Dropped, Vote
 from prospect.feedback.importers.reading import Row, dig, each_row, rows, sample
-from prospect.feedback.turns import decoded, messages_of, text_of
+from prospect.feedback.other_turns import decoded, messages_of, text_of
 
 
 def contents(path: Path, **options: Any) -> list[Any]:

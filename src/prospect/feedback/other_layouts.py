@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from prospect.feedback.turns import decoded, own_turn
+from prospect.feedback.other_turns import decoded, own_turn
 
 Row = Mapping[str, Any]
 Turns = list[dict[str, Any]]
@@ -150,8 +150,8 @@ def _with_system(turns: Turns, row: Row) -> Turns:
     return [{"role": "system", "content": system}, *turns]
 
 
-def _asked(row: Row) -> Cell:
-    """The prompt of a row, and as turns where a system prompt or earlier turns belong to it.
+def prompt_in(row: Row) -> Cell:
+    """Return the prompt of a row that has one, as turns where a system prompt or earlier turns belong to it.
 
     Instruction and input are one text, as their trainers join them.
     """
@@ -173,7 +173,8 @@ def _talk(row: Row) -> Turns:
     return _with_system(turns_in(row[column]), row)
 
 
-def _has_prompt(columns: set[str]) -> bool:
+def has_prompt(columns: set[str]) -> bool:
+    """Return whether one column is the prompt, or instruction and input are together."""
     return prompt_column(columns) is not None or _is_alpaca(columns)
 
 
@@ -213,7 +214,7 @@ def _swift_pair(row: Row) -> dict[str, Any]:
     if row.get("messages") is not None:
         prompt, chosen = _split(_talk(row))
     else:
-        prompt, chosen = _asked(row), _answer(row.get("response"))  # type: ignore[assignment]
+        prompt, chosen = prompt_in(row), _answer(row.get("response"))  # type: ignore[assignment]
     if row.get("rejected_response") is not None:
         return {"prompt": prompt, "chosen": chosen, "rejected": _answer(row["rejected_response"])}
     rejected = turns_in(row["rejected_messages"])
@@ -231,14 +232,14 @@ def _is_swift_pair(columns: set[str], row: Row) -> bool:
 
 def _pair_of_responses(row: Row) -> dict[str, Any]:
     return {
-        "prompt": _asked(row),
+        "prompt": prompt_in(row),
         "chosen": _answer(row["chosen_response"]),
         "rejected": _answer(row["rejected_response"]),
     }
 
 
 def _is_pair_of_responses(columns: set[str], row: Row) -> bool:
-    return {"chosen_response", "rejected_response"} <= columns and _has_prompt(columns)
+    return {"chosen_response", "rejected_response"} <= columns and has_prompt(columns)
 
 
 def _pair_after_turns(row: Row) -> dict[str, Any]:
@@ -257,11 +258,11 @@ def _is_pair_after_turns(columns: set[str], row: Row) -> bool:
 
 
 def _pair(row: Row) -> dict[str, Any]:
-    return {"prompt": _asked(row), "chosen": _answer(row["chosen"]), "rejected": _answer(row["rejected"])}
+    return {"prompt": prompt_in(row), "chosen": _answer(row["chosen"]), "rejected": _answer(row["rejected"])}
 
 
 def _is_pair(columns: set[str], row: Row) -> bool:
-    return "prompt" not in columns and _has_prompt(columns) and _are_answers_alone(columns, row)
+    return "prompt" not in columns and has_prompt(columns) and _are_answers_alone(columns, row)
 
 
 def _are_answers_alone(columns: set[str], row: Row) -> bool:
@@ -275,8 +276,8 @@ def _are_answers_alone(columns: set[str], row: Row) -> bool:
 def _alpaca(row: Row) -> dict[str, Any]:
     output = row["output"]
     if isinstance(output, list) and len(output) == 2:  # how pairs were written until 2024: the better one first
-        return {"prompt": _asked(row), "chosen": _answer(output[0]), "rejected": _answer(output[1])}
-    return {"prompt": _asked(row), "completion": _answer(output), **_tag(row)}
+        return {"prompt": prompt_in(row), "chosen": _answer(output[0]), "rejected": _answer(output[1])}
+    return {"prompt": prompt_in(row), "completion": _answer(output), **_tag(row)}
 
 
 def _is_alpaca_row(columns: set[str], row: Row) -> bool:
@@ -285,7 +286,7 @@ def _is_alpaca_row(columns: set[str], row: Row) -> bool:
 
 
 def _query(row: Row) -> dict[str, Any]:
-    return {"prompt": _asked(row), "completion": _answer(row["response"])}
+    return {"prompt": prompt_in(row), "completion": _answer(row["response"])}
 
 
 def _is_query(columns: set[str], row: Row) -> bool:
@@ -323,11 +324,11 @@ def _is_own_with_system(columns: set[str], row: Row) -> bool:
 def _rated_completions(row: Row) -> dict[str, Any]:
     completions = decoded(row["completions"])
     texts = [_answer(completion.get("response")) for completion in completions]
-    return {"prompt": _asked(row), "completions": texts, "scores": _scores(completions)}
+    return {"prompt": prompt_in(row), "completions": texts, "scores": _scores(completions)}
 
 
 def _is_rated_completions(columns: set[str], row: Row) -> bool:
-    if "completions" not in columns or "scores" in columns or not _has_prompt(columns):
+    if "completions" not in columns or "scores" in columns or not has_prompt(columns):
         return False
     completions = decoded(row["completions"])
     return isinstance(completions, list) and all(isinstance(one, dict) and "response" in one for one in completions)

@@ -13,10 +13,10 @@ from typing import Any
 from prospect.errors import DataError
 from prospect.feedback.csv_reader import read_csv
 from prospect.feedback.manifest import ROWS, frozen_folder
+from prospect.feedback.prompts import read_prompt
 from prospect.feedback.readers import RawRow, read_hub, read_json, read_jsonl, read_parquet
 from prospect.feedback.records import Feedback, Text
 from prospect.feedback.rows import Ignored, RowParser
-from prospect.feedback.text import parse_text
 from prospect.feedback.wording import names
 
 Source = str | Path | Sequence[str | Path]
@@ -150,16 +150,8 @@ def raw_rows(place: Path | str) -> Iterator[RawRow]:
 
 
 def load_prompts(source: Source) -> list[Text]:
-    """Return the prompts of a source's rows, in its order; other columns are ignored.
-
-    Refuses, with file and line: a row without `prompt`, and prompts that are neither text nor messages.
-    """
-    prompts = []
-    for place in find_places(source):
-        for where, _, row in raw_rows(place):
-            if "prompt" not in row:
-                raise DataError(f"{where}: there is no column prompt, only {names(row)}. Rename the one that holds it")
-            prompts.append(parse_text(row["prompt"], "prompt", where))
+    """Return the prompts of a source's rows, in its order; see `read_prompt` for where they are and what is refused."""
+    prompts = [read_prompt(row, where) for place in find_places(source) for where, _, row in raw_rows(place)]
     if not prompts:
         raise DataError(f"{source}: there are no rows; expected at least one with a prompt")
     return prompts

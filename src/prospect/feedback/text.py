@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from prospect.errors import DataError
+from prospect.feedback.other_turns import own_turn
 from prospect.feedback.records import Message, Text
-from prospect.feedback.turns import own_turn
 from prospect.feedback.wording import found, names, show, type_name
 
 Turns = tuple[Message, ...]

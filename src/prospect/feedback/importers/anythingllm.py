@@ -14,8 +14,8 @@ from prospect.errors import DataError
 from prospect.feedback.importers.base import Dropped, Importer, Item, Options, Sample, Vote
 from prospect.feedback.importers.joining import NO_COMPLETION, NO_PROMPT, Cells, name_of
 from prospect.feedback.importers.reading import each_row, sample
+from prospect.feedback.other_turns import decoded
 from prospect.feedback.times import read_time
-from prospect.feedback.turns import decoded
 
 _CHAT = {"prompt", "response", "sent_at", "workspace"}
 _NOBODY = ("API", "unknown user")

@@ -24,8 +24,8 @@ from prospect.feedback.importers.joining import (
 from prospect.feedback.importers.payloads import completion_of, prompt_of, turns_of
 from prospect.feedback.importers.reading import Row, dig, rows
 from prospect.feedback.labels import THUMBS
+from prospect.feedback.other_turns import decoded
 from prospect.feedback.times import read_time
-from prospect.feedback.turns import decoded
 from prospect.feedback.wording import names
 
 _RESPONSES = ".responses"

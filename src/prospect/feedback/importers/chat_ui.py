@@ -10,7 +10,7 @@ from prospect.feedback.importers.base import Dropped, Importer, Item, Options, S
 from prospect.feedback.importers.mongo import mongo_name, mongo_time
 from prospect.feedback.importers.rated_turns import Conversation
 from prospect.feedback.importers.reading import each_row
-from prospect.feedback.turns import decoded
+from prospect.feedback.other_turns import decoded
 
 
 def _recognises(samples: Sequence[Sample]) -> bool:

@@ -10,8 +10,8 @@ from prospect.feedback.importers.base import Dropped, Importer, Item, Options, S
 from prospect.feedback.importers.mongo import mongo_name
 from prospect.feedback.importers.rated_turns import Conversation
 from prospect.feedback.importers.reading import each_row
+from prospect.feedback.other_turns import decoded
 from prospect.feedback.times import read_time
-from prospect.feedback.turns import decoded
 
 
 def _recognises(samples: Sequence[Sample]) -> bool:

@@ -21,10 +21,10 @@ from prospect.feedback.importers.base import Cell, Dropped, Importer, Item, Opti
 from prospect.feedback.importers.reading import dig, each_row, sample
 from prospect.feedback.labels import THUMBS
 from prospect.feedback.other_layouts import PROMPTS, UnreadableRow, own_columns
+from prospect.feedback.other_turns import decoded, messages_of, text_of
 from prospect.feedback.records import Text
 from prospect.feedback.text import parse_text
 from prospect.feedback.times import read_time
-from prospect.feedback.turns import decoded, messages_of, text_of
 from prospect.feedback.verdict_columns import verdict_column
 from prospect.feedback.wording import names
 

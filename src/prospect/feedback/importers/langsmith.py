@@ -30,8 +30,8 @@ from prospect.feedback.importers.joining import (
 from prospect.feedback.importers.payloads import plain_text_of
 from prospect.feedback.importers.reading import dig
 from prospect.feedback.labels import THUMBS
+from prospect.feedback.other_turns import decoded
 from prospect.feedback.times import read_time
-from prospect.feedback.turns import decoded
 
 _PEOPLE = ("api", "app")
 _MACHINES = ("model", "auto_eval", "evaluator")

@@ -14,7 +14,7 @@ from typing import Any
 from prospect.feedback.importers.base import Dropped, Importer, Item, Options, Sample, Vote
 from prospect.feedback.importers.mongo import mongo_name, mongo_time
 from prospect.feedback.importers.reading import Row, dig, rows
-from prospect.feedback.turns import decoded, text_of
+from prospect.feedback.other_turns import decoded, text_of
 
 Cells = Mapping[str, Any]
 

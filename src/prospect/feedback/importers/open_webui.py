@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from prospect.feedback.importers.base import Dropped, Importer, Item, Options, Sample, Vote
 from prospect.feedback.importers.reading import Row, dig, rows
+from prospect.feedback.other_turns import decoded, messages_of, text_of
 from prospect.feedback.times import read_time
-from prospect.feedback.turns import decoded, messages_of, text_of
 
 Cells = Mapping[str, Any]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from prospect.feedback.importers.base import Cell
 from prospect.feedback.importers.reading import dig
-from prospect.feedback.turns import decoded, messages_of, text_of
+from prospect.feedback.other_turns import decoded, messages_of, text_of
 
 Turns = list[dict[str, Any]]
 

@@ -30,8 +30,8 @@ from prospect.feedback.importers.joining import (
 from prospect.feedback.importers.payloads import completion_of, prompt_of, turns_of
 from prospect.feedback.importers.reading import dig
 from prospect.feedback.labels import THUMBS
+from prospect.feedback.other_turns import decoded
 from prospect.feedback.times import read_time
-from prospect.feedback.turns import decoded
 
 _TABLES = {"annotation": "span annotation", "span": "span"}
 _MOST_MESSAGES = 10_000  # of one span whose messages are spread over numbered keys

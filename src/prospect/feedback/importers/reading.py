@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from prospect.errors import DataError
 from prospect.feedback import csv_reader
 from prospect.feedback.importers.base import Dropped, Item, Sample
+from prospect.feedback.other_turns import decoded
 from prospect.feedback.readers import read_lines, read_parquet
-from prospect.feedback.turns import decoded
 from prospect.feedback.wording import names
 
 WRAPPERS = (
