@@ -19,9 +19,9 @@ from prospect.evaluation.subject import ENDPOINT, find_subject
 from prospect.evaluation.verdict_cache import VerdictCache
 from prospect.evaluation.writers import Generation, Service, collect_answers, find_writer
 from prospect.feedback.convert import to_demonstrations
-from prospect.feedback.records import Demonstration, Message, Text, Unpaired
+from prospect.feedback.records import Demonstration, Text, Unpaired
 from prospect.feedback.sources import Source, load_feedback
- from prospect.feedback.write import write_jsonl
+from prospect.feedback.write import write_jsonl
 
 SAMPLES = 20  # of both sides, for people to read
 DATA_SIDE = "the completions of the data"
