@@ -10,7 +10,8 @@ import pytest
 
 from prospect.errors import DataError
 from prospect.feedback.importers.base import Dropped, Vote
-from prospect.feedback.importers.reading import Row, decoded, dig, each_row, messages_of, rows, sample, text_of
+from prospect.feedback.importers.reading import Row, dig, each_row, rows, sample
+from prospect.feedback.other_turns import decoded, messages_of, text_of
 
 
 def contents(path: Path, **options: Any) -> list[Any]:

@@ -32,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--label-key", metavar="NAME", help="which score, question or column holds the verdict")
     add_label_map(parser)
     parser.add_argument(
-        "--kind", choices=["unpaired", "paired"], help="keep votes only, or preferences only, of a file that has both"
+        "--kind",
+        choices=["unpaired", "paired", "scored"],
+        help="keep only votes, preferences or scored completions of a file that has several of them",
     )
     parser.add_argument(
         "--relative",

@@ -122,6 +122,7 @@ def _sentences(facts: dict[str, Any]) -> dict[str, str]:
         "held out": f"{held_out['rows']} examples of {held_out['prompts']} prompts" if held_out else "nothing",
         "lengths": f"{data['cut']} completions cut at max_length {facts['config']['data']['max_length']}, "
         f"{data['empty_completions']} empty, {data['dropped']} rows dropped",
+        "warning": "; ".join(data["ignored"]),
         "steps": f"{facts['steps']} of {facts['examples_per_step']} examples on average, "
         f"{facts['steps_per_epoch']} an epoch",
         "tokens": f"{facts['tokens']:,} in all, prompts included",

@@ -35,7 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data",
         nargs="+",
         metavar="FILE",
-        help="held-out feedback, or prompts for --judge (default: what the run held out)",
+        help="held-out feedback, or prompts for --judge (default: what the run held out, or the prompts of a file of "
+        "completions)",
     )
     parser.add_argument("--against", metavar="MODEL_OR_FILE", help="the other side, for --judge and --tasks")
     parser.add_argument("--reference", metavar="MODEL", help="of log-ratios (default: the run's own); none for none")
@@ -143,6 +144,10 @@ _READ_BY = {
 def _check(options: argparse.Namespace, subject: Subject) -> None:
     """Refuse what would do nothing."""
     contest, prompts = options.judge or options.page, options.data
+    if contest and not prompts:
+        from prospect.evaluation.judged import prompts_of
+
+        prompts = prompts_of(options.model, options.against)
     if options.judge and options.page:
         raise UsageError("--page writes a page to vote on; then judge by the votes, with --judge human:VOTES.json")
     if contest and not prompts and subject.kind != "run":

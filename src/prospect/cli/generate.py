@@ -23,7 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a run directory, a model or adapter folder, a .gguf file, a hub name, or endpoint:URL#NAME",
     )
     parser.add_argument(
-        "--prompts", required=True, metavar="FILE", help="rows with a column prompt; other columns are ignored"
+        "--prompts",
+        required=True,
+        metavar="FILE",
+        help="rows with a prompt, or messages up to a last answer; other columns are ignored",
     )
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="JSONL: prompt, completion, finished")
     parser.add_argument(

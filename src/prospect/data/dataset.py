@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,8 +17,10 @@ from prospect.data.render import Encoder, PromptTooLongError
 from prospect.errors import ConfigError, DataError
 from prospect.feedback.convert import as_kind
 from prospect.feedback.records import Demonstration, Feedback, Kind, Paired, Scored, Text, Unpaired
+from prospect.feedback.rows import Ignored
 from prospect.feedback.sources import load_feedback
 from prospect.feedback.split import prompt_key, split_by_prompt
+from prospect.feedback.verdict_columns import describe_ignored
 
 HISTOGRAM_BINS = 24  # enough to see a shape, few enough to read
 
@@ -41,6 +44,7 @@ class Dataset:
         records: the feedback, example by example.
         cut: completions that max_length cut.
         dropped: rows left out because their prompt alone was too long.
+        ignored: what is to be said of columns that look like a verdict and were not read.
     """
 
     examples: list[Example]
@@ -49,6 +53,7 @@ class Dataset:
     records: list[Feedback]
     cut: int
     dropped: int
+    ignored: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -93,6 +98,7 @@ class Dataset:
             "cut": self.cut,
             "empty_completions": sum(_is_empty(record) for record in self.records),
             "dropped": self.dropped,
+            "ignored": list(self.ignored),
         }
 
 
@@ -114,7 +120,8 @@ def load_datasets(
     Raises:
         DataError: whatever is wrong with the files or a row of them.
     """
-    records = load_feedback(settings.train, label_map=settings.label_map)
+    ignored: Counter[Ignored] = Counter()
+    records = load_feedback(settings.train, label_map=settings.label_map, ignored=ignored)
     train_source = _name(settings.train)
     held_out: Sequence[Feedback] = []
     eval_source = train_source
@@ -125,6 +132,7 @@ def load_datasets(
         held_out = load_feedback(settings.eval, label_map=settings.label_map)
         eval_source = _name(settings.eval)
     train = encode_records(as_kind(records, kind, method=method), kind, encoder, settings, train_source)
+    train = replace(train, ignored=tuple(describe_ignored(*key, rows) for key, rows in ignored.items()))
     if not held_out:
         return train, None
     try:

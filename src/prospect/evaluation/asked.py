@@ -9,11 +9,11 @@ from typing import Any
 from prospect.errors import DataError
 from prospect.evaluation.held_out import read_held_out
 from prospect.evaluation.subject import Subject
+from prospect.feedback.prompts import read_prompt
 from prospect.feedback.records import Feedback, Text
-from prospect.feedback.rows import RowParser
+from prospect.feedback.rows import RowParser, with_own_columns
 from prospect.feedback.sources import Source, find_places, raw_rows
 from prospect.feedback.split import prompt_key
-from prospect.feedback.text import parse_text
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Question:
 
 
 # A row with one of these is feedback, and read as such: its prompt may then become a conversation with its answer.
-_ANSWERED = {"completion", "completions", "chosen", "messages"}
+_ANSWERED = {"completion", "completions", "chosen"}
 
 
 def read_questions(
@@ -41,7 +41,7 @@ def read_questions(
     """Return the different prompts of a file in order; the first target of a prompt counts.
 
     Args:
-        data: feedback of any kind, or rows with a column `prompt`.
+        data: feedback of any kind, or rows with a prompt, as `read_prompt` finds it.
         target: the column that holds the right answers; it may be absent.
         label_map: label -> desirable.
 
@@ -52,8 +52,8 @@ def read_questions(
     for place in find_places(data):
         parser = RowParser(label_map)
         for where, name, row in raw_rows(place):
-            plain = "prompt" in row and not _ANSWERED & row.keys()
-            prompt = parse_text(row["prompt"], "prompt", where) if plain else parser.parse(row, where, name).prompt
+            answered = _ANSWERED & with_own_columns(row, where).keys()
+            prompt = parser.parse(row, where, name).prompt if answered else read_prompt(row, where)
             key, answer = prompt_key(prompt), row.get(target)
             known = found.get(key)
             if known is not None and known.target != answer and None not in (known.target, answer):

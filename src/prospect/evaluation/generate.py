@@ -45,7 +45,7 @@ def generate_file(
 
     Args:
         model: a run directory; folder or hub name of a whole model or of a PEFT adapter; or endpoint:URL#NAME.
-        prompts: rows with a column `prompt`.
+        prompts: rows with a prompt, as `prospect.feedback.prompts.read_prompt` finds it.
         output: a .jsonl file, .json for alpaca_eval; written whole or not at all.
         samples_per_prompt: completions of each prompt.
         max_new_tokens: where a completion is cut; it is then written with `finished: false`.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from prospect.errors import DataError, UsageError
+from prospect.evaluation.answered import Completions
 from prospect.evaluation.answers import Thoughts, count_answers
 from prospect.evaluation.asked import Question, read_held_out_questions, read_questions
 from prospect.evaluation.contest import Contest, hold_contest
@@ -19,9 +20,8 @@ from prospect.evaluation.subject import ENDPOINT, find_subject
 from prospect.evaluation.verdict_cache import VerdictCache
 from prospect.evaluation.writers import Generation, Service, collect_answers, find_writer
 from prospect.feedback.convert import to_demonstrations
-from prospect.feedback.records import Demonstration, Message, Text, Unpaired
+from prospect.feedback.records import Demonstration, Text, Unpaired
 from prospect.feedback.sources import Source, load_feedback
-from prospect.feedback.split import prompt_key
 from prospect.feedback.write import write_jsonl
 
 SAMPLES = 20  # of both sides, for people to read
@@ -91,7 +91,8 @@ def judge_completions(
 
     Args:
         model: a run directory, a model, an endpoint:URL#NAME, or a file of completions (rows prompt, completion).
-        data: feedback, or rows with a prompt; None takes what the run held out. Each different prompt is asked once.
+        data: feedback, or rows with a prompt; None takes what the run held out, or the prompts of a side that is a
+            file. Each different prompt is asked once.
         judge: see `prospect.evaluation.judges`.
         against: the other side, as `model`; None takes what the data holds to be good: desirable, chosen, best or
             demonstrated completions.
@@ -187,6 +188,7 @@ def gather_sides(
     _check_key(model, against, how.service)
     if limit is not None and limit < 1:
         raise UsageError(f"limit is {limit}; expected at least 1.")
+    data = prompts_of(model, against) if data is None else data
     if data is None:
         questions, feedback, source = read_held_out_questions(
             find_subject(model), target=how.target, label_map=label_map
@@ -196,20 +198,21 @@ def gather_sides(
         feedback = [] if against is not None else load_feedback(data, label_map=label_map)
     found = len(questions)
     # What is written already comes first: nobody is asked for what has nothing to be held against.
-    theirs = _by_prompt(to_demonstrations(feedback)) if against is None else _written(against)
+    theirs = Completions(to_demonstrations(feedback)) if against is None else _written(against)
     ours = _written(model)
     for side in (ours, theirs):
-        questions = [question for question in questions if side is None or question.key in side]
+        questions = [question for question in questions if side is None or question.prompt in side]
     left_out = found - len(questions)
     questions = questions[:limit]
     if ours is None:
         ours = _answers(model, questions, how, "ours", announce, watch)
-    if theirs is None and against is not None:
+    if theirs is None:
+        assert against is not None, "else the data's own are theirs"
         theirs = _answers(against, questions, how, "theirs", announce, watch)
     items = [
         Item(question.prompt, mine, other, question.target)
         for question in questions
-        for mine, other in _meet(ours[question.key], (theirs or {})[question.key], crossed=against is None)
+        for mine, other in _meet(ours[question.prompt], theirs[question.prompt], crossed=against is None)
     ]
     if not items:
         raise DataError(
@@ -218,6 +221,13 @@ def gather_sides(
         )
     names = (str(model), DATA_SIDE if against is None else str(against))
     return Sides(items, names, left_out, source)
+
+
+def prompts_of(model: str | Path, against: str | Path | None) -> str | Path | None:
+    """Return the file of completions with a contest's prompts, where no data is named; None where a run has them."""
+    if against is None or find_subject(model).kind == "run":
+        return None
+    return next((side for side in (model, against) if find_subject(side).kind == "completions"), None)
 
 
 def remove_partial(keep: Path | None) -> None:
@@ -247,7 +257,7 @@ def _meet(ours: Sequence[Text], theirs: Sequence[Text], *, crossed: bool) -> lis
 
 def _answers(
     side: str | Path, questions: Sequence[Question], how: Judging, name: str, announce: Tell | None, watch: Watch | None
-) -> dict[str, list[Text]]:
+) -> Completions:
     """Return a model's completions by prompt, generated and kept."""
     prompts = [question.prompt for question in questions]
     writer = find_writer(side, batch_size=how.batch_size, service=how.service)
@@ -262,10 +272,10 @@ def _answers(
     kept = _file(how.keep, f"{name}.jsonl")
     if kept is not None:
         write_jsonl(rows, kept)
-    return _by_prompt(rows)
+    return Completions(rows)
 
 
-def _written(side: str | Path) -> dict[str, list[Text]] | None:
+def _written(side: str | Path) -> Completions | None:
     """The completions of a file; None of a model, which has yet to write them."""
     if find_subject(side).kind != "completions":
         return None
@@ -273,21 +283,7 @@ def _written(side: str | Path) -> dict[str, list[Text]] | None:
     written = [row for row in rows if isinstance(row, Demonstration | Unpaired)]
     if len(written) < len(rows):
         raise DataError(f"{file}: holds {rows[0].kind} rows; expected completions, rows of prompt and completion.")
-    return _by_prompt(written)
-
-
-def _by_prompt(rows: Sequence[Demonstration | Unpaired]) -> dict[str, list[Text]]:
-    found: dict[str, list[Text]] = {}
-    for row in rows:
-        found.setdefault(prompt_key(row.prompt), []).append(_as_written(row.completion))
-    return found
-
-
-def _as_written(completion: Text) -> Text:
-    """A completion without the white space around it: plain prompts' begin with a space on one side only."""
-    if isinstance(completion, str):
-        return completion.strip()
-    return tuple(Message(turn.role, turn.content.strip(), turn.extra) for turn in completion)
+    return Completions(written)
 
 
 def _file(keep: Path | None, ending: str) -> Path | None:

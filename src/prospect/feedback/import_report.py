@@ -21,7 +21,7 @@ class ImportReport:
         why: how the format was found.
         files: what was read.
         output: what was written; None in a dry run, and where nothing was kept.
-        kind: unpaired (votes) or paired (preferences); None where nothing was kept.
+        kind: unpaired (votes), paired (preferences) or scored (rankings); None where nothing was kept.
         rows_in: verdicts that the export holds, usable or not.
         kept: how many of them were written, or would be.
         desirable: how many of those kept are desirable; of pairs none is.
@@ -88,7 +88,7 @@ class ImportReport:
 
     def _of_kept(self) -> str:
         if self.kind != "unpaired":
-            return "pairs" if self.kept else ""
+            return "" if not self.kept else "pairs" if self.kind == "paired" else "scored"
         relative = f", {self.relative:,} of them relative" if self.relative else ""
         raters = f", {self.raters:,} rater{'s' * (self.raters > 1)}" if self.raters else ""
         return f"{self.desirable:,} desirable, {self.undesirable:,} undesirable{relative}{raters}"

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from prospect.errors import DataError
 from prospect.feedback.import_report import by_frequency
-from prospect.feedback.importers.base import Cell, Preference, Vote
+from prospect.feedback.importers.base import Cell, Preference, Ranking, Vote
 from prospect.feedback.rows import RowParser, finite_number
 from prospect.feedback.text import parse_text
 from prospect.feedback.times import read_time, write_time
@@ -62,7 +62,7 @@ class RowMaker:
         self._redact = redact
         self._rater_name = raters
         self._purged = purged
-        self._parsers = {"unpaired": RowParser(), "paired": RowParser()}
+        self._parsers = {side: RowParser() for side in ("completion", "chosen", "completions")}
 
     def vote(self, vote: Vote, desirable: bool) -> Made:
         """Return the row of a vote that counts."""
@@ -90,8 +90,17 @@ class RowMaker:
         texts = {"prompt": item.prompt, "chosen": item.chosen, "rejected": item.rejected}
         return self._made(item, texts, {"tools": item.tools})
 
+    def ranking(self, item: Ranking) -> Made:
+        """Return the row of completions with scores."""
+        texts = {"prompt": item.prompt, "completions": item.completions}
+        return self._made(item, texts, {"scores": item.scores, "tools": item.tools})
+
     def _made(
-        self, item: Vote | Preference, texts: dict[str, Cell], extra: dict[str, Any], is_correction: bool = False
+        self,
+        item: Vote | Preference | Ranking,
+        texts: dict[str, Any],
+        extra: dict[str, Any],
+        is_correction: bool = False,
     ) -> Made:
         found: Counter[str] = Counter()
         row: dict[str, Any] = {**texts, **self._provenance(item), **extra}
@@ -105,7 +114,7 @@ class RowMaker:
         line = self._line(row, item.where)
         return Made(row["id"], row.get("label"), is_correction, "relative" in row, row.get("rater"), dict(found), line)
 
-    def _provenance(self, item: Vote | Preference) -> dict[str, Any]:
+    def _provenance(self, item: Vote | Preference | Ranking) -> dict[str, Any]:
         name = item.source_id if item.source_id is not None else self._short(item.where)
         return {
             "id": _text(f"{self._source}:{name}" if item.source_id is not None else name),
@@ -126,7 +135,7 @@ class RowMaker:
         return where
 
     def _line(self, row: dict[str, Any], where: str) -> bytes:
-        parser = self._parsers["paired" if "chosen" in row else "unpaired"]
+        parser = next(parser for side, parser in self._parsers.items() if side in row)
         try:
             record = parser.parse(row, where, row["id"])
         except DataError as error:
@@ -214,7 +223,8 @@ def _check_texts(row: dict[str, Any], columns: Iterable[str]) -> None:
         if text is None or text == []:
             raise Unusable(f"{column} is missing")
         try:
-            parse_text(text, column, "")
+            for one in text if column == "completions" else [text]:
+                parse_text(one, column, "")
         except DataError as error:
             half = "half a character" in str(error)
             raise Unusable(f"{column} holds half a character" if half else f"{column} cannot be read as text") from None

@@ -23,13 +23,15 @@ from prospect.errors import DataError, UsageError
 from prospect.feedback.import_report import ImportReport, by_frequency, file_names
 from prospect.feedback.import_rows import Made, RowMaker, Tally, Unusable, digest
 from prospect.feedback.importers import GENERIC, columns_of, get_importer, recognise
-from prospect.feedback.importers.base import Dropped, Importer, Item, Options, Preference, Vote
+from prospect.feedback.importers.base import Dropped, Importer, Item, Options, Preference, Ranking, Vote
+from prospect.feedback.importers.generic import other_names
 from prospect.feedback.importers.reading import sample
 from prospect.feedback.polarity import Polarity
 from prospect.feedback.pseudonym import pseudonym, rater_key
 from prospect.feedback.records import Kind
 from prospect.feedback.times import read_time
 from prospect.feedback.tombstones import Graveyard
+from prospect.feedback.wording import names
 
 SUPERSEDED = "a later vote of the same rater on the same completion"
 TAKEN_BACK = "vote taken back"
@@ -37,6 +39,7 @@ NEUTRAL = "neutral verdict"
 CORRECTION_ALONE = "correction without a verdict"
 RELATIVE = "relative vote"
 
+_WHAT: dict[Kind, str] = {"unpaired": "vote", "paired": "preference", "scored": "ranking"}
 _KEPT = 0  # the outcome of a row that is written; the others are places in the list of reasons
 _LONG_AGO = float("-inf")
 
@@ -67,7 +70,7 @@ def import_feedback(
         format: an importer's name; None finds it by the files' shape.
         options: what the importer must be told; see `Options`.
         label_map: verdict -> true, false or null (neutral), over and above what the importer knows.
-        kind: keep only votes (unpaired) or only preferences (paired) of an export that holds both.
+        kind: keep only votes (unpaired), preferences (paired) or rankings (scored) of an export that holds several.
         relative: whether votes that compare with a sibling are kept, marked as such, or dropped.
         corrections: whether answers that raters wrote in place of a completion become desirable rows.
         redact: whether e-mail addresses and other personal data in the texts are replaced.
@@ -125,7 +128,11 @@ def _importer(paths: Sequence[Path], format: str | None, options: Options) -> tu
     if options.columns:
         return get_importer(GENERIC), "columns are named"
     samples = [sample(path) for path in paths]
-    return recognise(samples), columns_of(samples)
+    importer, why = recognise(samples), columns_of(samples)
+    others = {field: column for one in samples for field, column in other_names(one).items()}
+    if importer.name == GENERIC and others:
+        why += f"; {names(f'{column} is taken as {field}' for field, column in others.items())}"
+    return importer, why
 
 
 def _check_options(importer: Importer, options: Options) -> None:
@@ -181,8 +188,8 @@ class _Intake:
         self._times.append(_LONG_AGO)
         if isinstance(item, Dropped):
             reason: str | None = item.reason
-        elif isinstance(item, Preference):
-            reason = self._preference(item, number)
+        elif isinstance(item, Preference | Ranking):
+            reason = self._compared(item, number)
         else:
             reason = self._vote(item, number)
         if reason is not None:
@@ -194,15 +201,18 @@ class _Intake:
             self._reasons.append(reason)
         self._outcomes[number] = self._reasons.index(reason)
 
-    def _preference(self, item: Preference, number: int) -> str | None:
-        if not self._is_asked_for("paired", item.where):
-            return "preference, and only votes were asked for"
-        return self._spooled(number, lambda: self._maker.preference(item))
+    def _compared(self, item: Preference | Ranking, number: int) -> str | None:
+        kind: Kind = "paired" if isinstance(item, Preference) else "scored"
+        if not self._is_asked_for(kind, item.where):
+            return f"{_WHAT[kind]}, and only {_WHAT[self._asked_kind or kind]}s were asked for"
+        if isinstance(item, Preference):
+            return self._spooled(number, lambda: self._maker.preference(item))
+        return self._spooled(number, lambda: self._maker.ranking(item))
 
     def _vote(self, vote: Vote, number: int) -> str | None:
         """Why the vote is dropped; None if it is kept as far as can be known now."""
         if not self._is_asked_for("unpaired", vote.where):
-            return "vote, and only preferences were asked for"
+            return f"vote, and only {_WHAT[self._asked_kind or 'paired']}s were asked for"
         desirable = None if vote.verdict is None else self._polarity.read(vote.verdict, vote.where)
         alone = vote.verdict is None and vote.correction is not None
         if self._is_superseded(vote, number, alone):
@@ -225,7 +235,8 @@ class _Intake:
         if kind != first:
             raise DataError(
                 f"{where}: the row is {kind}, but {first_where} is {first}; expected one kind in one output. "
-                "Import each by itself: --kind unpaired for the votes, --kind paired for the preferences"
+                "Import each by itself: --kind unpaired for the votes, --kind paired for the preferences, "
+                "--kind scored for the rankings"
             )
         return True
 

@@ -9,20 +9,25 @@ from prospect.errors import ConfigError, DataError
 from prospect.feedback.wording import names, show
 
 _VERDICTS = {"true": True, "false": False, "1": True, "0": False, "-1": False}
-_POSITIVE_WORDS = {"good", "up", "thumbs_up", "positive", "like", "liked", "yes", "on", "desirable"}
-_NEGATIVE_WORDS = {
-    "bad",
-    "down",
-    "thumbs_down",
-    "negative",
-    "dislike",
-    "disliked",
-    "no",
-    "off",
-    "undesirable",
+THUMBS: Mapping[str, bool | None] = {
+    **dict.fromkeys(("1", "true", "yes", "up", "thumbs_up", "thumbs-up", "thumbs up", "thumbsup", "👍"), True),
+    **dict.fromkeys(("+1", ":+1:", ":thumbsup:", ":thumbs_up:"), True),
+    **dict.fromkeys(("like", "liked", "good", "positive", "upvote", "desirable"), True),
+    **dict.fromkeys(("0", "-1", "false", "no", "down", "thumbs_down", "thumbs-down", "thumbs down"), False),
+    **dict.fromkeys(("thumbsdown", "👎", "dislike", "disliked", "bad", "negative", "downvote", "undesirable"), False),
+    **dict.fromkeys((":-1:", ":thumbsdown:", ":thumbs_down:"), False),
+    "neutral": None,
 }
+"""Words whose polarity is plain, for tools in which everyone names the labels; any other needs a label map."""
+_SWITCHES = {"on": True, "off": False}
+_TINTS = dict.fromkeys([0xFE0F, *range(0x1F3FB, 0x1F400)])
 # YAML 1.1 reads these words, unquoted, as true and false, so a key `yes:` of a recipe arrives as True.
 _YAML_BOOLEANS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
+
+
+def plain_word(verdict: str) -> str:
+    """Return a verdict as `THUMBS` spells it: lower case, and a thumb in its plain colour."""
+    return verdict.strip().lower().translate(_TINTS)
 
 
 class LabelReader:
@@ -104,7 +109,7 @@ def _advice(label: Any) -> str:
         return "One label is one verdict on the whole completion"
     key = _as_key(label)
     entry = f'"{key}"' if key.lower() in _YAML_BOOLEANS or not key.replace("_", "").isalnum() else key
-    word = key.lower().replace("-", "_").replace(" ", "_")
-    if word in _POSITIVE_WORDS or word in _NEGATIVE_WORDS:
-        return f"Map it: data.label_map: {{{entry}: {'true' if word in _POSITIVE_WORDS else 'false'}}}"
+    desirable = THUMBS.get(plain_word(key), _SWITCHES.get(plain_word(key)))
+    if desirable is not None:
+        return f"Map it: data.label_map: {{{entry}: {'true' if desirable else 'false'}}}"
     return f"Map it: data.label_map: {{{entry}: true}} or {{{entry}: false}}"

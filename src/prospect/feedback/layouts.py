@@ -39,6 +39,8 @@ UNDERSTOOD = (
     "completions, scores) and demonstrations (prompt, completion, or messages, or text)"
 )
 
+_IMPORT = "Or let it be read as it is: prospect data import FILE -o OUT.jsonl."
+_THUMBS = {"prompt", "completion", "label"}
 _VERDICTS = {"label", "chosen", "rejected"}
 _GROUP = {"completions", "scores"}
 # What makes a row one kind and no other; a row with two of these says two things.
@@ -52,7 +54,7 @@ _OTHER_NAMES = {
     "prompt": ("instruction", "question", "query", "input", "context"),
     "completion": ("response", "answer", "output", "generation", "reply", "text"),
     "messages": ("conversations", "conversation", "chat"),
-    "label": ("thumbs", "verdict", "rating", "feedback", "desirable", "kto_tag"),
+    "label": ("thumbs", "thumb", "verdict", "rating", "feedback", "vote", "liked", "desirable", "kto_tag"),
     "chosen": ("winner", "preferred", "accepted"),
     "rejected": ("loser", "dispreferred"),
     "completions": ("responses", "answers", "outputs", "generations", "candidates"),
@@ -110,10 +112,12 @@ def _what_is_missing(row: Mapping[str, Any], columns: set[str]) -> str:
     missing = [column for column in closest.columns if column not in columns]
     state = "null" if all(column in row for column in missing) else "missing"
     plural = len(missing) > 1
+    meant = _suggestions(columns)
     return " ".join(
         [
             f"column{'s' * plural} {names(missing)} {'are' if plural else 'is'} {state}; found {names(row)}.",
-            *(f'Found "{have}": did you mean "{want}"? Rename it.' for have, want in _suggestions(columns)),
+            *(f'Found "{have}": did you mean "{want}"? Rename it.' for have, want in meant),
+            *([_IMPORT] if meant and columns.union(want for _, want in meant) >= _THUMBS else []),
             UNDERSTOOD,
         ]
     )

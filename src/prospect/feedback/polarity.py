@@ -7,6 +7,7 @@ from typing import Any
 
 from prospect.errors import DataError, UsageError
 from prospect.feedback.importers.base import Importer
+from prospect.feedback.labels import plain_word
 from prospect.feedback.wording import names, show
 
 # YAML 1.1 reads these words, unquoted, as true and false, so a key `yes:` of a label map arrives as True.
@@ -64,7 +65,7 @@ def _as_key(verdict: Any) -> str:
         return "true" if verdict else "false"
     if isinstance(verdict, float) and verdict.is_integer():
         return str(int(verdict))
-    return str(verdict).strip().lower().removesuffix(".0")
+    return plain_word(str(verdict)).removesuffix(".0")
 
 
 def _checked_map(label_map: Mapping[Any, bool | None]) -> dict[str, bool | None]:

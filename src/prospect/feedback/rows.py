@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from prospect.errors import DataError
 from prospect.feedback.implicit_prompt import split_shared_prompt
 from prospect.feedback.labels import LabelReader
 from prospect.feedback.layouts import OPTIONAL_COLUMNS, Layout, find_layout
-from prospect.feedback.records import Demonstration, Feedback, Paired, Scored, Text, Unpaired
+from prospect.feedback.other_layouts import UnreadableRow, find_other_layout, own_columns
+from prospect.feedback.records import Demonstration, Feedback, Kind, Message, Paired, Scored, Text, Unpaired
 from prospect.feedback.text import encodable, join_prompt, parse_text, parse_turns, split_last_turn
 from prospect.feedback.times import read_time
-from prospect.feedback.wording import found
+from prospect.feedback.verdict_columns import Looks, ignored_verdicts, names_a_verdict, says_no
+from prospect.feedback.wording import found, show
 
 Row = Mapping[str, Any]
 Record = TypeVar("Record", bound=Feedback)
@@ -23,19 +26,35 @@ Record = TypeVar("Record", bound=Feedback)
 _LEAVE_OUT = "Leave it out where there is none"
 
 
+Ignored = tuple[Kind, str, Looks]
+"""The kind of a row, and a column of it that looks like a verdict or a second answer and is not read."""
+
+
+class _Plan(NamedTuple):
+    """How the rows with some columns are read: their layout, what reads each optional cell, and what is ignored."""
+
+    layout: Layout
+    optional: list[tuple[str, Callable[[Any, str], Any]]]
+    ignored: Mapping[str, Looks]
+
+
 class RowParser:
     """Turns the rows of one file into records of one kind.
 
     Args:
         label_map: label -> desirable; see `LabelReader`.
+        ignored: gets what `RowParser.ignored` holds, where several files are counted together.
 
     Attributes:
         prompt_is_implicit: whether the row parsed last was a pair without a prompt of its own.
+        ignored: (kind, column, what it looks like) -> rows, for columns that look like a verdict or a second answer
+            and are not read.
     """
 
-    def __init__(self, label_map: Mapping[Any, bool] | None = None):
+    def __init__(self, label_map: Mapping[Any, bool] | None = None, ignored: Counter[Ignored] | None = None):
         self._labels = LabelReader(label_map)
         self.prompt_is_implicit = False
+        self.ignored: Counter[Ignored] = Counter() if ignored is None else ignored
         self._first: tuple[Layout, str] | None = None
         # Nearly all rows of a file have the same columns, so what follows from them is worked out once.
         self._plans: dict[tuple[str, ...], _Plan] = {}
@@ -48,11 +67,14 @@ class RowParser:
             where: `file:line`, for messages.
             default_id: the record's id where the row has none.
         """
-        layout, optional = self._plan(row, where)
+        row = with_own_columns(row, where)
+        layout, optional, ignored = self._plan(row, where)
         fields: dict[str, Any] = {"id": default_id, "where": where}
         for column, read in optional:
             if (cell := row[column]) is not None:
                 fields[column] = read(cell, where)
+        if ignored:
+            self._note_ignored(ignored, row, layout, where)
         if layout.kind == "unpaired":
             fields["prompt"], fields["completion"] = _prompt_and_completion(row, layout, where)
             fields["desirable"] = self._labels.read(row["label"], where)
@@ -67,7 +89,8 @@ class RowParser:
 
     def scores(self, row: Row, where: str) -> tuple[float, ...]:
         """Return the scores of a row and read nothing else of it; none where it has none."""
-        layout, _ = self._plan(row, where)
+        row = with_own_columns(row, where)
+        layout = self._plan(row, where).layout
         if layout.kind == "scored":
             return _scores(row, where)
         cell = row.get("score")
@@ -80,7 +103,8 @@ class RowParser:
             return plan
         layout = find_layout(row, where)
         self._check_kind(layout, where)
-        plan = layout, [(column, _OPTIONAL[column]) for column in OPTIONAL_COLUMNS if column in row]
+        optional = [(column, _OPTIONAL[column]) for column in OPTIONAL_COLUMNS if column in row]
+        plan = _Plan(layout, optional, ignored_verdicts(row, {*layout.columns, *OPTIONAL_COLUMNS}))
         if None not in row.values():  # which layout a row with nulls has depends on the row
             self._plans[columns] = plan
         return plan
@@ -94,6 +118,30 @@ class RowParser:
                 f"{where}: the row is {layout}, but {first_where} is {first}; expected one kind in one file. "
                 "Split the file by kind, or complete the columns of the odd rows"
             )
+
+    def _note_ignored(self, ignored: Mapping[str, Looks], row: Row, layout: Layout, where: str) -> None:
+        """Counts the columns of a row that look like a verdict; refuses a demonstration that one of them calls bad."""
+        for column, looks in ignored.items():
+            cell = row[column]
+            if cell is None or cell == "":
+                continue
+            if layout.kind == "demonstration" and looks == "verdict" and says_no(column, cell):
+                raise DataError(
+                    f"{where}: the row is read as {layout}, and {column} is {show(cell)}; expected completions to "
+                    "imitate. Where that is a verdict on the completion, name it: prospect data import FILE --map "
+                    f"label={column} -o OUT.jsonl; else remove the column"
+                )
+            self.ignored[layout.kind, column, looks] += 1
+
+
+def with_own_columns(row: Row, where: str) -> Row:
+    """Return the row with our columns, where it has the layout of another trainer or a public dataset."""
+    try:
+        return own_columns(row)
+    except UnreadableRow as error:
+        layout = find_other_layout(row)
+        assert layout is not None, "what has no other layout is not read"
+        raise DataError(f"{where}: the row is {layout.title}, and its {error}. Mend or remove it") from None
 
 
 def record(kind: type[Record], fields: dict[str, Any]) -> Record:
@@ -164,7 +212,10 @@ def _score_of_one(value: Any, column: str, where: str) -> float:
 
 def _prompt_and_completion(row: Row, layout: Layout, where: str) -> tuple[Text, Text]:
     if "messages" in layout.columns:
-        return split_last_turn(parse_turns(row["messages"], "messages", where), where)
+        turns = parse_turns(row["messages"], "messages", where)
+        if layout.kind == "demonstration":
+            _refuse_rated_turns(turns, where)
+        return split_last_turn(turns, where)
     if "text" in layout.columns:
         return "", _plain_text(row["text"], where)
     prompt = parse_text(row["prompt"], "prompt", where)
@@ -173,6 +224,18 @@ def _prompt_and_completion(row: Row, layout: Layout, where: str) -> tuple[Text, 
         return prompt, completion
     prompt, (completion,) = join_prompt(prompt, {"completion": completion}, where)
     return prompt, completion
+
+
+def _refuse_rated_turns(turns: Iterable[Message], where: str) -> None:
+    """Refuses turns with verdicts of their own, as chat tools write them: here each would be one to imitate."""
+    for turn in turns:
+        rated = next((field for field in turn.extra if names_a_verdict(field)), None)
+        if rated is not None:
+            raise DataError(
+                f"{where}: a turn has {rated} {show(turn.extra[rated])}; expected turns without verdicts, for what the "
+                "assistant says is to be imitated. Import them as votes: prospect data import FILE -o OUT.jsonl; or "
+                "remove the field"
+            )
 
 
 def _plain_text(value: Any, where: str) -> str:
@@ -258,9 +321,6 @@ def _time(value: Any, where: str) -> datetime | None:
 def _relative(value: Any, where: str) -> bool:
     return value is True
 
-
-_Plan = tuple[Layout, list[tuple[str, Callable[[Any, str], Any]]]]
-"""How the rows with some columns are read: their layout, and what reads each optional cell."""
 
 _OPTIONAL: dict[str, Callable[[Any, str], Any]] = {
     "weight": _weight,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import glob
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,10 @@ from typing import Any
 from prospect.errors import DataError
 from prospect.feedback.csv_reader import read_csv
 from prospect.feedback.manifest import ROWS, frozen_folder
+from prospect.feedback.prompts import read_prompt
 from prospect.feedback.readers import RawRow, read_hub, read_json, read_jsonl, read_parquet
 from prospect.feedback.records import Feedback, Text
-from prospect.feedback.rows import RowParser
-from prospect.feedback.text import parse_text
+from prospect.feedback.rows import Ignored, RowParser
 from prospect.feedback.wording import names
 from prospect.progress import counted
 
@@ -33,27 +34,32 @@ _SUFFIXES = tuple(_READERS)
 _HUB_NAME = re.compile(r"(?P<name>[\w-][\w.-]*/[\w.-]+)(:(?P<split>[\w.+%:\[\]-]+))?")
 
 
-def load_feedback(source: Source, *, label_map: Mapping[Any, bool] | None = None) -> list[Feedback]:
+def load_feedback(
+    source: Source, *, label_map: Mapping[Any, bool] | None = None, ignored: Counter[Ignored] | None = None
+) -> list[Feedback]:
     """Return the records of a source, in its order.
 
     Args:
         source: a file (.jsonl, .ndjson, .json, .csv, .tsv, .parquet), a glob, a hub dataset `owner/name` or
             `owner/name:split` (default split: train), or a list of these. A local file of that name wins.
         label_map: label -> desirable, for labels other than true/false, 1/0 and 1/-1.
+        ignored: gets the columns that look like a verdict or a second answer and are not read, with their rows.
 
     Refuses, with file and line: files that are missing, empty or broken, columns that make no kind of
     feedback, labels nobody declared, cells of a wrong type, and two kinds in one file.
     """
-    return list(iter_feedback(source, label_map=label_map))
+    return list(iter_feedback(source, label_map=label_map, ignored=ignored))
 
 
-def iter_feedback(source: Source, *, label_map: Mapping[Any, bool] | None = None) -> Iterator[Feedback]:
+def iter_feedback(
+    source: Source, *, label_map: Mapping[Any, bool] | None = None, ignored: Counter[Ignored] | None = None
+) -> Iterator[Feedback]:
     """Return an iterator over the records of a source; files are found at once, and read as you go.
 
     Arguments and refusals are those of `load_feedback`.
     """
     places = find_places(source)
-    return (record for place in places for record in iter_place(place, RowParser(label_map)))
+    return (record for place in places for record in iter_place(place, RowParser(label_map, ignored)))
 
 
 def iter_scores(source: Source) -> Iterator[tuple[float, ...]]:
@@ -147,16 +153,8 @@ def raw_rows(place: Path | str) -> Iterator[RawRow]:
 
 
 def load_prompts(source: Source) -> list[Text]:
-    """Return the prompts of a source's rows, in its order; other columns are ignored.
-
-    Refuses, with file and line: a row without `prompt`, and prompts that are neither text nor messages.
-    """
-    prompts = []
-    for place in find_places(source):
-        for where, _, row in raw_rows(place):
-            if "prompt" not in row:
-                raise DataError(f"{where}: there is no column prompt, only {names(row)}. Rename the one that holds it")
-            prompts.append(parse_text(row["prompt"], "prompt", where))
+    """Return the prompts of a source's rows, in its order; see `read_prompt` for where they are and what is refused."""
+    prompts = [read_prompt(row, where) for place in find_places(source) for where, _, row in raw_rows(place)]
     if not prompts:
         raise DataError(f"{source}: there are no rows; expected at least one with a prompt")
     return prompts

@@ -9,7 +9,7 @@ from json.encoder import encode_basestring_ascii
 from typing import TypeVar
 
 from prospect.errors import DataError
-from prospect.feedback.records import Feedback, Text
+from prospect.feedback.records import Feedback, Message, Text
 
 Row = TypeVar("Row", bound=Feedback)
 
@@ -30,6 +30,16 @@ def prompt_digest(text: Text) -> bytes:
         identity = [[m.role, m.content, dict(m.extra)] for m in text]
         canonical = json.dumps(identity, sort_keys=True, default=str)
     return hashlib.blake2b(canonical.encode(), digest_size=16).digest()
+
+
+def matching_key(text: Text) -> bytes:
+    """Return a key that prompts share which say the same: plain text and a lone turn of the user, whatever white space.
+
+    For finding the completions of a prompt in a file that somebody else wrote; rows are split and grouped by
+    `prompt_key`, which tells all of them apart.
+    """
+    turns = (Message("user", text),) if isinstance(text, str) else text
+    return prompt_digest(tuple(Message(turn.role, " ".join(turn.content.split()), turn.extra) for turn in turns))
 
 
 def group_key(row: Feedback) -> bytes:

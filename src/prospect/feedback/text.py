@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from prospect.errors import DataError
+from prospect.feedback.other_turns import own_turn
 from prospect.feedback.records import Message, Text
 from prospect.feedback.wording import found, names, show, type_name
 
 Turns = tuple[Message, ...]
+_COUNTS = ("weight", "loss")
+"""Fields with which other trainers say whether a turn of the assistant is learnt from."""
 
 
 def parse_text(value: Any, column: str, where: str) -> Text:
@@ -47,6 +50,12 @@ def split_last_turn(messages: Turns, where: str) -> tuple[Turns, Turns]:
             f"{where}: messages {ending}; expected it to end with the assistant, whose last turn is the "
             "completion. Cut the conversation after an assistant turn, or remove the row"
         )
+    for field, cell in messages[-1].extra.items():
+        if field in _COUNTS and cell in (0, False):
+            raise DataError(
+                f"{where}: the last turn of messages has {field} {show(cell)}, so it is not to be learnt from; "
+                "expected to end with a turn that is. Cut the conversation after such a turn, or remove the row"
+            )
     return messages[:-1], messages[-1:]
 
 
@@ -105,6 +114,10 @@ def _completion_turns(prompt: Turns, completion: Text, column: str, where: str) 
 def _message(turn: Any, column: str, where: str) -> Message:
     if not isinstance(turn, dict):
         raise DataError(f'{where}: {column} is {found(turn)}; expected {{"role": ..., "content": ...}}')
+    try:
+        turn = own_turn(turn)
+    except ValueError as error:
+        raise DataError(f"{where}: {column}: the {error}; expected the JSON of a call with its name. Mend it") from None
     role, content = turn.get("role"), turn.get("content")
     if not isinstance(role, str) or not role:
         raise DataError(f"{where}: {column} has {_role_found(turn)}; expected a role such as user or assistant")
@@ -120,8 +133,7 @@ def _message(turn: Any, column: str, where: str) -> Message:
 def _role_found(turn: dict[str, Any]) -> str:
     if "role" in turn:
         return f"role {show(turn['role'])}"
-    advice = " (rename from and value to role and content)" if "from" in turn and "value" in turn else ""
-    return f"no role, only {names(turn)}{advice}"
+    return f"no role, only {names(turn)}"
 
 
 def _content_of_parts(turn: dict[str, Any], column: str, where: str) -> str:

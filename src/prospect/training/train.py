@@ -78,6 +78,8 @@ def _train(config: Config, world: World, shown: progress.Display, stop: Stop, *,
             session = Session.start(prepared, policy, run, begun, world)
         try:
             with Display(prepared.total_steps, session.progress.step, shown) as display:
+                for warning in prepared.train.ignored:
+                    display.note(f"warning: {warning}")
                 run_steps(session, display, stop)
             with name_the_setting("while the finished model was written", prepared, run, part="loading"):
                 session.finish()

@@ -20,6 +20,7 @@ from prospect.feedback.checks.reading import Piece, estimate_rows, pieces
 from prospect.feedback.checks.table import Table, join_tables
 from prospect.feedback.findings import EXAMPLES
 from prospect.feedback.records import Feedback, Kind
+from prospect.feedback.rows import Ignored
 from prospect.feedback.sources import Source, find_places
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class Gathered:
         samples: sampled (row, record), for tokens.
         looked_at: how many rows are in the sample.
         sampled: the share of prompts in it.
+        ignored: (kind, column, what it looks like) -> rows, for columns that look like a verdict and are not read.
     """
 
     files: list[str]
@@ -83,6 +85,7 @@ class Gathered:
     samples: list[tuple[int, Feedback]]
     looked_at: int
     sampled: float
+    ignored: Counter[Ignored]
 
     def bad_by_count(self) -> list[tuple[str, BadRows]]:
         """Reason and rows that cannot be read, the most frequent first, those for all other reasons last."""
@@ -195,6 +198,7 @@ class _Merge:
     rows: Counter[Kind] = field(default_factory=Counter)
     looked_at: Counter[Kind] = field(default_factory=Counter)
     bad: dict[str, BadRows] = field(default_factory=dict)
+    ignored: Counter[Ignored] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self.lines = [0] * self.files
@@ -206,6 +210,7 @@ class _Merge:
         file, before = piece.file, self.lines[piece.file]
         self.lines[file] += piece.lines
         self.negatives[file] += piece.negatives
+        self.ignored += piece.ignored
         for reason, bad in piece.bad.items():
             self._add_bad(file, reason, bad.count, [before + line for line in bad.rows], bad.message)
         if self.kinds[file] is None and piece.tables:
@@ -268,6 +273,7 @@ class _Merge:
             samples=self.samples[kind],
             looked_at=self.looked_at[kind],
             sampled=sampled,
+            ignored=self.ignored,
         )
 
 

@@ -19,7 +19,7 @@ from prospect.feedback.findings import EXAMPLES
 from prospect.feedback.labels import LabelReader
 from prospect.feedback.layouts import Layout
 from prospect.feedback.records import Feedback, Kind
-from prospect.feedback.rows import RowParser
+from prospect.feedback.rows import Ignored, RowParser
 
 if TYPE_CHECKING:
     from prospect.feedback.near_duplicates import NearDuplicates
@@ -52,6 +52,7 @@ class Measured:
         near_prompts: the prompts of sampled rows, likewise.
         samples: sampled records with their row, where tokens are to be counted.
         looked_at: kind -> how many rows were searched for personal data.
+        ignored: see `RowParser.ignored`.
     """
 
     number: int
@@ -64,6 +65,7 @@ class Measured:
     near_prompts: dict[Kind, NearDuplicates]
     samples: dict[Kind, list[tuple[int, Feedback]]]
     looked_at: Counter[Kind]
+    ignored: Counter[Ignored]
 
 
 def measure(piece: Piece, settings: Settings) -> Measured:
@@ -101,6 +103,7 @@ def measure(piece: Piece, settings: Settings) -> Measured:
         near_prompts={kind: columns.near_prompts for kind, columns in kinds.items()},
         samples={kind: columns.samples for kind, columns in kinds.items()},
         looked_at=Counter({kind: columns.looked_at for kind, columns in kinds.items()}),
+        ignored=parser.ignored,
     )
 
 

@@ -8,6 +8,7 @@ from prospect.feedback.checks.case import Case, several, that
 from prospect.feedback.checks.gather import BadRows
 from prospect.feedback.checks.measure import OTHER_REASONS
 from prospect.feedback.findings import Finding
+from prospect.feedback.verdict_columns import describe_ignored
 
 _REASONS_SHOWN = 10  # the rest in one finding: a page of them helps nobody
 
@@ -112,4 +113,25 @@ def repeated_ids(case: Case) -> Iterator[Finding]:
         )
 
 
-CHECKS = (unreadable_files, unreadable_rows, several_kinds, ambiguous_labels, repeated_ids)
+def ignored_verdicts(case: Case) -> Iterator[Finding]:
+    """Columns that look like a verdict or a second answer, and that no layout reads."""
+    for (kind, column, looks), count in case.data.ignored.items():
+        if kind != case.data.kind:
+            continue
+        unjudged = kind in ("demonstration", "scored")
+        if looks == "verdict":
+            advice = f"If it judges the completion: prospect data import FILE --map label={column} -o OUT.jsonl."
+        else:
+            advice = f"If it answers the prompt: prospect data import FILE --map chosen=COLUMN rejected={column}."
+        message = describe_ignored(kind, column, looks, count)
+        yield Finding(
+            code="ignored_verdict",
+            severity="warning" if unjudged or looks == "second answer" else "note",
+            count=count,
+            rows=(),
+            message=f"{message[0].upper()}{message[1:]}.",
+            advice=f"{advice} Else remove it.",
+        )
+
+
+CHECKS = (unreadable_files, unreadable_rows, several_kinds, ambiguous_labels, repeated_ids, ignored_verdicts)

@@ -13,7 +13,8 @@ from typing import Any
 from prospect.errors import DataError
 from prospect.feedback.importers.base import Dropped, Importer, Item, Options, Sample, Vote
 from prospect.feedback.importers.joining import NO_COMPLETION, NO_PROMPT, Cells, name_of
-from prospect.feedback.importers.reading import decoded, each_row, sample
+from prospect.feedback.importers.reading import each_row, sample
+from prospect.feedback.other_turns import decoded
 from prospect.feedback.times import read_time
 
 _CHAT = {"prompt", "response", "sent_at", "workspace"}

@@ -92,7 +92,24 @@ class Preference:
     tools: list[dict[str, Any]] | None = None
 
 
-Item = Vote | Preference | Dropped
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ranking:
+    """Several completions of one prompt, each with a number, the higher the better; other fields as in `Vote`."""
+
+    where: str
+    prompt: Cell
+    completions: list[Cell]
+    scores: list[float]
+    rater: str | None = None
+    source_id: str | None = None
+    time: datetime | None = None
+    model: str | None = None
+    reason: str | None = None
+    weight: float | None = None
+    tools: list[dict[str, Any]] | None = None
+
+
+Item = Vote | Preference | Ranking | Dropped
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

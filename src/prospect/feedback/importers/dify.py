@@ -16,7 +16,8 @@ from typing import Any
 from prospect.errors import DataError
 from prospect.feedback.importers.base import Dropped, Importer, Item, Options, Sample, Vote
 from prospect.feedback.importers.joining import NO_COMPLETION, NO_PROMPT, Cells, first, name_of
-from prospect.feedback.importers.reading import WRAPPERS, Row, decoded, rows
+from prospect.feedback.importers.reading import WRAPPERS, Row, rows
+from prospect.feedback.other_turns import decoded
 from prospect.feedback.times import read_time
 from prospect.feedback.wording import names
 

@@ -9,7 +9,8 @@ from typing import Any
 from prospect.feedback.importers.base import Dropped, Importer, Item, Options, Sample
 from prospect.feedback.importers.mongo import mongo_name
 from prospect.feedback.importers.rated_turns import Conversation
-from prospect.feedback.importers.reading import decoded, each_row
+from prospect.feedback.importers.reading import each_row
+from prospect.feedback.other_turns import decoded
 from prospect.feedback.times import read_time
 
 

@@ -1,4 +1,8 @@
-"""Rows with our own columns, or with others that the user names: thumbs, conversations with a label, and pairs."""
+"""Rows with our own columns, or with others: thumbs, conversations with a label, pairs, and scored completions.
+
+Which columns are meant is said by the user, or plain: one column that can only be the prompt, one that can only be the
+completion, and one verdict whose words have one meaning. Where two could be meant, nothing is taken.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +10,22 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from prospect.errors import DataError, UsageError
 from prospect.feedback.implicit_prompt import split_shared_prompt
-from prospect.feedback.importers.base import Cell, Dropped, Importer, Item, Options, Preference, Sample, Vote
-from prospect.feedback.importers.joining import THUMBS
-from prospect.feedback.importers.reading import decoded, dig, each_row, messages_of, text_of
+from prospect.feedback.importers.base import Cell, Dropped, Importer, Item, Options, Preference, Ranking, Sample, Vote
+from prospect.feedback.importers.reading import dig, each_row, sample
+from prospect.feedback.labels import THUMBS
+from prospect.feedback.other_layouts import PROMPTS, UnreadableRow, own_columns
+from prospect.feedback.other_turns import decoded, messages_of, text_of
 from prospect.feedback.records import Text
 from prospect.feedback.text import parse_text
 from prospect.feedback.times import read_time
+from prospect.feedback.verdict_columns import verdict_column
 from prospect.feedback.wording import names
 
 FIELDS = (
@@ -26,6 +35,8 @@ FIELDS = (
     "messages",
     "chosen",
     "rejected",
+    "completions",
+    "scores",
     "rater",
     "id",
     "completion_id",
@@ -41,18 +52,68 @@ FIELDS = (
 )
 """What a column may be said to be."""
 
-_LAYOUTS = ({"prompt", "completion", "label"}, {"messages", "label"}, {"chosen", "rejected"})
+_LAYOUTS = (
+    {"prompt", "completion", "label"},
+    {"messages", "label"},
+    {"chosen", "rejected"},
+    {"prompt", "completions", "scores"},
+)
+_COMPLETIONS = ("response", "answer", "output", "reply", "generation")
 _YES = (True, 1, "true", "1")
 _NO = (False, 0, "false", "0")
 
 
 def _recognises(samples: Sequence[Sample]) -> bool:
-    return all(any(sample.columns >= layout for layout in _LAYOUTS) for sample in samples)
+    return all(_layout_of(sample, other_names(sample)) for sample in samples)
+
+
+def _layout_of(sample: Sample, others: Mapping[str, str]) -> set[str] | None:
+    columns = {column for row in _readable(sample) for column in row} | others.keys()
+    return next((layout for layout in _LAYOUTS if columns >= layout), None)
+
+
+def _readable(sample: Sample) -> list[Mapping[str, Any]]:
+    """The first rows with our columns, without those that cannot be read."""
+    found = []
+    for row in sample.rows:
+        with suppress(UnreadableRow):
+            found.append(own_columns(row))
+    return found
+
+
+def other_names(sample: Sample) -> dict[str, str]:
+    """Return our field -> the column that can only mean it, for fields that a file has under another name."""
+    rows = _readable(sample)
+    columns = {column for row in rows for column in row}
+    found: dict[str, str] = {}
+    for field, others in (("prompt", PROMPTS), ("completion", _COMPLETIONS)):
+        named = [column for column in others if column in columns]
+        if field not in columns and len(named) == 1 and "messages" not in columns:
+            found[field] = named[0]
+    if "label" not in columns and columns.isdisjoint(("chosen", "completions")):
+        label = verdict_column(rows)
+        found |= {"label": label} if label is not None else {}
+    return found
 
 
 def _read(paths: Sequence[Path], options: Options) -> Iterator[Item]:
-    columns = {field: field for field in FIELDS} | _columns(options)
-    return each_row(paths, lambda where, row: [_item(where, {f: dig(row, c) for f, c in columns.items()})])
+    said = _columns(options)
+    for path in paths:
+        found = sample(path)
+        others = other_names(found)
+        if said:  # then columns are meant as they stand in the file
+            others = {field: column for field, column in others.items() if column in found.columns}
+        columns = {field: field for field in FIELDS} | others | said
+        yield from each_row([path], partial(_items, columns=columns, as_said=bool(said)))
+
+
+def _items(where: str, row: Mapping[str, Any], columns: Mapping[str, str], as_said: bool) -> Iterator[Item]:
+    try:
+        row = row if as_said else own_columns(row)
+    except UnreadableRow as problem:
+        yield Dropped(where=where, reason=str(problem))
+        return
+    yield _item(where, {field: dig(row, column) for field, column in columns.items()})
 
 
 def _columns(options: Options) -> dict[str, str]:
@@ -68,6 +129,8 @@ def _columns(options: Options) -> dict[str, str]:
 def _item(where: str, row: Mapping[str, Any]) -> Item:
     if row["chosen"] is not None and row["rejected"] is not None:
         return _preference(where, row)
+    if row["completions"] is not None and row["scores"] is not None:
+        return _ranking(where, row)
     label = row["label"]
     if label is None or label == "" or (isinstance(label, float) and math.isnan(label)):
         return Dropped(where=where, reason="no label")
@@ -113,6 +176,31 @@ def _preference(where: str, row: Mapping[str, Any]) -> Item:
         prompt=prompt,
         chosen=chosen,
         rejected=rejected,
+        rater=_name(row["rater"]),
+        source_id=_name(row["id"]),
+        time=read_time(row["time"]),
+        model=_name(row["model"]),
+        reason=_name(row["reason"]),
+        weight=_number(row["weight"]),
+        tools=decoded(row["tools"]),
+    )
+
+
+def _ranking(where: str, row: Mapping[str, Any]) -> Item:
+    completions, scores = decoded(row["completions"]), decoded(row["scores"])
+    if not isinstance(completions, list) or not isinstance(scores, list):
+        return Dropped(where=where, reason="completions and scores are no lists")
+    numbers = [score for score in map(_number, scores) if score is not None and math.isfinite(score)]
+    prompt, cells = _cell(row["prompt"]), [_cell(completion) for completion in completions]
+    if prompt is None or None in cells:
+        return Dropped(where=where, reason=f"{'prompt' if prompt is None else 'completion'} is missing")
+    if len(numbers) < len(scores) or len(numbers) != len(cells) or len(cells) < 2:
+        return Dropped(where=where, reason="there are not two or more completions with a score each")
+    return Ranking(
+        where=where,
+        prompt=prompt,
+        completions=[cell for cell in cells if cell is not None],
+        scores=numbers,
         rater=_name(row["rater"]),
         source_id=_name(row["id"]),
         time=read_time(row["time"]),

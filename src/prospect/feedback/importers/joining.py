@@ -25,15 +25,6 @@ OTHER_LABEL = "another label than the one asked for"
 NO_PROMPT = "prompt cannot be read"
 NO_COMPLETION = "completion cannot be read"
 
-THUMBS: Mapping[str, bool | None] = {
-    **dict.fromkeys(("1", "true", "yes", "up", "thumbs_up", "thumbs-up", "thumbs up", "thumbsup", "👍"), True),
-    **dict.fromkeys(("like", "liked", "good", "positive", "upvote", "desirable"), True),
-    **dict.fromkeys(("0", "-1", "false", "no", "down", "thumbs_down", "thumbs-down", "thumbs down"), False),
-    **dict.fromkeys(("thumbsdown", "👎", "dislike", "disliked", "bad", "negative", "downvote", "undesirable"), False),
-    "neutral": None,
-}
-"""Words whose polarity is plain, for tools in which everyone names the labels; any other needs a label map."""
-
 
 class Said(NamedTuple):
     """A prompt and what was answered, as far as they can be read, with model and user if the export has them."""

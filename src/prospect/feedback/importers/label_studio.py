@@ -16,7 +16,6 @@ from prospect.feedback.importers.base import Cell, Dropped, Importer, Item, Opti
 from prospect.feedback.importers.joining import (
     NO_COMPLETION,
     NO_PROMPT,
-    THUMBS,
     Cells,
     check_columns,
     first,
@@ -24,7 +23,9 @@ from prospect.feedback.importers.joining import (
     the_label,
 )
 from prospect.feedback.importers.payloads import completion_of, prompt_of, turns_of
-from prospect.feedback.importers.reading import Row, decoded, dig, rows
+from prospect.feedback.importers.reading import Row, dig, rows
+from prospect.feedback.labels import THUMBS
+from prospect.feedback.other_turns import decoded
 from prospect.feedback.times import read_time
 from prospect.feedback.wording import names
 

@@ -16,7 +16,6 @@ from prospect.feedback.importers.base import Dropped, Importer, Item, Options, V
 from prospect.feedback.importers.joining import (
     MACHINE,
     OTHER_LABEL,
-    THUMBS,
     UNKNOWN_SOURCE,
     Cells,
     Export,
@@ -30,6 +29,7 @@ from prospect.feedback.importers.joining import (
 )
 from prospect.feedback.importers.payloads import plain_text_of
 from prospect.feedback.importers.reading import dig
+from prospect.feedback.labels import THUMBS
 from prospect.feedback.times import read_time
 
 _SOURCES = ("API", "ANNOTATION", "EVAL")

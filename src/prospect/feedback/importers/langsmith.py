@@ -15,7 +15,6 @@ from prospect.feedback.importers.base import Dropped, Importer, Item, Options, V
 from prospect.feedback.importers.joining import (
     MACHINE,
     OTHER_LABEL,
-    THUMBS,
     UNKNOWN_SOURCE,
     Cells,
     Export,
@@ -29,7 +28,9 @@ from prospect.feedback.importers.joining import (
     the_label,
 )
 from prospect.feedback.importers.payloads import plain_text_of
-from prospect.feedback.importers.reading import decoded, dig
+from prospect.feedback.importers.reading import dig
+from prospect.feedback.labels import THUMBS
+from prospect.feedback.other_turns import decoded
 from prospect.feedback.times import read_time
 
 _PEOPLE = ("api", "app")

@@ -13,7 +13,8 @@ from typing import Any
 
 from prospect.feedback.importers.base import Dropped, Importer, Item, Options, Sample, Vote
 from prospect.feedback.importers.mongo import mongo_name, mongo_time
-from prospect.feedback.importers.reading import Row, decoded, dig, rows, text_of
+from prospect.feedback.importers.reading import Row, dig, rows
+from prospect.feedback.other_turns import decoded, text_of
 
 Cells = Mapping[str, Any]
 

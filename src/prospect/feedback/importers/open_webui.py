@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from prospect.feedback.importers.base import Dropped, Importer, Item, Options, Sample, Vote
-from prospect.feedback.importers.reading import Row, decoded, dig, messages_of, rows, text_of
+from prospect.feedback.importers.reading import Row, dig, rows
+from prospect.feedback.other_turns import decoded, messages_of, text_of
 from prospect.feedback.times import read_time
 
 Cells = Mapping[str, Any]

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from prospect.feedback.importers.base import Cell
-from prospect.feedback.importers.reading import decoded, dig, messages_of, text_of
+from prospect.feedback.importers.reading import dig
+from prospect.feedback.other_turns import decoded, messages_of, text_of
 
 Turns = list[dict[str, Any]]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from prospect.feedback.importers.base import Dropped, Item, Vote
 from prospect.feedback.importers.mongo import mongo_name
-from prospect.feedback.importers.reading import messages_of
+from prospect.feedback.other_turns import messages_of
 
 _ATTACHMENTS = ("files", "attachments", "images")
 

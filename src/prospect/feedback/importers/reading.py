@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from prospect.errors import DataError
 from prospect.feedback import csv_reader
 from prospect.feedback.importers.base import Dropped, Item, Sample
+from prospect.feedback.other_turns import decoded
 from prospect.feedback.readers import read_lines, read_parquet
 from prospect.feedback.wording import names
 from prospect.progress import counted
@@ -33,15 +34,6 @@ WRAPPERS = (
 NOT_AN_OBJECT = "row is not an object"
 _SAMPLE_ROWS = 20
 _SAMPLE_BYTES = 4 << 20  # of JSON: more than 20 ordinary rows, and read in a hundredth of a second
-_ROLES = {
-    "user": ("human", "prompter", "humanmessage", "user_message", "customer"),
-    "assistant": ("gpt", "ai", "bot", "model", "chatgpt", "aimessage", "assistant_message"),
-    "system": ("systemmessage", "system_message"),
-    "tool": ("function", "observation", "toolmessage", "functionmessage"),
-}
-_ROLE_OF = {other: role for role, others in _ROLES.items() for other in (role, *others)}
-_SILENT_PARTS = ("think", "thinking", "reasoning", "redacted_thinking")
-_KEPT_FIELDS = ("name", "tool_calls", "tool_call_id")
 
 
 class Row(NamedTuple):
@@ -96,48 +88,6 @@ def csv_records(path: Path) -> Iterator[tuple[str, list[str]]]:
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     for line, cells in csv_reader.csv_records(path, delimiter):
         yield f"{path}:{line}", cells
-
-
-def text_of(value: Any) -> str | None:
-    """Return the text of a string, or of a list of content parts; None where a part is an image, a file, a tool call.
-
-    Parts are strings, {"type": "text", "text": "..."}, or the same with {"value": "..."} as text. Reasoning is not
-    part of the text. An object is read as one part, or by its `content`.
-    """
-    if isinstance(value, str):
-        return value
-    if isinstance(value, dict):
-        if "content" in value and "text" not in value:
-            content = value["content"]
-            return text_of(content) if isinstance(content, str | list) else None
-        value = [value]
-    if not isinstance(value, list) or not value:
-        return None
-    texts = [_text_of_part(part) for part in value]
-    return None if None in texts else "".join(text for text in texts if text)
-
-
-def messages_of(value: Any) -> list[dict[str, Any]] | None:
-    """Return turns as [{"role": ..., "content": ...}]; None where one of them cannot be rebuilt.
-
-    The role may be called role, from, type or sender, and be human, gpt, ai, bot, ...; the content content, value or
-    text, as a string or as parts. Tool calls and names are kept. A turn may be wrapped: {"message": {...}}. Roles that
-    nobody knows stay as they are.
-    """
-    if not isinstance(value, list) or not value:
-        return None
-    turns = [_message(turn) for turn in value]
-    return None if None in turns else [turn for turn in turns if turn is not None]
-
-
-def decoded(value: Any) -> Any:
-    """Return what a text holds that is a JSON list or object, as CSV cells are; anything else as it is."""
-    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return value
-    return value
 
 
 def dig(row: Any, path: str) -> Any:
@@ -313,30 +263,3 @@ def _first_records(path: Path) -> Iterator[Row]:
     _, header = next(records, ("", []))
     for where, cells in records:
         yield Row(where, dict(zip(header, cells, strict=False)))
-
-
-def _text_of_part(part: Any) -> str | None:
-    if isinstance(part, str):
-        return part
-    if not isinstance(part, dict):
-        return None
-    if part.get("type") in _SILENT_PARTS:
-        return ""
-    text = part.get("text")
-    if isinstance(text, dict):
-        text = text.get("value")
-    return text if isinstance(text, str) and not part.get("files") else None
-
-
-def _message(turn: Any) -> dict[str, Any] | None:
-    if isinstance(turn, dict) and isinstance(turn.get("message"), dict):
-        turn = turn["message"]
-    if not isinstance(turn, dict):
-        return None
-    role = next((turn[key] for key in ("role", "from", "sender", "type") if isinstance(turn.get(key), str)), "")
-    kept = {key: turn[key] for key in _KEPT_FIELDS if turn.get(key)}
-    content = next((turn[key] for key in ("content", "value", "text") if turn.get(key) is not None), None)
-    text = "" if content is None and "tool_calls" in kept else text_of(content)
-    if not role or text is None:
-        return None
-    return {"role": _ROLE_OF.get(role.lower(), role), "content": text, **kept}
