@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from prospect.atomic import write_json, write_text
 from prospect.errors import UsageError
+from prospect.terminal import say
 
 if TYPE_CHECKING:
     from prospect.evaluation.studies.plan import Cell
@@ -67,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
         chosen,
         output,
         jobs=min(options.jobs or _cores(), len(chosen)),
-        say=lambda text: print(text, file=sys.stderr, flush=True),
+        say=say,
         each_process=_start_process,
     )
     result = make_result(study, world, cells, options.study)
@@ -75,9 +76,12 @@ def run(options: argparse.Namespace) -> int:
     text = as_markdown(result)
     write_text(output / "table.md", text)
     page = _write_page(result, output / "comparison.html")
-    print(json.dumps(result) if options.json else text)
+    if options.json:
+        print(json.dumps(result))
+    else:
+        say(text, sys.stdout)
     for path in filter(None, [output / "result.json", output / "table.md", page]):
-        print(path, file=sys.stderr)
+        say(path)
     return 1 if result["runs"]["failed"] else 0
 
 
@@ -98,8 +102,8 @@ def _show_plan(cells: Sequence[Cell], *, as_json: bool) -> None:
         return
     for cell, row in zip(cells, rows, strict=True):
         start = f", from the model of {cell.after.method}" if cell.after else ""
-        print(f"{'done   ' if row['done'] else 'to run '} {cell}{start}", file=sys.stderr)
-    print(f"{len(rows)} runs, {done} of them done", file=sys.stderr)
+        say(f"{'done   ' if row['done'] else 'to run '} {cell}{start}")
+    say(f"{len(rows)} runs, {done} of them done")
 
 
 def _write_page(result: dict[str, Any], path: Path) -> Path | None:

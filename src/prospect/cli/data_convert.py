@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from typing import Any
 
 from prospect.cli.label_map import add_label_map, read_label_map
@@ -14,6 +13,7 @@ from prospect.feedback.streaming import Conversion, convert_files
 from prospect.feedback.streams import Tally
 from prospect.feedback.subsample import ClassShares
 from prospect.feedback.thresholds import RULES, Threshold
+from prospect.terminal import say
 
 KINDS = ("unpaired", "paired", "demonstration", "scored")
 
@@ -60,11 +60,11 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(_as_json(tally, options.output), indent=2))
     kinds = " and ".join(f"{rows} {kind}" for kind, rows in tally.rows_in.items())
     classes = tally.classes and f" ({tally.classes.desirable} desirable, {tally.classes.undesirable} undesirable)"
-    print(f"{kinds} rows in, {tally.rows_out} {tally.kind} rows out: {options.output}{classes or ''}", file=sys.stderr)
+    say(f"{kinds} rows in, {tally.rows_out} {tally.kind} rows out: {options.output}{classes or ''}")
     if tally.relabelled:
-        print(f"{tally.relabelled} rows had a label that said the opposite of the threshold", file=sys.stderr)
+        say(f"{tally.relabelled} rows had a label that said the opposite of the threshold")
     for left_out in tally.left_out:
-        print(left_out.message, file=sys.stderr)
+        say(left_out.message)
     return 0
 
 

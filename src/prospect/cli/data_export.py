@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from typing import Any
 
 from prospect.cli.label_map import add_label_map, read_label_map
 from prospect.feedback.export import Exported, export
 from prospect.feedback.filters import counted
 from prospect.feedback.trainer_layouts import LAYOUTS
+from prospect.terminal import print_json, say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,9 +33,9 @@ def run(options: argparse.Namespace) -> int:
         label_map=read_label_map(options.label_map),
         leave_out=options.leave_out,
     )
-    print("\n".join(_lines(done, options.output, options.to)), file=sys.stderr)
+    say("\n".join(_lines(done, options.output, options.to)))
     if options.json:
-        print(json.dumps(_as_json(done), ensure_ascii=False))
+        print_json(_as_json(done))
     return 0
 
 

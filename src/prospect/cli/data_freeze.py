@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +12,7 @@ from prospect.errors import UsageError
 from prospect.feedback.filters import Filters, counted
 from prospect.feedback.freeze import check_frozen, freeze
 from prospect.feedback.times import read_time
+from prospect.terminal import print_json, say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,12 +36,12 @@ def run(options: argparse.Namespace) -> int:
         manifest, state = _check(options), f"{options.check} is as it was frozen"
     else:
         manifest, state = _freeze(options)
-    print(f"{state}: {_counts(manifest)}", file=sys.stderr)
+    say(f"{state}: {_counts(manifest)}")
     left_out = manifest["filters"].get("left_out")
     if left_out:
-        print(f"left out: {counted(left_out)}", file=sys.stderr)
+        say(f"left out: {counted(left_out)}")
     if options.json:
-        print(json.dumps(manifest, ensure_ascii=False))
+        print_json(manifest)
     return 0
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import glob
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 from prospect.cli.label_map import add_label_map, read_label_map
 from prospect.cli.purged import add_purged, read_purged
 from prospect.errors import DataError, UsageError
+from prospect.terminal import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,13 +72,13 @@ def run(options: argparse.Namespace) -> int:
         keep_rater_names=options.keep_rater_names,
         purged=read_purged(options.purged),
     )
-    print(f"{report.title} ({report.format}): {report.why}\n{report.table()}", file=sys.stderr)
+    say(f"{report.title} ({report.format}): {report.why}\n{report.table()}")
     if options.json:
         print(json.dumps(report.as_json()))
     if not report.rows_out:
         raise DataError(f"none of the {report.rows_in} rows can be used, so nothing was written; see the reasons above")
     if report.output is not None:
-        print(f"written: {report.output}", file=sys.stderr)
+        say(f"written: {report.output}")
     return 0
 
 

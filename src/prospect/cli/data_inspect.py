@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from pathlib import Path
 
 from prospect.cli.inspection_text import print_inspection
 from prospect.cli.label_map import add_label_map, read_label_map
 from prospect.feedback.checks.tokens import LONGEST_DEFAULT
 from prospect.feedback.inspect import inspect_feedback
+from prospect.terminal import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,5 +57,5 @@ def run(options: argparse.Namespace) -> int:
         from prospect.report.data_page import write_data_page
 
         write_data_page(inspection.as_dict(), options.html)
-        print(f"page: {options.html}", file=sys.stderr)
+        say(f"page: {options.html}")
     return int(options.strict and inspection.has_errors)

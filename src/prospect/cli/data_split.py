@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +11,7 @@ from prospect.cli.label_map import add_label_map, read_label_map
 from prospect.errors import UsageError
 from prospect.feedback.split_files import SplitTally, split_files
 from prospect.feedback.times import write_time
+from prospect.terminal import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,17 +49,16 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(_as_json(tally, options.output), indent=2))
     sides = zip((tally.train, tally.held_out), tally.prompts, options.output, strict=True)
     said = ", ".join(f"{rows} rows of {prompts} prompts: {path}" for rows, prompts, path in sides)
-    print(f"{tally.rows_in} rows in; {said}", file=sys.stderr)
+    say(f"{tally.rows_in} rows in; {said}")
     if tally.since is not None:
-        print(f"rows from {write_time(tally.since)} on are to evaluate on", file=sys.stderr)
+        say(f"rows from {write_time(tally.since)} on are to evaluate on")
     for left_out in tally.left_out:
-        print(left_out.message, file=sys.stderr)
+        say(left_out.message)
     if tally.implicit:
-        print(
+        say(
             f"{tally.implicit} pairs have no column prompt: what both sides begin with is taken for it, first words of "
             f"the answers too if they are the same. {tally.put_together} of them were put with a shorter prompt that "
             "theirs goes on from; others may still be on both sides. Write the column prompt to be sure",
-            file=sys.stderr,
         )
     return 0
 

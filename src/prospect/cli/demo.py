@@ -14,6 +14,7 @@ from prospect.cli.train import quiet_libraries
 from prospect.demo.run import METHODS, Feedback, Outcome, run_demo
 from prospect.errors import UsageError
 from prospect.evaluation.winrate import Rate, overlap
+from prospect.terminal import make_console
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Runs the demo and says what came of it."""
     quiet_libraries()
-    console = Console(stderr=True, quiet=options.quiet, highlight=False)
+    console = make_console(stderr=True, quiet=options.quiet)
     feedback = Feedback(options.noise, options.raters, options.keep_desirable, options.keep_undesirable)
     outcome = run_demo(
         _folder(options),

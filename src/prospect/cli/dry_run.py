@@ -6,12 +6,12 @@ import json
 from typing import Any
 
 import yaml
-from rich.console import Console
 from rich.text import Text
 
 from prospect.config import Config
 from prospect.data.batch import Row
 from prospect.errors import UsageError
+from prospect.terminal import make_console
 from prospect.training.estimate import PARTS, estimate_memory
 from prospect.training.prepare import Prepared, prepare
 from prospect.training.probe import probe
@@ -39,7 +39,7 @@ def show(config: Config, *, as_json: bool, probe_steps: int | None = None) -> No
     if as_json:
         print(json.dumps(facts))
         return
-    console = Console(highlight=False)
+    console = make_console()
     console.rule("resolved recipe")
     console.print(yaml.safe_dump(facts["config"], sort_keys=False, allow_unicode=True).strip(), markup=False)
     console.rule("first rows: prompt plain, scored tokens marked")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from prospect.errors import DataError, UsageError
 from prospect.evaluation.endpoint import origin_of
 from prospect.evaluation.estimates import Intervals
 from prospect.evaluation.subject import ENDPOINT, Subject, find_subject
+from prospect.terminal import print_json, say
 
 NO_KEY = "none"
 
@@ -314,8 +313,8 @@ def _write(options: argparse.Namespace, subject: Subject, found: dict[str, dict[
         _say(f"report  {build_report(subject.run.path)}")
         write_model_card(subject.run.path)
     if options.json:
-        print(json.dumps(result, ensure_ascii=False))
+        print_json(result)
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    say(text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from prospect.cli.progress import Counter
 from prospect.cli.train import quiet_libraries
@@ -11,6 +10,7 @@ from prospect.errors import UsageError
 from prospect.evaluation.generate import generate_file
 from prospect.evaluation.subject import ENDPOINT
 from prospect.evaluation.writers import Service
+from prospect.terminal import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,5 +80,5 @@ def run(options: argparse.Namespace) -> int:
         service=service_from(options),
         progress=Counter("completions"),
     )
-    print(f"{count} completions: {options.output}", file=sys.stderr)
+    say(f"{count} completions: {options.output}")
     return 0

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 from prospect.config import Config, load_config, read_yaml, set_key
 from prospect.errors import UsageError
+from prospect.terminal import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
         paths = {"run": str(result.path), "model": str(result.model_path), "report": str(report)}
         print(json.dumps({**paths, "eval": held_out[-1] if held_out else None}))
     elif not options.quiet:
-        print(f"model   {result.model_path}\nreport  {report}", file=sys.stderr)
+        say(f"model   {result.model_path}\nreport  {report}")
     return 0
 
 

@@ -7,8 +7,9 @@ import time
 from types import TracebackType
 from typing import Any, Protocol
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from prospect.terminal import make_console, say
 
 LINES = 20  # plain lines a run prints in all, give or take: a log file should stay short
 
@@ -79,7 +80,7 @@ class _Lines:
         self.note(f"step {step}/{self._total}  {describe(metrics)}  {left:.0f} s left")
 
     def note(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)  # noqa: T201
+        say(text)
 
 
 class _Bar:
@@ -90,7 +91,7 @@ class _Bar:
             MofNCompleteColumn(),
             TextColumn("{task.fields[values]}"),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=make_console(stderr=True),
         )
         self._task = self._progress.add_task("training", total=total, completed=start, values="")
 
