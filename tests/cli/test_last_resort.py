@@ -52,7 +52,7 @@ def test_an_error_that_nobody_foresaw_is_called_a_bug_and_keeps_its_traceback(
     code, message = fails_with(ZeroDivisionError("by \x1b[31mzero"), monkeypatch, capsys)
     assert code == 1
     assert message.startswith("Traceback") and "ZeroDivisionError: by \\x1b[31mzero" in message
-    assert message.endswith("This is a bug in Prospect. Please report it, with the lines above and the command.\n")
+    assert message.endswith("this is a bug in Prospect: please report it with these lines.\n")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")

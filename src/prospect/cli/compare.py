@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from prospect.atomic import write_json, write_text
 from prospect.errors import UsageError
+from prospect.outputs import output_folder
 from prospect.terminal import say
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o",
         "--output",
-        type=Path,
+        type=output_folder,
         metavar="FOLDER",
         help="where runs and results lie (default runs/NAME); what is finished there is not run again",
     )
@@ -52,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     if options.jobs is not None and options.jobs < 1:
         raise UsageError(f"--jobs {options.jobs}: expected a whole number of at least 1.")
     study = load_study(options.study, options.set)
-    output = options.output or Path("runs") / study.name
+    output = options.output or output_folder(Path("runs") / study.name)
     world = make_world(study.world)
     check_measures(study, world)
     cells = make_cells(study, world, output)

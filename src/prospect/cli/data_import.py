@@ -11,6 +11,7 @@ from typing import Any
 from prospect.cli.label_map import add_label_map, read_label_map
 from prospect.cli.purged import add_purged, read_purged
 from prospect.errors import DataError, UsageError
+from prospect.outputs import output_file
 from prospect.terminal import say
 
 
@@ -19,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "files", nargs="+", metavar="FILE", help="the export's files; a format's name may stand before them"
     )
-    parser.add_argument("-o", "--output", metavar="OUT.jsonl", help="the feedback file to write")
+    parser.add_argument("-o", "--output", type=output_file, metavar="OUT.jsonl", help="the feedback file to write")
     parser.add_argument("--dry-run", action="store_true", help="print what would become of the rows; write nothing")
     parser.add_argument(
         "--map",

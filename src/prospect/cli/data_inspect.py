@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from pathlib import Path
 
 from prospect.cli.inspection_text import print_inspection
 from prospect.cli.label_map import add_label_map, read_label_map
 from prospect.feedback.checks.tokens import LONGEST_DEFAULT
 from prospect.feedback.inspect import inspect_feedback
+from prospect.outputs import output_file
 from prospect.terminal import say
 
 
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_label_map(parser)
     parser.add_argument("--json", action="store_true", help="print everything as JSON on stdout")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with figures")
+    parser.add_argument("--html", type=output_file, metavar="FILE", help="write a page with figures")
     parser.add_argument("--strict", action="store_true", help="exit with 1 if a finding is an error")
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from prospect.cli.label_map import add_label_map, read_label_map
 from prospect.errors import UsageError
 from prospect.feedback.split_files import SplitTally, split_files
 from prospect.feedback.times import write_time
+from prospect.outputs import output_file
 from prospect.terminal import say
 
 
@@ -18,7 +20,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument("files", nargs="+", metavar="FILE", help="paths, globs or a hub dataset")
     parser.add_argument(
-        "-o", "--output", required=True, nargs=2, metavar=("TRAIN.jsonl", "EVAL.jsonl"), help="the files to write"
+        "-o",
+        "--output",
+        required=True,
+        type=output_file,
+        nargs=2,
+        metavar=("TRAIN.jsonl", "EVAL.jsonl"),
+        help="the files to write",
     )
     how = parser.add_mutually_exclusive_group()
     how.add_argument(
@@ -88,11 +96,11 @@ def _since(text: str) -> datetime | float:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def _as_json(tally: SplitTally, output: list[str]) -> dict[str, Any]:
+def _as_json(tally: SplitTally, output: list[Path]) -> dict[str, Any]:
     sides = zip(("train", "eval"), output, (tally.train, tally.held_out), tally.prompts, strict=True)
     return {
         "rows_in": tally.rows_in,
-        **{name: {"output": path, "rows": rows, "prompts": prompts} for name, path, rows, prompts in sides},
+        **{name: {"output": str(path), "rows": rows, "prompts": prompts} for name, path, rows, prompts in sides},
         "since": None if tally.since is None else write_time(tally.since),
         "left_out": [left_out._asdict() for left_out in tally.left_out],
         "implicit_prompts": tally.implicit,

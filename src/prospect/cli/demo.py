@@ -14,6 +14,7 @@ from prospect.cli.train import quiet_libraries
 from prospect.demo.run import METHODS, Feedback, Outcome, run_demo
 from prospect.errors import UsageError
 from prospect.evaluation.winrate import Rate, overlap
+from prospect.outputs import output_folder
 from prospect.terminal import make_console
 
 
@@ -21,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument("--method", choices=list(METHODS), default="kto", help="what aligns the model (default kto)")
     parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="the run directory (default runs/demo-METHOD, replaced)"
+        "--output", type=output_folder, metavar="DIR", help="the run directory (default runs/demo-METHOD, replaced)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of customers, thumbs, training and sampling (default 0)")
     parser.add_argument("--noise", type=float, default=0.0, help="share of thumbs that are flipped (default 0)")
@@ -99,7 +100,7 @@ def _folder(options: argparse.Namespace) -> Path:
         if (options.output / "config.yaml").exists():
             raise UsageError(f"{options.output} holds another run. Choose another --output, or remove the folder.")
         return options.output
-    folder = Path("runs") / f"demo-{options.method}"
+    folder = output_folder(Path("runs") / f"demo-{options.method}")
     if folder.exists():
         shutil.rmtree(folder)
     return folder

@@ -10,6 +10,7 @@ from prospect.errors import UsageError
 from prospect.evaluation.generate import generate_file
 from prospect.evaluation.subject import ENDPOINT
 from prospect.evaluation.writers import Service
+from prospect.outputs import output_file
 from prospect.terminal import say
 
 
@@ -21,7 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prompts", required=True, metavar="FILE", help="rows with a column prompt; other columns are ignored"
     )
-    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="JSONL: prompt, completion, finished")
+    parser.add_argument(
+        "-o", "--output", required=True, type=output_file, metavar="FILE", help="JSONL: prompt, completion, finished"
+    )
     parser.add_argument(
         "--format",
         choices=("prospect", "alpaca_eval"),

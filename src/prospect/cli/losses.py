@@ -20,6 +20,7 @@ from typing import Any
 from prospect.errors import ConfigError, UsageError
 from prospect.losses import Loss, all_losses, get_loss
 from prospect.losses.check import Result, check_loss
+from prospect.outputs import output_file
 from prospect.terminal import say
 
 GROUPS = ("unpaired", "paired", "scored", "demonstration")
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--plot",
-        type=Path,
+        type=output_file,
         metavar="FILE.svg",
         help="draw the value functions of these human-aware losses, or those of the KTO paper's figure",
     )

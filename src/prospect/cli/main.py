@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except Exception:
         say(traceback.format_exc(), end="")
-        say("This is a bug in Prospect. Please report it, with the lines above and the command.")
+        say("If no code of your own is to blame, this is a bug in Prospect: please report it with these lines.")
         return 1
 
 

@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from prospect.config import Config, load_config, read_yaml, set_key
+from prospect.config import Config, check_places, load_config, read_yaml, set_key
 from prospect.errors import UsageError
 from prospect.terminal import say
 
@@ -50,6 +50,7 @@ def run(options: argparse.Namespace) -> int:
         if speaks():
             show(config, as_json=options.json, probe_steps=options.probe)
         return 0
+    check_places(config)
     from prospect.report.build import build_report
     from prospect.report.model_card import write_model_card
     from prospect.training.train import train

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import importlib.util
 import inspect
 import sys
 from collections.abc import Callable
@@ -15,6 +14,7 @@ import torch
 
 from prospect.errors import ConfigError
 from prospect.losses.base import ARGUMENTS, FeedbackKind, Loss
+from prospect.user_code import import_file
 
 _REGISTRY: dict[str, Loss] = {}
 # Keys of a recipe's loss section that are nobody's hyperparameters: they go with many losses.
@@ -152,19 +152,7 @@ def _load_own(address: str) -> Loss:
         raise ConfigError(f"loss {address}: there is no file {path}.")
     # The module's name holds the whole path: two files of one name must not stand in for each other.
     module_name = f"prospect_user_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
-    module = sys.modules.get(module_name)
-    if module is None:
-        spec = importlib.util.spec_from_file_location(module_name, path)
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[module_name] = module
-        try:
-            spec.loader.exec_module(module)
-        except Exception as error:
-            del sys.modules[module_name]
-            if isinstance(error, ConfigError):
-                raise
-            raise ConfigError(f"loss {address}: importing {path} failed: {type(error).__name__}: {error}") from error
+    module = sys.modules.get(module_name) or import_file(path, module_name)
     record = getattr(module, attribute, None)
     if not isinstance(record, Loss):
         found = "nothing" if record is None else type(record).__name__

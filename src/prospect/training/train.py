@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from prospect.allocator import keep_freed_memory
-from prospect.config import Config, load_config
+from prospect.config import Config, check_places, load_config
 from prospect.errors import CheckpointError
 from prospect.training.objective import build_policy
 from prospect.training.optimizer import learning_rate, set_learning_rate
@@ -49,6 +49,7 @@ def train(
     keep_freed_memory()
     share_cores(os.environ)
     config = load_config(source, overrides)
+    check_places(config)
     world = join_world(sharded=config.train.parallel == "fsdp")
     return _train(config, world, resume=resume, quiet=quiet or not world.is_main)
 
