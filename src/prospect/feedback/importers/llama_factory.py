@@ -6,7 +6,6 @@ when named so. Demonstrations, without a verdict, are not feedback and are left 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from prospect.feedback.importers.base import Dropped, Importer, Item, Options, P
 from prospect.feedback.importers.joining import NO_COMPLETION, NO_PROMPT, Cells, first, name_of
 from prospect.feedback.importers.payloads import Turns, turns_of
 from prospect.feedback.importers.reading import decoded, each_row
+from prospect.feedback.json_text import parse_json
 
 _MEDIA = ("images", "videos", "audios", "rejected_images")
 _CONTENT = {"value", "content"}
@@ -198,8 +198,8 @@ def _tools(value: Any) -> list[dict[str, Any]] | None:
     if not value:
         return None
     try:
-        tools = json.loads(value) if isinstance(value, str) else value
-    except (ValueError, RecursionError):
+        tools = parse_json(value) if isinstance(value, str) else value
+    except ValueError:
         raise _UnreadableError(_TOOLS) from None
     tools = [decoded(tool) for tool in tools] if isinstance(tools, list) else None
     if tools is None or not all(isinstance(tool, dict) for tool in tools):
