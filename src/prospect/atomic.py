@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 TEMPORARY_PREFIX = ".tmp-"
+_NAME_KEPT = 40  # characters of the target's name in a temporary one, which must not become too long for the disk
 
 
 @contextmanager
@@ -22,7 +24,8 @@ def atomic_directory(target: Path) -> Iterator[Path]:
     its name.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}{target.name}-", dir=target.parent))
+    name = target.name[:_NAME_KEPT]
+    temporary = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}{name}-", dir=target.parent))
     try:
         yield temporary
         for file in temporary.rglob("*"):
@@ -31,7 +34,7 @@ def atomic_directory(target: Path) -> Iterator[Path]:
                 _sync(file)
         temporary.chmod(0o755)  # mkdtemp makes 0700, which other readers of a shared disk could not open
         if target.exists():
-            old = target.with_name(f"{TEMPORARY_PREFIX}old-{target.name}")
+            old = target.with_name(f"{TEMPORARY_PREFIX}old-{name}")
             shutil.rmtree(old, ignore_errors=True)
             target.rename(old)
             temporary.rename(target)
@@ -46,6 +49,8 @@ def atomic_directory(target: Path) -> Iterator[Path]:
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """Gives a file to write bytes into that becomes `path` when the block ends well, and vanishes when not."""
+    if path.is_dir():  # found out now, and not when all is written
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
     temporary = Path(name)
     try:

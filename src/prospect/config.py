@@ -6,12 +6,13 @@ YAML goes in, the resolved YAML comes out in the run directory, and that one run
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -23,7 +24,9 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from prospect import yaml_text
 from prospect.errors import ConfigError
+from prospect.outputs import output_folder
 
 
 def _no_switch(value: Any) -> Any:
@@ -53,6 +56,16 @@ def _number_in_words(value: Any) -> Any:
     return value
 
 
+def _expanded(value: Any) -> Any:
+    """Returns the name of a folder with `~` as the home folder; refuses an empty one."""
+    if not isinstance(value, str):
+        return value
+    if not value.strip():
+        raise PydanticCustomError("empty", "Input should be the name of a folder")
+    return os.path.expanduser(value)  # noqa: PTH111 - unlike Path.expanduser it leaves ~somebody as it is
+
+
+Folder = Annotated[str, AfterValidator(_expanded)]
 Number = Annotated[float, BeforeValidator(_number_in_words)]
 DecayRate = Annotated[Number, Field(ge=0.0, lt=1.0)]
 
@@ -178,7 +191,7 @@ class ReferenceSettings(_Section):
     name_or_path: str | None = None
     """Another model, run or adapter to compare with, named as in model.name_or_path, with the policy's vocabulary. null
     compares with the model that the run starts from. Rewards then need not be 0 before the first step."""
-    cache: bool | str = True
+    cache: Annotated[bool | str, AfterValidator(_expanded)] = True
     """Keep reference log-probs by row: true inside the run directory, a folder to share them between runs,
     false never. A reference that follows the policy, and one that is asked for every token, is not kept."""
     sync: SyncSettings | None = None
@@ -259,7 +272,7 @@ class Config(_Section):
     micro_batch: what other trainers do; for comparison only."""
     train: TrainSettings = Field(default_factory=TrainSettings)
     """How it is trained."""
-    output: str
+    output: Folder
     """The run directory."""
 
     @model_validator(mode="before")
@@ -333,7 +346,7 @@ def load_config(
     else:
         values, where = read_yaml(Path(source)), str(source)
     for override in overrides:
-        values = _override(values, override)
+        values = apply_override(values, override)
     try:
         return Config.model_validate(values)
     except ValidationError as error:
@@ -342,28 +355,30 @@ def load_config(
 
 def read_yaml(path: Path, what: str = "recipe", keys: str = "model, data, loss, output") -> dict[str, Any]:
     """Reads a recipe, or what else is written in the same form, as it is written, unchecked."""
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: there is no such {what}.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as a {what} ({error}).") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    values = yaml_text.read_file(path, what)
     if not isinstance(values, dict):
-        raise ConfigError(f"{path}: holds {type(values).__name__}; expected keys such as {keys}.")
+        found = "is empty" if values is None else f"holds {type(values).__name__}"
+        raise ConfigError(f"{path}: {found}; expected keys such as {keys}.")
     return values
 
 
-def _override(values: Mapping[str, Any], override: str) -> dict[str, Any]:
+def apply_override(values: Mapping[str, Any], override: str) -> dict[str, Any]:
+    """Gives a copy of a nested mapping with what `key.path=value` says, the value read as YAML."""
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise ConfigError(f"--set {override}: expected key=value, for instance --set train.learning_rate=1e-5.")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(f"--set {override}: the value is not valid YAML; put quotes around it.") from None
-    return set_key(values, key, value)
+    return set_key(values, key, yaml_text.parse(text, f"--set {override}", key.split("."), lines=False))
+
+
+def check_places(config: Config) -> None:
+    """Refuses, before anything is computed, folders in which the run could not write.
+
+    Raises:
+        OutputError: `output` or `reference.cache` is such a folder.
+    """
+    output_folder(config.output)
+    if isinstance(config.reference.cache, str):
+        output_folder(config.reference.cache)
 
 
 def set_key(values: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
@@ -383,6 +398,7 @@ def set_key(values: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
     return copy
 
 
+_LONGEST_SHOWN = 200  # characters of a value in a message
 # What pydantic puts into a location for the arms of a union; no key of a recipe.
 _UNION_ARMS = {"str", "int", "float", "bool", "list[str]"}
 
@@ -403,8 +419,13 @@ def _explain(where: str, details: Sequence[Any]) -> list[str]:
         elif key in lines:
             lines[key] = f"{lines[key][:-1]} or {message.removeprefix('input should be ')}."
         else:
-            lines[key] = f"{where}: {key} is {detail['input']!r}; {message}."
+            lines[key] = f"{where}: {key} is {_shown(detail['input'])}; {message}."
     return list(lines.values())
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
 
 
 def _suggest(location: Sequence[str]) -> str:

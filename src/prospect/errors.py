@@ -37,6 +37,10 @@ class TrainingError(ProspectError):
     """A step cannot be taken; nothing was updated."""
 
 
+class OutputError(ProspectError):
+    """Nothing can be written under the name that was given."""
+
+
 class CheckpointError(ProspectError):
     """A checkpoint or run directory cannot be written or read."""
 

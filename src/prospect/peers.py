@@ -144,7 +144,9 @@ _LOGITS = "nothing to set: logits of the whole vocabulary are never held"
 WITHOUT_COUNTERPART: Mapping[str, str] = {
     **dict.fromkeys(("packing", "sample_packing", "neat_packing", "eval_sample_packing", "padding_free"), _PADDING),
     **dict.fromkeys(("pad_to_sequence_len", "group_by_length"), _PADDING),
-    **dict.fromkeys(("load_in_4bit", "load_in_8bit", "quantization_bit", "quant_bits", "bnb_4bit_quant_type"), _QUANTISED),
+    **dict.fromkeys(
+        ("load_in_4bit", "load_in_8bit", "quantization_bit", "quant_bits", "bnb_4bit_quant_type"), _QUANTISED
+    ),
     **dict.fromkeys(("optimizer", "optim", "optim_args"), _ADAMW),
     **dict.fromkeys(("train_on_inputs", "train_on_prompt", "mask_history", "assistant_only_loss"), _COMPLETIONS),
     **dict.fromkeys(("completion_only_loss", "roles_to_train"), _COMPLETIONS),
@@ -153,7 +155,9 @@ WITHOUT_COUNTERPART: Mapping[str, str] = {
     **dict.fromkeys(("num_generations", "use_vllm", "vllm_mode", "reward_funcs", "reward_model"), _ONLINE),
     **dict.fromkeys(("push_to_hub", "hub_model_id"), _UPLOAD),
     **dict.fromkeys(("use_liger_kernel", "liger_kernel", "use_unsloth"), _LOGITS),
-    **dict.fromkeys(("do_train", "do_eval"), "nothing to set: prospect train trains, and evaluates where data.eval is set"),
+    **dict.fromkeys(
+        ("do_train", "do_eval"), "nothing to set: prospect train trains, and evaluates where data.eval is set"
+    ),
     "overwrite_output_dir": "not here: a run is never overwritten. Choose another output, or remove the folder",
     "resume_from_checkpoint": "no key: prospect train RECIPE --resume goes on from the last checkpoint",
     "neftune_noise_alpha": "not here. Leave it out",
@@ -196,7 +200,9 @@ PEERS_COMMANDS: Mapping[str, str] = {
     **dict.fromkeys(("merge-lora", "merge_lora", "merge_adapter"), "prospect merge RUN_OR_ADAPTER -o DIR"),
     **dict.fromkeys(("infer", "inference", "predict", "sample"), "prospect generate MODEL --prompts FILE -o FILE"),
     **dict.fromkeys(("eval", "test"), "prospect evaluate MODEL --data FILE"),
-    **dict.fromkeys(("chat", "serve", "deploy", "api", "webchat", "webui", "web-ui"), "none; serve RUN/model with vLLM"),
+    **dict.fromkeys(
+        ("chat", "serve", "deploy", "api", "webchat", "webui", "web-ui"), "none; serve RUN/model with vLLM"
+    ),
     **dict.fromkeys(("preprocess", "dataset"), "prospect train RECIPE --dry-run, which shows what would be trained on"),
 }
 

@@ -75,7 +75,7 @@ def test_a_dry_run_shows_the_runs_and_makes_none(study: Callable[..., str], caps
     ("arguments", "code", "message"),
     [
         (["nowhere.yaml"], 2, "ConfigError: nowhere.yaml: there is no such study."),
-        (["mine.yaml", "-o", "train.jsonl"], 2, "UsageError: train.jsonl: cannot be made a folder"),
+        (["mine.yaml", "-o", "train.jsonl"], 1, "OutputError: train.jsonl: is a file; expected the name of a folder"),
         (["mine.yaml", "--jobs", "0"], 2, "UsageError: --jobs 0: expected a whole number of at least 1."),
         (["mine.yaml", "--only", "ktoo"], 2, 'there is no method or condition "ktoo"; did you mean "kto"?'),
         (["mine.yaml", "--set", "world.data=no.jsonl"], 1, "DataError: no.jsonl"),

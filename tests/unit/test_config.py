@@ -183,7 +183,7 @@ def test_an_override_without_key_and_value_is_refused(override: str) -> None:
 
 
 def test_an_override_that_is_no_yaml_or_no_key_is_refused() -> None:
-    assert refusal({}, "output=[1").startswith("--set output=[1: the value is not valid YAML")
+    assert refusal({}, "output=[1").startswith("--set output=[1: not valid YAML: ")
     assert refusal({}, "train.batchsize=3") == 'recipe: unknown key train.batchsize; did you mean "batch_size"?'
     assert refusal({}, "train.batch_size.x=3").startswith("recipe: train.batch_size is {'x': 3}; input should be")
 
@@ -225,12 +225,12 @@ def test_defaults_come_back_as_they_were(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "there is no such recipe"),
-        ("model: [1", "not valid YAML: "),
-        ("- a\n- b\n", "holds list; expected keys such as model, data, loss, output"),
-        ("", "holds NoneType; expected keys"),
-        ("just words", "holds str; expected keys"),
-        (b"\xff\xfe\x00", "cannot be read as a recipe"),
+        (None, " there is no such recipe"),
+        ("model: [1", "1: not valid YAML: "),
+        ("- a\n- b\n", " holds list; expected keys such as model, data, loss, output"),
+        ("", " is empty; expected keys"),
+        ("just words", " holds str; expected keys"),
+        (b"\xff\xfe\x00", " cannot be read as a recipe: byte 1 is 0xff; expected UTF-8"),
     ],
 )
 def test_a_file_that_is_no_recipe_is_refused_with_its_path(
@@ -241,12 +241,12 @@ def test_a_file_that_is_no_recipe_is_refused_with_its_path(
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ConfigError) as caught:
         load_config(path)
-    assert str(caught.value).startswith(f"{path}: {message}")
+    assert str(caught.value).startswith(f"{path}:{message}")
     assert "\n" not in str(caught.value)
 
 
 def test_a_folder_is_no_recipe(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be read as a recipe"):
+    with pytest.raises(ConfigError, match="is a folder; expected a recipe in a file"):
         load_config(tmp_path)
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from conftest import write_rows
 from prospect import load_feedback
-from prospect.errors import ConfigError, DataError, ProspectError, UsageError
+from prospect.errors import ConfigError, DataError, OutputError, ProspectError, UsageError
 from prospect.evaluation.generate import generate_file
 from prospect.evaluation.writers import MOST_UNANSWERED, Generation, Service, collect_answers, find_writer
 from prospect.feedback.records import Message, Text
@@ -312,7 +312,7 @@ def test_what_cannot_be_written_is_refused_before_anybody_is_asked(tmp_path: Pat
         ({"name": "out.jsonl", "format": "alpaca_eval"}, UsageError),
         ({"name": "out.json", "format": "alpaca_eval"}, UsageError),  # two samples
         ({"name": "out.json", "format": "alpaca_eval", "samples_per_prompt": 1, "rows": two_turns}, DataError),
-        ({"name": "absent/out.jsonl"}, DataError),
+        ({"name": "absent/out.jsonl"}, OutputError),
         ({"samples_per_prompt": 0}, ConfigError),
         ({"temperature": float("nan")}, ConfigError),
         ({"top_p": 0.0}, ConfigError),

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
 from prospect.evaluation.subject import find_subject
+from prospect.terminal import say
 
 
 def announce_gguf(*names: str | None) -> None:
@@ -12,4 +11,4 @@ def announce_gguf(*names: str | None) -> None:
     for name in names:
         source = find_subject(name).source if name else None
         if source is not None and source.root.gguf:
-            print(f"{source.root.name}: quantised (GGUF), and dequantised to be used here", file=sys.stderr)
+            say(f"{source.root.name}: quantised (GGUF), and dequantised to be used here")

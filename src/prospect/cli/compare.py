@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from prospect.atomic import write_json, write_text
 from prospect.errors import UsageError
+from prospect.outputs import output_folder
+from prospect.terminal import say
 
 if TYPE_CHECKING:
     from prospect.evaluation.studies.plan import Cell
@@ -24,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o",
         "--output",
-        type=Path,
+        type=output_folder,
         metavar="FOLDER",
         help="where runs and results lie (default runs/NAME); what is finished there is not run again",
     )
@@ -51,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     if options.jobs is not None and options.jobs < 1:
         raise UsageError(f"--jobs {options.jobs}: expected a whole number of at least 1.")
     study = load_study(options.study, options.set)
-    output = options.output or Path("runs") / study.name
+    output = options.output or output_folder(Path("runs") / study.name)
     world = make_world(study.world)
     check_measures(study, world)
     cells = make_cells(study, world, output)
@@ -67,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
         chosen,
         output,
         jobs=min(options.jobs or _cores(), len(chosen)),
-        say=lambda text: print(text, file=sys.stderr, flush=True),
+        say=say,
         each_process=_start_process,
     )
     result = make_result(study, world, cells, options.study)
@@ -75,9 +77,12 @@ def run(options: argparse.Namespace) -> int:
     text = as_markdown(result)
     write_text(output / "table.md", text)
     page = _write_page(result, output / "comparison.html")
-    print(json.dumps(result) if options.json else text)
+    if options.json:
+        print(json.dumps(result))
+    else:
+        say(text, sys.stdout)
     for path in filter(None, [output / "result.json", output / "table.md", page]):
-        print(path, file=sys.stderr)
+        say(path)
     return 1 if result["runs"]["failed"] else 0
 
 
@@ -98,8 +103,8 @@ def _show_plan(cells: Sequence[Cell], *, as_json: bool) -> None:
         return
     for cell, row in zip(cells, rows, strict=True):
         start = f", from the model of {cell.after.method}" if cell.after else ""
-        print(f"{'done   ' if row['done'] else 'to run '} {cell}{start}", file=sys.stderr)
-    print(f"{len(rows)} runs, {done} of them done", file=sys.stderr)
+        say(f"{'done   ' if row['done'] else 'to run '} {cell}{start}")
+    say(f"{len(rows)} runs, {done} of them done")
 
 
 def _write_page(result: dict[str, Any], path: Path) -> Path | None:

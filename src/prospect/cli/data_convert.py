@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
+from pathlib import Path
 from typing import Any
 
 from prospect.cli.label_map import add_label_map, read_label_map
@@ -14,6 +14,8 @@ from prospect.feedback.streaming import Conversion, convert_files
 from prospect.feedback.streams import Tally
 from prospect.feedback.subsample import ClassShares
 from prospect.feedback.thresholds import RULES, Threshold
+from prospect.outputs import output_file
+from prospect.terminal import say
 
 KINDS = ("unpaired", "paired", "demonstration", "scored")
 
@@ -22,7 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument("files", nargs="+", metavar="FILE", help="paths, globs or a hub dataset")
     parser.add_argument("--to", required=True, choices=KINDS, help="the kind to write")
-    parser.add_argument("-o", "--output", required=True, metavar="OUT.jsonl", help="the file to write")
+    parser.add_argument(
+        "-o", "--output", required=True, type=output_file, metavar="OUT.jsonl", help="the file to write"
+    )
     parser.add_argument(
         "--pairs",
         choices=PAIRINGS,
@@ -60,11 +64,11 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(_as_json(tally, options.output), indent=2))
     kinds = " and ".join(f"{rows} {kind}" for kind, rows in tally.rows_in.items())
     classes = tally.classes and f" ({tally.classes.desirable} desirable, {tally.classes.undesirable} undesirable)"
-    print(f"{kinds} rows in, {tally.rows_out} {tally.kind} rows out: {options.output}{classes or ''}", file=sys.stderr)
+    say(f"{kinds} rows in, {tally.rows_out} {tally.kind} rows out: {options.output}{classes or ''}")
     if tally.relabelled:
-        print(f"{tally.relabelled} rows had a label that said the opposite of the threshold", file=sys.stderr)
+        say(f"{tally.relabelled} rows had a label that said the opposite of the threshold")
     for left_out in tally.left_out:
-        print(left_out.message, file=sys.stderr)
+        say(left_out.message)
     return 0
 
 
@@ -80,10 +84,10 @@ def _threshold(options: argparse.Namespace) -> Threshold | None:
     return Threshold(rule, per_prompt=options.per_prompt, seed=options.seed)
 
 
-def _as_json(tally: Tally, output: str) -> dict[str, Any]:
+def _as_json(tally: Tally, output: Path) -> dict[str, Any]:
     classes = {} if tally.classes is None else tally.classes._asdict()
     return {
-        "output": output,
+        "output": str(output),
         "kind": tally.kind,
         "rows_in": dict(tally.rows_in),
         "rows_out": tally.rows_out,

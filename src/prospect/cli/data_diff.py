@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
+import sys
 
 from prospect.cli.label_map import add_label_map, read_label_map
 from prospect.feedback.diff import Difference, diff_feedback
+from prospect.terminal import print_json, say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Compares, and says what is different."""
     found = diff_feedback(options.before, options.after, label_map=read_label_map(options.label_map))
-    print(json.dumps(found.as_dict(), ensure_ascii=False) if options.json else "\n".join(_lines(found)))
+    if options.json:
+        print_json(found.as_dict())
+    else:
+        say("\n".join(_lines(found)), sys.stdout)
     return 1 if options.exit_code and found else 0
 
 

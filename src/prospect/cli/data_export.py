@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
+from pathlib import Path
 from typing import Any
 
 from prospect.cli.label_map import add_label_map, read_label_map
 from prospect.feedback.export import Exported, export
 from prospect.feedback.filters import counted
 from prospect.feedback.trainer_layouts import LAYOUTS
+from prospect.outputs import output_file
+from prospect.terminal import print_json, say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument("files", nargs="+", metavar="FILE", help="paths, globs, frozen folders or a hub dataset")
     parser.add_argument("--to", required=True, choices=list(LAYOUTS), help="who is to read it")
-    parser.add_argument("-o", "--output", required=True, metavar="OUT", help="a .jsonl file; for halos .json")
+    parser.add_argument(
+        "-o", "--output", required=True, type=output_file, metavar="OUT", help="a .jsonl file; for halos .json"
+    )
     parser.add_argument(
         "--leave-out", action="store_true", help="leave out, and count, rows that the layout cannot hold"
     )
@@ -34,13 +37,13 @@ def run(options: argparse.Namespace) -> int:
         label_map=read_label_map(options.label_map),
         leave_out=options.leave_out,
     )
-    print("\n".join(_lines(done, options.output, options.to)), file=sys.stderr)
+    say("\n".join(_lines(done, options.output, options.to)))
     if options.json:
-        print(json.dumps(_as_json(done), ensure_ascii=False))
+        print_json(_as_json(done))
     return 0
 
 
-def _lines(done: Exported, output: str, to: str) -> list[str]:
+def _lines(done: Exported, output: Path, to: str) -> list[str]:
     lines = [f"{done.rows} {done.kind} rows: {output}"]
     if done.left_out:
         lines.append(f"left out, for the layout cannot hold them: {counted(done.left_out)}")

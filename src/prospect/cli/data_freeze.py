@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from datetime import datetime
 from typing import Any
 
@@ -14,13 +12,17 @@ from prospect.errors import UsageError
 from prospect.feedback.filters import Filters, counted
 from prospect.feedback.freeze import check_frozen, freeze
 from prospect.feedback.times import read_time
+from prospect.outputs import output_folder
+from prospect.terminal import print_json, say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument("files", nargs="*", metavar="FILE", help="paths, globs, frozen folders or a hub dataset")
     where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("-o", "--output", metavar="FOLDER", help="the folder to write; it must be new or empty")
+    where.add_argument(
+        "-o", "--output", type=output_folder, metavar="FOLDER", help="the folder to write; it must be new or empty"
+    )
     where.add_argument("--check", metavar="FOLDER", help="only say whether a frozen folder is as it was written")
     parser.add_argument("--since", metavar="TIME", help="only verdicts given then or later: 2026-03-01, or with a time")
     parser.add_argument("--until", metavar="TIME", help="only verdicts given before")
@@ -37,12 +39,12 @@ def run(options: argparse.Namespace) -> int:
         manifest, state = _check(options), f"{options.check} is as it was frozen"
     else:
         manifest, state = _freeze(options)
-    print(f"{state}: {_counts(manifest)}", file=sys.stderr)
+    say(f"{state}: {_counts(manifest)}")
     left_out = manifest["filters"].get("left_out")
     if left_out:
-        print(f"left out: {counted(left_out)}", file=sys.stderr)
+        say(f"left out: {counted(left_out)}")
     if options.json:
-        print(json.dumps(manifest, ensure_ascii=False))
+        print_json(manifest)
     return 0
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import glob
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 from prospect.cli.label_map import add_label_map, read_label_map
 from prospect.cli.purged import add_purged, read_purged
 from prospect.errors import DataError, UsageError
+from prospect.outputs import output_file
+from prospect.terminal import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "files", nargs="+", metavar="FILE", help="the export's files; a format's name may stand before them"
     )
-    parser.add_argument("-o", "--output", metavar="OUT.jsonl", help="the feedback file to write")
+    parser.add_argument("-o", "--output", type=output_file, metavar="OUT.jsonl", help="the feedback file to write")
     parser.add_argument("--dry-run", action="store_true", help="print what would become of the rows; write nothing")
     parser.add_argument(
         "--map",
@@ -74,13 +75,13 @@ def run(options: argparse.Namespace) -> int:
         keep_rater_names=options.keep_rater_names,
         purged=read_purged(options.purged),
     )
-    print(f"{report.title} ({report.format}): {report.why}\n{report.table()}", file=sys.stderr)
+    say(f"{report.title} ({report.format}): {report.why}\n{report.table()}")
     if options.json:
         print(json.dumps(report.as_json()))
     if not report.rows_out:
         raise DataError(f"none of the {report.rows_in} rows can be used, so nothing was written; see the reasons above")
     if report.output is not None:
-        print(f"written: {report.output}", file=sys.stderr)
+        say(f"written: {report.output}")
     return 0
 
 

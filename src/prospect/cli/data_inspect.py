@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,8 @@ from prospect.cli.label_map import add_label_map, read_label_map
 from prospect.feedback.checks.tokens import LONGEST_DEFAULT
 from prospect.feedback.inspect import inspect_feedback
 from prospect.model_source import find_model
+from prospect.outputs import output_file
+from prospect.terminal import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_label_map(parser)
     parser.add_argument("--json", action="store_true", help="print everything as JSON on stdout")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with figures")
+    parser.add_argument("--html", type=output_file, metavar="FILE", help="write a page with figures")
     parser.add_argument("--strict", action="store_true", help="exit with 1 if a finding is an error")
 
 
@@ -65,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
         from prospect.report.data_page import write_data_page
 
         write_data_page(inspection.as_dict(), options.html)
-        print(f"page: {options.html}", file=sys.stderr)
+        say(f"page: {options.html}")
     return int(options.strict and inspection.has_errors)
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 from prospect.feedback.purge import Purged, Runs, purge, runs_that_used
+from prospect.terminal import say
 
 _USUAL_RUNS = Path("runs")
 
@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
     done = purge(options.files, rater=options.rater, ids=options.id, reason=options.reason, dry_run=options.dry_run)
     runs = runs_that_used({value for one in done for value in one.hashes}, folders)
     for line in _lines(done, runs, options.dry_run):
-        print(line, file=sys.stderr)
+        say(line)
     if options.json:
         print(json.dumps(_as_json(done, runs, options.dry_run)))
     return 0

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from prospect.cli.label_map import add_label_map, read_label_map
 from prospect.errors import UsageError
 from prospect.feedback.split_files import SplitTally, split_files
 from prospect.feedback.times import write_time
+from prospect.outputs import output_file
+from prospect.terminal import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument("files", nargs="+", metavar="FILE", help="paths, globs or a hub dataset")
     parser.add_argument(
-        "-o", "--output", required=True, nargs=2, metavar=("TRAIN.jsonl", "EVAL.jsonl"), help="the files to write"
+        "-o",
+        "--output",
+        required=True,
+        type=output_file,
+        nargs=2,
+        metavar=("TRAIN.jsonl", "EVAL.jsonl"),
+        help="the files to write",
     )
     how = parser.add_mutually_exclusive_group()
     how.add_argument(
@@ -49,17 +57,16 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(_as_json(tally, options.output), indent=2))
     sides = zip((tally.train, tally.held_out), tally.prompts, options.output, strict=True)
     said = ", ".join(f"{rows} rows of {prompts} prompts: {path}" for rows, prompts, path in sides)
-    print(f"{tally.rows_in} rows in; {said}", file=sys.stderr)
+    say(f"{tally.rows_in} rows in; {said}")
     if tally.since is not None:
-        print(f"rows from {write_time(tally.since)} on are to evaluate on", file=sys.stderr)
+        say(f"rows from {write_time(tally.since)} on are to evaluate on")
     for left_out in tally.left_out:
-        print(left_out.message, file=sys.stderr)
+        say(left_out.message)
     if tally.implicit:
-        print(
+        say(
             f"{tally.implicit} pairs have no column prompt: what both sides begin with is taken for it, first words of "
             f"the answers too if they are the same. {tally.put_together} of them were put with a shorter prompt that "
             "theirs goes on from; others may still be on both sides. Write the column prompt to be sure",
-            file=sys.stderr,
         )
     return 0
 
@@ -89,11 +96,11 @@ def _since(text: str) -> datetime | float:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def _as_json(tally: SplitTally, output: list[str]) -> dict[str, Any]:
+def _as_json(tally: SplitTally, output: list[Path]) -> dict[str, Any]:
     sides = zip(("train", "eval"), output, (tally.train, tally.held_out), tally.prompts, strict=True)
     return {
         "rows_in": tally.rows_in,
-        **{name: {"output": path, "rows": rows, "prompts": prompts} for name, path, rows, prompts in sides},
+        **{name: {"output": str(path), "rows": rows, "prompts": prompts} for name, path, rows, prompts in sides},
         "since": None if tally.since is None else write_time(tally.since),
         "left_out": [left_out._asdict() for left_out in tally.left_out],
         "implicit_prompts": tally.implicit,

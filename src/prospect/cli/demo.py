@@ -16,6 +16,8 @@ from prospect.cli.train import LOADING, quiet_libraries
 from prospect.demo.settings import METHODS, Feedback
 from prospect.errors import UsageError
 from prospect.evaluation.winrate import Rate, overlap
+from prospect.outputs import output_folder
+from prospect.terminal import make_console
 from prospect.training.run_dir import RunDir
 from prospect.training.run_lock import require_unheld
 
@@ -27,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument("--method", choices=list(METHODS), default="kto", help="what aligns the model (default kto)")
     parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="the run directory (default runs/demo-METHOD, replaced)"
+        "--output", type=output_folder, metavar="DIR", help="the run directory (default runs/demo-METHOD, replaced)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of customers, thumbs, training and sampling (default 0)")
     parser.add_argument("--noise", type=float, default=0.0, help="share of thumbs that are flipped (default 0)")
@@ -49,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
         quiet_libraries()
     feedback = Feedback(options.noise, options.raters, options.keep_desirable, options.keep_undesirable)
     outcome = run_demo(folder, method=options.method, seed=options.seed, feedback=feedback, quiet=options.quiet)
-    console = Console(stderr=True, quiet=options.quiet, highlight=False)
+    console = make_console(stderr=True, quiet=options.quiet)
     if options.json:
         print(json.dumps(outcome.as_dict()))
     show(outcome, console)
@@ -104,7 +106,7 @@ def _folder(options: argparse.Namespace) -> Path:
             raise UsageError(f"{run.path} holds another run. Choose another --output, or remove the folder.")
         run.require_free()
         return run.path
-    folder = Path("runs") / f"demo-{options.method}"
+    folder = output_folder(Path("runs") / f"demo-{options.method}")
     if folder.exists():
         require_unheld(folder)
         shutil.rmtree(folder)

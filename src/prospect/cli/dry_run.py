@@ -13,6 +13,7 @@ from prospect import progress
 from prospect.config import Config
 from prospect.data.batch import Row
 from prospect.progress import span
+from prospect.terminal import make_console
 from prospect.training.estimate import PARTS, estimate_memory
 from prospect.training.prepare import Prepared, prepare
 from prospect.training.probe import probe
@@ -39,13 +40,13 @@ def show(config: Config, *, as_json: bool, probe_steps: int | None = None) -> No
     if as_json:
         print(json.dumps(facts))
     elif probe_steps is not None:
-        console = Console(highlight=False)
+        console = make_console()
         console.rule(f"measured over {probe_steps} steps")
         _print_lines(console, _measured(facts["probe"]))
 
 
 def _print_facts(prepared: Prepared, facts: dict[str, Any]) -> None:
-    console = Console(highlight=False)
+    console = make_console()
     console.rule("resolved recipe")
     console.print(yaml.safe_dump(facts["config"], sort_keys=False, allow_unicode=True).strip(), markup=False)
     console.rule("first rows: prompt plain, scored tokens marked")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +12,16 @@ from prospect.cli.evaluation_text import tell
 from prospect.cli.generate import add_sampling, add_service, service_from
 from prospect.cli.label_map import add_label_map, read_label_map
 from prospect.cli.progress import Counter
-from prospect.errors import DataError, UsageError
+from prospect.errors import UsageError
 from prospect.evaluation.endpoint import origin_of
 from prospect.evaluation.estimates import Intervals
 from prospect.evaluation.request_fields import parse_request
 from prospect.evaluation.subject import ENDPOINT, Subject, find_subject
+from prospect.outputs import output_file, output_folder
+from prospect.terminal import print_json, say
 
 NO_KEY = "none"
+LONGEST_NAME = 50  # characters of --name: of four bytes each they still make a file's name
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--against", metavar="MODEL_OR_FILE", help="the other side, for --judge and --tasks")
     parser.add_argument("--reference", metavar="MODEL", help="of log-ratios (default: the run's own); none for none")
     parser.add_argument("--limit", type=int, help="look at this many rows, prompts or documents at most")
-    parser.add_argument("-o", "--output", metavar="FILE", help="where the result goes as JSON")
+    parser.add_argument("-o", "--output", type=output_file, metavar="FILE", help="where the result goes as JSON")
     parser.add_argument("--name", help="of the file in RUN/evaluation/ (default: feedback, contest, benchmarks)")
     parser.add_argument(
         "--level",
@@ -79,7 +80,9 @@ def _add_judge(group: argparse._ArgumentGroup) -> None:
         metavar="J",
         help="verifier:..., reward:MODEL, lm:MODEL, endpoint:URL#NAME, human:VOTES.json, python:...",
     )
-    group.add_argument("--page", metavar="FILE.html", help="write a page on which people vote, and stop")
+    group.add_argument(
+        "--page", type=output_file, metavar="FILE.html", help="write a page on which people vote, and stop"
+    )
     group.add_argument("--samples", type=int, default=1, help="completions of each prompt (default 1)")
     group.add_argument("--target", default="target", metavar="COLUMN", help="right answers, for verifiers")
     group.add_argument("--rubric", metavar="TEXT", help="the question that the judge is asked")
@@ -161,10 +164,12 @@ def _check(options: argparse.Namespace, subject: Subject) -> None:
         raise UsageError("--judge-request is for --judge endpoint:URL#NAME. Leave it out.")
     if options.name and subject.kind != "run":
         raise UsageError(f"--name is of a file in a run directory, and {options.model} is none. Use -o.")
-    if options.name and Path(options.name).name != options.name:
-        raise UsageError(f"--name {options.name}: expected a plain name, such as contest-gpt.")
-    if options.output and not Path(options.output).absolute().parent.is_dir():
-        raise DataError(f"{options.output}: there is no folder {Path(options.output).parent}. Make it first.")
+    if options.name and (Path(options.name).name != options.name or len(options.name) > LONGEST_NAME):
+        raise UsageError(
+            f"--name {options.name}: expected a plain name of at most {LONGEST_NAME} characters, such as contest-gpt."
+        )
+    if subject.run is not None:
+        output_folder(subject.run.evaluation_path)
 
 
 def _check_used(options: argparse.Namespace) -> None:
@@ -287,12 +292,12 @@ def _judging(options: argparse.Namespace, subject: Subject | None) -> Any:
     from prospect.evaluation.writers import Generation
 
     drawn = (options.max_new_tokens, options.temperature, options.top_p, options.seed)
-    keep = Path(options.output).with_suffix("") if options.output else None
+    keep = options.output.with_suffix("") if options.output else None
     if keep is None and subject is not None and subject.run is not None:
         keep = subject.run.evaluation_path / (options.name or "contest")
         keep.parent.mkdir(exist_ok=True)
     if keep is None and options.page:
-        keep = Path(options.page).with_suffix("")
+        keep = options.page.with_suffix("")
     return Judging(
         generation=Generation(options.samples, *drawn),
         service=service_from(options),
@@ -329,10 +334,7 @@ def _write(options: argparse.Namespace, subject: Subject, found: dict[str, dict[
     for part in found.values():
         _say("\n".join(tell(part)))
     if options.output:
-        try:
-            write_json(Path(options.output), result)
-        except OSError as error:
-            raise DataError(f"{options.output}: cannot be written: {error.strerror}. Check the folder") from error
+        write_json(options.output, result)
         _say(f"result  {options.output}")
     if subject.run is not None:
         for kind, part in found.items():
@@ -344,8 +346,8 @@ def _write(options: argparse.Namespace, subject: Subject, found: dict[str, dict[
         _say(f"report  {build_report(subject.run.path)}")
         write_model_card(subject.run.path)
     if options.json:
-        print(json.dumps(result, ensure_ascii=False))
+        print_json(result)
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    say(text)

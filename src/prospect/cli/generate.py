@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from prospect.cli.announce import announce_gguf
 from prospect.cli.progress import Counter
@@ -13,6 +12,8 @@ from prospect.evaluation.generate import generate_file
 from prospect.evaluation.request_fields import parse_request
 from prospect.evaluation.subject import ENDPOINT
 from prospect.evaluation.writers import Service
+from prospect.outputs import output_file
+from prospect.terminal import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="rows with a prompt, or messages up to a last answer; other columns are ignored",
     )
-    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="JSONL: prompt, completion, finished")
+    parser.add_argument(
+        "-o", "--output", required=True, type=output_file, metavar="FILE", help="JSONL: prompt, completion, finished"
+    )
     parser.add_argument(
         "--format",
         choices=("prospect", "alpaca_eval"),
@@ -116,5 +119,5 @@ def run(options: argparse.Namespace) -> int:
         thoughts=options.thoughts,
         progress=Counter("completions"),
     )
-    print(f"{counts}: {options.output}", file=sys.stderr)
+    say(f"{counts}: {options.output}")
     return 0

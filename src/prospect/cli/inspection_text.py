@@ -15,6 +15,7 @@ from prospect.feedback.advice import Advice
 from prospect.feedback.checks.case import percent, several
 from prospect.feedback.findings import Finding
 from prospect.feedback.inspect import Inspection
+from prospect.terminal import make_console
 
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 _NAMES = {
@@ -31,7 +32,7 @@ _SHOWN = 5  # entries of a list of raters, models or scripts
 
 def print_inspection(inspection: Inspection) -> None:
     """Prints what is in the files, what was found and what to do."""
-    console = Console(highlight=False, soft_wrap=False)
+    console = make_console()
     facts = inspection.as_dict()
     console.print(Text(_title(facts), style="bold"))
     console.print(Padding(_contents(facts), (0, 0, 0, 2)))
@@ -46,7 +47,7 @@ def print_inspection(inspection: Inspection) -> None:
 def _title(facts: dict[str, Any]) -> str:
     files = [file["name"] for file in facts["files"]]
     named = files[0] if len(files) == 1 else f"{len(files)} files"
-    return f"{_clean(named)}: {facts['rows']:,} {facts['kind']} rows on {several(facts['prompts'], 'prompt')}"
+    return f"{named}: {facts['rows']:,} {facts['kind']} rows on {several(facts['prompts'], 'prompt')}"
 
 
 def _contents(facts: dict[str, Any]) -> Table:
@@ -54,7 +55,7 @@ def _contents(facts: dict[str, Any]) -> Table:
     table.add_column(style="dim")
     table.add_column()
     for name, value in _lines(facts):
-        table.add_row(name, Text(_clean(value)))
+        table.add_row(name, Text(value))
     return table
 
 
@@ -108,10 +109,10 @@ def _print_findings(console: Console, findings: tuple[Finding, ...], files: list
     table.add_column(no_wrap=True)
     table.add_column()
     for finding in findings:
-        text = Text(_clean(finding.message))
-        text.append(f"\n{_clean(finding.advice)}", style="dim")
+        text = Text(finding.message)
+        text.append(f"\n{finding.advice}", style="dim")
         if finding.rows:
-            text.append(f"\n{_clean(_examples(finding, files))}", style="dim")
+            text.append(f"\n{_examples(finding, files)}", style="dim")
         table.add_row(Text(finding.severity, style=_STYLES[finding.severity]), text)
     console.print(table)
 
@@ -120,7 +121,7 @@ def _print_advice(console: Console, advice: Advice) -> None:
     console.print()
     console.print(Text(f"advice: {_NAMES[advice.method]}", style="bold"))
     for reason in advice.reasons:
-        console.print(Padding(Text(_clean(reason)), (0, 0, 0, 2)))
+        console.print(Padding(Text(reason), (0, 0, 0, 2)))
     if advice.recipe is not None:
         console.print()
         console.print(Text("a recipe to start from (prospect train RECIPE.yaml)", style="dim"))
@@ -139,8 +140,3 @@ def _examples(finding: Finding, files: list[str]) -> str:
 
 def _short(name: str) -> str:
     return name if len(name) <= 60 else f"{name[:57]}..."
-
-
-def _clean(text: str) -> str:
-    """Text from a file, without what would move the cursor or turn the line round."""
-    return "".join(char if char.isprintable() or char == "\n" else "?" for char in text)

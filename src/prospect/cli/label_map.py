@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-import yaml
-
 from prospect.errors import UsageError
+from prospect.yaml_text import parse
 
 
 def add_label_map(parser: argparse.ArgumentParser) -> None:
@@ -19,10 +18,7 @@ def read_label_map(text: str | None) -> dict[Any, bool] | None:
     """Return the mapping that the user wrote; None where there is none."""
     if text is None:
         return None
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        value = None
+    value = parse(text, f"--label-map {text}", ["label_map"], lines=False)
     if not isinstance(value, dict):
         raise UsageError(f"--label-map {text}: expected a mapping such as '{{good: true, bad: false}}'.")
     return value

@@ -10,6 +10,7 @@ import argparse
 import inspect
 import json
 import shutil
+import sys
 import textwrap
 from collections.abc import Sequence
 from dataclasses import MISSING, fields
@@ -19,6 +20,8 @@ from typing import Any
 from prospect.errors import ConfigError, UsageError
 from prospect.losses import Loss, all_losses, get_loss
 from prospect.losses.check import Result, check_loss
+from prospect.outputs import output_file
+from prospect.terminal import say
 
 GROUPS = ("unpaired", "paired", "scored", "demonstration")
 HEADER = ("name", "feedback", "level", "reference", "z0", "HALO", "learning rate", "hyperparameters", "paper")
@@ -38,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--plot",
-        type=Path,
+        type=output_file,
         metavar="FILE.svg",
         help="draw the value functions of these human-aware losses, or those of the KTO paper's figure",
     )
@@ -65,9 +68,10 @@ def run(options: argparse.Namespace) -> int:
     elif options.json:
         print(json.dumps([_as_dict(loss) for loss in losses or all_losses().values()], indent=2))
     elif losses:
-        print("\n\n".join(map(_whole, losses)))
+        say("\n\n".join(map(_whole, losses)), sys.stdout)
     else:
-        print(_table(list(all_losses().values()), shutil.get_terminal_size((NO_TERMINAL, 24)).columns))
+        columns = shutil.get_terminal_size((NO_TERMINAL, 24)).columns
+        say(_table(list(all_losses().values()), columns), sys.stdout)
     return 0
 
 
@@ -84,7 +88,7 @@ def _check(losses: Sequence[Loss], as_json: bool) -> int:
         ]
         print(json.dumps(entries, indent=2))
     else:
-        print("\n\n".join(_results(name, results) for name, results in found.items()))
+        say("\n\n".join(_results(name, results) for name, results in found.items()), sys.stdout)
     return 1 if any(failed.values()) else 0
 
 
@@ -110,7 +114,7 @@ def _plot(path: Path, losses: Sequence[Loss], as_json: bool) -> None:
     if as_json:
         print(json.dumps({"plot": str(path), "curves": [curve.label for curve in curves]}))
     else:
-        print(path)
+        say(path, sys.stdout)
 
 
 # -- one loss, as JSON and as text --

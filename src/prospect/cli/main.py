@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Sequence
+from typing import Any
 
 from prospect import __version__, progress
 from prospect.allocator import restart_without_small_caches
 from prospect.errors import ProspectError, RunStopped
+from prospect.terminal import printable, say
 from prospect.training.place import speaks
 
 # Verb to its module and its line of help. A module is imported only when its verb is used: help needs no torch.
@@ -39,7 +44,9 @@ def start() -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command.
+    """Run one command.
+
+    Whatever goes wrong ends in a message: only an error that nobody foresaw, which is a bug, shows its traceback.
 
     Returns:
         0 done, 1 failed, 2 wrong usage.
@@ -47,7 +54,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Before torch starts: threads that wait by spinning take the core from those that work, and with one other busy
     # program beside it a run on two cores is slowed many times over. Asleep they cost little on an idle machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # what the terminal's encoding lacks is shown as an escape
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = _run(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()  # here, where a full disk is still an error with a message
+        return code
+    except ProspectError as error:
+        say(f"{_kind(error)}: {error}")
+        return error.exit_code
+    except RunStopped as stop:
+        if str(stop):
+            say(stop)
+        return stop.exit_code
+    except KeyboardInterrupt:
+        say("interrupted")
+        return 130
+    except BrokenPipeError:  # `prospect losses | head`
+        _drop_stdout()
+        return 1
+    except OSError as error:
+        say(f"OSError: {_reason(error)}")
+        if error.errno == errno.ENOSPC:
+            _drop_stdout()
+        return 1
+    except (MemoryError, RecursionError) as error:
+        say(f"{type(error).__name__}: {_LIMITS[type(error)]}")
+        return 1
+    except Exception:
+        say(traceback.format_exc(), end="")
+        say("If no code of your own is to blame, this is a bug in Prospect: please report it with these lines.")
+        return 1
+
+
+def _run(arguments: list[str]) -> int:
     parser, verbs = _parser()
     if arguments and arguments[0] in verbs:
         importlib.import_module(f"prospect.cli.{arguments[0]}").add_arguments(verbs[arguments[0]])
@@ -55,23 +96,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.verb is None:
         parser.print_help(sys.stderr)
         return 2
-    try:
-        quiet = getattr(options, "quiet", False) or (options.verb == "train" and not speaks())
-        with progress.shown(f"prospect {options.verb}", quiet=quiet):
-            return importlib.import_module(f"prospect.cli.{options.verb}").run(options) or 0
-    except ProspectError as error:
-        print(f"{_kind(error)}: {error}", file=sys.stderr)
-        return error.exit_code
-    except RunStopped as stop:
-        if str(stop):
-            print(stop, file=sys.stderr)
-        return stop.exit_code
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # `prospect losses | head`
+    quiet = getattr(options, "quiet", False) or (options.verb == "train" and not speaks())
+    with progress.shown(f"prospect {options.verb}", quiet=quiet):
+        return importlib.import_module(f"prospect.cli.{options.verb}").run(options) or 0
+
+
+_LIMITS: dict[type[BaseException], str] = {
+    MemoryError: "there is not enough memory. Give the program more, or let it read less at once.",
+    RecursionError: "something that was read is nested too deeply. Flatten it; if nothing is, please report a bug.",
+}
+_ADVICE = {
+    errno.ENOSPC: "Free some space",
+    errno.EDQUOT: "Free some space",
+    errno.ENAMETOOLONG: "Choose a shorter name",
+    errno.ENOENT: "Check the name",
+    errno.EMFILE: "Raise the limit of open files (ulimit -n)",
+}
+
+
+def _reason(error: OSError) -> str:
+    """What the system says, the file it says it of, and what to do."""
+    if error.errno is None:  # raised by a library, in its own words
+        return " ".join(str(error).split()) or type(error).__name__
+    names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    advice = _ADVICE.get(error.errno, "Check that it is there, and that you may read and write it")
+    return f"{': '.join([*names[:1], str(error.strerror)])}. {advice}."
+
+
+def _drop_stdout() -> None:
+    """Let what is left in the buffer of stdout go nowhere, or Python tries to write it once more at its end."""
+    with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
 
 
 def _kind(error: ProspectError) -> str:
@@ -79,8 +134,15 @@ def _kind(error: ProspectError) -> str:
     return next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == ProspectError.__module__)
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose messages, which quote the command line, are escaped."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        super()._print_message(printable(message), file)
+
+
 def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="prospect", description="Align language models with human-aware losses, from thumbs up and thumbs down."
     )
     parser.add_argument("--version", action="version", version=f"prospect {__version__}")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from pathlib import Path
+
+from prospect.outputs import output_folder
+from prospect.terminal import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -12,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model", metavar="RUN_OR_ADAPTER", help="a run directory, an adapter's folder or hub name, or a .gguf file"
     )
-    parser.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="a new folder")
+    parser.add_argument("-o", "--output", required=True, type=output_folder, metavar="DIR", help="a new folder")
     parser.add_argument(
         "--dtype",
         choices=("float32", "bfloat16", "float16"),
@@ -35,5 +36,5 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError(f"{options.model}: expected a run directory, an adapter, or a .gguf file.")
     output = options.output.expanduser()
     write_merged(subject.settings.model_copy(update={"dtype": options.dtype}), output)
-    print(f"model   {output} ({subject.source})", file=sys.stderr)
+    say(f"model   {output} ({subject.source})")
     return 0

@@ -9,6 +9,7 @@ from pathlib import Path
 from prospect.errors import UsageError
 from prospect.report.build import build_report
 from prospect.report.model_card import write_model_card
+from prospect.terminal import say
 from prospect.training.run_dir import RunDir
 
 
@@ -21,11 +22,11 @@ def run(options: argparse.Namespace) -> int:
     """Writes report.html and the model card, and prints the page's path."""
     if not Path(options.run).is_dir():
         raise UsageError(f"{options.run}: there is no such run directory. prospect train and prospect demo write them.")
-    print(build_report(options.run))
+    say(build_report(options.run), sys.stdout)
     card = write_model_card(options.run)
     if card:
-        print(f"model card: {card}", file=sys.stderr)
+        say(f"model card: {card}")
     elif RunDir(options.run).model_path.is_dir():
         path = RunDir(options.run).model_path / "README.md"
-        print(f"model card: {path} was written by somebody else and is left as it is.", file=sys.stderr)
+        say(f"model card: {path} was written by somebody else and is left as it is.")
     return 0

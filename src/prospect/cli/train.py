@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 from prospect import progress
 from prospect.config import Config, load_config, read_yaml, set_key
 from prospect.errors import UsageError
+from prospect.terminal import say
 from prospect.training.early import refuse_early
 from prospect.training.place import speaks
 from prospect.training.run_dir import RunDir
@@ -89,9 +89,9 @@ def _conclude(options: argparse.Namespace, run: RunDir) -> None:
         said = [{"title": worry.title, "text": worry.text} for worry in worries]
         print(json.dumps({**paths, "eval": held_out[-1] if held_out else None, "worries": said}))
     elif not options.quiet:
-        print(f"model   {run.model_path}\nreport  {report}", file=sys.stderr)
+        say(f"model   {run.model_path}\nreport  {report}")
         for worry in worries:
-            print(f"worry   {worry.title}. {worry.text}", file=sys.stderr)
+            say(f"worry   {worry.title}. {worry.text}")
 
 
 def config_from(options: argparse.Namespace) -> Config:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from prospect.atomic import write_json
 from prospect.errors import DataError, UsageError
@@ -18,6 +18,7 @@ from prospect.evaluation.writers import Generation, Progress, Service, collect_a
 from prospect.feedback.records import Demonstration, Message, Text
 from prospect.feedback.sources import load_prompts
 from prospect.feedback.write import write_jsonl
+from prospect.outputs import output_file
 
 Format = Literal["prospect", "alpaca_eval"]
 
@@ -64,6 +65,7 @@ def generate_file(
 
     Raises:
         DataError: prompts that cannot be read, or that alpaca_eval has no place for; no completion holds an answer.
+        OutputError: a name that cannot be written.
         EndpointError: the server gives no answer.
     """
     output = Path(output)
@@ -79,7 +81,7 @@ def generate_file(
         rows = [
             {"instruction": x, "output": one.text, **about} for x, (one,) in zip(instructions, answers, strict=True)
         ]
-        _write_list(output, rows)
+        write_json(output, rows)
     else:
         write_jsonl(as_rows(asked, answers), output)
     partial.unlink(missing_ok=True)
@@ -108,17 +110,9 @@ def _check_output(output: Path, format: Format, settings: Generation) -> None:
         raise UsageError(
             f"{output}: completions in {format} layout are written to {' or '.join(wanted)}. Change the name."
         )
-    if not output.absolute().parent.is_dir():
-        raise DataError(f"{output}: there is no folder {output.parent}. Make it first.")
+    output_file(output)
     if format == "alpaca_eval" and settings.samples_per_prompt != 1:
         raise UsageError("alpaca_eval has one output for each instruction: leave --samples at 1.")
-
-
-def _write_list(path: Path, rows: list[dict[str, Any]]) -> None:
-    try:
-        write_json(path, rows)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror}. Check the folder") from error
 
 
 def _instruction(prompt: Text, i: int) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from prospect.errors import DataError
+from prospect.feedback.json_text import parse_json
 from prospect.feedback.layouts import OPTIONAL_COLUMNS
 from prospect.feedback.readers import RawRow, read_lines
 from prospect.feedback.wording import names, show
@@ -87,8 +87,8 @@ def typed_cells(row: dict[str, Any], where: str) -> dict[str, Any]:
 
 def _messages_or_text(cell: str, column: str, where: str) -> Any:
     try:
-        value = json.loads(cell)
-    except (ValueError, RecursionError):
+        value = parse_json(cell)
+    except ValueError:
         if _MESSAGE_LIKE.match(cell):
             raise DataError(
                 f"{where}: {column} looks like a list of messages but is not JSON: {show(cell)}. "

@@ -32,6 +32,7 @@ from prospect.feedback.records import Kind
 from prospect.feedback.times import read_time
 from prospect.feedback.tombstones import Graveyard
 from prospect.feedback.wording import names
+from prospect.outputs import kind_of, output_file
 
 SUPERSEDED = "a later vote of the same rater on the same completion"
 TAKEN_BACK = "vote taken back"
@@ -107,10 +108,10 @@ def _check_files(paths: Sequence[Path], output: str | Path | None) -> None:
     if not paths:
         raise UsageError("there are no files to import; name at least one")
     for path in paths:
-        if path.is_dir():
-            raise DataError(f"{path}: is a folder; expected files. Name them")
         if not path.exists():
             raise DataError(f"{path}: no such file. Check the name; the current folder is {Path.cwd()}")
+        if not path.is_file():
+            raise DataError(f"{path}: is {kind_of(path.stat())}; expected files. Name them")
     if output is None:
         return
     output = Path(output)
@@ -118,8 +119,7 @@ def _check_files(paths: Sequence[Path], output: str | Path | None) -> None:
         raise UsageError(f"{output}: JSON lines are written to .jsonl or .ndjson. Change the name")
     if output.exists() and any(output.samefile(path) for path in paths):
         raise UsageError(f"{output}: is one of the files to import; it would be lost. Give another output")
-    if not output.parent.is_dir():
-        raise DataError(f"{output}: there is no folder {output.parent}. Make it first")
+    output_file(output)
 
 
 def _importer(paths: Sequence[Path], format: str | None, options: Options) -> tuple[Importer, str]:

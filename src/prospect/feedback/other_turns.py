@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
+
+from prospect.feedback.json_text import parse_json
 
 _ROLES = {
     "user": ("human", "prompter", "humanmessage", "user_message", "customer"),
@@ -82,7 +83,7 @@ def decoded(value: Any) -> Any:
     """Return what a text holds that is a JSON list or object, as CSV cells are; anything else as it is."""
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
         try:
-            return json.loads(value)
+            return parse_json(value)
         except (ValueError, RecursionError):
             return value
     return value

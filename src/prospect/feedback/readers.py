@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import orjson
 
 from prospect import progress
 from prospect.errors import DataError
+from prospect.feedback.json_text import DEEPEST, Fault, json_items, parse_json
 from prospect.feedback.wording import type_name
 
 RawRow = tuple[str, str, dict[str, Any]]
@@ -70,18 +72,28 @@ def parse_line(line: bytes, path: Path, number: int) -> dict[str, Any] | None:
         row = orjson.loads(line)
     except orjson.JSONDecodeError:
         return _parse_with_care(line, path, number)
-    if type(row) is dict and not any(_is_rounded(cell) for cell in row.values() if type(cell) is not str):
+    # As many ends of keys as there are keys: none is there twice, and no text looks like one.
+    if type(row) is dict and _keys(row, DEEPEST) == line.count(b'":') - line.count(b'\\":'):
         return row
     return _parse_with_care(line, path, number)
 
 
-def _is_rounded(cell: Any) -> bool:
-    """Whether the cell may be a whole number of more than 64 bits: orjson makes a float of it, json does not."""
+def _keys(cell: Any, levels: int) -> float:
+    """The number of keys in a row or cell; not a number where the fast parser cannot be trusted with it.
+
+    Of a whole number of more than 64 bits orjson makes a float; and what is nested too deeply is refused with care.
+    """
     if type(cell) is float:
-        return not -_LONGEST_INTEGER < cell < _LONGEST_INTEGER
+        return 0 if -_LONGEST_INTEGER < cell < _LONGEST_INTEGER else math.nan
     if type(cell) is dict:
-        return any(_is_rounded(value) for value in cell.values() if type(value) is not str)
-    return type(cell) is list and any(_is_rounded(value) for value in cell if type(value) is not str)
+        own, inner = len(cell), list(cell.values())
+    elif type(cell) is list:
+        own, inner = 0, cell
+    else:
+        return 0
+    if levels == 0:
+        return math.nan
+    return own + sum([_keys(value, levels - 1) for value in inner if type(value) is not str])
 
 
 def _parse_with_care(line: bytes, path: Path, number: int) -> dict[str, Any] | None:
@@ -93,29 +105,39 @@ def _parse_with_care(line: bytes, path: Path, number: int) -> dict[str, Any] | N
         return None
     where = f"{path}:{number}"
     try:
-        row = json.loads(text)
+        row = parse_json(text)
     except json.JSONDecodeError as error:
-        raise _broken(where, error.colno, error.msg) from None
-    except (ValueError, RecursionError) as error:
-        raise _broken(where, 1, str(error)) from None
+        raise DataError(f"{where}: {Fault(error.msg, number, error.colno, True)}") from None
+    except ValueError as error:
+        raise DataError(f"{where}: {Fault(str(error), number, 1, False)}") from None
     return _object(row, where)
 
 
 def read_json(path: Path) -> Iterator[RawRow]:
     """Yield the rows of a JSON array of objects, of one object, or of one object per line."""
-    text = "".join(line for _, line in read_lines(path)).rstrip()
-    try:
-        rows = json.loads(text) if text else []
-    except json.JSONDecodeError as error:
-        if error.msg == "Extra data" and text.lstrip().startswith("{"):
-            yield from read_jsonl(path)
-            return
-        raise _broken(f"{path}:{error.lineno}", error.colno, error.msg) from None
-    except (ValueError, RecursionError) as error:
-        raise _broken(f"{path}:1", 1, str(error)) from None
-    for number, row in enumerate(rows if isinstance(rows, list) else [rows], start=1):
+    if is_json_lines(path):
+        yield from read_jsonl(path)
+        return
+    text = "".join(line for _, line in read_lines(path))
+    for number, row in enumerate(json_items(text), start=1):
+        if isinstance(row, Fault):
+            raise DataError(f"{path}:{row.line}: {row}")
         where = f"{path}:row {number}"
         yield where, f"{path.name}:row {number}", _object(row, where)
+
+
+def is_json_lines(path: Path) -> bool:
+    """Return whether a .json file has one object per line: its first line is a whole object, and more lines follow."""
+    try:
+        with path.open("rb") as file:
+            filled = (line for line in (line.removeprefix(codecs.BOM_UTF8).strip() for line in file) if line)
+            first = next(filled, b"")
+            if not first.startswith(b"{") or next(filled, None) is None:
+                return False
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    item, *rest = json_items(first.decode(errors="replace"))
+    return not rest and not (isinstance(item, Fault) and item.is_last)
 
 
 def read_parquet(path: Path) -> Iterator[RawRow]:
@@ -163,13 +185,6 @@ def _decoded(line: bytes, path: Path, number: int) -> str:
             f"{path}:{number}: byte {error.start + 1} of the line is 0x{line[error.start]:02x}; expected "
             "UTF-8. Save the file as UTF-8"
         ) from None
-
-
-def _broken(where: str, column: int, reason: str) -> DataError:
-    return DataError(
-        f"{where}: broken JSON at column {column}: {reason}; expected whole JSON objects, one per line in "
-        ".jsonl and .ndjson, a list of them in .json. Mend or remove it"
-    )
 
 
 def _object(row: Any, where: str) -> dict[str, Any]:

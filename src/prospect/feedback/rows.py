@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from prospect.errors import DataError
 from prospect.feedback.implicit_prompt import split_shared_prompt
+from prospect.feedback.json_text import parse_json
 from prospect.feedback.labels import LabelReader
 from prospect.feedback.layouts import OPTIONAL_COLUMNS, Layout, find_layout
 from prospect.feedback.other_layouts import UnreadableRow, find_other_layout, own_columns
@@ -297,8 +298,8 @@ def _decoded(value: Any, column: str, expected: str, where: str, advice: str) ->
     if not isinstance(value, str):
         return value
     try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
+        return parse_json(value)
+    except ValueError:
         raise _wrong(column, value, f"{expected}, or that list as JSON", where, advice) from None
 
 

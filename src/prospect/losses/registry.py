@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import inspect
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,9 +12,9 @@ import torch
 from prospect.errors import ConfigError
 from prospect.losses.base import ARGUMENTS, FeedbackKind, Loss
 from prospect.losses.declared import is_own, no_loss, own_file, unknown_loss
+from prospect.user_code import import_file, source_digest
 
 _REGISTRY: dict[str, Loss] = {}
-_SOURCES: dict[Path, str] = {}  # hashes of users' files, as they were imported
 # Keys of a recipe's loss section that are nobody's hyperparameters: they go with many losses.
 MODIFIERS = ("sft_weight", "humanline")
 
@@ -145,7 +142,7 @@ def source_digests(name: str) -> dict[str, str]:
 
     Only that file: what it imports itself is not seen.
     """
-    return {name.rpartition(":")[0]: _SOURCES[own_file(name)[0]]} if is_own(name) else {}
+    return {name.rpartition(":")[0]: source_digest(own_file(name)[0])} if is_own(name) else {}
 
 
 def _load_own(address: str) -> Loss:
@@ -153,26 +150,7 @@ def _load_own(address: str) -> Loss:
     path, attribute = own_file(address)
     # The module's name holds the whole path: two files of one name must not stand in for each other.
     module_name = f"prospect_user_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
-    try:
-        source = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"loss {address}: {path} cannot be read ({error.strerror}).") from error
-    digest = hashlib.sha256(source).hexdigest()
-    module = sys.modules.get(module_name)
-    if module is None or _SOURCES.get(path) != digest:  # a file that was edited meanwhile is read again
-        spec = importlib.util.spec_from_file_location(module_name, path)
-        assert spec is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[module_name] = module
-        try:
-            # The bytes that are hashed are those that run; the loader may take a compiled file of the same second.
-            exec(compile(source, str(path), "exec"), module.__dict__)  # noqa: S102 (the user's own code)
-            _SOURCES[path] = digest
-        except Exception as error:
-            del sys.modules[module_name]
-            if isinstance(error, ConfigError):
-                raise
-            raise ConfigError(f"loss {address}: importing {path} failed: {type(error).__name__}: {error}") from error
+    module = import_file(path, module_name)
     record = getattr(module, attribute, None)
     if not isinstance(record, Loss):
         raise no_loss(address, path, "nothing" if record is None else type(record).__name__)

@@ -8,7 +8,6 @@ It reads a few attributes that the main thread sets, prints a line, and ends wit
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from prospect.progress import Display, span
+from prospect.terminal import say
 
 EVERY = 10.0  # seconds that may pass without a line
 _LOOK = 1.0  # seconds between two looks at whether they have
@@ -142,7 +142,7 @@ class Lines(Display):
         """Nothing to take away."""
 
     def _print(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)  # noqa: T201
+        say(text)
 
     def _watch(self) -> None:
         while not self._over.wait(_LOOK):

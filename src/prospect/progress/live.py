@@ -6,6 +6,7 @@ from typing import Any
 
 from prospect.progress import span
 from prospect.progress.lines import Lines, Phase
+from prospect.terminal import make_console
 
 
 class Live(Lines):
@@ -57,7 +58,6 @@ class Live(Lines):
 
 
 def _bars() -> Any:
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
     from rich.table import Column
     from rich.text import Text
@@ -71,7 +71,7 @@ def _bars() -> Any:
         TextColumn("{task.description}", markup=False),
         BarColumn(8),  # with it a step's numbers fit into 80 columns
         Time(Column(no_wrap=True)),
-        console=Console(stderr=True),
+        console=make_console(stderr=True),
         transient=True,
         redirect_stdout=False,  # results go there, and rich would send them to stderr
     )

@@ -136,7 +136,7 @@ def _front(text: str) -> tuple[dict[str, Any], str]:
         return {}, text
     try:
         front = yaml.safe_load(found[1])
-    except yaml.YAMLError:  # a hub would refuse it as well
+    except (yaml.YAMLError, ValueError, RecursionError):  # a hub would refuse it as well
         front = None
     return (front if isinstance(front, dict) else {}), text[found.end() :]
 

@@ -13,7 +13,7 @@ import torch
 
 from prospect import progress
 from prospect.allocator import keep_freed_memory
-from prospect.config import Config, load_config
+from prospect.config import Config, check_places, load_config
 from prospect.errors import CheckpointError, RunStopped
 from prospect.training.checkpoint import latest_checkpoint
 from prospect.training.objective import build_policy
@@ -55,6 +55,7 @@ def train(
     keep_freed_memory()
     share_cores(os.environ)
     config = load_config(source, overrides)
+    check_places(config)
     world = join_world(sharded=config.train.parallel == "fsdp")
     with (
         progress.shown("prospect train", quiet=quiet or not world.is_main) as shown,

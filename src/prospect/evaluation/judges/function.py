@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from prospect.errors import DataError, UsageError
 from prospect.evaluation.judges.base import Item, Judge, Verdict, plain_text, text_key, verdict_of_grades
 from prospect.feedback.records import Text
+from prospect.user_code import import_file
 
 _WORDS = {"first", "second", "tie", "unparsed"}
 
@@ -87,13 +87,7 @@ def load_function(address: str) -> tuple[Callable[..., Any], str]:
     if not file or not path.is_file():
         raise UsageError(f"{address}: there is no file {file or address}; expected FILE.py:NAME.")
     source = path.read_bytes()
-    spec = importlib.util.spec_from_file_location(f"prospect_judge_{text_key(str(path))}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise UsageError(f"{address}: importing {file} failed: {type(error).__name__}: {error}.") from error
+    module = import_file(path, f"prospect_judge_{text_key(str(path))}")
     function = getattr(module, attribute, None)
     if not callable(function):
         raise UsageError(f'{address}: there is no function "{attribute}" in {file}.')

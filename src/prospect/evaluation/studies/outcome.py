@@ -7,8 +7,6 @@ A world says what a model is trained on and what its completions are worth. Thre
 from __future__ import annotations
 
 import importlib
-import importlib.util
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,6 +18,7 @@ from prospect.errors import ConfigError
 from prospect.evaluation.studies.study import Condition, unknown
 from prospect.feedback.records import Feedback
 from prospect.training.alarms import repetition
+from prospect.user_code import import_file
 
 WORLDS = {
     # By name: the demo stands above the evaluation, and what is not used need not be installed.
@@ -155,12 +154,7 @@ def _from_file(kind: str) -> Any:
     path, _, name = kind.rpartition(":")
     if not Path(path).is_file():
         raise ConfigError(f"study: world.kind is {kind}; there is no file {path}.")
-    module_name = f"prospect_study_{Path(path).stem}"
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
+    module = import_file(Path(path), f"prospect_study_{Path(path).stem}")
     if not hasattr(module, name):
         raise ConfigError(f"study: world.kind is {kind}; {path} has no {name}.")
     return getattr(module, name)

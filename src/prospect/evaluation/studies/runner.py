@@ -22,13 +22,14 @@ import yaml
 
 from prospect import progress
 from prospect.atomic import write_json, write_text
-from prospect.errors import ProspectError, TrainingError, UsageError
+from prospect.errors import ProspectError, TrainingError
 from prospect.evaluation.studies.conditions import apply_condition, count
 from prospect.evaluation.studies.contents import with_contents
 from prospect.evaluation.studies.outcome import World, make_world
 from prospect.evaluation.studies.plan import Cell, with_starts
 from prospect.evaluation.studies.study import Study, hash_of
 from prospect.feedback.write import write_jsonl
+from prospect.outputs import output_folder
 
 Say = Callable[[str], None]
 
@@ -53,17 +54,15 @@ def run_study(
         each_process: called at the start of each process; it must be a function of a module.
 
     Raises:
-        UsageError: the folder holds runs of other settings, or is none.
+        UsageError: the folder holds runs of other settings.
+        OutputError: it is no folder, or nothing can be written there.
         ProspectError: what the runs share cannot be made.
         TrainingError: a process was killed.
     """
     for cell in cells:
         cell.read()
     todo = [cell for cell in with_starts(cells) if not cell.finished]
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{output}: cannot be made a folder ({error.strerror}). Choose another with -o.") from error
+    output_folder(output).mkdir(parents=True, exist_ok=True)
     plain = study.model_dump(mode="json", exclude_unset=True)
     write_text(output / "study.yaml", yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
     if not todo:

@@ -14,10 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from prospect.config import Number, read_yaml, set_key
+from prospect.config import Number, apply_override, read_yaml
 from prospect.errors import ConfigError
 from prospect.evaluation.studies.contents import with_contents
 from prospect.feedback.pairing import Pairing
@@ -191,13 +190,7 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     path = Path(path)
     values = {"name": path.stem, **read_yaml(path, "study", "world, methods, seeds")}
     for override in overrides:
-        key, equals, text = override.partition("=")
-        if not key or not equals:
-            raise ConfigError(f"--set {override}: expected key=value, for instance --set seeds=[0]")
-        try:
-            values = set_key(values, key, yaml.safe_load(text))
-        except yaml.YAMLError:
-            raise ConfigError(f"--set {override}: the value is not valid YAML; put quotes around it.") from None
+        values = apply_override(values, override)
     return check_study(values, str(path))
 
 

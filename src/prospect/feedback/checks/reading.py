@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import csv
-import json
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import Any, BinaryIO, NamedTuple
 
 from prospect.errors import DataError
 from prospect.feedback.csv_reader import LONGEST_CELL, check_header, typed_cells
-from prospect.feedback.readers import parse_line
+from prospect.feedback.json_text import Fault, json_items
+from prospect.feedback.readers import is_json_lines, parse_line
 from prospect.feedback.sources import raw_rows
 from prospect.feedback.wording import type_name
 
@@ -53,7 +53,8 @@ def pieces(numbers: Iterator[int], file: int, place: Path | str) -> Iterator[Pie
 
     Refuses a file that cannot be opened, or is no file of its format at all.
     """
-    if isinstance(place, Path) and (place.suffix.lower() in _LINES or _is_json_lines(place)):
+    suffix = place.suffix.lower() if isinstance(place, Path) else ""
+    if isinstance(place, Path) and (suffix in _LINES or (suffix == ".json" and is_json_lines(place))):
         size = _size(place)
         for start in range(0, size, PIECE_BYTES):
             yield Piece(next(numbers), file, str(place), start, min(start + PIECE_BYTES, size))
@@ -152,61 +153,20 @@ def _numbered(place: Path | str) -> Iterator[tuple[int, dict[str, Any] | Problem
         yield number + 1, Problem(f"the file breaks off after row {number}: it {message}")
 
 
-def _is_json_lines(path: Path) -> bool:
-    """Whether a .json file has one object per line: its first line is an object, whole."""
-    if path.suffix.lower() != ".json":
-        return False
-    try:
-        with path.open("rb") as file:
-            first = file.readline().removeprefix(codecs.BOM_UTF8).strip()
-            more = file.readline()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}. Check its permissions") from error
-    if not first.startswith(b"{") or not more:
-        return False
-    try:
-        return isinstance(json.loads(first), dict)
-    except (ValueError, RecursionError):
-        return False
-
-
 def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | Problem]]:
     """The objects of a JSON list, one after another, up to where the file breaks; or the file's one object."""
     # A byte that is not UTF-8 becomes half a character, and so marks the row that it is in.
     text = path.read_bytes().removeprefix(codecs.BOM_UTF8).decode(errors="surrogateescape")
-    decoder, position, number = json.JSONDecoder(), _skip(text, 0), 0
-    is_list = text.startswith("[", position)
-    position = _skip(text, position + 1) if is_list else position
-    while position < len(text) and not (is_list and text.startswith("]", position)):
-        number += 1
-        try:
-            row, position = decoder.raw_decode(text, position)
-        except (ValueError, RecursionError) as error:
-            reason = getattr(error, "msg", str(error))
-            message = f"broken JSON from here to the end of the file: {reason}; expected a list of objects. Mend it"
-            if number == 1:
-                raise DataError(f"{path}:1: {message}") from None
-            yield number, Problem(message)
-            return
-        yield number, row if isinstance(row, dict) else Problem(_no_object(row))
-        position = _skip(text, position)
-        if not is_list and position < len(text):
-            yield number + 1, Problem("there is more after the object; expected a list of objects, or one on each line")
-            return
-        if is_list and text.startswith(",", position):
-            position = _skip(text, position + 1)
-        elif is_list and position >= len(text):
-            yield number + 1, Problem("the list is never closed: the file was cut short. Write it again")
-
-
-def _skip(text: str, position: int) -> int:
-    while position < len(text) and text[position] in " \t\r\n":
-        position += 1
-    return position
-
-
-def _no_object(row: Any) -> str:
-    return f"the row is {type_name(row)}; expected an object with named columns. Mend or remove it"
+    for number, row in enumerate(json_items(text), start=1):
+        if isinstance(row, Fault):
+            if number == 1 and row.is_last:
+                raise DataError(f"{path}:{row.line}: {row}")
+            rest = ", and nothing after it can be read" if row.is_last else ""
+            yield number, Problem(f"line {row.line}: {row}{rest}")
+        elif isinstance(row, dict):
+            yield number, row
+        else:
+            yield number, Problem(f"the row is {type_name(row)}; expected an object with named columns. Mend it")
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | Problem]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import itertools
-import json
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 from prospect.errors import DataError
 from prospect.feedback import csv_reader
 from prospect.feedback.importers.base import Dropped, Item, Sample
+from prospect.feedback.json_text import TOO_DEEP, Fault, is_too_deep, json_items, parse_json
 from prospect.feedback.other_turns import decoded
-from prospect.feedback.readers import read_lines, read_parquet
+from prospect.feedback.readers import is_json_lines, read_lines, read_parquet
 from prospect.feedback.wording import names
 from prospect.progress import counted
 
@@ -32,6 +33,7 @@ WRAPPERS = (
 """Keys under which an object holds the rows of its file, as the answer of an API does: {"items": [...], "total": 3}."""
 
 NOT_AN_OBJECT = "row is not an object"
+TOO_DEEP_ROW = "row is nested too deeply"
 _SAMPLE_ROWS = 20
 _SAMPLE_BYTES = 4 << 20  # of JSON: more than 20 ordinary rows, and read in a hundredth of a second
 
@@ -137,51 +139,42 @@ def _lines(lines: Iterable[bytes], path: Path) -> Iterator[Row | Dropped]:
 
 def _line(line: bytes, where: str) -> Row | Dropped:
     try:
-        value = json.loads(line.decode())
+        value = parse_json(line)
     except UnicodeDecodeError:
         return Dropped(where=where, reason="line is not UTF-8")
-    except (ValueError, RecursionError):
-        return Dropped(where=where, reason="line is not JSON")
+    except ValueError as error:
+        return Dropped(where=where, reason=TOO_DEEP_ROW if str(error) == TOO_DEEP else "line is not JSON")
     return _row(value, where)
 
 
 def _row(value: Any, where: str) -> Row | Dropped:
+    if is_too_deep(value):
+        return Dropped(where=where, reason=TOO_DEEP_ROW)
     return Row(where, value) if isinstance(value, dict) else Dropped(where=where, reason=NOT_AN_OBJECT)
 
 
 def _json(path: Path, under: Sequence[str]) -> Iterator[Row | Dropped]:
-    text = "".join(line for _, line in read_lines(path)).strip()
-    if not text:
+    if is_json_lines(path):
+        yield from _jsonl(path, under)
         return
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        if error.msg == "Extra data" and text.startswith("{"):
-            yield from _jsonl(path, under)
-            return
-        raise _broken(path, error.lineno, f"column {error.colno}: {error.msg}") from None
-    except (ValueError, RecursionError) as error:
-        raise _broken(path, 1, str(error)) from None
-    yield from _rows_of(value, path, under)
+    text = "".join(line for _, line in read_lines(path))
+    is_list = text.lstrip().startswith("[")
+    # An object may wrap rows, whose levels are then counted row by row.
+    items = json_items(text) if is_list else _unwrapped(json_items(text, levels=sys.maxsize), under)
+    for number, row in enumerate(items, start=1):
+        where = f"{path}:row {number}"
+        if not isinstance(row, Fault):
+            yield _row(row, where)
+        elif is_list and not row.is_last:
+            yield Dropped(where=where, reason=TOO_DEEP_ROW if row.reason == TOO_DEEP else "row is not JSON")
+        else:
+            raise DataError(f"{path}:{row.line}: {row}, or export the file again")
 
 
-def _broken(path: Path, line: int, reason: str) -> DataError:
-    return DataError(f"{path}:{line}: broken JSON: {reason}; expected a list of objects. Export the file again")
-
-
-def _rows_of(value: Any, path: Path, under: Sequence[str]) -> Iterator[Row | Dropped]:
-    for number, item in enumerate(_unwrapped(value, under), start=1):
-        yield _row(item, f"{path}:row {number}")
-
-
-def _unwrapped(value: Any, under: Sequence[str]) -> list[Any]:
-    if isinstance(value, list):
-        return value
-    if isinstance(value, dict):
-        wrapped = [value[key] for key in under if key in value and _wraps(value[key])]
-        if wrapped:
-            return list(itertools.chain.from_iterable(wrapped))
-    return [value]
+def _unwrapped(values: Iterable[Any], under: Sequence[str]) -> Iterator[Any]:
+    for value in values:
+        wrapped = [value[key] for key in under if isinstance(value, dict) and key in value and _wraps(value[key])]
+        yield from itertools.chain.from_iterable(wrapped) if wrapped else [value]
 
 
 def _wraps(value: Any) -> bool:
@@ -206,7 +199,7 @@ def _csv(path: Path, under: Sequence[str]) -> Iterator[Row | Dropped]:
 def _parquet(path: Path, under: Sequence[str]) -> Iterator[Row | Dropped]:
     try:
         for where, _, row in read_parquet(path):
-            yield Row(where, row)
+            yield _row(row, where)
     except (ValueError, OverflowError) as error:  # a time stamp outside of the years that Python knows
         raise DataError(f"{path}: a cell cannot be read: {error}. Write the file again, or use JSON lines") from error
 
@@ -247,14 +240,9 @@ def _first_of_json(path: Path) -> Iterator[Row | Dropped]:
     if not text.startswith("["):
         yield from _json(path, WRAPPERS)
         return
-    decoder, place = json.JSONDecoder(), 1
-    while True:
-        place += len(text) - place - len(text[place:].lstrip(" \t\r\n,"))
-        try:
-            value, place = decoder.raw_decode(text, place)
-        except (ValueError, RecursionError):
-            return
-        yield _row(value, str(path))
+    for item in json_items(text):
+        if not isinstance(item, Fault):
+            yield _row(item, str(path))
 
 
 def _first_records(path: Path) -> Iterator[Row]:

@@ -1,0 +1,79 @@
+"""Whatever goes wrong below a command ends in a message and an exit code, not in a traceback."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prospect.cli import losses
+from prospect.cli.main import main
+
+
+def fails_with(error: BaseException, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> tuple[int, str]:
+    def run(options: object) -> int:
+        raise error
+
+    monkeypatch.setattr(losses, "run", run)
+    return main(["losses"]), capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "OSError: No space left on device. Free some space."),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "a\x1b[31m.txt"),
+            "OSError: a\\x1b[31m.txt: Permission denied. Check that it is there, and that you may read and write it.",
+        ),
+        (OSError("Can't load it.\nTry online"), "OSError: Can't load it. Try online"),
+        (MemoryError(), "MemoryError: there is not enough memory. "),
+        (RecursionError("maximum recursion depth exceeded"), "RecursionError: something that was read is nested "),
+    ],
+    ids=["disk full", "no permission", "a library's own", "memory", "recursion"],
+)
+def test_what_the_system_refuses_is_one_message(
+    error: BaseException, expected: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, message = fails_with(error, monkeypatch, capsys)
+    assert code == 1
+    assert message.startswith(expected)
+    assert message.count("\n") == 1
+
+
+def test_an_error_that_nobody_foresaw_is_called_a_bug_and_keeps_its_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, message = fails_with(ZeroDivisionError("by \x1b[31mzero"), monkeypatch, capsys)
+    assert code == 1
+    assert message.startswith("Traceback") and "ZeroDivisionError: by \\x1b[31mzero" in message
+    assert message.endswith("this is a bug in Prospect: please report it with these lines.\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_behind_stdout_is_a_message() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "prospect", "losses", "kto"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert (done.returncode, done.stderr) == (1, "OSError: No space left on device. Free some space.\n")
+
+
+def test_a_terminal_without_unicode_shows_escapes() -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "prospect", "data", "inspect", "Größe.jsonl"]
+    done = subprocess.run(command, env=environment, capture_output=True)
+    assert done.returncode == 1
+    assert b"Gr\\xf6\\xdfe.jsonl: no file matches" in done.stderr or b"Gr\\xf6\\xdfe.jsonl: no such file" in done.stderr
+
+
+def test_what_argparse_quotes_of_the_command_line_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["losses", "--\x1b[31mred"])
+    message = capsys.readouterr().err
+    assert "\x1b" not in message and "\\x1b[31mred" in message
