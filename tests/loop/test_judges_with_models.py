@@ -60,10 +60,11 @@ def test_the_verdict_is_the_label_with_the_highest_log_prob(kind: str, reader: A
         assert verdict.choice == LABELS["ABC"[by_hand.index(max(by_hand))]]
         noted = [float(part.split()[1]) for part in verdict.note.split(", ")]
         shift = by_hand[0] - noted[0]  # what all labels begin with
-        # Noted to three decimals, of which a difference of two is off by 1e-3 and float32 by a hundredth of that.
-        assert noted == pytest.approx([logp - shift for logp in by_hand], rel=0, abs=1.1e-3)
+        # Noted to three decimals, after the sums of some hundred tokens in each place.
+        within = rounding(3 * FORWARD, min(by_hand))
+        assert noted == pytest.approx([logp - shift for logp in by_hand], rel=0, abs=2 * 0.5e-3 + within)
         if kind == "chat":
-            assert shift == pytest.approx(0, abs=0.6e-3)
+            assert shift == pytest.approx(0, abs=0.5e-3 + within)
 
 
 def test_verdicts_do_not_depend_on_what_is_judged_beside_them(reader: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,17 +188,17 @@ def test_the_higher_score_wins_and_equal_texts_tie(scorer: Any) -> None:
 def test_scores_are_those_of_the_model_itself(scorer: Any) -> None:
     model, tokenizer = scorer
     judge = RewardModelJudge(scorer)
+    within = rounding(FORWARD, 32 * 0.1)  # 32 products of a weight of 0.1 and a state of 1
     ids = tokenizer("hello there")["input_ids"] + [tokenizer.eos_token_id]
     with torch.no_grad():
         expected = float(model(input_ids=torch.tensor([ids])).logits[0, 0])
-    assert judge.score("hello", " there") == pytest.approx(expected, rel=0, abs=rounding(FORWARD))
+    assert judge.score("hello", " there") == pytest.approx(expected, rel=0, abs=within)
     chat = "<s><|user|>hi</s>\n<|assistant|>yes</s>"
     with torch.no_grad():
         ids = tokenizer(chat, add_special_tokens=False)["input_ids"]
         expected = float(model(input_ids=torch.tensor([ids])).logits[0, 0])
-    assert judge.score((Message("user", "hi"),), (Message("assistant", "yes"),)) == pytest.approx(
-        expected, rel=0, abs=rounding(FORWARD)
-    )
+    found = judge.score((Message("user", "hi"),), (Message("assistant", "yes"),))
+    assert found == pytest.approx(expected, rel=0, abs=within)
 
 
 def test_a_completion_beyond_the_context_has_no_score(scorer: Any) -> None:

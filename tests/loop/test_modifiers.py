@@ -46,7 +46,7 @@ def gradient(objective: Objective, examples: list[Any]) -> torch.Tensor:
 
 
 def rounding_of(found: Any) -> float:
-    """Of rewards that are 0: beta times a difference of log-probs, of which `logps/...` are the means."""
+    """Bound rewards that are 0 but for rounding: beta times a difference of log-probs whose means are `logps/...`."""
     return 0.1 * rounding(FORWARD, 2 * max(abs(found.metrics[f"logps/{side}"]) for side in ("chosen", "rejected")))
 
 
@@ -173,10 +173,10 @@ def test_humanline_clips_token_log_ratios_before_the_loss_and_in_z0(recipe: Any,
     objective, examples = ready(recipe(loss, thumbs(12)), tmp_path)
     move(objective.policy)
     batch = collate(flatten(examples))
-    logps = objective.policy.score_tokens(batch).logps
+    logps = objective.policy.score_tokens(batch).logps.detach()
     token = logps - objective.reference.token_logps(batch)
     clipped = (token.clamp(-0.5, 0.25) * batch.completion).sum(1)
-    within = rounding(FORWARD, logps.sum(1).abs().max())
+    within = rounding(FORWARD, float(logps.sum(1).abs().max()))
     assert (token.sum(1) - clipped).abs().max() > 100 * within
     found = score(objective, examples)
     ordered = {row.id: r for row, r in zip(_rows_in_order(objective, examples), found.tally.rewards, strict=True)}
@@ -270,7 +270,7 @@ def test_row_weights_scale_their_examples(recipe: Any, tmp_path: Path, loss: str
 
     none, plain, double = (weighted(w) for w in (0.0, 1.0, 2.0))
     # Four whole gradients are added up, and what is left of them is a few rows'.
-    within = rounding(BACKWARD, 4 * plain.norm())
+    within = rounding(BACKWARD, 4 * float(plain.norm()))
     assert (double - 2 * plain + none).norm() < within < 0.01 * (plain - none).norm()
 
 

@@ -65,9 +65,8 @@ def weights(run: RunDir) -> dict[str, torch.Tensor]:
 
 
 def assert_same(one: RunDir, two: RunDir) -> None:
-    train = one.config()["train"]
-    assert_trained_alike(weights(two), weights(one), train["learning_rate"])
-    within = rounding(train["max_steps"] * BACKWARD, 60)  # nats: metrics are made of log-probs that are no larger
+    assert_trained_alike(weights(two), weights(one), one.config()["train"]["learning_rate"])
+    within = rounding(BACKWARD, 70)  # nats: metrics are made of log-probs of completions, which are no larger
     for a, b in zip(one.metrics(), two.metrics(), strict=True):
         assert a.keys() == b.keys()
         for name in a.keys() - {"tokens_per_second", "padding_share"}:

@@ -124,7 +124,7 @@ def test_row_weights_scale_their_examples(recipe: Any) -> None:
     more = gradient(*objective_for(recipe("kto", heavy)))
     none = gradient(*objective_for(recipe("kto", silent)))
     # Four whole gradients are added up, and what is left of them is one row's.
-    within = rounding(BACKWARD, 4 * plain.norm())
+    within = rounding(BACKWARD, 4 * float(plain.norm()))
     assert (more - 2 * plain + none).norm() < within < 0.01 * (more - plain).norm()
 
 

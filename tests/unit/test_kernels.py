@@ -9,8 +9,8 @@ import sys
 
 SCRIPT = """
 import json, torch
-kernels = torch.backends.cpu.get_cpu_capability().lower()
-print(json.dumps([kernels, torch.get_num_threads(), torch.ops.mkldnn._is_mkldnn_bf16_supported()]))
+half_precision = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+print(json.dumps([torch.backends.cpu.get_cpu_capability().lower(), torch.get_num_threads(), half_precision]))
 """
 
 

@@ -304,7 +304,7 @@ def test_logps_are_float32_sums_over_the_completion_in_either_precision(model_pa
     assert full.shape == (2,)
     assert not torch.equal(full, half)
     # bfloat16 rounds at 2^-9, and some sixteen roundings stand one behind another: 2 % of the largest sum.
-    torch.testing.assert_close(half, full, rtol=0, atol=2 * 16**0.5 * 2**-9 * float(full.abs().max()))
+    torch.testing.assert_close(half, full, rtol=0, atol=2 * 16**0.5 * 2**-9 * float(full.detach().abs().max()))
 
 
 def test_a_model_to_be_spread_stays_on_the_cpu_and_is_the_same_policy(model_path: Path) -> None:
@@ -374,4 +374,4 @@ def test_compiled_layers_train_to_nearly_the_same_numbers(recipe: Any, tmp_path:
     largest = abs(plain[0]["logps/chosen"])
     assert compiled[0]["rewards/margins"] == pytest.approx(0.0, abs=0.1 * rounding(FORWARD, largest))
     for name in ("loss", "grad_norm", "logps/chosen"):
-        assert compiled[-1][name] == pytest.approx(plain[-1][name], rel=0, abs=rounding(2 * BACKWARD, largest))
+        assert compiled[-1][name] == pytest.approx(plain[-1][name], rel=0, abs=rounding(BACKWARD, largest))
