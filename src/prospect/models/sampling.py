@@ -26,6 +26,9 @@ from prospect.errors import ConfigError, ModelError
 from prospect.feedback.records import Text
 from prospect.models.modes import evaluating
 
+LOWEST_TEMPERATURE = 1e-6  # logits divided by less could leave the range of float32
+_LONGEST_SHOWN = 60  # characters of a prompt in a message
+
 Progress = Callable[[int, int], None]
 """Told after each batch how many completions are done, and of how many."""
 
@@ -61,8 +64,10 @@ class Sampling:
     top_k: int = 0
 
     def __post_init__(self) -> None:
-        if not self.temperature >= 0:
-            raise ConfigError(f"temperature is {self.temperature}; expected 0 (greedy) or more.")
+        if not (self.temperature == 0 or self.temperature >= LOWEST_TEMPERATURE):
+            raise ConfigError(
+                f"temperature is {self.temperature}; expected 0 (greedy) or more, at least {LOWEST_TEMPERATURE:g}."
+            )
         if not 0 < self.top_p <= 1:
             raise ConfigError(f"top_p is {self.top_p}; expected more than 0 and at most 1 (1 keeps every token).")
         if not self.top_k >= 0:
@@ -115,7 +120,8 @@ def generate(
 
     Raises:
         ConfigError: a setting is out of its range.
-        ModelError: a conversation without chat template, or prompt and completion exceed the model's context.
+        ModelError: a conversation without chat template, prompt and completion exceed the model's context, or the
+            model's logits are not finite.
     """
     _check_counts(samples_per_prompt=samples_per_prompt, max_new_tokens=max_new_tokens, batch_size=batch_size)
     sampling = Sampling(temperature, top_p, top_k)
@@ -130,7 +136,15 @@ def generate(
     with evaluating(model):
         for start in range(0, len(rows), batch_size):
             batch = rows[start : start + batch_size]
-            completions = _complete(model, batch, sampling, ends, max_new_tokens, seed)
+            try:
+                completions = _complete(model, batch, sampling, ends, max_new_tokens, seed)
+            except _NotFiniteError as error:
+                row = batch[error.row]
+                raise ModelError(
+                    f"the model's logits are not finite at token {error.step + 1} of its completion of prompt "
+                    f"{row.prompt + 1} ({_shortened(prompts[row.prompt])}). Its weights are damaged or too large for "
+                    "their number format: load another checkpoint, or the same one as float32."
+                ) from None
             for row, ids in zip(batch, completions, strict=True):
                 texts[row.prompt][row.sample] = _read(tokenizer, prompts[row.prompt], row.ids, ids, ends)
             if progress is not None:
@@ -176,6 +190,14 @@ def _greedy(max_new_tokens: int, pad: int, ends: list[int]) -> GenerationConfig:
     )
 
 
+class _NotFiniteError(Exception):
+    """A row of a batch has logits of which no distribution can be made, at a step from 0."""
+
+    def __init__(self, row: int, step: int) -> None:
+        super().__init__()
+        self.row, self.step = row, step
+
+
 class _Draw:
     """A logits processor that draws each row's next token with the row's own random number.
 
@@ -188,7 +210,12 @@ class _Draw:
         self.prompt_width = prompt_width
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        draw = self.draws[:, input_ids.shape[1] - self.prompt_width]
+        step = input_ids.shape[1] - self.prompt_width
+        # A token may be forbidden, with -inf; a row of nothing but that, NaN or +inf gives no distribution.
+        broken = ~scores.amax(-1).isfinite()
+        if bool(broken.any()):
+            raise _NotFiniteError(int(broken.nonzero()[0]), step)
+        draw = self.draws[:, step]
         chosen = draw_tokens(scores, draw, self.sampling)
         return torch.full_like(scores, -torch.inf).scatter_(1, chosen[:, None], 0.0)
 
@@ -236,6 +263,13 @@ def _read(tokenizer: Any, prompt: Text, prompt_ids: list[int], ids: list[int], e
         before, whole = _decode(tokenizer, prompt_ids), _decode(tokenizer, prompt_ids + ids)
         text = whole.removeprefix(before) if whole.startswith(before) else text
     return Generated(text, len(ids), bool(ids) and ids[-1] in ends, tuple(ids))
+
+
+def _shortened(prompt: Text) -> str:
+    """The end of a prompt, which tells it from others that begin alike."""
+    text = prompt if isinstance(prompt, str) else prompt[-1].content if prompt else ""
+    text = " ".join(text.split())
+    return f'"{text}"' if len(text) <= _LONGEST_SHOWN else f'"...{text[-_LONGEST_SHOWN:]}"'
 
 
 def _decode(tokenizer: Any, ids: list[int]) -> str:
