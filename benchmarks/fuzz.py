@@ -4,8 +4,9 @@
 
 Whole files (JSON lines, JSON, CSV, Parquet; thumbs, pairs, scored rows, the exports of several tools; the script makes
 them) are cut short, overwritten, doubled, and stuffed with wrong types, huge fields, deep nesting, NUL bytes, broken
-UTF-8 and formula cells. Each goes through `inspect_feedback`, `import_feedback` and the conversion to thumbs, as the
-commands call them. What may come out is a result, whose counts add up, or an error of Prospect's own.
+UTF-8 and formula cells. Each goes through `inspect_feedback`, `import_feedback`, the conversion to thumbs and the freezing
+of what was converted, as the commands call them. What may come out is a result, whose counts add up, or an error of
+Prospect's own; and what converts whole has no row that the data doctor cannot read.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import io
 import json
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -25,6 +27,7 @@ from types import FrameType
 from typing import Any
 
 from prospect.errors import ProspectError
+from prospect.feedback.freeze import check_frozen, freeze
 from prospect.feedback.importing import import_feedback
 from prospect.feedback.inspect import inspect_feedback
 from prospect.feedback.streaming import Conversion, convert_files
@@ -52,7 +55,11 @@ NASTY = [
     b"\r\n",
     b'","',
     b"\xef\xbb\xbf",
-    "\u202e\u2028\x85".encode(),
+    "\u202e\u2028\x85\x1b[31m\x9b".encode(),
+    b",]",
+    b", ",
+    b'"label": true, "label": false, ',
+    b"9999-12-31T23:59:59-12:00",
 ]
 
 
@@ -115,9 +122,23 @@ def imported(path: Path) -> None:
 
 def converted(path: Path) -> None:
     convert_files(str(path), path.parent / "converted.jsonl", Conversion(to="unpaired"))
+    found = inspect_feedback(str(path)).as_dict()
+    assert found["unreadable"]["rows"] == found["unreadable"]["files"] == 0, found["unreadable"]
 
 
-STEPS: dict[str, Callable[[Path], None]] = {"inspect": inspected, "import": imported, "convert": converted}
+def frozen(path: Path) -> None:
+    convert_files(str(path), path.parent / "converted.jsonl", Conversion(to="unpaired"))
+    shutil.rmtree(path.parent / "frozen", ignore_errors=True)
+    freeze(path.parent / "converted.jsonl", path.parent / "frozen")
+    check_frozen(path.parent / "frozen")
+
+
+STEPS: dict[str, Callable[[Path], None]] = {
+    "inspect": inspected,
+    "import": imported,
+    "convert": converted,
+    "freeze": frozen,
+}
 
 
 def mutate(content: bytes, draw: random.Random) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -276,3 +277,52 @@ def test_a_sentencepiece_completion_keeps_the_space_before_its_first_word():
     assert found.text.startswith(" time")
     [[inside]] = generate(model, tokenizer, ["Once upon a ti"], max_new_tokens=8, temperature=0)
     assert inside.text[0].isalpha()
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_logits_that_are_not_finite_name_the_prompt_and_the_token(model, tokenizer, value, temperature, monkeypatch):
+    """From the third token on, of the row that began with `g h i`, all logits are broken."""
+    forward, marked = type(model).forward, tokenizer("g h i", add_special_tokens=False)["input_ids"]
+    seen = {"steps": 0, "row": None}
+
+    def broken(self, input_ids=None, **inputs):
+        output = forward(self, input_ids=input_ids, **inputs)
+        if input_ids.shape[1] > 1:
+            seen["row"] = next(i for i, ids in enumerate(input_ids.tolist()) if ids[-3:] == marked)
+        if seen["steps"] == 2:
+            output.logits[seen["row"]] = value
+        seen["steps"] += 1
+        return output
+
+    monkeypatch.setattr(type(model), "forward", broken)
+    prompts = ["a", "b c d", "g h i", [Message("user", "k l m n o p")]]
+    message = r'not finite at token 3 of its completion of prompt 3 \("g h i"\)\. Its weights are damaged'
+    with pytest.raises(ModelError, match=message):
+        generate(model, tokenizer, prompts, max_new_tokens=8, temperature=temperature)
+
+
+def test_forbidden_tokens_are_no_broken_logits(model, tokenizer, monkeypatch):
+    forward = type(model).forward
+
+    def forbidding(self, **inputs):
+        output = forward(self, **inputs)
+        output.logits[..., : len(WORDS) - 2] = -math.inf
+        return output
+
+    monkeypatch.setattr(type(model), "forward", forbidding)
+    ((one,), _) = generate(model, tokenizer, ["a", "b"], max_new_tokens=4)
+    assert set(one.text.split()) <= {"y", "z"} and one.text.strip()
+
+
+def test_a_long_prompt_is_named_by_its_end(model, tokenizer, monkeypatch):
+    forward = type(model).forward
+
+    def broken(self, **inputs):
+        output = forward(self, **inputs)
+        output.logits.fill_(math.nan)
+        return output
+
+    monkeypatch.setattr(type(model), "forward", broken)
+    with pytest.raises(ModelError, match=r'token 1 of its completion of prompt 1 \("\.\.\.(b ){29}b z"\)'):
+        generate(model, tokenizer, ["b " * 50 + "z"], max_new_tokens=2)

@@ -11,6 +11,7 @@ from typing import Any
 from prospect.cli.label_map import add_label_map, read_label_map
 from prospect.cli.purged import add_purged, read_purged
 from prospect.errors import DataError, UsageError
+from prospect.feedback.patterns import matching_files
 from prospect.outputs import output_file
 from prospect.terminal import say
 
@@ -106,10 +107,10 @@ def _found(files: list[str]) -> list[str]:
         if not glob.has_magic(file) or Path(file).exists():
             found.append(file)
             continue
-        matches = sorted(glob.glob(file, recursive=True))  # noqa: PTH207 - Path.glob refuses an absolute one
+        matches = matching_files(str(Path(file).expanduser()))
         if not matches:
             raise DataError(f"{file}: no file matches. Check the pattern and the current folder, {Path.cwd()}")
-        found += matches
+        found += map(str, matches)
     return found
 
 

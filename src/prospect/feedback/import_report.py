@@ -30,6 +30,7 @@ class ImportReport:
         examples: reason -> the first row dropped for it, as `file:line`.
         corrections: desirable rows added from the raters' own answers.
         unusable_corrections: such answers that are no text.
+        unusable_weights: weights of rows written that are no number of at least 0; those rows weigh 1.
         relative: how many of those kept compare with a sibling.
         raters: how many raters those kept have.
         redacted: kind of personal data -> how many were replaced in the rows written.
@@ -49,6 +50,7 @@ class ImportReport:
     examples: Mapping[str, str] = field(default_factory=dict)
     corrections: int = 0
     unusable_corrections: int = 0
+    unusable_weights: int = 0
     relative: int = 0
     raters: int = 0
     redacted: Mapping[str, int] = field(default_factory=dict)
@@ -77,6 +79,8 @@ class ImportReport:
         width = max(len(name) for name, _, _ in lines)
         digits = len(f"{self.rows_in + self.corrections:,}")
         text = [f"{name:<{width}}  {count:>{digits},}  {note}".rstrip() for name, count, note in lines]
+        if self.unusable_weights:
+            text.append(f"{self.unusable_weights:,} weights are no number of at least 0; those rows weigh 1")
         if self.unusable_corrections:
             text.append(f"not added: {self.unusable_corrections:,} corrections that are no text")
         if self.redacted:

@@ -34,6 +34,7 @@ class Made(NamedTuple):
     relative: bool
     rater: str | None
     redacted: dict[str, int]
+    lost_weight: bool
     line: bytes
 
 
@@ -111,15 +112,23 @@ class RowMaker:
                 row[column] = redacted(row[column], found)
         row = {column: value for column, value in row.items() if value is not None or column in texts}
         _check_texts(row, texts)
-        line = self._line(row, item.where)
-        return Made(row["id"], row.get("label"), is_correction, "relative" in row, row.get("rater"), dict(found), line)
+        return Made(
+            id=row["id"],
+            label=row.get("label"),
+            is_correction=is_correction,
+            relative="relative" in row,
+            rater=row.get("rater"),
+            redacted=dict(found),
+            lost_weight="weight" not in row and item.weight not in (None, ""),
+            line=self._line(row, item.where),
+        )
 
     def _provenance(self, item: Vote | Preference | Ranking) -> dict[str, Any]:
         name = item.source_id if item.source_id is not None else self._short(item.where)
         return {
             "id": _text(f"{self._source}:{name}" if item.source_id is not None else name),
             "rater": None if item.rater is None else self._rater_name(item.rater),
-            "weight": finite_number(item.weight),
+            "weight": _weight(item.weight),
             "source": self._source,
             "source_id": _text(item.source_id),
             "time": _time(item.time),
@@ -158,6 +167,7 @@ class Tally:
         self._labels: Counter[bool | None] = Counter()
         self._corrections = 0
         self._relative = 0
+        self._lost_weights = 0
         self._raters: set[bytes] = set()
         self._redacted: Counter[str] = Counter()
         self._ids: set[bytes] = set()
@@ -170,6 +180,7 @@ class Tally:
             if not made.is_correction:
                 self._labels[made.label] += 1
                 self._relative += made.relative
+            self._lost_weights += made.lost_weight
             if made.rater is not None:
                 self._raters.add(digest(made.rater))
             self._redacted.update(made.redacted)
@@ -182,6 +193,7 @@ class Tally:
             "undesirable": self._labels[False],
             "corrections": self._corrections,
             "relative": self._relative,
+            "unusable_weights": self._lost_weights,
             "raters": len(self._raters),
             "redacted": by_frequency(self._redacted),
         }
@@ -239,7 +251,15 @@ def _text(value: Any) -> str | None:
 
 def _time(value: Any) -> str | None:
     time = read_time(value)
-    try:
-        return None if time is None else write_time(time)
-    except OverflowError:  # the first or last day of the calendar, in another time zone
-        return None
+    return None if time is None else write_time(time)
+
+
+def _weight(value: Any) -> float | None:
+    """A weight, also one written as text; None where it is no number of at least 0."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    weight = finite_number(value)
+    return weight if weight is not None and weight >= 0 else None

@@ -14,13 +14,14 @@ import orjson
 
 from prospect import progress
 from prospect.errors import DataError
-from prospect.feedback.json_text import DEEPEST, Fault, json_items, parse_json
+from prospect.feedback.json_text import DEEPEST, TOO_DEEP, Fault, is_too_deep, json_items, parse_json
 from prospect.feedback.wording import type_name
 
 RawRow = tuple[str, str, dict[str, Any]]
 """Where the row is, its id unless it brings its own, and column -> cell."""
 
 _LONGEST_INTEGER = 2.0**63
+_WITH_KEYS = {dict, list, float}  # what has keys in it, or may be a number that was rounded
 _BUFFER = 2**20  # bytes read at once
 
 
@@ -73,8 +74,10 @@ def parse_line(line: bytes, path: Path, number: int) -> dict[str, Any] | None:
     except orjson.JSONDecodeError:
         return _parse_with_care(line, path, number)
     # As many ends of keys as there are keys: none is there twice, and no text looks like one.
-    if type(row) is dict and _keys(row, DEEPEST) == line.count(b'":') - line.count(b'\\":'):
-        return row
+    if type(row) is dict:
+        ends = line.count(b'":') - (line.count(b'\\":') if b"\\" in line else 0)
+        if _keys(row, DEEPEST) == ends:
+            return row
     return _parse_with_care(line, path, number)
 
 
@@ -83,17 +86,18 @@ def _keys(cell: Any, levels: int) -> float:
 
     Of a whole number of more than 64 bits orjson makes a float; and what is nested too deeply is refused with care.
     """
-    if type(cell) is float:
+    kind = type(cell)
+    if kind is float:
         return 0 if -_LONGEST_INTEGER < cell < _LONGEST_INTEGER else math.nan
-    if type(cell) is dict:
-        own, inner = len(cell), list(cell.values())
-    elif type(cell) is list:
-        own, inner = 0, cell
-    else:
+    if kind is not dict and kind is not list:
         return 0
     if levels == 0:
         return math.nan
-    return own + sum([_keys(value, levels - 1) for value in inner if type(value) is not str])
+    count: float = len(cell) if kind is dict else 0
+    for value in cell.values() if kind is dict else cell:
+        if type(value) in _WITH_KEYS:
+            count += _keys(value, levels - 1)
+    return count
 
 
 def _parse_with_care(line: bytes, path: Path, number: int) -> dict[str, Any] | None:
@@ -147,13 +151,48 @@ def read_parquet(path: Path) -> Iterator[RawRow]:
 
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            rows = (row for batch in file.iter_batches(batch_size=1024) for row in batch.to_pylist())
+            rows = (row for batch in file.iter_batches(batch_size=1024) for row in _batch_rows(batch))
             for number, row in enumerate(rows, start=1):
-                yield f"{path}:row {number}", f"{path.name}:row {number}", row
+                yield f"{path}:row {number}", f"{path.name}:row {number}", _bounded(row, f"{path}:row {number}")
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"{path}: is not a readable Parquet file: {error}. Write it again, or use JSON lines"
         ) from error
+
+
+def _batch_rows(batch: Any) -> list[dict[str, Any]]:
+    """The rows of a batch; a time that Python cannot hold comes as text that says no time."""
+    import pyarrow
+
+    names = batch.schema.names
+    for place, field in enumerate(batch.schema):
+        if pyarrow.types.is_timestamp(field.type) and field.type.unit == "ns":
+            micro = batch.column(place).cast(pyarrow.timestamp("us", field.type.tz), safe=False)
+            batch = batch.set_column(place, field.name, micro)
+    try:
+        return batch.to_pylist()
+    except (ValueError, OverflowError, KeyError):  # a year beyond 9999, a zone that nobody knows
+        columns = [[_cell(scalar) for scalar in column] for column in batch.columns]
+        return [dict(zip(names, cells, strict=True)) for cells in zip(*columns, strict=True)]
+
+
+def _cell(scalar: Any) -> Any:
+    import pyarrow
+
+    try:
+        return scalar.as_py()
+    except (ValueError, OverflowError, KeyError):
+        if isinstance(scalar, pyarrow.StructScalar):
+            return {name: _cell(inner) for name, inner in scalar.items()}
+        if isinstance(scalar, pyarrow.ListScalar | pyarrow.LargeListScalar):
+            return [_cell(inner) for inner in scalar.values]
+        return f"{scalar.value} as {scalar.type}"
+
+
+def _bounded(row: dict[str, Any], where: str) -> dict[str, Any]:
+    if is_too_deep(row):
+        raise DataError(f"{where}: {TOO_DEEP}. Flatten it, or remove it")
+    return row
 
 
 def read_hub(name: str, split: str) -> Iterator[RawRow]:
@@ -170,7 +209,7 @@ def read_hub(name: str, split: str) -> Iterator[RawRow]:
         ) from error
     for number, row in enumerate(rows, start=1):
         where = f"{name}:{split}:row {number}"
-        yield where, where, row
+        yield where, where, _bounded(row, where)
 
 
 def _unreadable(path: Path, error: OSError) -> DataError:

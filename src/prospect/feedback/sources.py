@@ -13,11 +13,13 @@ from typing import Any
 from prospect.errors import DataError
 from prospect.feedback.csv_reader import read_csv
 from prospect.feedback.manifest import ROWS, frozen_folder
+from prospect.feedback.patterns import matching_files
 from prospect.feedback.prompts import read_prompt
 from prospect.feedback.readers import RawRow, read_hub, read_json, read_jsonl, read_parquet
 from prospect.feedback.records import Feedback, Text
 from prospect.feedback.rows import Ignored, RowParser
 from prospect.feedback.wording import names
+from prospect.outputs import kind_of
 from prospect.progress import counted
 
 Source = str | Path | Sequence[str | Path]
@@ -82,6 +84,13 @@ def find_places(source: Source) -> list[Path | str]:
 
 def _find(source: str | Path) -> list[Path | str]:
     path = Path(source).expanduser()
+    try:
+        return _existing(source, path)
+    except OSError as error:
+        raise DataError(f"{source}: cannot be read: {error.strerror}. Check the name and its permissions") from error
+
+
+def _existing(source: str | Path, path: Path) -> list[Path | str]:
     if path.is_dir() and frozen_folder(path) is not None:
         path = path / ROWS
     if path.is_dir():
@@ -91,15 +100,18 @@ def _find(source: str | Path) -> list[Path | str]:
     if isinstance(source, str) and _is_hub_name(source):
         return [source]
     if glob.has_magic(str(path)):
-        found = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 - Path.glob refuses an absolute one
-        files: list[Path | str] = [_known_format(Path(name)) for name in found if Path(name).is_file()]
+        files = matching_files(str(path))
         if files:
-            return files
+            return [_known_format(file) for file in files]
         raise DataError(f"{source}: no file matches. Check the pattern and the current folder, {Path.cwd()}")
     raise DataError(f"{source}: no such file. {_nearest_file(path)}")
 
 
 def _known_format(path: Path) -> Path:
+    if not path.is_file():
+        raise DataError(
+            f"{path}: is {kind_of(path.stat())}; expected a file, for feedback is read more than once. Write it to one"
+        )
     if path.suffix.lower() in _READERS:
         return path
     raise DataError(

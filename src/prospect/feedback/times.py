@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 _MILLISECONDS = 1e11  # epoch seconds stay below this until the year 5138; larger numbers count finer
@@ -12,14 +12,27 @@ _NANOSECONDS = 1e17
 
 
 def read_time(value: Any) -> datetime | None:
-    """Return a time with its zone; None where the value is no time.
+    """Return a time with its zone; None where the value is no time, or is none in UTC between the years 1 and 9999.
 
     Args:
-        value: ISO 8601 text (UTC where it names no zone), or seconds, milli-, micro- or nanoseconds since 1970,
-            as a number or as text.
+        value: a date or time, ISO 8601 text (UTC where it names no zone), or seconds, milli-, micro- or nanoseconds
+            since 1970, as a number or as text.
     """
+    time = _time_of(value)
+    if time is not None and not 1 < time.year < 9999:
+        try:
+            time.astimezone(UTC)
+        except (OverflowError, ValueError):
+            return None
+    return time
+
+
+def _time_of(value: Any) -> datetime | None:
     if isinstance(value, datetime):
-        return value if value.tzinfo else value.replace(tzinfo=UTC)
+        # Of the type itself: those made of it by other libraries cannot be written.
+        return datetime.combine(value.date(), value.time(), value.tzinfo or UTC)
+    if isinstance(value, date):
+        return datetime.combine(value, datetime.min.time(), UTC)
     if isinstance(value, str):
         text = value.strip()
         try:

@@ -28,6 +28,9 @@ from prospect.feedback.records import Text
 from prospect.feedback.thoughts import tag_at_the_end
 from prospect.models.modes import evaluating
 
+LOWEST_TEMPERATURE = 1e-6  # logits divided by less could leave the range of float32
+_LONGEST_SHOWN = 60  # characters of a prompt in a message
+
 Progress = Callable[[int, int], None]
 """Told after each batch how many completions are done, and of how many."""
 
@@ -65,8 +68,10 @@ class Sampling:
     top_k: int = 0
 
     def __post_init__(self) -> None:
-        if not self.temperature >= 0:
-            raise ConfigError(f"temperature is {self.temperature}; expected 0 (greedy) or more.")
+        if not (self.temperature == 0 or self.temperature >= LOWEST_TEMPERATURE):
+            raise ConfigError(
+                f"temperature is {self.temperature}; expected 0 (greedy) or more, at least {LOWEST_TEMPERATURE:g}."
+            )
         if not 0 < self.top_p <= 1:
             raise ConfigError(f"top_p is {self.top_p}; expected more than 0 and at most 1 (1 keeps every token).")
         if not self.top_k >= 0:
@@ -119,7 +124,8 @@ def generate(
 
     Raises:
         ConfigError: a setting is out of its range.
-        ModelError: a conversation without chat template, or prompt and completion exceed the model's context.
+        ModelError: a conversation without chat template, prompt and completion exceed the model's context, or the
+            model's logits are not finite.
     """
     _check_counts(samples_per_prompt=samples_per_prompt)
     asked = [(prompt, sample) for prompt in prompts for sample in range(samples_per_prompt)]
@@ -172,7 +178,15 @@ def generate_each(
     with evaluating(model):
         for start in range(0, len(rows), batch_size):
             batch = rows[start : start + batch_size]
-            completions = _complete(model, batch, sampling, ends, max_new_tokens, seed)
+            try:
+                completions = _complete(model, batch, sampling, ends, max_new_tokens, seed)
+            except _NotFiniteError as error:
+                row = batch[error.row]
+                raise ModelError(
+                    f"the model's logits are not finite at token {error.step + 1} of its completion of prompt "
+                    f"{row.prompt + 1} ({_shortened(prompts[row.prompt])}). Its weights are damaged or too large for "
+                    "their number format: load another checkpoint, or the same one as float32."
+                ) from None
             for row, ids in zip(batch, completions, strict=True):
                 yield row.number, _read(tokenizer, asked[row.number][0], row.ids, ids, ends)
             progress.count(start + len(batch), len(rows), "completions")
@@ -216,6 +230,14 @@ def _greedy(max_new_tokens: int, pad: int, ends: list[int]) -> GenerationConfig:
     )
 
 
+class _NotFiniteError(Exception):
+    """A row of a batch has logits of which no distribution can be made, at a step from 0."""
+
+    def __init__(self, row: int, step: int) -> None:
+        super().__init__()
+        self.row, self.step = row, step
+
+
 class _Draw:
     """A logits processor that draws each row's next token with the row's own random number.
 
@@ -228,7 +250,12 @@ class _Draw:
         self.prompt_width = prompt_width
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        draw = self.draws[:, input_ids.shape[1] - self.prompt_width]
+        step = input_ids.shape[1] - self.prompt_width
+        # A token may be forbidden, with -inf; a row of nothing but that, NaN or +inf gives no distribution.
+        broken = ~scores.amax(-1).isfinite()
+        if bool(broken.any()):
+            raise _NotFiniteError(int(broken.nonzero()[0]), step)
+        draw = self.draws[:, step]
         chosen = draw_tokens(scores, draw, self.sampling)
         return torch.full_like(scores, -torch.inf).scatter_(1, chosen[:, None], 0.0)
 
@@ -278,6 +305,13 @@ def _read(tokenizer: Any, prompt: Text, prompt_ids: list[int], ids: list[int], e
     # The last tokens are enough for a tag and the white space after it.
     opened = tag_at_the_end(tokenizer.decode(prompt_ids[-16:], clean_up_tokenization_spaces=False))
     return Generated(text, len(ids), bool(ids) and ids[-1] in ends, tuple(ids), opened)
+
+
+def _shortened(prompt: Text) -> str:
+    """The end of a prompt, which tells it from others that begin alike."""
+    text = prompt if isinstance(prompt, str) else prompt[-1].content if prompt else ""
+    text = " ".join(text.split())
+    return f'"{text}"' if len(text) <= _LONGEST_SHOWN else f'"...{text[-_LONGEST_SHOWN:]}"'
 
 
 def _decode(tokenizer: Any, ids: list[int]) -> str:

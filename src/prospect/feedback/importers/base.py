@@ -48,7 +48,7 @@ class Vote:
         correction: the answer that the rater wrote in place of the completion; becomes a desirable row only when asked.
         tools: tool schemas, if any.
         finished: false where the completion was cut short.
-        weight: a factor that the export gives the row, if any.
+        weight: a factor that the export gives the row, if any, as it stands there.
         unusable: why prompt or completion cannot be rebuilt, in the words of a `Dropped.reason`; both are then "". Such
             a vote is dropped like a `Dropped`, but an earlier vote of the rater on the completion goes with it.
 
@@ -71,7 +71,7 @@ class Vote:
     correction: str | None = None
     tools: list[dict[str, Any]] | None = None
     finished: bool = True
-    weight: float | None = None
+    weight: Any = None
     unusable: str | None = None
 
 
@@ -88,7 +88,7 @@ class Preference:
     time: datetime | None = None
     model: str | None = None
     reason: str | None = None
-    weight: float | None = None
+    weight: Any = None
     tools: list[dict[str, Any]] | None = None
 
 

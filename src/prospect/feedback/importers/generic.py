@@ -159,7 +159,7 @@ def _item(where: str, row: Mapping[str, Any]) -> Item:
         correction=text_of(row["correction"]) or None,
         tools=decoded(row["tools"]),
         finished=_lower(row["finished"]) not in _NO,
-        weight=_number(row["weight"]),
+        weight=row["weight"],
     )
 
 
@@ -181,7 +181,7 @@ def _preference(where: str, row: Mapping[str, Any]) -> Item:
         time=read_time(row["time"]),
         model=_name(row["model"]),
         reason=_name(row["reason"]),
-        weight=_number(row["weight"]),
+        weight=row["weight"],
         tools=decoded(row["tools"]),
     )
 
