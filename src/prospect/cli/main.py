@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from prospect import __version__
 from prospect.allocator import restart_without_small_caches
+from prospect.cli.parser import Parser
 from prospect.errors import ProspectError
 
 # Verb to its module and its line of help. A module is imported only when its verb is used: help needs no torch.
@@ -72,7 +73,7 @@ def _kind(error: ProspectError) -> str:
 
 
 def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="prospect", description="Align language models with human-aware losses, from thumbs up and thumbs down."
     )
     parser.add_argument("--version", action="version", version=f"prospect {__version__}")
