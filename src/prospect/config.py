@@ -27,11 +27,19 @@ from pydantic_core import PydanticCustomError
 from prospect import yaml_text
 from prospect.errors import ConfigError
 from prospect.outputs import output_folder
+from prospect.peers import explain_key, explain_loss
 
 
 def _no_switch(value: Any) -> Any:
     if isinstance(value, bool):
         raise PydanticCustomError("switch", "Input should not be true or false")
+    return value
+
+
+def _section_or_switch(value: Any) -> Any:
+    """Reads true as a section with its defaults and false as none."""
+    if isinstance(value, bool):
+        return {} if value else None
     return value
 
 
@@ -41,9 +49,15 @@ class _Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _refuse_switches(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuses true where a number is meant: pydantic would read `save_every: true` as 1."""
+        """Refuses true where a number is meant: pydantic would read `save_every: true` as 1.
+
+        A section that may be left out can be switched on, with its defaults, and off.
+        """
         annotation = cls.model_fields[str(info.field_name)].annotation
-        return value if bool in (annotation, *get_args(annotation)) else _no_switch(value)
+        kinds = (annotation, *get_args(annotation))
+        if type(None) in kinds and _section_of(annotation) is not None:
+            return _section_or_switch(value)
+        return value if bool in kinds else _no_switch(value)
 
 
 def _number_in_words(value: Any) -> Any:
@@ -97,7 +111,7 @@ class ModelSettings(_Section):
     trust_remote_code: bool = False
     """Whether code that comes with the model may run. It stays off unless you ask for it."""
     lora: LoraSettings | None = None
-    """Adapter settings; null trains all weights, or the adapter that name_or_path names."""
+    """Adapter settings, or true for their defaults; null trains all weights, or the adapter that name_or_path names."""
     adapter: Literal["continue", "merge"] | None = None
     """Where name_or_path names an adapter. continue: train it on, as it is, and compare with it as it was loaded.
     merge: fold it into its base first, and train a fresh adapter (lora) or all weights. null: merge where lora is
@@ -144,13 +158,6 @@ class HumanlineSettings(_Section):
     """Upper end, nats."""
 
 
-def _section_or_switch(value: Any) -> Any:
-    """Reads true as a section with its defaults and false as none."""
-    if isinstance(value, bool):
-        return {} if value else None
-    return value
-
-
 class LossSettings(BaseModel):
     """Which loss; every other key is one of its hyperparameters, checked against its signature."""
 
@@ -164,6 +171,17 @@ class LossSettings(BaseModel):
     humanline: Annotated[HumanlineSettings | None, BeforeValidator(_section_or_switch)] = None
     """Clip token log-ratios: true, or a section with low and high. For every loss that has a reference; unless
     reference.sync says otherwise, the reference is then set to the policy every 12 steps."""
+
+    @field_validator("name")
+    @classmethod
+    def _read_name(cls, name: str) -> str:
+        """Reads KTO as kto; refuses a loss that only other trainers call so, with ours."""
+        if ".py:" in name:
+            return name
+        explained = explain_loss(name)
+        if explained is not None:
+            raise PydanticCustomError("peer", "{text}", {"text": explained[0].upper() + explained[1:]})
+        return name.lower()
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
@@ -255,6 +273,14 @@ class TrainSettings(_Section):
     """Dashboards that get the metrics too, each an optional install. The run directory is always written."""
 
 
+# Sections that may be written as what they name: `loss: kto`, `model: my/model`.
+_NAMED: Mapping[str, str] = {"loss": "name", "model": "name_or_path"}
+
+
+def _named_section(key: str, value: Any) -> Any:
+    return {_NAMED[key]: value} if key in _NAMED and isinstance(value, str) else value
+
+
 class Config(_Section):
     """A whole recipe."""
 
@@ -277,53 +303,14 @@ class Config(_Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _loss_may_be_a_name(cls, values: Any) -> Any:
-        if isinstance(values, dict) and isinstance(values.get("loss"), str):
-            values = {**values, "loss": {"name": values["loss"]}}
-        return values
+    def _sections_may_be_names(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        return {key: _named_section(key, value) for key, value in values.items()}
 
     def as_dict(self) -> dict[str, Any]:
         """The resolved recipe as plain values, ready for YAML."""
         return self.model_dump(mode="json")
-
-
-# Other trainers' names, so that a recipe carried over fails with the answer and not with "unknown key".
-PEERS_NAMES: Mapping[str, str] = {
-    "per_device_train_batch_size": "train.batch_size (examples per step) and train.max_tokens_per_micro_batch (memory)",
-    "per_device_eval_batch_size": "train.max_tokens_per_micro_batch",
-    "micro_batch_size": "train.max_tokens_per_micro_batch",
-    "gradient_accumulation_steps": "train.batch_size: it is the whole step, and is cut into micro-batches by itself",
-    "num_train_epochs": "train.epochs",
-    "num_epochs": "train.epochs",
-    "lr": "train.learning_rate",
-    "lr_scheduler_type": "train.scheduler",
-    "lr_scheduler": "train.scheduler",
-    "warmup_ratio": "train.warmup (below 1 it is a share)",
-    "warmup_steps": "train.warmup (from 1 on it is a number of steps)",
-    "logging_steps": "train.log_every",
-    "eval_steps": "train.eval_every",
-    "save_steps": "train.save_every",
-    "bf16": "train.precision: bf16",
-    "fp16": "train.precision: bf16",
-    "max_prompt_length": "data.max_length (prompt and completion together)",
-    "max_completion_length": "data.max_length (prompt and completion together)",
-    "kto_desirable_weight": "loss.desirable_weight",
-    "kto_undesirable_weight": "loss.undesirable_weight",
-    "rl_beta": "loss.beta",
-    "model_name_or_path": "model.name_or_path",
-    "base_model": "model.name_or_path",
-    "precompute_ref_log_probs": "reference.cache",
-    "output_dir": "output",
-    "use_peft": "model.lora",
-    "lora_r": "model.lora.r",
-    "lora_alpha": "model.lora.alpha",
-    "report_to": "train.trackers",
-    "beta": "loss.beta",
-    "desirable_weight": "loss.desirable_weight",
-    "undesirable_weight": "loss.undesirable_weight",
-    "dataset": "data.train",
-    "datasets": "data.train",
-}
 
 
 def load_config(
@@ -348,9 +335,14 @@ def load_config(
     for override in overrides:
         values = apply_override(values, override)
     try:
-        return Config.model_validate(values)
+        config = Config.model_validate(values)
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(where, error.errors()))) from None
+    for name in config.loss.hyperparameters:  # any may be the loss's own, but for those that other trainers call so
+        explained = explain_key(name)
+        if explained is not None and explained != f"here it is loss.{name}":
+            raise ConfigError(f"{where}: unknown key loss.{name}; {explained}.")
+    return config
 
 
 def read_yaml(path: Path, what: str = "recipe", keys: str = "model, data, loss, output") -> dict[str, Any]:
@@ -384,16 +376,14 @@ def check_places(config: Config) -> None:
 def set_key(values: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
     """Gives a copy of a nested mapping with `a.b.c` set.
 
-    A loss that was a bare name becomes a mapping first.
+    A section that was a bare name (`loss: kto`) becomes a mapping first.
     """
     head, _, rest = key.partition(".")
     copy = dict(values)
     if not rest:
         copy[head] = value
         return copy
-    inner = copy.get(head)
-    if head == "loss" and isinstance(inner, str):
-        inner = {"name": inner}
+    inner = _named_section(head, copy.get(head))
     copy[head] = set_key(inner if isinstance(inner, Mapping) else {}, rest, value)
     return copy
 
@@ -430,8 +420,9 @@ def _shown(value: Any) -> str:
 
 def _suggest(location: Sequence[str]) -> str:
     name = location[-1]
-    if name in PEERS_NAMES:
-        return f"; here it is {PEERS_NAMES[name]}."
+    explained = explain_key(name)
+    if explained is not None:
+        return f"; {explained}."
     keys = all_keys()
     siblings = [key.rpartition(".")[2] for key in keys if key.rpartition(".")[0] == ".".join(location[:-1])]
     near = difflib.get_close_matches(name, siblings, n=1)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 
 _BUDGET = "train.max_tokens_per_micro_batch"
+_LORA = "model.lora: true (leave it out to train all weights)"
 _CHAT_TEMPLATE = "data.chat_template (by itself the one that comes with the model)"
 
 # Their key -> ours; `key: value` where a value is meant too, and what is to be known in brackets.
@@ -113,10 +114,10 @@ PEERS_NAMES: Mapping[str, str] = {
     "use_peft": "model.lora: true",
     "use_lora": "model.lora: true",
     "peft_config": "model.lora",
-    "adapter": "model.lora: true",
-    "finetuning_type": "model.lora: true",
-    "train_type": "model.lora: true",
-    "tuner_type": "model.lora: true",
+    "adapter": _LORA,
+    "finetuning_type": _LORA,
+    "train_type": _LORA,
+    "tuner_type": _LORA,
     "lora_r": "model.lora.r",
     "lora_rank": "model.lora.r",
     "lora_alpha": "model.lora.alpha",
@@ -131,22 +132,21 @@ PEERS_NAMES: Mapping[str, str] = {
     "ref_model_mixup_alpha": "reference.sync.mix",
 }
 
-_PADDING = "not needed: the rows of a step are sorted by length and cut by tokens, so there is little padding"
+_PADDING = "not needed here: the rows of a step are sorted by length and cut by tokens, so there is little padding"
 _QUANTISED = "not here: hold frozen weights in 16 bits, with model.dtype: bfloat16 and model.lora: true"
-_ADAMW = "no choice: it is always AdamW, with train.adam_betas and train.weight_decay"
-_COMPLETIONS = "nothing to set: only completions are scored"
-_READING = "nothing to set: files are read and encoded once, before the first step"
+_ADAMW = "there is no choice here: it is always AdamW, with train.adam_betas and train.weight_decay"
+_COMPLETIONS = "nothing to set here: only completions are scored"
+_READING = "nothing to set here: files are read and encoded once, before the first step"
 _ONLINE = "not here: nothing is sampled while it trains; completions come from data.train"
+_TRAINING = "nothing to set here: prospect train trains, and evaluates where data.eval is set"
 _UPLOAD = "nothing here uploads: when the run is done, upload its folder model/ (hf upload)"
-_LOGITS = "nothing to set: logits of the whole vocabulary are never held"
+_LOGITS = "nothing to set here: logits of the whole vocabulary are never held"
 
 # Their key -> why there is none here, and what to do.
 WITHOUT_COUNTERPART: Mapping[str, str] = {
     **dict.fromkeys(("packing", "sample_packing", "neat_packing", "eval_sample_packing", "padding_free"), _PADDING),
     **dict.fromkeys(("pad_to_sequence_len", "group_by_length"), _PADDING),
-    **dict.fromkeys(
-        ("load_in_4bit", "load_in_8bit", "quantization_bit", "quant_bits", "bnb_4bit_quant_type"), _QUANTISED
-    ),
+    **dict.fromkeys(("load_in_4bit", "load_in_8bit", "quantization_bit", "quant_bits"), _QUANTISED),
     **dict.fromkeys(("optimizer", "optim", "optim_args"), _ADAMW),
     **dict.fromkeys(("train_on_inputs", "train_on_prompt", "mask_history", "assistant_only_loss"), _COMPLETIONS),
     **dict.fromkeys(("completion_only_loss", "roles_to_train"), _COMPLETIONS),
@@ -155,19 +155,17 @@ WITHOUT_COUNTERPART: Mapping[str, str] = {
     **dict.fromkeys(("num_generations", "use_vllm", "vllm_mode", "reward_funcs", "reward_model"), _ONLINE),
     **dict.fromkeys(("push_to_hub", "hub_model_id"), _UPLOAD),
     **dict.fromkeys(("use_liger_kernel", "liger_kernel", "use_unsloth"), _LOGITS),
-    **dict.fromkeys(
-        ("do_train", "do_eval"), "nothing to set: prospect train trains, and evaluates where data.eval is set"
-    ),
+    **dict.fromkeys(("do_train", "do_eval"), _TRAINING),
     "overwrite_output_dir": "not here: a run is never overwritten. Choose another output, or remove the folder",
-    "resume_from_checkpoint": "no key: prospect train RECIPE --resume goes on from the last checkpoint",
+    "resume_from_checkpoint": "no key here: prospect train RECIPE --resume goes on from the last checkpoint",
     "neftune_noise_alpha": "not here. Leave it out",
-    "tokenizer": "nothing to set: the tokenizer is the model's",
-    "tokenizer_name_or_path": "nothing to set: the tokenizer is the model's",
+    "tokenizer": "nothing to set here: the tokenizer is the model's",
+    "tokenizer_name_or_path": "nothing to set here: the tokenizer is the model's",
 }
 
 _SAMPLES = (
-    "no such method here: it samples and scores completions while it trains. Nearest are kto on thumbs, dpo on pairs, "
-    "and infonca on completions that a reward model scored"
+    "there is no such method here: it samples and scores completions while it trains. Nearest are kto on thumbs, dpo "
+    "on pairs, and infonca on completions that a reward model scored"
 )
 
 # Their loss -> ours, in lower case.
@@ -186,11 +184,12 @@ PEERS_LOSSES: Mapping[str, str] = {
 }
 LOSSES_WITHOUT_COUNTERPART: Mapping[str, str] = {
     **dict.fromkeys(("grpo", "ppo", "rloo", "reinforce", "dapo", "gspo", "online_dpo", "nash_md", "xpo"), _SAMPLES),
-    **dict.fromkeys(("aot", "aot_pair", "aot_unpaired"), "no such loss here. Nearest is dpo, on pairs"),
-    "gkd": "no such method here: nothing is learnt from a teacher's probabilities. Nearest is sft, on its completions",
-    "pt": "no such method here. Nearest is sft, on rows with the column text",
+    **dict.fromkeys(("aot", "aot_pair", "aot_unpaired"), "there is no such loss here. Nearest is dpo, on pairs"),
+    "gkd": "there is no such method here: a teacher is followed by its completions alone. Nearest is sft, on those",
+    "pt": "there is no such method here. Nearest is sft, on rows with the column text",
 }
 
+_SERVE = "nothing: serve the folder model/ of a run with vLLM, llama.cpp or Transformers"
 _TRAIN = "prospect train {loss} --model MODEL --data FILE"
 # Their command -> ours.
 PEERS_COMMANDS: Mapping[str, str] = {
@@ -211,28 +210,16 @@ _KEY = re.compile(r"(?P<key>[a-z][a-z0-9_]*(?:\.[a-z0-9_]+)*)(?:: (?P<value>\w+)
 
 def explain_key(name: str) -> str | None:
     """Return what another trainer's key is here, as the end of a sentence; None for a word that is not theirs."""
-    if name in PEERS_NAMES:
-        return f"here it is {PEERS_NAMES[name]}"
-    if name in WITHOUT_COUNTERPART:
-        return f"there is {_as_none(WITHOUT_COUNTERPART[name])}"
-    return None
-
-
-def _as_none(text: str) -> str:
-    return text if text.startswith(("no ", "nothing ")) else f"none here: {text}" if text.startswith("not") else text
+    return f"here it is {PEERS_NAMES[name]}" if name in PEERS_NAMES else WITHOUT_COUNTERPART.get(name)
 
 
 def explain_loss(name: str) -> str | None:
     """Return what another trainer's loss is here, as the end of a sentence; None for a name that is not theirs."""
     name = name.lower().replace("-", "_")
-    if name in PEERS_LOSSES:
-        return f"here it is {PEERS_LOSSES[name]}"
-    return f"there is {LOSSES_WITHOUT_COUNTERPART[name]}" if name in LOSSES_WITHOUT_COUNTERPART else None
+    return f"here it is {PEERS_LOSSES[name]}" if name in PEERS_LOSSES else LOSSES_WITHOUT_COUNTERPART.get(name)
 
 
-def setting(name: str, value: str | None) -> str | None:
-    """Return `KEY=VALUE` of ours for a key and value of another trainer; None where there is no such key."""
+def setting_of(name: str) -> tuple[str, str] | None:
+    """Return our key for another trainer's, and the value that is meant (VALUE where it is theirs to say)."""
     found = _KEY.match(PEERS_NAMES[name]) if name in PEERS_NAMES else None
-    if found is None:
-        return None
-    return f"{found['key']}={found['value'] or value or 'VALUE'}"
+    return None if found is None else (found["key"], found["value"] or "VALUE")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from prospect.config import PEERS_NAMES, Config, all_keys, load_config, set_key
+from prospect.config import Config, all_keys, load_config, set_key
 from prospect.errors import ConfigError, UsageError
 
 BASE: dict[str, Any] = {"model": {"name_or_path": "m"}, "data": {"train": "feedback.jsonl"}, "output": "run"}
@@ -51,24 +51,6 @@ def test_the_least_recipe_names_model_data_and_output() -> None:
 )
 def test_an_unknown_key_is_refused_with_the_nearest_one(changes: dict[str, Any], message: str) -> None:
     assert refusal(changes).startswith(message)
-
-
-@pytest.mark.parametrize("section", ["", "train", "data", "model"])
-@pytest.mark.parametrize("name", sorted(PEERS_NAMES))
-def test_a_peers_name_is_answered_with_ours_wherever_it_stands(section: str, name: str) -> None:
-    changes = {section: {**BASE.get(section, {}), name: 1}} if section else {name: 1}
-    key = f"{section}.{name}" if section else name
-    assert refusal(changes) == f"recipe: unknown key {key}; here it is {PEERS_NAMES[name]}."
-
-
-def test_every_answer_to_a_peers_name_names_keys_that_exist() -> None:
-    known = {*all_keys(), "loss.beta", "loss.desirable_weight", "loss.undesirable_weight"}
-    for peer, ours in PEERS_NAMES.items():
-        words = ours.replace(":", " ").replace(",", " ").split()
-        named = [word for word in words if word.split(".")[0] in Config.model_fields and "." in word]
-        assert all(word in known for word in named), (peer, ours)
-        assert named or ours in ("output",) or ours.startswith("nothing"), (peer, ours)
-        assert peer not in known
 
 
 @pytest.mark.parametrize("key", ["model", "data", "output"])

@@ -237,12 +237,13 @@ def test_a_label_map_that_says_nothing_clear_is_refused(load, label_map, message
             [
                 "column completion is missing; found prompt, response and label",
                 'Found "response": did you mean "completion"? Rename it.',
+                "Or let it be read as it is: prospect data import FILE -o OUT.jsonl.",
             ],
         ),
         ({"promt": "a", "completion": "b"}, ["column prompt is missing", '"promt": did you mean "prompt"?']),
         (
-            {"question": "a", "chosen": "b", "rejected": "c"},
-            ["column prompt is missing", 'Found "question": did you mean "prompt"?'],
+            {"question": "a", "query": "d", "chosen": "b", "rejected": "c"},
+            ["column prompt is missing", '"query": did you mean "prompt"?'],
         ),
         ({"prompt": "a", "chosen": "b"}, ["column rejected is missing; found prompt and chosen."]),
         ({"prompt": "a", "Chosen": "b", "Rejected": "c"}, ["columns chosen and rejected are missing"]),
@@ -258,7 +259,7 @@ def test_a_label_map_that_says_nothing_clear_is_refused(load, label_map, message
             ["column completion is missing", 'Found "text": did you mean "completion"?'],
         ),
         (
-            {"conversations": [ASK, SAY]},
+            {"conversations": "Hi? Yes."},
             ["column messages is missing", '"conversations": did you mean "messages"?'],
         ),
         ({"messages": [ASK, SAY], "chosen": "a"}, ["column rejected is missing; found messages and chosen."]),
@@ -370,8 +371,8 @@ def test_two_layouts_of_one_kind_in_one_file_are_legal(load):
             "prompt[0] has role empty; expected a role",
         ),
         (
-            {"messages": [{"from": "human", "value": "a"}]},
-            "messages[0] has no role, only from and value (rename from and value to role and content)",
+            {"messages": [{"speaker": "human", "value": "a"}]},
+            "messages[0] has no role, only speaker and value; expected a role such as user",
         ),
         (
             {"messages": [ASK, {"role": "assistant", "content": None}]},

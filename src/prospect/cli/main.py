@@ -10,12 +10,12 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Any
 
 from prospect import __version__, progress
 from prospect.allocator import restart_without_small_caches
+from prospect.cli.parser import Parser
 from prospect.errors import ProspectError, RunStopped
-from prospect.terminal import printable, say
+from prospect.terminal import say
 from prospect.training.place import speaks
 
 # Verb to its module and its line of help. A module is imported only when its verb is used: help needs no torch.
@@ -134,15 +134,8 @@ def _kind(error: ProspectError) -> str:
     return next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == ProspectError.__module__)
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser whose messages, which quote the command line, are escaped."""
-
-    def _print_message(self, message: str, file: Any = None) -> None:
-        super()._print_message(printable(message), file)
-
-
 def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
-    parser = _Parser(
+    parser = Parser(
         prog="prospect", description="Align language models with human-aware losses, from thumbs up and thumbs down."
     )
     parser.add_argument("--version", action="version", version=f"prospect {__version__}")

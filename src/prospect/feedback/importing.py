@@ -128,7 +128,13 @@ def _importer(paths: Sequence[Path], format: str | None, options: Options) -> tu
     if options.columns:
         return get_importer(GENERIC), "columns are named"
     samples = [sample(path) for path in paths]
-    importer, why = recognise(samples), columns_of(samples)
+    why = columns_of(samples)
+    try:
+        importer = recognise(samples)
+    except DataError:
+        if options.label_key is None or not all(options.label_key in one.columns for one in samples):
+            raise
+        importer = get_importer(GENERIC)
     others = {field: column for one in samples for field, column in other_names(one).items()}
     if importer.name == GENERIC and others:
         why += f"; {names(f'{column} is taken as {field}' for field, column in others.items())}"

@@ -389,7 +389,7 @@ OTHER_LAYOUTS = (
     OtherLayout("a conversation", _is_conversation, _conversation, (*CONVERSATIONS, "kto_tag")),
     OtherLayout("an alpaca row", _is_alpaca_row, _alpaca, ("instruction", "input", "output", "kto_tag")),
     OtherLayout("a query with a response", _is_query, _query, ("query", "response")),
-    OtherLayout("rated completions", _is_rated_completions, _rated_completions, PROMPTS),
+    OtherLayout("a row of rated completions", _is_rated_completions, _rated_completions, PROMPTS),
     OtherLayout("a prompt beside a system prompt", _is_own_with_system, _own_with_system, ()),
 )
 # A row with none of these columns has one of our layouts or none at all; nearly all rows end here.

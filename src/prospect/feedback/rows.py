@@ -142,7 +142,7 @@ def with_own_columns(row: Row, where: str) -> Row:
     except UnreadableRow as error:
         layout = find_other_layout(row)
         assert layout is not None, "what has no other layout is not read"
-        raise DataError(f"{where}: the row is {layout.title}, and its {error}. Mend or remove it") from None
+        raise DataError(f"{where}: the row is {layout.title} that cannot be read: {error}. Mend or remove it") from None
 
 
 def record(kind: type[Record], fields: dict[str, Any]) -> Record:

@@ -23,7 +23,7 @@ _VERDICTS = frozenset((
 _SECOND_ANSWERS = frozenset((
     "rejected", "chosen", "preferred", "dispreferred", "winner", "loser", "negative", "negatives", "worse",
 ))
-# What such a word is beside one of these is about the verdict and none itself: rejected_reason, reward_model.
+# A name that ends with one of these is about a verdict and none itself: rejected_reason, reward_model.
 _ABOUT = frozenset((
     "reason", "reasons", "comment", "comments", "note", "notes", "rationale", "explanation", "critique", "model",
     "models", "id", "ids", "uuid", "at", "by", "time", "date", "timestamp", "source", "user", "type", "version",
@@ -61,16 +61,17 @@ def names_a_verdict(column: str) -> bool:
 
 
 @functools.lru_cache(maxsize=4096)
-def _words(column: str) -> frozenset[str]:
-    return frozenset(word.lower() for word in _PARTS.findall(column))
+def _words(column: str) -> tuple[str, ...]:
+    return tuple(word.lower() for word in _PARTS.findall(column))
 
 
 @functools.lru_cache(maxsize=4096)
 def _by_name(column: str) -> tuple[bool, bool]:
     """Whether the name is one of a verdict, and whether it is one of an answer."""
     words = _words(column)
-    verdict, answer = not words.isdisjoint(_VERDICTS), not words.isdisjoint(_SECOND_ANSWERS)
-    if words & _ABOUT or (words & _SIDES and words & _VERDICTS):  # score_chosen belongs to a pair that is read
+    verdict, answer = not _VERDICTS.isdisjoint(words), not _SECOND_ANSWERS.isdisjoint(words)
+    of_a_side = verdict and not _SIDES.isdisjoint(words)  # score_chosen belongs to a pair that is read
+    if of_a_side or (words and words[-1] in _ABOUT):
         return False, False
     return verdict, answer
 
@@ -90,18 +91,18 @@ def verdict_column(rows: Sequence[Mapping[str, Any]]) -> str | None:
     columns = {column for row in rows for column in row}
     if any(_is_for_the_bad(column) and names_a_verdict(column) for column in columns):
         return None
-    found = [column for column in columns if names_a_verdict(column) and _words(column) & _THUMBS_NAMES]
+    found = [column for column in columns if names_a_verdict(column) and not _THUMBS_NAMES.isdisjoint(_words(column))]
     found = [column for column in found if _is_plain(column, [row.get(column) for row in rows])]
     return found[0] if len(found) == 1 else None
 
 
 def _is_plain(column: str, cells: Sequence[Any]) -> bool:
     words = {plain_word(str(cell)).removesuffix(".0") for cell in cells if cell not in (None, "")}
-    return bool(words) and words <= THUMBS.keys() and (words != {"1"} or bool(_words(column) & _EITHER))
+    return bool(words) and words <= THUMBS.keys() and (words != {"1"} or not _EITHER.isdisjoint(_words(column)))
 
 
 def _is_for_the_bad(column: str) -> bool:
-    return bool(_words(column) & _BAD) and "up" not in _words(column)
+    return not _BAD.isdisjoint(_words(column)) and "up" not in _words(column)
 
 
 def says_no(column: str, cell: Any) -> bool:
@@ -110,13 +111,13 @@ def says_no(column: str, cell: Any) -> bool:
     False and words for it do; 0 and -1 only in a column of thumbs, for elsewhere they may be a count or a grade. In a
     column that is named for the bad it is true that says so.
     """
-    words = _words(column)
+    either = not _EITHER.isdisjoint(_words(column))
     if _is_for_the_bad(column):
         return cell is True
     if isinstance(cell, str):
         word = plain_word(cell)
-        return THUMBS.get(word) is False and (word not in ("0", "-1") or bool(words & _EITHER))
-    return cell is False or (bool(words & _EITHER) and cell in (0, -1))
+        return THUMBS.get(word) is False and (word not in ("0", "-1") or either)
+    return cell is False or (either and cell in (0, -1))
 
 
 def describe_ignored(kind: Kind, column: str, looks: Looks, rows: int) -> str:

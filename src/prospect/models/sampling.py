@@ -181,11 +181,11 @@ def generate_each(
             try:
                 completions = _complete(model, batch, sampling, ends, max_new_tokens, seed)
             except _NotFiniteError as error:
-                row = batch[error.row]
+                prompt = asked[batch[error.row].number][0]
                 raise ModelError(
                     f"the model's logits are not finite at token {error.step + 1} of its completion of prompt "
-                    f"{row.prompt + 1} ({_shortened(prompts[row.prompt])}). Its weights are damaged or too large for "
-                    "their number format: load another checkpoint, or the same one as float32."
+                    f"{list(prompts).index(id(prompt)) + 1} ({_shortened(prompt)}). Its weights are damaged or too large "
+                    "for their number format: load another checkpoint, or the same one as float32."
                 ) from None
             for row, ids in zip(batch, completions, strict=True):
                 yield row.number, _read(tokenizer, asked[row.number][0], row.ids, ids, ends)
