@@ -21,9 +21,11 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig
 
-from prospect.data.render import encode_prompt, end_token_ids
+from prospect.data.render import encode_prompt, end_token_ids, make_renderer
 from prospect.errors import ConfigError, ModelError
+from prospect.feedback.chat_renderer import ChatRenderer
 from prospect.feedback.records import Text
+from prospect.feedback.rendering import Rendering
 from prospect.models.modes import evaluating
 
 Progress = Callable[[int, int], None]
@@ -91,6 +93,7 @@ def generate(
     seed: int = 0,
     batch_size: int = 64,
     progress: Progress | None = None,
+    rendering: Rendering | None = None,
 ) -> list[list[Generated]]:
     """Returns `samples_per_prompt` completions of every prompt, in the prompts' order.
 
@@ -112,19 +115,22 @@ def generate(
         seed: another seed, other completions.
         batch_size: completions generated together; changes speed and memory, never a completion.
         progress: see `Progress`.
+        rendering: how prompts become text.
 
     Raises:
         ConfigError: a setting is out of its range.
+        UnrenderableError: the chat template refuses a conversation.
         ModelError: a conversation without chat template, or prompt and completion exceed the model's context.
     """
     _check_counts(samples_per_prompt=samples_per_prompt, max_new_tokens=max_new_tokens, batch_size=batch_size)
     sampling = Sampling(temperature, top_p, top_k)
-    encoded = [encode_prompt(tokenizer, prompt) for prompt in prompts]
+    renderer = make_renderer(tokenizer, rendering)
+    encoded = [encode_prompt(tokenizer, one, None, renderer, where=f"prompt {i}") for i, one in enumerate(prompts, 1)]
     _check_context(model, encoded, max_new_tokens)
     rows = [_Row(i, s, ids) for i, ids in enumerate(encoded) for s in range(samples_per_prompt)]
     # The longest first: padding is least, and what does not fit into memory fails at once and not at the end.
     rows.sort(key=lambda row: len(row.ids), reverse=True)
-    ends = _end_ids(model, tokenizer)
+    ends = _end_ids(model, tokenizer, renderer)
 
     texts: list[list[Any]] = [[None] * samples_per_prompt for _ in prompts]
     with evaluating(model):
@@ -132,7 +138,8 @@ def generate(
             batch = rows[start : start + batch_size]
             completions = _complete(model, batch, sampling, ends, max_new_tokens, seed)
             for row, ids in zip(batch, completions, strict=True):
-                texts[row.prompt][row.sample] = _read(tokenizer, prompts[row.prompt], row.ids, ids, ends)
+                plain = not renderer.is_chat(prompts[row.prompt])
+                texts[row.prompt][row.sample] = _read(tokenizer, row.ids, ids, ends, plain=plain)
             if progress is not None:
                 progress(start + len(batch), len(rows))
     return texts
@@ -228,10 +235,10 @@ def _uniform_draws(seed: int, row: _Row, count: int) -> np.ndarray:
     return np.random.Generator(np.random.Philox(key=key)).random(count, dtype=np.float32)
 
 
-def _read(tokenizer: Any, prompt: Text, prompt_ids: list[int], ids: list[int], ends: list[int]) -> Generated:
+def _read(tokenizer: Any, prompt_ids: list[int], ids: list[int], ends: list[int], *, plain: bool) -> Generated:
     """Returns the completion as text."""
     text = _decode(tokenizer, ids)
-    if isinstance(prompt, str):
+    if plain:
         # Tokenizers of the SentencePiece family drop the first token's space, which here separates two words.
         before, whole = _decode(tokenizer, prompt_ids), _decode(tokenizer, prompt_ids + ids)
         text = whole.removeprefix(before) if whole.startswith(before) else text
@@ -248,11 +255,11 @@ def _until_end(ids: list[int], ends: list[int]) -> list[int]:
     return ids[: end + 1]
 
 
-def _end_ids(model: Any, tokenizer: Any) -> list[int]:
+def _end_ids(model: Any, tokenizer: Any, renderer: ChatRenderer) -> list[int]:
     """Returns every token that ends a completion: the tokenizer's, the template's, the checkpoint's own."""
     own = getattr(model.generation_config, "eos_token_id", None)
     listed = own if isinstance(own, list | tuple) else [own]
-    return sorted({*end_token_ids(tokenizer), *(i for i in listed if i is not None)})
+    return sorted({*end_token_ids(tokenizer, renderer), *(i for i in listed if i is not None)})
 
 
 def _check_counts(**counts: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from prospect.training.optimizer import learning_rate, set_learning_rate
 from prospect.training.out_of_memory import name_the_setting
 from prospect.training.prepare import prepare
 from prospect.training.progress import Display, make_display
-from prospect.training.resume import require_same_recipe
+from prospect.training.resume import require_same_recipe, with_saved_date
 from prospect.training.run_dir import RunDir
 from prospect.training.session import Session
 from prospect.training.step import accumulate_gradient
@@ -61,7 +62,9 @@ def _train(config: Config, world: World, *, resume: bool, quiet: bool) -> RunDir
             f"{run.path} holds another run. Continue that one with --resume, choose another --output, or "
             "remove the folder."
         )
-    prepared = prepare(config)
+    if begun:
+        config = with_saved_date(config, run)
+    prepared = prepare(config, world.gather(datetime.now())[0])  # one time for all processes
     if begun:
         require_same_recipe(run.config(), prepared.config.as_dict(), run)
         if run.provenance().get("finished"):
