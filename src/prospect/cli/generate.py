@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 
 from prospect.cli.progress import Counter
+from prospect.cli.rendering import add_rendering, asked_rendering, refuse_for_servers
 from prospect.cli.train import quiet_libraries
 from prospect.errors import UsageError
 from prospect.evaluation.generate import generate_file
+from prospect.evaluation.rendering import RenderingOptions
 from prospect.evaluation.subject import ENDPOINT
 from prospect.evaluation.writers import Service
 
@@ -30,6 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--samples", type=int, default=1, help="completions of each prompt (default 1)")
     add_sampling(parser)
+    add_rendering(
+        parser,
+        usual="as the run was trained; else by the model's own template, with plain prompts as user turns if it has one",
+    )
     add_service(parser)
 
 
@@ -51,20 +58,21 @@ def add_service(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--retries", type=int, default=5, help="further tries after a failure (default 5)")
     group.add_argument("--timeout", type=float, default=120.0, help="seconds without an answer (default 120)")
     group.add_argument("--api-key-env", metavar="NAME", help="the environment variable that holds the key")
-    group.add_argument("--chat", action="store_true", help="send a plain prompt as one user turn")
 
 
 def service_from(options: argparse.Namespace) -> Service:
     """Return what the arguments say of the server; refuse what says something of none."""
-    service = Service(options.concurrency, options.retries, options.timeout, options.api_key_env, options.chat)
+    service = Service(options.concurrency, options.retries, options.timeout, options.api_key_env)
     named = (getattr(options, name, None) for name in ("model", "against", "judge"))
     if service != Service() and not any(name and name.startswith(ENDPOINT) for name in named):
-        raise UsageError("--concurrency, --retries, --timeout, --api-key-env and --chat are for endpoint:URL#NAME.")
-    return service
+        raise UsageError("--concurrency, --retries, --timeout and --api-key-env are for endpoint:URL#NAME.")
+    return replace(service, chat=bool(options.chat))
 
 
 def run(options: argparse.Namespace) -> int:
     """Generates and says how many."""
+    if options.model.startswith(ENDPOINT):
+        refuse_for_servers(options)
     quiet_libraries()
     count = generate_file(
         options.model,
@@ -79,6 +87,8 @@ def run(options: argparse.Namespace) -> int:
         format=options.format,
         service=service_from(options),
         progress=Counter("completions"),
+        rendering=RenderingOptions(**asked_rendering(options)),
+        announce=lambda line: print(line, file=sys.stderr),
     )
     print(f"{count} completions: {options.output}", file=sys.stderr)
     return 0

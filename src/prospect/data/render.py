@@ -1,7 +1,7 @@
 """Prompt and completion to token ids, rendered once. The only file that knows special tokens.
 
-A conversation goes through the chat template (`prospect.feedback.chat_renderer`), a plain string through the tokenizer as
-it is. Either way prompt and completion are tokenised *together* and cut where the prompt's characters end: tokenised
+A conversation goes through the chat template (`prospect.feedback.chat_renderer`), a plain string through the tokenizer
+as it is. Either way prompt and completion are tokenised *together* and cut where the prompt's characters end: tokenised
 alone, a completion may begin with other tokens than the model will ever see there (a lost or doubled space, for
 instance).
 """

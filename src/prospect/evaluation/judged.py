@@ -14,6 +14,7 @@ from prospect.evaluation.endpoint import origin_of
 from prospect.evaluation.generate import as_rows
 from prospect.evaluation.judges.asking import Price, Progress
 from prospect.evaluation.judges.base import Item, Judge, plain_text
+from prospect.evaluation.rendering import RenderingOptions
 from prospect.evaluation.subject import ENDPOINT, find_subject
 from prospect.evaluation.verdict_cache import VerdictCache
 from prospect.evaluation.writers import Generation, Service, collect_answers, find_writer
@@ -43,6 +44,7 @@ class Judging:
         target: the column with the right answers, for verifiers.
         keep: where answers and verdicts are kept, so that a killed run goes on: the beginning of the files' names.
         seed: of the order of completions, and of the intervals' draws.
+        rendering: how models from disk get their prompts.
     """
 
     generation: Generation = field(default_factory=Generation)
@@ -53,6 +55,7 @@ class Judging:
     target: str = "target"
     keep: Path | None = None
     seed: int = 0
+    rendering: RenderingOptions = field(default_factory=RenderingOptions)
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,9 @@ def judge_completions(
         UsageError, ModelError, EndpointError: a side that cannot answer, or two servers and one key.
     """
     how = how or Judging()
-    sides = gather_sides(model, data, against, limit=limit, label_map=label_map, how=how, watch=watch)
+    sides = gather_sides(
+        model, data, against, limit=limit, label_map=label_map, how=how, watch=watch, announce=announce
+    )
     if sides.left_out and announce is not None:
         announce(f"{sides.left_out} prompts are left out: one side has no completion of them")
     with VerdictCache(_file(how.keep, "verdicts.jsonl")) as cache:
@@ -149,6 +154,7 @@ def gather_sides(
     label_map: Mapping[Any, bool] | None = None,
     how: Judging | None = None,
     watch: Watch | None = None,
+    announce: Tell | None = None,
 ) -> Sides:
     """Returns both sides' completions, side by side; arguments and refusals are those of `judge_completions`.
 
@@ -178,9 +184,12 @@ def gather_sides(
     left_out = found - len(questions)
     questions = questions[:limit]
     if ours is None:
-        ours = _answers(model, questions, how, "ours", watch)
+        ours = _answers(model, against, questions, how, "ours", watch, announce)
     if theirs is None and against is not None:
-        theirs = _answers(against, questions, how, "theirs", watch)
+        theirs = _answers(against, model, questions, how, "theirs", watch, announce)
+    asked = len(questions)
+    questions = [one for one in questions if one.key in ours and one.key in (theirs or {})]
+    left_out += asked - len(questions)  # a chat template could not render them
     items = [
         Item(question.prompt, mine, other, question.target)
         for question in questions
@@ -221,11 +230,19 @@ def _meet(ours: Sequence[Text], theirs: Sequence[Text], *, crossed: bool) -> lis
 
 
 def _answers(
-    side: str | Path, questions: Sequence[Question], how: Judging, name: str, watch: Watch | None
+    side: str | Path,
+    other: str | Path | None,
+    questions: Sequence[Question],
+    how: Judging,
+    name: str,
+    watch: Watch | None,
+    announce: Tell | None,
 ) -> dict[str, list[Text]]:
     """A model's completions by prompt, generated and kept."""
     prompts = [question.prompt for question in questions]
-    writer = find_writer(side, batch_size=how.batch_size, service=how.service)
+    beside = None if other is None else find_subject(other)
+    rendering = how.rendering.for_writing(find_subject(side), beside)
+    writer = find_writer(side, batch_size=how.batch_size, service=how.service, rendering=rendering, announce=announce)
     partial = _file(how.keep, f"{name}.partial")
     progress = watch(f"completions of {side}") if watch is not None else None
     answers = collect_answers(writer, prompts, how.generation, partial=partial, progress=progress)

@@ -12,12 +12,21 @@ from typing import Any, NamedTuple, Protocol
 from prospect.errors import ConfigError, UsageError
 from prospect.evaluation.endpoint import Endpoint
 from prospect.evaluation.partial import PartialFile
+from prospect.evaluation.rendering import look_over
 from prospect.evaluation.subject import ENDPOINT, Subject, find_subject, load_for_generating
 from prospect.feedback.records import Message, Text
+from prospect.feedback.rendering import Rendering
 from prospect.feedback.split import prompt_key
 
 Progress = Callable[[int, int], None]
 """Told now and then how many completions are there, and of how many."""
+
+Tell = Callable[[str], None]
+
+
+def _say_nothing(line: str) -> None:
+    pass
+
 
 # Batches between two writes to the file of a half-done job: enough that sorting by length still saves padding.
 BATCHES_TOGETHER = 4
@@ -96,22 +105,33 @@ class LocalWriter:
 
     subject: Subject
     batch_size: int = 64
+    rendering: Rendering = field(default_factory=Rendering)
+    announce: Tell = _say_nothing
     identity: str = field(init=False)
 
     def __post_init__(self) -> None:
-        self.identity = self.subject.fingerprint
+        self.identity = self.subject.fingerprint + self.rendering.identity
 
     def answer(self, prompts: Sequence[Text], settings: Generation) -> Iterator[tuple[int, int, Answer]]:
         """Yield the completions of some batches at a time."""
+        from prospect.data.render import make_renderer
         from prospect.models.sampling import generate
 
         model, tokenizer = load_for_generating(self.subject)
-        order = sorted(range(len(prompts)), key=lambda i: -_length(prompts[i]))
+        answerable, remarks = look_over(make_renderer(tokenizer, self.rendering), prompts)
+        for remark in remarks:
+            self.announce(remark)
+        order = sorted(answerable, key=lambda i: -_length(prompts[i]))
         together = max(1, BATCHES_TOGETHER * self.batch_size // settings.samples_per_prompt)
         for start in range(0, len(order), together):
             some = order[start : start + together]
             answers = generate(
-                model, tokenizer, [prompts[i] for i in some], **asdict(settings), batch_size=self.batch_size
+                model,
+                tokenizer,
+                [prompts[i] for i in some],
+                **asdict(settings),
+                batch_size=self.batch_size,
+                rendering=self.rendering,
             )
             for i, samples in zip(some, answers, strict=True):
                 for sample, one in enumerate(samples):
@@ -154,8 +174,22 @@ class EndpointWriter:
             yield *asked[place], answer
 
 
-def find_writer(model: str | Path, *, batch_size: int = 64, service: Service | None = None) -> Writer:
+def find_writer(
+    model: str | Path,
+    *,
+    batch_size: int = 64,
+    service: Service | None = None,
+    rendering: Rendering | None = None,
+    announce: Tell | None = None,
+) -> Writer:
     """Return who answers: a server for endpoint:URL#NAME, else the model from disk or hub.
+
+    Args:
+        model: who.
+        batch_size: completions that a model from disk generates at once.
+        service: how a server is asked.
+        rendering: how a model from disk gets its prompts.
+        announce: told how prompts are rendered, and which are left out.
 
     Raises:
         UsageError: a file of completions, which cannot be asked anything.
@@ -167,7 +201,7 @@ def find_writer(model: str | Path, *, batch_size: int = 64, service: Service | N
         )
     if subject.kind == "endpoint":
         return EndpointWriter(subject.name, service or Service())
-    return LocalWriter(subject, batch_size)
+    return LocalWriter(subject, batch_size, rendering or Rendering(), announce or _say_nothing)
 
 
 def collect_answers(
@@ -179,6 +213,8 @@ def collect_answers(
     progress: Progress | None = None,
 ) -> list[list[Answer]]:
     """Return the completions of every prompt, in the prompts' order; equal prompts are asked once.
+
+    A prompt that the writer leaves out has none.
 
     Args:
         writer: who answers.
@@ -206,7 +242,7 @@ def collect_answers(
                 done += 1
                 if progress is not None:
                     progress(done, len(keys))
-        return [[Answer(**kept[keys[name, sample]]) for sample in samples] for name in names]
+        return [[Answer(**kept[key]) for sample in samples if (key := keys[name, sample]) in kept] for name in names]
 
 
 def _check(settings: Generation) -> None:

@@ -66,8 +66,8 @@ class ChatRenderer:
         self.templates = templates
         asked = settings.plain_as_chat
         self.plain_as_chat = bool(templates.texts) if asked is None else asked
-        now = settings.date or datetime.now()  # one time for all rows, and for the two renderings of each
-        self._variables = {**settings.template_arguments, "strftime_now": lambda layout: now.strftime(layout)}
+        self.now = settings.date or datetime.now()  # one time for all rows, and for the two renderings of each
+        self._variables = {**settings.template_arguments, "strftime_now": lambda layout: self.now.strftime(layout)}
         named = templates.named
         self._control = named["good_token"] if {"good_token", "bad_token"} <= named.keys() else ""
         self.leads: list[str] = []

@@ -63,7 +63,7 @@ class ChatTemplates:
             own = f"its own are {names(self.texts)}" if self.texts else "it has none of its own"
             reason = error.strerror if isinstance(error, OSError) and error.strerror else "not UTF-8"
             raise ConfigError(
-                f"data.chat_template is {value[:80]!r}: {reason.lower()}, and {self.owner} has no template of that name "
+                f"data.chat_template is {value[:80]!r}: {reason.lower()}, and {self.owner} has no such template "
                 f"({own}). Give a file, the text of a template, or such a name."
             ) from None
 
@@ -117,5 +117,10 @@ class ChatTemplates:
         text = self.text_for(tools)
         if text is None:
             return None
-        given = {"messages": messages, "tools": tools, "documents": None, "add_generation_prompt": add_generation_prompt}
+        given = {
+            "messages": messages,
+            "tools": tools,
+            "documents": None,
+            "add_generation_prompt": add_generation_prompt,
+        }
         return environment().render(compile_template(text), {**self.named, **variables, **given})

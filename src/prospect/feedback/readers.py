@@ -150,8 +150,8 @@ def _without_filled_nulls(row: dict[str, Any]) -> dict[str, Any]:
     """Leave out the null fields of objects inside the cells.
 
     Arrow gives all objects of a column the same fields, and fills in null where one has none: the arguments of one tool
-    in the calls of another, say. Which nulls somebody wrote cannot be told any more. In JSON every null was written, and
-    stays. A cell that is null is an absent one in all formats.
+    in the calls of another, say. Which nulls were written on purpose cannot be told any more. In JSON every null was
+    written, and stays. A cell that is null is an absent one in all formats.
     """
     if not any(type(cell) in (dict, list) for cell in row.values()):
         return row

@@ -30,7 +30,8 @@ CHARACTERS = 4 << 20
 _CHECK, _JOIN = "_check_time", "_join"
 _WIDE = re.compile(r"\d{7}|\*")  # a width in a format that is longer than `CHARACTERS`, or may be
 # Methods and filters that pad to a width, and those that fill one text into another.
-_WIDTHS = {"center", "ljust", "rjust", "zfill", "expandtabs", "indent", "wordwrap", "batch", "slice", "round", "_to_json"}
+_WIDTHS = {"center", "ljust", "rjust", "zfill", "expandtabs", "indent", "wordwrap", "batch", "slice", "round"}
+_WIDTHS.add("_to_json")  # its indent
 _FILLING = {"replace", "join", "format"}
 
 
@@ -53,7 +54,7 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
         filters = {**self.filters, "tojson": _to_json, _CHECK: _unfolded(lambda value: value), _JOIN: _join}
         self.filters.update({name: self._bounded(function) for name, function in filters.items()})
         del self.globals["lipsum"]  # makes as much text as it is asked for
-        self.globals.update(raise_exception=_raise, namespace=_Namespace, dict=lambda *args, **named: dict(*args, **named))
+        self.globals |= {"raise_exception": _raise, "namespace": _Namespace, "dict": _make_dict}
 
     def render(self, template: jinja2.Template, variables: Mapping[str, Any]) -> str:
         """Return what a template makes of its variables.
@@ -98,7 +99,7 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
             _require_room(value.bit_length())
         return _checked(value)
 
-    def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: B902, N805 - as in Jinja
+    def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805 - as in Jinja
         """Call a method or a macro."""
         _check_arguments(__obj, args, kwargs)
         return _checked(super().call(__context, __obj, *args, **kwargs))
@@ -180,6 +181,11 @@ def _join(items: list[Any]) -> str:
 
 def _raise(message: str) -> None:
     raise jinja2.TemplateError(message)
+
+
+def _make_dict(*args: Any, **named: Any) -> dict[str, Any]:
+    """Stand for `dict`, whose own attributes are nothing for foreign code."""
+    return dict(*args, **named)
 
 
 def _to_json(value: Any, ensure_ascii: bool = False, **layout: Any) -> str:

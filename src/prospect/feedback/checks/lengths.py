@@ -173,8 +173,8 @@ def template(case: Case) -> Iterator[Finding]:
             tokens.plain,
             f"{that(len(tokens.plain), 'row', 'are', share)} plain text{_sampled(case)}, and {tokens.model} has a chat "
             "template: they go to the model without it, as a text that is continued.",
-            "If the model is to answer in conversations, set data.plain_as_chat: true, which makes a prompt a user turn "
-            "and its completion the answer.",
+            "If the model is to answer in conversations, set data.plain_as_chat: true, which makes a prompt a user "
+            "turn and its completion the answer.",
         )
     if tokens.mismatched:
         yield case.finding(
@@ -184,8 +184,8 @@ def template(case: Case) -> Iterator[Finding]:
             f"the chat template of {tokens.model} renders the prompt of {several(len(tokens.mismatched), 'row')} "
             "otherwise "
             f"alone than before its completion{_sampled(case)}; training refuses this.",
-            "Use a template whose prompt is a prefix of prompt + completion (data.chat_template), or leave such rows out: "
-            "data.unrenderable: drop.",
+            "Use a template whose prompt is a prefix of prompt + completion (data.chat_template), or leave such rows "
+            "out: data.unrenderable: drop.",
         )
     if tokens.failed:
         yield case.finding(
