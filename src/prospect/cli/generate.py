@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_sampling(parser)
     add_rendering(
         parser,
-        usual="as the run was trained; else by the model's own template, with plain prompts as user turns if it has one",
+        usual="as in the run; else by the model's own template, with plain prompts as user turns if it has one",
     )
     add_service(parser)
 

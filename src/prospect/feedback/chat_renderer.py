@@ -281,7 +281,7 @@ class _Row:
             probe = Message("assistant", _PROBE, {"reasoning_content": _PROBE})
             whole = self._render((*self.before, probe))
             pieces = whole.removeprefix(prompt).split(_PROBE) if whole.startswith(prompt) else []
-            own = pieces[1] if len(pieces) == 3 and not pieces[0] and lead_of(pieces[1]) == pieces[1] else ""
+            own = pieces[1] if len(pieces) == 3 and not pieces[0] and lead_of(pieces[1]) else ""
             known[opening.tag] = own or closing(prompt, opening.tag)
         return known[opening.tag]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from jinja2 import meta
+from jinja2 import meta, nodes
 
 from prospect.errors import ConfigError
 from prospect.feedback.sandbox import compile_template, environment
@@ -85,7 +85,7 @@ class ChatTemplates:
         read = self._variables()
         unknown = next((name for name in arguments if name not in read), None)
         if unknown is not None and self.texts:
-            others = sorted(read - {*_GIVEN, *self.named, *environment().globals})
+            others = sorted(self._variables(stated=True) - {*_GIVEN, *self.named, *environment().globals})
             known = f"It reads {names(others)}" if others else "It reads none"
             raise ConfigError(
                 f"data.template_arguments: the chat template of {self.owner} does not read {unknown}. {known}."
@@ -96,13 +96,18 @@ class ChatTemplates:
         """Whether a template asks for the time of day."""
         return "strftime_now" in self._variables()
 
-    def _variables(self) -> set[str]:
+    def _variables(self, *, stated: bool = False) -> set[str]:
+        """Names that templates look up; `stated` leaves out those that they only ever set themselves."""
         found: set[str] = set()
         for text in self.texts.values():
             try:
-                found |= meta.find_undeclared_variables(environment().parse(text))
+                tree = environment().parse(text)
             except jinja2.TemplateError:  # rendering says so, with the row
                 continue
+            names = list(tree.find_all(nodes.Name))
+            tested = {one.node.name for one in tree.find_all(nodes.Test) if isinstance(one.node, nodes.Name)}
+            own = {one.name for one in names if one.ctx == "store"} - tested if stated else set()
+            found |= meta.find_undeclared_variables(tree) - own
         return found
 
     def render(

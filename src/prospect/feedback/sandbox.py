@@ -8,6 +8,7 @@ text out of a short one (operators, joining, filters, calls) is looked at before
 from __future__ import annotations
 
 import json
+import math
 import re
 import threading
 import time
@@ -27,7 +28,7 @@ SECONDS = 5.0
 CHARACTERS = 4 << 20
 """How much text it may make of one, a million tokens or so."""
 
-_CHECK, _JOIN = "_check_time", "_join"
+_CHECK, _JOIN, _ADD = "_check_time", "_join", "_add"
 _WIDE = re.compile(r"\d{7}|\*")  # a width in a format that is longer than `CHARACTERS`, or may be
 # Methods and filters that pad to a width, and those that fill one text into another.
 _WIDTHS = {"center", "ljust", "rjust", "zfill", "expandtabs", "indent", "wordwrap", "batch", "slice", "round"}
@@ -46,13 +47,14 @@ class TemplateSizeError(Exception):
 class ChatEnvironment(ImmutableSandboxedEnvironment):
     """The environment that chat templates are compiled in; one for all threads."""
 
-    intercepted_binops = frozenset(("+", "*", "**", "%"))
+    intercepted_binops = frozenset(("*", "**", "%"))  # for `+` see `_Checks`
 
     def __init__(self) -> None:
         super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, "jinja2.ext.loopcontrols"])
         self._deadline = threading.local()
-        filters = {**self.filters, "tojson": _to_json, _CHECK: _unfolded(lambda value: value), _JOIN: _join}
+        filters = {**self.filters, "tojson": _to_json}
         self.filters.update({name: self._bounded(function) for name, function in filters.items()})
+        self.filters |= {_CHECK: jinja2.pass_context(self._check_time), _JOIN: _join, _ADD: _add}
         del self.globals["lipsum"]  # makes as much text as it is asked for
         self.globals |= {"raise_exception": _raise, "namespace": _Namespace, "dict": _make_dict}
 
@@ -63,12 +65,10 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
             TemplateTimeError, TemplateSizeError: it exceeds `SECONDS` or `CHARACTERS`.
         """
         self._deadline.time = time.monotonic() + SECONDS
-        return template.render(variables)
-
-    def check_time(self) -> None:
-        """Stop a template whose time is up."""
-        if time.monotonic() > self._deadline.time:
-            raise TemplateTimeError
+        try:
+            return template.render(variables)
+        finally:
+            self._deadline.time = math.inf
 
     # -- what Jinja calls --
 
@@ -104,11 +104,15 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
         _check_arguments(__obj, args, kwargs)
         return _checked(super().call(__context, __obj, *args, **kwargs))
 
+    def _check_time(self, context: Any = None, value: Any = None) -> None:
+        """Stop a template whose time is up. It takes the context so that the compiler does not work it out itself."""
+        if time.monotonic() > getattr(self._deadline, "time", math.inf):  # no time while a template is compiled
+            raise TemplateTimeError
+
     def _bounded(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
         def bounded(*args: Any, **kwargs: Any) -> Any:
-            if hasattr(self._deadline, "time"):  # constants are worked out by the compiler
-                self.check_time()
+            self._check_time()
             _check_arguments(function, args, kwargs)
             return _checked(function(*args, **kwargs))
 
@@ -132,7 +136,7 @@ def compile_template(text: str) -> jinja2.Template:
 
 
 class _Checks(NodeTransformer):
-    """Puts a check of the time into every loop and macro, and lets `~` join by a function of ours."""
+    """Puts a check of the time into every loop and macro, and lets `~` and `+` join by functions of ours."""
 
     def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802 - as in Jinja
         return self._with_check(node)
@@ -143,6 +147,15 @@ class _Checks(NodeTransformer):
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
         return nodes.Filter(nodes.List(node.nodes), _JOIN, [], [], None, None).set_lineno(node.lineno)
+
+    def visit_Add(self, node: nodes.Add) -> nodes.Node:  # noqa: N802
+        # A chain of `+` is one call: intercepted one by one they are what takes longest in a template.
+        items, left = [self.visit(node.right)], node.left
+        while isinstance(left, nodes.Add):
+            items.append(self.visit(left.right))
+            left = left.left
+        items.append(self.visit(left))
+        return nodes.Filter(nodes.List(items[::-1]), _ADD, [], [], None, None).set_lineno(node.lineno)
 
     def _with_check(self, node: Any) -> nodes.Node:
         self.generic_visit(node)
@@ -170,13 +183,15 @@ class _Namespace(Namespace):
         super().__setitem__(name, value)
 
 
-def _unfolded(function: Callable[[Any], Any]) -> Callable[..., Any]:
-    """Hand a filter the context, which keeps the compiler from working it out once and for all."""
-    return jinja2.pass_context(lambda context, value: function(value))
-
-
 def _join(items: list[Any]) -> str:
-    return "".join(map(str, items))
+    return _checked("".join(map(str, items)))
+
+
+def _add(items: list[Any]) -> Any:
+    total = items[0]
+    for item in items[1:]:
+        total = total + item
+    return _checked(total)
 
 
 def _raise(message: str) -> None:

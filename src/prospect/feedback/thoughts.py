@@ -80,6 +80,8 @@ class Opening(NamedTuple):
 def read_opening(prompt: str) -> Opening:
     """Return what a generation prompt says of thoughts at its end."""
     start = max(0, len(prompt) - _TAIL)
+    if "think" not in prompt[start:].lower():
+        return Opening(prompt, "", False)
     found = _TRAIL.search(prompt[start:])
     assert found is not None  # it matches nothing at the end
     tag, closed = found["open"] or "", bool(found["close"])
