@@ -10,6 +10,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -136,6 +137,7 @@ def _bounds(field: Any) -> list[str]:
 def _kinds(annotation: Any) -> Iterator[str]:
     """What may stand there, in words of YAML."""
     words = {str: "text", int: "whole number", float: "number", bool: "true or false", type(None): "null"}
+    words[datetime] = "date"
     origin, inner = get_origin(annotation), get_args(annotation)
     if annotation in words:
         yield words[annotation]

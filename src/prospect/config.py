@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -80,6 +81,15 @@ def _expanded(value: Any) -> Any:
 
 
 Folder = Annotated[str, AfterValidator(_expanded)]
+
+
+def _date_in_words(value: Any) -> Any:
+    """Refuses a number, which pydantic would read as seconds since 1970."""
+    if isinstance(value, int | float):
+        raise PydanticCustomError("date", "Input should be a date, such as 2026-11-21 or 2026-11-21T09:30:00")
+    return value
+
+
 Number = Annotated[float, BeforeValidator(_number_in_words)]
 DecayRate = Annotated[Number, Field(ge=0.0, lt=1.0)]
 
@@ -147,6 +157,26 @@ class DataSettings(_Section):
     loss's own defaults."""
     allow_one_class: bool = False
     """Whether a loss on thumbs may train on thumbs of one kind alone."""
+    chat_template: str | None = None
+    """The chat template of conversations: a file, the text itself, or the name of one of the tokenizer's several; null
+    takes the tokenizer's own. It is saved with the model."""
+    template_arguments: dict[str, Any] = {}
+    """What the chat template is told beside the turns, such as enable_thinking or date_string. One that it does not
+    read is refused."""
+    plain_as_chat: bool = False
+    """Whether rows of plain text go through the chat template, the prompt as a user turn and the completion as the
+    answer; else they are continued as they are."""
+    system_role: Literal["keep", "fold", "drop"] = "keep"
+    """What becomes of system turns. fold: their text stands before the next user turn's, for templates without a system
+    role (Gemma, the first Mistral). drop: they are left out."""
+    thoughts: Literal["score", "drop"] = "score"
+    """What becomes of the thoughts of a completion, in `<think>` before the answer or in the turn's reasoning_content.
+    score: they are learnt like the answer. drop: they are left out."""
+    unrenderable: Literal["refuse", "drop"] = "refuse"
+    """What happens to rows that the chat template cannot render. drop: they are left out and counted by reason."""
+    template_date: Annotated[datetime | None, BeforeValidator(_date_in_words)] = None
+    """The date, and time, that a template which prints it is told; null means when the run starts, and is filled in
+    then, so that it is the same on resume."""
 
 
 class HumanlineSettings(_Section):

@@ -286,7 +286,10 @@ REFUSED: list[tuple[list[str], str]] = [
     (["evaluate", "model", "--data", "thumbs.jsonl", "--judge", "verifier:exact", "--limit", "0"], "limit is 0"),
     (["generate", "written.jsonl", "--prompts", "prompts.jsonl", "-o", "x.jsonl"], "a file"),
     (["generate", "model", "--prompts", "prompts.jsonl", "-o", "x.txt"], "Change the name"),
-    (["generate", "model", "--prompts", "prompts.jsonl", "-o", "x.jsonl", "--chat"], "are for endpoint:URL#NAME"),
+    (
+        ["generate", "model", "--prompts", "prompts.jsonl", "-o", "x.jsonl", "--retries", "2"],
+        "are for endpoint:URL#NAME",
+    ),
     (["generate", "model", "--prompts", "prompts.jsonl", "-o", "x.jsonl", "--request", "seed=1"], "--request are for"),
     (["generate", "model", "--prompts", "prompts.jsonl", "-o", "x.jsonl", "--request", "seed"], "expected NAME=VALUE"),
     (["evaluate", "model", "--data", "thumbs.jsonl", "--request", "seed=1"], "--request is for"),

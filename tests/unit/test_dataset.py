@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from conftest import pairs, thumbs, write_rows
+from conftest import make_tokenizer, pairs, thumbs, write_rows
+from families import GEMMA
 from prospect.config import DataSettings
 from prospect.data.dataset import (
     Dataset,
@@ -19,6 +20,7 @@ from prospect.data.dataset import (
 from prospect.data.render import Encoder, PromptTooLongError
 from prospect.errors import ConfigError, DataError
 from prospect.feedback.convert import as_kind
+from prospect.feedback.rendering import Rendering, UnrenderableError
 from prospect.feedback.sources import load_feedback
 
 
@@ -78,6 +80,46 @@ def test_overlong_prompts_are_refused_or_dropped_and_counted(tokenizer: Any, tmp
     assert (len(train.examples), len(train.records), train.dropped) == (5, 5, 1)
     with pytest.raises(DataError, match=r"no row is left to train on; 6 had prompts longer"):
         load(tokenizer, max_length=2, train=file, eval=None, overlong_prompts="drop")
+
+
+def test_unrenderable_rows_are_refused_or_left_out_with_their_reason_and_place(tmp_path: Path) -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = GEMMA
+    rows = [{"prompt": [{"role": role, "content": "hi"} for role in ("user",) * (1 + (i == 2))]} for i in range(4)]
+    turn = [{"role": "assistant", "content": "hello"}]
+    odd = [
+        {"role": "assistant", "content": "a"},
+        {"role": "tool", "content": "b"},
+        {"role": "assistant", "content": "c"},
+    ]
+    rows = [{**row, "chosen": turn, "rejected": odd if i == 3 else turn} for i, row in enumerate(rows)]
+    records = load_feedback(write_rows(tmp_path / "p.jsonl", rows))
+    settings = DataSettings(train="p")
+    with pytest.raises(UnrenderableError, match=r"p\.jsonl:3: .*roles must take turns"):
+        encode_records(records, "paired", Encoder(tokenizer, 64), settings, "p")
+    encoder = Encoder(tokenizer, 64, rendering=Rendering(unrenderable="drop"))
+    dataset = encode_records(records, "paired", encoder, settings, "p")
+    assert len(dataset.examples) == len(dataset.records) == 2
+    reasons = (
+        "the chat template refuses this conversation: roles must take turns",
+        "the completion holds a turn that is not the assistant's",
+    )
+    assert dataset.summary()["unrenderable"] == {
+        reason: {"rows": 1, "first": [records[place].where]} for reason, place in zip(reasons, (2, 3), strict=True)
+    }
+    with pytest.raises(
+        DataError, match=r"no row is left to train on; 1 could not be rendered \(the chat template refuses"
+    ):
+        encode_records(records[2:3], "paired", encoder, settings, "p")
+
+
+def test_rows_that_go_without_the_template_are_counted(tokenizer: Any, tmp_path: Path) -> None:
+    rows = [*thumbs(2), {"prompt": [{"role": "user", "content": "a"}], "completion": "b", "label": True}]
+    records = load_feedback(write_rows(tmp_path / "f.jsonl", rows))
+    for as_chat, plain in ((False, 2), (True, 0)):
+        encoder = Encoder(tokenizer, 64, rendering=Rendering(plain_as_chat=as_chat))
+        dataset = encode_records(records, "unpaired", encoder, DataSettings(train="f"), "f")
+        assert dataset.plain == dataset.summary()["plain"] == plain
 
 
 def test_cut_and_empty_completions_are_counted(tokenizer: Any, tmp_path: Path) -> None:

@@ -9,7 +9,16 @@ from types import SimpleNamespace
 import pytest
 
 from prospect.errors import DataError
-from prospect.feedback import Demonstration, Message, Paired, Scored, Unpaired, iter_feedback, load_feedback
+from prospect.feedback import (
+    Demonstration,
+    Message,
+    Paired,
+    Scored,
+    Unpaired,
+    iter_feedback,
+    load_feedback,
+    write_jsonl,
+)
 
 ROW = {"prompt": "Hi", "completion": " there", "label": True}
 
@@ -463,3 +472,39 @@ def test_the_real_data_loads_whole(name, rows, desirable):
     assert len(records) == rows
     if desirable is not None:
         assert sum(record.desirable for record in records) == desirable
+
+
+def test_nulls_that_arrow_fills_into_objects_are_left_out_and_those_in_json_stay(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet
+
+    def row(name, arguments, properties):
+        call = {"function": {"name": name, "arguments": arguments}}
+        tool = {"name": name, "parameters": {"properties": properties}}
+        turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": None, "tool_calls": [call]}]
+        return {"messages": turns, "tools": [tool], "label": True, "weight": None}
+
+    rows = [
+        row("order", {"number": 1}, {"number": {"type": "string"}}),
+        row("weather", {"city": "Ulm", "days": [1, 2]}, {"city": {"type": "string", "enum": ["Ulm"]}}),
+        row("ping", {}, {}),
+    ]
+    path = tmp_path / "f.parquet"
+    pyarrow.parquet.write_table(pa.Table.from_pylist(rows), path)
+    read = load_feedback(path)
+    write(tmp_path / "f.jsonl", *rows)
+    for one, written in zip(read, load_feedback(tmp_path / "f.jsonl"), strict=True):
+        assert (one.prompt, one.completion, one.tools) == (written.prompt, written.completion, written.tools)
+    assert write_jsonl(read, tmp_path / "again.jsonl") == 3 and b"null" not in (tmp_path / "again.jsonl").read_bytes()
+    rows[0]["messages"][1]["tool_calls"][0]["function"]["arguments"]["unit"] = None
+    write(tmp_path / "f.jsonl", *rows)
+    call = load_feedback(tmp_path / "f.jsonl")[0].completion[0].extra["tool_calls"][0]
+    assert call["function"]["arguments"] == {"number": 1, "unit": None}
+
+
+def test_a_turn_of_tool_calls_alone_keeps_them(tmp_path):
+    turn = {"role": "assistant", "tool_calls": [{"function": {"name": "ping", "arguments": {}}}]}
+    write(tmp_path / "f.jsonl", {"prompt": "Hi", "completion": [turn], "label": True})
+    assert load_feedback(tmp_path / "f.jsonl")[0].completion == (
+        Message("assistant", "", {"tool_calls": turn["tool_calls"]}),
+    )

@@ -17,6 +17,7 @@ from prospect.errors import DataError, UsageError
 from prospect.feedback.checks import gather as gathering
 from prospect.feedback.checks import reading
 from prospect.feedback.inspect import inspect_feedback
+from prospect.feedback.rendering import Rendering
 
 ROWS: list[dict[str, Any]] = [
     {
@@ -205,6 +206,21 @@ def test_conversations_are_held_against_the_chat_template(tmp_path: Path, tokeni
     found = inspect_feedback(tmp_path / "a.jsonl", model=tmp_path / "model")
     codes = {finding.code: finding for finding in found.findings}
     assert (codes["template_prefix"].severity, codes["template_prefix"].count) == ("error", 40)
+
+
+def test_plain_rows_for_a_model_that_chats_are_a_finding_that_names_the_key(tmp_path: Path, tokenizer: Any) -> None:
+    tokenizer.save_pretrained(tmp_path / "model")
+    path = write(tmp_path / "a.jsonl")
+
+    def plain(**options: Any) -> list[Any]:
+        found = inspect_feedback(path, model=tmp_path / "model", **options).findings
+        return [finding for finding in found if finding.code == "plain_rows"]
+
+    (finding,) = plain()
+    assert finding.severity == "warning" and "data.plain_as_chat: true" in finding.advice
+    assert not plain(rendering=Rendering(plain_as_chat=True))
+    (tmp_path / "model" / "chat_template.jinja").unlink()
+    assert not plain()
 
 
 def test_max_length_is_the_models_context_at_most_2048(tmp_path: Path, tokenizer: Any) -> None:

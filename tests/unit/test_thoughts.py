@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from prospect.feedback.thoughts import join_thoughts, split_thoughts, tag_at_the_end
+from prospect.feedback.thoughts import join_thoughts, read_opening, split_thoughts
 
 
 @pytest.mark.parametrize(
@@ -38,10 +38,10 @@ def test_a_block_that_the_prompt_opened_is_thoughts_until_it_is_closed() -> None
 
 
 def test_a_prompt_that_ends_with_a_tag_opens_the_block() -> None:
-    assert tag_at_the_end("<|assistant|><think>\n") == "<think>"
-    assert tag_at_the_end("[THINK]") == "[THINK]"
+    assert read_opening("<|assistant|><think>\n").tag == "<think>"
+    assert read_opening("[THINK]").tag == "[THINK]"
     for prompt in ("<|assistant|>", "<think>\n\n</think>\n\n", "say <think> and go on", ""):
-        assert tag_at_the_end(prompt) == ""
+        assert read_opening(prompt).tag == ""
 
 
 def test_thoughts_and_answer_that_came_apart_are_split_again() -> None:

@@ -17,6 +17,7 @@ from conftest import CHAT_TEMPLATE, make_tokenizer
 from prospect.data.control_tokens import CONTROL_TOKENS, ask_after_good
 from prospect.data.render import Encoder
 from prospect.errors import DataError, ModelError
+from prospect.feedback.chat_renderer import MISMATCH
 from prospect.feedback.records import Demonstration, Feedback, Message, Paired, Scored, Text, Unpaired
 from prospect.feedback.tokens import TokenCounter
 
@@ -116,10 +117,10 @@ def test_row_lengths_are_those_of_training(
         if "start tokens" in str(error) or "the completion is empty" in str(error):
             return  # what the text itself holds is for another check
         assert refused is not None
-        assert counter.prefix_mismatch(prompt, completion, item.tools) == ("otherwise than inside" in str(error))
+        assert (refused == MISMATCH) == ("otherwise than inside" in str(error))
         assert head >= 1
     else:
-        assert refused is None and not counter.prefix_mismatch(prompt, completion, item.tools)
+        assert refused is None
         assert (head, rest) == expected
 
 
@@ -196,10 +197,9 @@ def test_of_several_completions_the_longest_counts(opened: dict[str, tuple[Any, 
 def test_a_prompt_that_is_rendered_otherwise_inside_the_whole_is_a_mismatch(save: Save) -> None:
     shortened = "{% for m in messages[-1:] %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}: {% endif %}"
     _, counter = save(template=shortened)
-    assert counter.prefix_mismatch(USER, ANSWER)
-    assert counter.prefix_mismatch(USER, " fox")
-    assert not counter.prefix_mismatch("the", " fox")
-    assert counter.refusal(USER, ANSWER) == "the chat template's prompt is no prefix of prompt + completion"
+    assert counter.refusal(USER, ANSWER) == "the chat template's prompt is no prefix of prompt + completion" == MISMATCH
+    assert counter.refusal(USER, " fox") == MISMATCH
+    assert counter.refusal("the", " fox") is None
     ((head, rest),) = counter.row_lengths([row(USER, ANSWER)])
     assert head > 1 and rest > 1
 
@@ -210,7 +210,6 @@ def test_conversations_are_refused_in_words_and_measured_all_the_same(
     _, strict = opened["strict"]
     prompt = (Message("system", "be brief"), *USER)
     assert strict.refusal(prompt, ANSWER) == "the chat template refuses this conversation: no system turns"
-    assert not strict.prefix_mismatch(prompt, ANSWER)
     _, bare = save(template=None)
     assert bare.refusal(USER, ANSWER) == "there is no chat template"
     assert strict.has_chat_template and not bare.has_chat_template

@@ -12,8 +12,11 @@ from pathlib import Path
 
 from prospect.cli.inspection_text import print_inspection
 from prospect.cli.label_map import add_label_map, read_label_map
+from prospect.cli.rendering import add_rendering, asked_rendering
+from prospect.errors import UsageError
 from prospect.feedback.checks.tokens import LONGEST_DEFAULT
 from prospect.feedback.inspect import inspect_feedback
+from prospect.feedback.rendering import Rendering
 from prospect.model_source import find_model
 from prospect.outputs import output_file
 from prospect.terminal import say
@@ -37,9 +40,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"as data.max_length in a recipe (default: the model's context, at most {LONGEST_DEFAULT})",
     )
     add_label_map(parser)
+    add_rendering(parser, usual="by the model's own template, plain rows as they are", drops=False)
     parser.add_argument("--json", action="store_true", help="print everything as JSON on stdout")
     parser.add_argument("--html", type=output_file, metavar="FILE", help="write a page with figures")
     parser.add_argument("--strict", action="store_true", help="exit with 1 if a finding is an error")
+
+
+def _rendering(options: argparse.Namespace) -> Rendering:
+    """As a recipe with these settings would render rows."""
+    asked = asked_rendering(options)
+    if asked and options.model is None:
+        raise UsageError("How conversations are rendered is looked at with a model: name --model, or leave it out.")
+    return Rendering(**asked)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -56,6 +68,7 @@ def run(options: argparse.Namespace) -> int:
             tokenizer=tokenizer,
             eval_files=options.eval,
             max_length=options.max_length,
+            rendering=_rendering(options),
             processes=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         )
     if options.json:

@@ -12,6 +12,7 @@ from rich.text import Text
 from prospect import progress
 from prospect.config import Config
 from prospect.data.batch import Row
+from prospect.feedback.thoughts import read_opening
 from prospect.progress import span
 from prospect.terminal import make_console
 from prospect.training.estimate import PARTS, estimate_memory
@@ -49,7 +50,7 @@ def _print_facts(prepared: Prepared, facts: dict[str, Any]) -> None:
     console = make_console()
     console.rule("resolved recipe")
     console.print(yaml.safe_dump(facts["config"], sort_keys=False, allow_unicode=True).strip(), markup=False)
-    console.rule("first rows: prompt plain, scored tokens marked")
+    console.rule("first rows: prompt plain, think blocks of the template dim, scored tokens marked")
     for example in prepared.train.examples[:ROWS_SHOWN]:
         for row in example:
             console.print(_marked(prepared.tokenizer, row, in_colour=console.is_terminal))
@@ -79,11 +80,17 @@ def collect(prepared: Prepared) -> dict[str, Any]:
         "steps_per_epoch": per_epoch,
         "examples_per_step": round(examples / per_epoch, 2),
         "tokens": int(summary["tokens"] * prepared.total_steps / per_epoch),
+        "plain_rows": _plain_rows(prepared),
         "memory": estimate_memory(prepared),
         "rows": [
             [_described(prepared.tokenizer, row) for row in example] for example in prepared.train.examples[:ROWS_SHOWN]
         ],
     }
+
+
+def _plain_rows(prepared: Prepared) -> int:
+    """How many rows go to the model without the chat template that it has."""
+    return prepared.train.plain if prepared.tokenizer.chat_template else 0
 
 
 def _described(tokenizer: Any, row: Row) -> dict[str, Any]:
@@ -103,7 +110,9 @@ def _marked(tokenizer: Any, row: Row, in_colour: bool) -> Text:
     # Decoded alone, a completion may lose its leading space.
     scored = whole[len(prompt) :] if whole.startswith(prompt) else tokenizer.decode(row.completion_ids.tolist())
     line = Text(f"{row.id}, {label}, {len(row.prompt_ids)} + {len(row.completion_ids)} tokens\n", style="bold")
-    line.append(prompt, style="not bold")
+    block = read_opening(prompt)
+    line.append(block.base, style="not bold")
+    line.append(prompt[len(block.base) :], style="not bold dim")  # a think block that the template writes is not scored
     colour = "black on green" if row.desirable else "black on dark_orange"
     line.append(scored if in_colour else f"⟦{scored}⟧", style=f"not bold {colour}")
     line.append("\n")
@@ -124,6 +133,8 @@ def _sentences(facts: dict[str, Any]) -> dict[str, str]:
         "lengths": f"{data['cut']} completions cut at max_length {facts['config']['data']['max_length']}, "
         f"{data['empty_completions']} empty, {data['dropped']} rows dropped",
         "warning": "; ".join(data["ignored"]),
+        "left out": "; ".join(_left_out(reason, places) for reason, places in data["unrenderable"].items()),
+        "plain text": _plain(facts["plain_rows"], data["rows"]),
         "steps": f"{facts['steps']} of {facts['examples_per_step']} examples on average, "
         f"{facts['steps_per_epoch']} an epoch",
         "tokens": f"{facts['tokens']:,} in all, prompts included",
@@ -133,6 +144,20 @@ def _sentences(facts: dict[str, Any]) -> dict[str, str]:
     if data["undesirable"] is None:
         del lines["balance"]
     return {name: text for name, text in lines.items() if text}
+
+
+def _left_out(reason: str, found: dict[str, Any]) -> str:
+    more = ", ..." if found["rows"] > len(found["first"]) else ""
+    return f"{found['rows']} rows, {reason} ({', '.join(found['first'])}{more})"
+
+
+def _plain(count: int, rows: int) -> str:
+    if not count:
+        return ""
+    return (
+        f"{count} of {rows} rows go to the model as they are, without the chat template that it has; "
+        "data.plain_as_chat: true makes them a user turn and an answer"
+    )
 
 
 def _memory(memory: dict[str, Any], parts: str) -> str:

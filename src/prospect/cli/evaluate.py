@@ -12,9 +12,12 @@ from prospect.cli.evaluation_text import tell
 from prospect.cli.generate import add_sampling, add_service, service_from
 from prospect.cli.label_map import add_label_map, read_label_map
 from prospect.cli.progress import Counter
+from prospect.cli.rendering import NAMES as RENDERING
+from prospect.cli.rendering import add_rendering, asked_rendering, refuse_for_servers
 from prospect.errors import UsageError
 from prospect.evaluation.endpoint import origin_of
 from prospect.evaluation.estimates import Intervals
+from prospect.evaluation.rendering import RenderingOptions
 from prospect.evaluation.request_fields import parse_request
 from prospect.evaluation.subject import ENDPOINT, Subject, find_subject
 from prospect.outputs import output_file, output_folder
@@ -56,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_judge(parser.add_argument_group("a contest (--judge)"))
     _add_benchmarks(parser.add_argument_group("benchmarks (--tasks)"))
     add_sampling(parser)
+    add_rendering(parser, usual="as the run was trained; else by the model's own template")
     add_service(parser)
 
 
@@ -137,9 +141,9 @@ def run(options: argparse.Namespace) -> int:
 
 # What each of the three reads; a setting that none of those asked for reads is refused.
 _READ_BY = {
-    "held-out feedback": "reference beta kl_prompts kl_tokens max_length label_map level",
+    "held-out feedback": f"reference beta kl_prompts kl_tokens max_length label_map level {' '.join(RENDERING)}",
     "--judge": "against rubric one_order price samples target label_map max_new_tokens temperature top_p concurrency "
-    "retries timeout api_key_env judge_api_key_env chat request judge_request thoughts",
+    f"retries timeout api_key_env judge_api_key_env request judge_request thoughts {' '.join(RENDERING)}",
     "--tasks": "against num_fewshot apply_chat_template include_path allow_code_execution level",
 }
 
@@ -158,6 +162,8 @@ def _check(options: argparse.Namespace, subject: Subject) -> None:
     if not (contest or options.tasks or prompts) and subject.kind != "run":
         raise UsageError(f"nothing to evaluate {options.model} on: name --data FILE, or --tasks.")
     _check_used(options)
+    if contest and not any(find_subject(side).weights for side in (options.model, options.against) if side):
+        refuse_for_servers(options)
     if options.judge_api_key_env and not (options.judge or "").startswith(ENDPOINT):
         raise UsageError("--judge-api-key-env is for --judge endpoint:URL#NAME. Leave it out.")
     if options.judge_request and not (options.judge or "").startswith(ENDPOINT):
@@ -199,6 +205,7 @@ def _feedback(options: argparse.Namespace) -> dict[str, Any]:
         batch_size=options.batch_size,
         seed=options.seed,
         intervals=Intervals(level=options.level),
+        rendering=RenderingOptions(**asked_rendering(options)),
     )
     return evaluate_feedback(
         options.model,
@@ -308,6 +315,7 @@ def _judging(options: argparse.Namespace, subject: Subject | None) -> Any:
         target=options.target,
         keep=keep,
         seed=options.seed,
+        rendering=RenderingOptions(**asked_rendering(options)),
     )
 
 

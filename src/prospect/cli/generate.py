@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
 from prospect.cli.announce import announce_gguf
 from prospect.cli.progress import Counter
+from prospect.cli.rendering import add_rendering, asked_rendering, refuse_for_servers
 from prospect.cli.train import quiet_libraries
 from prospect.errors import UsageError
 from prospect.evaluation.generate import generate_file
+from prospect.evaluation.rendering import RenderingOptions
 from prospect.evaluation.request_fields import parse_request
 from prospect.evaluation.subject import ENDPOINT
 from prospect.evaluation.writers import Service
@@ -40,6 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--samples", type=int, default=1, help="completions of each prompt (default 1)")
     add_sampling(parser)
+    add_rendering(
+        parser,
+        usual="as in the run; else by the model's own template, with plain prompts as user turns if it has one",
+    )
     add_service(parser)
 
 
@@ -72,7 +79,6 @@ def add_service(parser: argparse.ArgumentParser) -> None:
         help="seconds without a byte of an answer; twice as many for all of it (default 300)",
     )
     group.add_argument("--api-key-env", metavar="NAME", help="the environment variable that holds the key")
-    group.add_argument("--chat", action="store_true", help="send a plain prompt as one user turn")
     group.add_argument(
         "--request",
         action="append",
@@ -89,19 +95,18 @@ def service_from(options: argparse.Namespace) -> Service:
         options.retries,
         options.timeout,
         options.api_key_env,
-        options.chat,
-        parse_request(options.request),
+        request=parse_request(options.request),
     )
     named = (getattr(options, name, None) for name in ("model", "against", "judge"))
     if service != Service() and not any(name and name.startswith(ENDPOINT) for name in named):
-        raise UsageError(
-            "--concurrency, --retries, --timeout, --api-key-env, --chat and --request are for endpoint:URL#NAME."
-        )
-    return service
+        raise UsageError("--concurrency, --retries, --timeout, --api-key-env and --request are for endpoint:URL#NAME.")
+    return replace(service, chat=bool(options.chat))
 
 
 def run(options: argparse.Namespace) -> int:
     """Generates and says how many, and what became of them."""
+    if options.model.startswith(ENDPOINT):
+        refuse_for_servers(options)
     quiet_libraries()
     announce_gguf(options.model)
     counts = generate_file(
@@ -118,6 +123,8 @@ def run(options: argparse.Namespace) -> int:
         service=service_from(options),
         thoughts=options.thoughts,
         progress=Counter("completions"),
+        rendering=RenderingOptions(**asked_rendering(options)),
+        announce=say,
     )
     say(f"{counts}: {options.output}")
     return 0

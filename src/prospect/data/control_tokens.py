@@ -22,7 +22,14 @@ def control_token_ids(tokenizer: Any) -> tuple[int, ...]:
 
 
 def ask_after_good(tokenizer: Any) -> Any:
-    """Lets the chat template, if there is one, end the prompt with the good token; gives the tokenizer back."""
-    if tokenizer.chat_template and not tokenizer.chat_template.endswith(_TEMPLATE_END):
-        tokenizer.chat_template += _TEMPLATE_END
+    """Lets each chat template, if there is one, end the prompt with the good token; gives the tokenizer back."""
+    written = tokenizer.chat_template
+    if isinstance(written, dict):
+        tokenizer.chat_template = {name: _asking(text) for name, text in written.items()}
+    elif written:
+        tokenizer.chat_template = _asking(written)
     return tokenizer
+
+
+def _asking(template: str) -> str:
+    return template if template.endswith(_TEMPLATE_END) else template + _TEMPLATE_END

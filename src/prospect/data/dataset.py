@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,12 +17,14 @@ from prospect.data.render import Encoder, PromptTooLongError
 from prospect.errors import ConfigError, DataError
 from prospect.feedback.convert import as_kind
 from prospect.feedback.records import Demonstration, Feedback, Kind, Paired, Scored, Text, Unpaired
+from prospect.feedback.rendering import UnrenderableError
 from prospect.feedback.rows import Ignored
 from prospect.feedback.sources import load_feedback
 from prospect.feedback.split import prompt_key, split_by_prompt
 from prospect.feedback.verdict_columns import describe_ignored
 
 HISTOGRAM_BINS = 24  # enough to see a shape, few enough to read
+PLACES_SHOWN = 5  # of rows that were left out: enough to look at
 
 
 class Side(NamedTuple):
@@ -45,6 +47,8 @@ class Dataset:
         cut: completions that max_length cut.
         dropped: rows left out because their prompt alone was too long.
         ignored: what is to be said of columns that look like a verdict and were not read.
+        unrenderable: rows left out because the chat template cannot render them: reason -> their places.
+        plain: rows that go to the model as plain text, without a chat template.
     """
 
     examples: list[Example]
@@ -54,6 +58,8 @@ class Dataset:
     cut: int
     dropped: int
     ignored: tuple[str, ...] = ()
+    unrenderable: Mapping[str, list[str]] = field(default_factory=dict)
+    plain: int = 0
 
     @property
     def digest(self) -> str:
@@ -99,6 +105,11 @@ class Dataset:
             "empty_completions": sum(_is_empty(record) for record in self.records),
             "dropped": self.dropped,
             "ignored": list(self.ignored),
+            "unrenderable": {
+                reason: {"rows": len(places), "first": places[:PLACES_SHOWN]}
+                for reason, places in self.unrenderable.items()
+            },
+            "plain": self.plain,
         }
 
 
@@ -151,6 +162,7 @@ def encode_records(
     examples: list[Example] = []
     kept: list[Feedback] = []
     cut = dropped = 0
+    unrenderable: dict[str, list[str]] = {}
     for record in progress.counted(records, "rows encoded", len(records)):
         try:
             encoded = [encode_side(record, side, encoder) for side in sides(record)]
@@ -159,14 +171,24 @@ def encode_records(
                 raise
             dropped += 1
             continue
+        except UnrenderableError as error:
+            if encoder.renderer.settings.unrenderable == "refuse":
+                raise
+            unrenderable.setdefault(error.reason, []).append(record.where)
+            continue
         examples.append(tuple(row for row, _ in encoded))
         kept.append(record)
         cut += sum(was_cut for _, was_cut in encoded)
     if not examples:
-        raise DataError(
-            f"{source}: no row is left to train on; {dropped} had prompts longer than data.max_length allows."
-        )
-    return Dataset(examples, kind, source, kept, cut, dropped)
+        raise DataError(f"{source}: no row is left to train on; {_why_none(dropped, unrenderable)}.")
+    plain = sum(not encoder.renderer.is_chat(record.prompt, sides(record)[0].text) for record in kept)
+    return Dataset(examples, kind, source, kept, cut, dropped, unrenderable=unrenderable, plain=plain)
+
+
+def _why_none(dropped: int, unrenderable: Mapping[str, Sequence[str]]) -> str:
+    counts = {"had prompts longer than data.max_length allows": dropped}
+    counts |= {f"could not be rendered ({reason})": len(places) for reason, places in unrenderable.items()}
+    return ", ".join(f"{count} {why}" for why, count in counts.items() if count) or "there was none"
 
 
 def sides(record: Feedback) -> list[Side]:

@@ -1,8 +1,8 @@
 """Prompt and completion to token ids, rendered once. The only file that knows special tokens.
 
-A conversation goes through the chat template, a plain string through the tokenizer as it is. Either way
-prompt and completion are tokenised *together* and cut where the prompt's characters end: tokenised alone, a
-completion may begin with other tokens than the model will ever see there (a lost or doubled space, for
+A conversation goes through the chat template (`prospect.feedback.chat_renderer`), a plain string through the tokenizer
+as it is. Either way prompt and completion are tokenised *together* and cut where the prompt's characters end: tokenised
+alone, a completion may begin with other tokens than the model will ever see there (a lost or doubled space, for
 instance).
 """
 
@@ -14,8 +14,11 @@ from typing import Any
 
 from prospect.data.control_tokens import control_token_ids
 from prospect.errors import DataError, ModelError
-from prospect.feedback.endings import common_ending, first_end
+from prospect.feedback.chat_renderer import ChatRenderer
+from prospect.feedback.chat_templates import DEFAULT, ChatTemplates
+from prospect.feedback.endings import first_end
 from prospect.feedback.records import Message, Text
+from prospect.feedback.rendering import Rendering
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +49,25 @@ class Encoder:
         end_token: whether finished completions end with the end token.
         say_verdict: whether the prompt of an undesirable completion ends with the bad control token; else a tokenizer
             that has control tokens always gets the good one, as generation does.
+        rendering: how rows become text.
     """
 
-    def __init__(self, tokenizer: Any, max_length: int, *, end_token: bool = True, say_verdict: bool = False) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        max_length: int,
+        *,
+        end_token: bool = True,
+        say_verdict: bool = False,
+        rendering: Rendering | None = None,
+    ) -> None:
         self.tokenizer = tokenizer
+        self.renderer = make_renderer(tokenizer, rendering)
         self.max_length = max_length
         self.end_token = end_token
         self._control = control_token_ids(tokenizer)
         self._say_verdict = say_verdict
-        self._ends = frozenset(end_token_ids(tokenizer))
+        self._ends = frozenset(end_token_ids(tokenizer, self.renderer))
         if tokenizer.eos_token_id is None:
             raise ModelError(
                 f"the tokenizer of {tokenizer.name_or_path} has no end token (eos_token), so a model could "
@@ -82,15 +95,17 @@ class Encoder:
             where: the row's origin, for messages.
 
         Raises:
-            DataError: the template's prompt is no prefix of prompt + completion; two start tokens; nothing to
-                score.
+            UnrenderableError: the chat template cannot render the row.
+            DataError: two start tokens; nothing to score.
             PromptTooLongError: no room for one token of completion within `max_length`.
             ModelError: a conversation, and the tokenizer has no chat template.
         """
-        if isinstance(prompt, str) and isinstance(completion, str):
-            head, ids = _plain_ids(self.tokenizer, prompt, completion)
+        if self.renderer.is_chat(prompt, completion):
+            text, cut = self.renderer.exchange(prompt, completion, tools, where)
+            head, ids = _split(self.tokenizer, text, cut, add_special_tokens=False)
         else:
-            head, ids = self._chat_ids(prompt, completion, tools, where)
+            assert isinstance(prompt, str) and isinstance(completion, str)
+            head, ids = _plain_ids(self.tokenizer, prompt, completion)
         if not head:
             head = [_start_token(self.tokenizer)]
         if self._control:
@@ -110,30 +125,6 @@ class Encoder:
             )
         room = self.max_length - len(head)
         return Encoded(head, ids[:room], cut=len(ids) > room)
-
-    def _chat_ids(
-        self, prompt: Text, completion: Text, tools: Sequence[Mapping[str, Any]] | None, where: str
-    ) -> tuple[list[int], list[int]]:
-        before, after = as_messages(prompt, "user"), as_messages(completion, "assistant")
-        other = next((turn.role for turn in after if turn.role != "assistant"), None)
-        if other is not None:
-            raise DataError(
-                f'{where}: the completion holds a turn of role "{other}", and all of a completion is scored: the model '
-                f"would learn to speak as {other}. Move the turns before the last answer into the prompt."
-            )
-        opening = render_chat(self.tokenizer, before, tools, where, add_generation_prompt=True)
-        if self._control:  # the template ends the prompt with it; which one it is, is for `encode` to say
-            opening = opening.removesuffix(self.tokenizer.good_token)
-        whole = render_chat(self.tokenizer, (*before, *after), tools, where, add_generation_prompt=False)
-        if not whole.startswith(opening):
-            same = next((i for i, (a, b) in enumerate(zip(opening, whole, strict=False)) if a != b), len(whole))
-            raise DataError(
-                f"{where}: the chat template renders the prompt alone otherwise than inside prompt + "
-                f"completion (they part at character {same}: {opening[same : same + 30]!r} against "
-                f"{whole[same : same + 30]!r}), so the model would be trained on a prompt it never sees. Use "
-                "a template whose prompt is a prefix, or string prompts."
-            )
-        return _split(self.tokenizer, whole, len(opening), add_special_tokens=False)
 
     def _assert_one_start_token(self, ids: list[int], where: str) -> None:
         start = self.tokenizer.bos_token_id
@@ -155,57 +146,68 @@ class Encoder:
         return [*ids, self.tokenizer.eos_token_id] if finished else ids
 
 
-def encode_prompt(tokenizer: Any, prompt: Text, tools: Sequence[Mapping[str, Any]] | None = None) -> list[int]:
-    """Gives the ids from which a completion is generated: what `Encoder.encode` puts before it."""
-    if isinstance(prompt, str):
-        ids = _plain_ids(tokenizer, prompt, "")[0]
+def encode_prompt(
+    tokenizer: Any,
+    prompt: Text,
+    tools: Sequence[Mapping[str, Any]] | None = None,
+    renderer: ChatRenderer | None = None,
+    *,
+    where: str = "prompt",
+) -> list[int]:
+    """Return the ids from which a completion is generated: what `Encoder.encode` puts before it.
+
+    Args:
+        tokenizer: a Transformers tokenizer.
+        prompt: a string or the turns so far.
+        tools: tool schemas for the chat template.
+        renderer: of the tokenizer; None for one with the default settings.
+        where: the prompt's origin, for messages.
+    """
+    renderer = renderer or make_renderer(tokenizer)
+    if renderer.is_chat(prompt):
+        ids = tokenizer(renderer.prompt(prompt, tools, where), add_special_tokens=False)["input_ids"]
     else:
-        text = render_chat(tokenizer, prompt, tools, "prompt", add_generation_prompt=True)
-        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        assert isinstance(prompt, str)
+        ids = _plain_ids(tokenizer, prompt, "")[0]
     ids = ids or [_start_token(tokenizer)]
     good = control_token_ids(tokenizer)[:1]
-    return ids if not good or ids[-1] == good[0] else [*ids, good[0]]
+    return ids if not good else [*ids, good[0]]
 
 
-def end_token_ids(tokenizer: Any) -> list[int]:
+def make_renderer(tokenizer: Any, rendering: Rendering | None = None) -> ChatRenderer:
+    """Return what renders conversations for a tokenizer.
+
+    Raises:
+        ConfigError: settings that the chat template does not read.
+    """
+    return ChatRenderer(templates_of(tokenizer), rendering)
+
+
+def templates_of(tokenizer: Any) -> ChatTemplates:
+    """Return the chat templates of a tokenizer."""
+    written = tokenizer.chat_template
+    texts = dict(written) if isinstance(written, dict) else {DEFAULT: written} if written else {}
+    named = {name: str(token) for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
+    return ChatTemplates(texts, named, str(tokenizer.name_or_path))
+
+
+def end_token_ids(tokenizer: Any, renderer: ChatRenderer | None = None) -> list[int]:
     """Every token that ends a completion: the tokenizer's own, and those that its chat template puts after an answer.
 
     No token ends one for being special: an unknown token is text, and padding and start tokens end nothing, unless they
     are the end token, or the template ends its turns with the padding token.
     """
-    printed = tokenizer(_after_answer(tokenizer), add_special_tokens=False)["input_ids"]
+    after = (renderer or make_renderer(tokenizer)).after_answer()
+    printed = tokenizer(after, add_special_tokens=False)["input_ids"]
     structure = special_token_ids(tokenizer) - {tokenizer.unk_token_id, tokenizer.bos_token_id}
     ends = {tokenizer.eos_token_id, *(i for i in printed if i in structure)}
     return sorted(i for i in ends if i is not None)
-
-
-def _after_answer(tokenizer: Any) -> str:
-    """What the chat template prints after an answer, whatever the answer; empty where there is no template."""
-    if not tokenizer.chat_template:
-        return ""
-    user = Message("user", "a")
-    for opening in ((user,), (Message("system", "a"), user)):  # few templates insist on a system prompt
-        try:
-            one, other = (_render_answer(tokenizer, (*opening, Message("assistant", text))) for text in ("b", "c"))
-        except DataError:
-            continue
-        return common_ending(one, other)
-    return ""
-
-
-def _render_answer(tokenizer: Any, messages: Sequence[Message]) -> str:
-    return render_chat(tokenizer, messages, None, "template", add_generation_prompt=False)
 
 
 def special_token_ids(tokenizer: Any) -> frozenset[int]:
     """Ids that carry structure and not text."""
     added = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     return frozenset(added | set(tokenizer.all_special_ids))
-
-
-def as_messages(text: Text, role: str) -> tuple[Message, ...]:
-    """A plain string beside a conversation is one turn of it."""
-    return (Message(role, text),) if isinstance(text, str) else text
 
 
 def render_chat(
@@ -216,28 +218,8 @@ def render_chat(
     *,
     add_generation_prompt: bool,
 ) -> str:
-    """Renders turns through the tokenizer's chat template.
-
-    Raises:
-        ModelError: there is no template.
-        DataError: the template refuses these turns.
-    """
-    if not tokenizer.chat_template:
-        raise ModelError(
-            f"{where}: this is a conversation, and the tokenizer of {tokenizer.name_or_path} has no chat "
-            "template. Use an instruction-tuned model's tokenizer, set its chat_template, or give prompt and "
-            "completion as strings."
-        )
-    try:
-        # A batch of one: Transformers looks into the first turn to tell the two apart, and there may be none.
-        return tokenizer.apply_chat_template(
-            [[message.as_dict() for message in messages]],
-            tools=list(tools) if tools else None,
-            tokenize=False,
-            add_generation_prompt=add_generation_prompt,
-        )[0]
-    except Exception as error:  # a template is foreign code and raises what it likes
-        raise DataError(f"{where}: the chat template refuses this conversation: {error}") from None
+    """Return turns as the tokenizer's chat template writes them; see `ChatRenderer.render` for what is refused."""
+    return make_renderer(tokenizer).render(tuple(messages), tools, where, asks=add_generation_prompt)
 
 
 def _plain_ids(tokenizer: Any, prompt: str, completion: str) -> tuple[list[int], list[int]]:

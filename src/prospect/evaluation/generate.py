@@ -13,8 +13,9 @@ from typing import Literal
 from prospect.atomic import write_json
 from prospect.errors import DataError, UsageError
 from prospect.evaluation.answers import Answer, Counts, Thoughts, count_answers
-from prospect.evaluation.subject import ENDPOINT
-from prospect.evaluation.writers import Generation, Progress, Service, collect_answers, find_writer
+from prospect.evaluation.rendering import RenderingOptions
+from prospect.evaluation.subject import ENDPOINT, find_subject
+from prospect.evaluation.writers import Generation, Progress, Service, Tell, collect_answers, find_writer
 from prospect.feedback.records import Demonstration, Message, Text
 from prospect.feedback.sources import load_prompts
 from prospect.feedback.write import write_jsonl
@@ -38,6 +39,8 @@ def generate_file(
     service: Service | None = None,
     thoughts: Thoughts = "strip",
     progress: Progress | None = None,
+    rendering: RenderingOptions | None = None,
+    announce: Tell | None = None,
 ) -> Counts:
     """Samples completions of every prompt of a file and writes them as rows of `prompt, completion, finished`.
 
@@ -59,6 +62,8 @@ def generate_file(
         thoughts: strip or keep what a model thought before its answer. A completion that ends in its thoughts is empty
             and not finished where they are stripped.
         progress: see `Progress`.
+        rendering: how a model from disk gets its prompts, where not as in its run, or as its chat template suggests.
+        announce: told how prompts are rendered, and which are left out.
 
     Returns:
         How many completions were written, and how many of them are empty or cut.
@@ -73,13 +78,16 @@ def generate_file(
     asked = load_prompts(prompts)
     _check_output(output, format, settings)
     instructions = [_instruction(prompt, i) for i, prompt in enumerate(asked)] if format == "alpaca_eval" else []
-    writer = find_writer(model, batch_size=batch_size, service=service)
+    how = (rendering or RenderingOptions()).for_writing(find_subject(model))
+    writer = find_writer(model, batch_size=batch_size, service=service, rendering=how, announce=announce)
     partial = output.with_name(f"{output.name}.partial")
     answers = collect_answers(writer, asked, settings, thoughts=thoughts, partial=partial, progress=progress)
     if format == "alpaca_eval":
         about = {"generator": model.removeprefix(ENDPOINT), "dataset": Path(prompts).stem}
         rows = [
-            {"instruction": x, "output": one.text, **about} for x, (one,) in zip(instructions, answers, strict=True)
+            {"instruction": x, "output": one.text, **about}
+            for x, samples in zip(instructions, answers, strict=True)
+            for one in samples
         ]
         write_json(output, rows)
     else:

@@ -45,9 +45,23 @@ def read_held_out(
 
 
 def describe(dataset: Dataset) -> dict[str, Any]:
-    """Return what was looked at; `cut` and `dropped` are rows that max_length cut or left out."""
+    """Return what was looked at.
+
+    `cut` and `dropped` are rows that max_length cut or left out, `unrenderable` those that the chat template refuses.
+    """
     summary = dataset.summary()
-    names = ("source", "sha256", "kind", "rows", "prompts", "desirable", "undesirable", "cut", "dropped")
+    names = (
+        "source",
+        "sha256",
+        "kind",
+        "rows",
+        "prompts",
+        "desirable",
+        "undesirable",
+        "cut",
+        "dropped",
+        "unrenderable",
+    )
     return {name: summary[name] for name in names}
 
 
@@ -121,6 +135,8 @@ def notes_on_data(subject: Subject, dataset: Dataset) -> list[str]:
             notes.append("these are the rows that the run was trained on, not held-out feedback")
     if dataset.dropped:
         notes.append(f"{dataset.dropped} rows were left out: their prompt alone fills max_length")
+    for reason, places in dataset.unrenderable.items():
+        notes.append(f"{len(places)} rows were left out: {reason}")
     return notes
 
 

@@ -16,6 +16,7 @@ from prospect.evaluation.endpoint import origin_of
 from prospect.evaluation.generate import as_rows
 from prospect.evaluation.judges.asking import Price, Progress
 from prospect.evaluation.judges.base import Item, Judge, plain_text
+from prospect.evaluation.rendering import RenderingOptions
 from prospect.evaluation.subject import ENDPOINT, find_subject
 from prospect.evaluation.verdict_cache import VerdictCache
 from prospect.evaluation.writers import Generation, Service, collect_answers, find_writer
@@ -45,6 +46,7 @@ class Judging:
         target: the column with the right answers, for verifiers.
         keep: where answers and verdicts are kept, so that a killed run goes on: the beginning of the files' names.
         seed: of the order of completions, and of the intervals' draws.
+        rendering: how models from disk get their prompts.
     """
 
     generation: Generation = field(default_factory=Generation)
@@ -56,6 +58,7 @@ class Judging:
     target: str = "target"
     keep: Path | None = None
     seed: int = 0
+    rendering: RenderingOptions = field(default_factory=RenderingOptions)
 
 
 @dataclass(frozen=True)
@@ -205,10 +208,13 @@ def gather_sides(
     left_out = found - len(questions)
     questions = questions[:limit]
     if ours is None:
-        ours = _answers(model, questions, how, "ours", announce, watch)
+        ours = _answers(model, against, questions, how, "ours", announce, watch)
     if theirs is None:
         assert against is not None, "else the data's own are theirs"
-        theirs = _answers(against, questions, how, "theirs", announce, watch)
+        theirs = _answers(against, model, questions, how, "theirs", announce, watch)
+    asked = len(questions)
+    questions = [one for one in questions if one.prompt in ours and one.prompt in theirs]
+    left_out += asked - len(questions)  # a chat template could not render them
     items = [
         Item(question.prompt, mine, other, question.target)
         for question in questions
@@ -256,11 +262,19 @@ def _meet(ours: Sequence[Text], theirs: Sequence[Text], *, crossed: bool) -> lis
 
 
 def _answers(
-    side: str | Path, questions: Sequence[Question], how: Judging, name: str, announce: Tell | None, watch: Watch | None
+    side: str | Path,
+    other: str | Path | None,
+    questions: Sequence[Question],
+    how: Judging,
+    name: str,
+    announce: Tell | None,
+    watch: Watch | None,
 ) -> Completions:
     """Return a model's completions by prompt, generated and kept."""
     prompts = [question.prompt for question in questions]
-    writer = find_writer(side, batch_size=how.batch_size, service=how.service)
+    beside = None if other is None else find_subject(other)
+    rendering = how.rendering.for_writing(find_subject(side), beside)
+    writer = find_writer(side, batch_size=how.batch_size, service=how.service, rendering=rendering, announce=announce)
     partial = _file(how.keep, f"{name}.partial")
     progress = watch(f"completions of {side}") if watch is not None else None
     answers = collect_answers(

@@ -33,6 +33,7 @@ from prospect.evaluation.held_out import (
     read_held_out,
     reference_of,
 )
+from prospect.evaluation.rendering import RenderingOptions
 from prospect.evaluation.scoring import (
     Compared,
     OwnSamples,
@@ -66,6 +67,7 @@ class Settings:
         batch_size: samples drawn at once; likewise.
         seed: of the samples, and of z0's mismatched rows where there is no run, which has its own.
         intervals: how they are made.
+        rendering: how rows become text, where not as in the run.
     """
 
     beta: float | None = None
@@ -76,6 +78,7 @@ class Settings:
     batch_size: int = 64
     seed: int = 0
     intervals: Intervals = field(default_factory=Intervals)
+    rendering: RenderingOptions = field(default_factory=RenderingOptions)
 
 
 @dataclass(frozen=True)
@@ -163,7 +166,8 @@ def _by_policy(
         policy = load_for_scoring(subject.settings, precision)
     data = data_settings(subject)
     max_length = settings.max_length or data.max_length or resolve_max_length(None, policy.model.config)
-    encoder = Encoder(policy.tokenizer, max_length, end_token=data.end_token)
+    rendering = settings.rendering.for_scoring(subject)
+    encoder = Encoder(policy.tokenizer, max_length, end_token=data.end_token, rendering=rendering)
     dataset = encode_records(records, records[0].kind, encoder, data, source)
     other = reference_of(subject, reference)
     rows = flatten(dataset.examples)
@@ -199,7 +203,8 @@ def _by_reward_model(
     policy = RewardModel(model, tokenizer, score_logits, "fp32", "", has_adapter=False)
     data = data_settings(subject)
     max_length = settings.max_length or data.max_length or resolve_max_length(None, model.config)
-    encoder = Encoder(tokenizer, max_length, end_token=data.end_token)
+    rendering = settings.rendering.for_scoring(subject)
+    encoder = Encoder(tokenizer, max_length, end_token=data.end_token, rendering=rendering)
     dataset = encode_records(records, records[0].kind, encoder, data, source)
     scores = score_rows(
         policy.logps, flatten(dataset.examples), policy.device, settings.max_tokens, f"model {subject.name}"
@@ -288,6 +293,7 @@ def _own_samples(policy: Policy, dataset: Dataset, encoder: Encoder, settings: S
         max_new_tokens=settings.kl_tokens,
         seed=settings.seed,
         batch_size=settings.batch_size,
+        rendering=encoder.renderer.settings,
     )
 
 

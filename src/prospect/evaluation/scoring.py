@@ -16,8 +16,9 @@ from prospect import progress
 from prospect.config import ModelSettings
 from prospect.data.batch import Batch, Row, collate, flatten, mismatched_rows
 from prospect.data.loader import micro_batches
-from prospect.data.render import encode_prompt
+from prospect.data.render import encode_prompt, make_renderer
 from prospect.errors import ModelError
+from prospect.feedback.rendering import Rendering
 from prospect.losses.reference_point import estimate_reference_point
 from prospect.models.loading import load_tokenizer
 from prospect.models.opening import require_same_vocabulary
@@ -88,6 +89,7 @@ def draw_own_samples(
     max_new_tokens: int,
     seed: int,
     batch_size: int,
+    rendering: Rendering | None = None,
 ) -> OwnSamples:
     """Let the policy answer each prompt once, from its whole distribution (temperature 1, no top_p).
 
@@ -98,8 +100,10 @@ def draw_own_samples(
         max_new_tokens: where a sample is cut.
         seed: of the draws.
         batch_size: samples at once.
+        rendering: how prompts become text.
     """
-    prompts = [encode_prompt(policy.tokenizer, record.prompt) for record, _ in rows]
+    renderer = make_renderer(policy.tokenizer, rendering)
+    prompts = [encode_prompt(policy.tokenizer, one.prompt, None, renderer, where=one.where) for one, _ in rows]
     fitting = [
         (record, row, ids)
         for (record, row), ids in zip(rows, prompts, strict=True)
@@ -115,6 +119,7 @@ def draw_own_samples(
             top_p=1.0,
             seed=seed,
             batch_size=batch_size,
+            rendering=rendering,
         )
     found = [
         Row(np.array(prompt, dtype=np.int32), np.array(one.ids, dtype=np.int32), row.prompt_key, row.id, True)

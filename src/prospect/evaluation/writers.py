@@ -13,13 +13,18 @@ from prospect.errors import ConfigError, DataError, UsageError
 from prospect.evaluation.answers import Answer, Thoughts
 from prospect.evaluation.endpoint import Endpoint
 from prospect.evaluation.partial import PartialFile
+from prospect.evaluation.rendering import look_over
 from prospect.evaluation.subject import ENDPOINT, Subject, find_subject, load_for_generating
 from prospect.feedback.records import Message, Text
+from prospect.feedback.rendering import Rendering
 from prospect.feedback.split import prompt_key
 from prospect.feedback.thoughts import join_thoughts
 
 Progress = Callable[[int, int], None]
 """Told now and then how many completions are there, and of how many."""
+
+Tell = Callable[[str], None]
+"""Told what a reader of the completions must know."""
 
 # The first completions that all end before an answer begins say that the limit is the wrong one.
 MOST_UNANSWERED = 16
@@ -27,6 +32,10 @@ _UNANSWERED = (
     "completions hold no text: they end before an answer begins. Allow more tokens (--max-new-tokens), turn the "
     "model's thinking off, or write its thoughts too (--thoughts keep)."
 )
+
+
+def _say_nothing(line: str) -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -94,27 +103,38 @@ class LocalWriter:
 
     subject: Subject
     batch_size: int = 64
+    rendering: Rendering = field(default_factory=Rendering)
+    announce: Tell = _say_nothing
     identity: str = field(init=False)
 
     def __post_init__(self) -> None:
-        self.identity = self.subject.fingerprint
+        self.identity = self.subject.fingerprint + self.rendering.identity
 
     def answer(self, asked: Sequence[Sample], settings: Generation) -> Iterator[tuple[int, Answer]]:
-        """Yield completions batch by batch, the longest prompts first."""
+        """Yield completions batch by batch, the longest prompts first; prompts that are left out have none."""
+        from prospect.data.render import make_renderer
         from prospect.models.sampling import Sampling, generate_each
 
         model, tokenizer = load_for_generating(self.subject)
+        prompts = {id(prompt): prompt for prompt, _ in asked}
+        kept, remarks = look_over(make_renderer(tokenizer, self.rendering), list(prompts.values()))
+        for remark in remarks:
+            self.announce(remark)
+        names = list(prompts)
+        answerable = {names[i] for i in kept}
+        numbers = [number for number, (prompt, _) in enumerate(asked) if id(prompt) in answerable]
         each = generate_each(
             model,
             tokenizer,
-            asked,
+            [asked[number] for number in numbers],
             Sampling(settings.temperature, settings.top_p),
             max_new_tokens=settings.max_new_tokens,
             seed=settings.seed,
             batch_size=self.batch_size,
+            rendering=self.rendering,
         )
-        for number, one in each:
-            yield number, Answer(one.text, one.tokens, one.finished, one.opened)
+        for place, one in each:
+            yield numbers[place], Answer(one.text, one.tokens, one.finished, one.opened)
 
 
 @dataclass
@@ -156,8 +176,22 @@ class EndpointWriter:
         yield from self.endpoint.in_parallel(ask, asked)
 
 
-def find_writer(model: str | Path, *, batch_size: int = 64, service: Service | None = None) -> Writer:
+def find_writer(
+    model: str | Path,
+    *,
+    batch_size: int = 64,
+    service: Service | None = None,
+    rendering: Rendering | None = None,
+    announce: Tell | None = None,
+) -> Writer:
     """Return who answers: a server for endpoint:URL#NAME, else the model from disk or hub.
+
+    Args:
+        model: who.
+        batch_size: completions that a model from disk generates at once.
+        service: how a server is asked.
+        rendering: how a model from disk gets its prompts.
+        announce: told how prompts are rendered, and which are left out.
 
     Raises:
         UsageError: a file of completions, which cannot be asked anything.
@@ -169,7 +203,7 @@ def find_writer(model: str | Path, *, batch_size: int = 64, service: Service | N
         )
     if subject.kind == "endpoint":
         return EndpointWriter(subject.name, service or Service())
-    return LocalWriter(subject, batch_size)
+    return LocalWriter(subject, batch_size, rendering or Rendering(), announce or _say_nothing)
 
 
 def collect_answers(
@@ -182,6 +216,8 @@ def collect_answers(
     progress: Progress | None = None,
 ) -> list[list[Answer]]:
     """Return the completions of every prompt, in the prompts' order; equal prompts are asked once.
+
+    A prompt that the writer leaves out has none.
 
     Args:
         writer: who answers.
@@ -221,11 +257,12 @@ def collect_answers(
             if progress is not None:
                 progress(done, len(keys))
         found = [
-            [written(Answer(**kept[keys[name, sample]]), prompt) for sample in samples]
+            [written(Answer(**kept[key]), prompt) for sample in samples if (key := keys[name, sample]) in kept]
             for name, prompt in zip(names, prompts, strict=True)
         ]
-    if found and all(one.is_unanswered for row in found for one in row):
-        raise DataError(f"all {len(found) * len(samples)} {_UNANSWERED}")
+    given = [one for row in found for one in row]
+    if given and all(one.is_unanswered for one in given):
+        raise DataError(f"all {len(given)} {_UNANSWERED}")
     return found
 
 

@@ -31,6 +31,7 @@ from prospect.feedback.checks.verdicts import (
     votes_of,
 )
 from prospect.feedback.findings import Finding
+from prospect.feedback.rendering import Rendering
 from prospect.feedback.sources import Source
 from prospect.model_source import find_model
 
@@ -79,6 +80,7 @@ def inspect_feedback(
     tokenizer: Path | None = None,
     eval_files: Source | None = None,
     max_length: int | None = None,
+    rendering: Rendering | None = None,
     processes: int = 1,
 ) -> Inspection:
     """Return what is in feedback files, what is wrong with them and which method suits them.
@@ -92,6 +94,7 @@ def inspect_feedback(
         tokenizer: a folder with its tokenizer, where the model itself has none that can be read here, as GGUF.
         eval_files: files to evaluate on; their prompts should not be in `files`.
         max_length: prompt and completion together, in tokens. None: the model's context, at most 2048, as in training.
+        rendering: how rows become text for the model.
         processes: how many processes read files of more than 32 MB. They are spawned, so a script that asks for more
             than one must be importable (`if __name__ == "__main__":`).
 
@@ -116,7 +119,7 @@ def inspect_feedback(
     case = Case(
         data=data,
         held_out=held_out,
-        tokens=count_tokens(model, data.samples, tokenizer) if model is not None else None,
+        tokens=count_tokens(model, data.samples, tokenizer, rendering) if model is not None else None,
         max_length=max_length or min(context or LONGEST_DEFAULT, LONGEST_DEFAULT),
     )
     findings = [finding for check in CHECKS for finding in check(case)]

@@ -145,7 +145,7 @@ def is_json_lines(path: Path) -> bool:
 
 
 def read_parquet(path: Path) -> Iterator[RawRow]:
-    """Yield the rows of a Parquet file, a batch in memory at a time."""
+    """Yield the rows of a Parquet file, a batch in memory at a time; nulls inside objects are left out."""
     import pyarrow
     import pyarrow.parquet
 
@@ -153,7 +153,8 @@ def read_parquet(path: Path) -> Iterator[RawRow]:
         with pyarrow.parquet.ParquetFile(path) as file:
             rows = (row for batch in file.iter_batches(batch_size=1024) for row in _batch_rows(batch))
             for number, row in enumerate(rows, start=1):
-                yield f"{path}:row {number}", f"{path.name}:row {number}", _bounded(row, f"{path}:row {number}")
+                where = f"{path}:row {number}"
+                yield where, f"{path.name}:row {number}", _without_filled_nulls(_bounded(row, where))
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"{path}: is not a readable Parquet file: {error}. Write it again, or use JSON lines"
@@ -196,7 +197,7 @@ def _bounded(row: dict[str, Any], where: str) -> dict[str, Any]:
 
 
 def read_hub(name: str, split: str) -> Iterator[RawRow]:
-    """Yield the rows of one split of a hub dataset."""
+    """Yield the rows of one split of a hub dataset; nulls inside objects are left out."""
     import datasets
 
     try:
@@ -209,7 +210,25 @@ def read_hub(name: str, split: str) -> Iterator[RawRow]:
         ) from error
     for number, row in enumerate(rows, start=1):
         where = f"{name}:{split}:row {number}"
-        yield where, where, _bounded(row, where)
+        yield where, where, _without_filled_nulls(_bounded(row, where))
+
+
+def _without_filled_nulls(row: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the null fields of objects inside the cells.
+
+    Arrow gives all objects of a column the same fields, and fills in null where one has none: the arguments of one tool
+    in the calls of another, say. Which nulls were written on purpose cannot be told any more. In JSON every null was
+    written, and stays. A cell that is null is an absent one in all formats.
+    """
+    if not any(type(cell) in (dict, list) for cell in row.values()):
+        return row
+    return {column: _pruned(cell) for column, cell in row.items()}
+
+
+def _pruned(value: Any) -> Any:
+    if type(value) is dict:
+        return {name: _pruned(inner) for name, inner in value.items() if inner is not None}
+    return [_pruned(inner) for inner in value] if type(value) is list else value
 
 
 def _unreadable(path: Path, error: OSError) -> DataError:

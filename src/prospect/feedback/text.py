@@ -123,7 +123,7 @@ def _message(turn: Any, column: str, where: str) -> Message:
         raise DataError(f"{where}: {column} has {_role_found(turn)}; expected a role such as user or assistant")
     if not isinstance(content, str):
         content = _content_of_parts(turn, f"{column}.content", where)
-    if len(turn) == 2:
+    if len(turn) == 2 and "content" in turn:
         return Message(role, encodable(content, column, where))
     # Null fields are what Parquet and Arrow make of absent ones; chat templates tell the two apart.
     extra = {k: v for k, v in turn.items() if v is not None and k != "role" and k != "content"}

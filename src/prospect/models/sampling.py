@@ -22,10 +22,12 @@ from torch import Tensor
 from transformers import GenerationConfig
 
 from prospect import progress
-from prospect.data.render import encode_prompt, end_token_ids
+from prospect.data.render import encode_prompt, end_token_ids, make_renderer
 from prospect.errors import ConfigError, ModelError
+from prospect.feedback.chat_renderer import ChatRenderer
 from prospect.feedback.records import Text
-from prospect.feedback.thoughts import tag_at_the_end
+from prospect.feedback.rendering import Rendering
+from prospect.feedback.thoughts import read_opening
 from prospect.models.modes import evaluating
 
 LOWEST_TEMPERATURE = 1e-6  # logits divided by less could leave the range of float32
@@ -100,6 +102,7 @@ def generate(
     seed: int = 0,
     batch_size: int = 64,
     progress: Progress | None = None,
+    rendering: Rendering | None = None,
 ) -> list[list[Generated]]:
     """Returns `samples_per_prompt` completions of every prompt, in the prompts' order.
 
@@ -121,9 +124,11 @@ def generate(
         seed: another seed, other completions.
         batch_size: completions generated together; changes speed and memory, never a completion.
         progress: see `Progress`.
+        rendering: how prompts become text.
 
     Raises:
         ConfigError: a setting is out of its range.
+        UnrenderableError: the chat template refuses a conversation.
         ModelError: a conversation without chat template, prompt and completion exceed the model's context, or the
             model's logits are not finite.
     """
@@ -138,6 +143,7 @@ def generate(
         max_new_tokens=max_new_tokens,
         seed=seed,
         batch_size=batch_size,
+        rendering=rendering,
     )
     for number, completion in each:
         found[number] = completion
@@ -155,6 +161,7 @@ def generate_each(
     max_new_tokens: int,
     seed: int,
     batch_size: int,
+    rendering: Rendering | None = None,
 ) -> Iterator[tuple[int, Generated]]:
     """Yield the number of a completion that is asked for and the completion, as soon as its batch is done.
 
@@ -166,15 +173,20 @@ def generate_each(
         max_new_tokens: where a completion is cut, in tokens.
         seed: another seed, other completions.
         batch_size: completions generated together.
+        rendering: how prompts become text.
     """
     _check_counts(max_new_tokens=max_new_tokens, batch_size=batch_size)
     prompts = {id(prompt): prompt for prompt, _ in asked}  # samples of one prompt are encoded once
-    encoded = {name: encode_prompt(tokenizer, prompt) for name, prompt in prompts.items()}
+    renderer = make_renderer(tokenizer, rendering)
+    encoded = {
+        name: encode_prompt(tokenizer, prompt, None, renderer, where=f"prompt {number}")
+        for number, (name, prompt) in enumerate(prompts.items(), start=1)
+    }
     _check_context(model, list(encoded.values()), max_new_tokens)
     rows = [_Row(number, sample, encoded[id(prompt)]) for number, (prompt, sample) in enumerate(asked)]
     # The longest first: padding is least, and what does not fit into memory fails at once and not at the end.
     rows.sort(key=lambda row: len(row.ids), reverse=True)
-    ends = _end_ids(model, tokenizer)
+    ends = _end_ids(model, tokenizer, renderer)
     with evaluating(model):
         for start in range(0, len(rows), batch_size):
             batch = rows[start : start + batch_size]
@@ -184,11 +196,12 @@ def generate_each(
                 prompt = asked[batch[error.row].number][0]
                 raise ModelError(
                     f"the model's logits are not finite at token {error.step + 1} of its completion of prompt "
-                    f"{list(prompts).index(id(prompt)) + 1} ({_shortened(prompt)}). Its weights are damaged or too large "
-                    "for their number format: load another checkpoint, or the same one as float32."
+                    f"{list(prompts).index(id(prompt)) + 1} ({_shortened(prompt)}). Its weights are damaged or too "
+                    "large for their number format: load another checkpoint, or the same one as float32."
                 ) from None
             for row, ids in zip(batch, completions, strict=True):
-                yield row.number, _read(tokenizer, asked[row.number][0], row.ids, ids, ends)
+                prompt = asked[row.number][0]
+                yield row.number, _read(tokenizer, row.ids, ids, ends, plain=not renderer.is_chat(prompt))
             progress.count(start + len(batch), len(rows), "completions")
 
 
@@ -295,15 +308,15 @@ def _uniform_draws(seed: int, row: _Row, count: int) -> np.ndarray:
     return np.random.Generator(np.random.Philox(key=key)).random(count, dtype=np.float32)
 
 
-def _read(tokenizer: Any, prompt: Text, prompt_ids: list[int], ids: list[int], ends: list[int]) -> Generated:
+def _read(tokenizer: Any, prompt_ids: list[int], ids: list[int], ends: list[int], *, plain: bool) -> Generated:
     """Returns the completion as text."""
     text = _decode(tokenizer, ids)
-    if isinstance(prompt, str):
+    if plain:
         # Tokenizers of the SentencePiece family drop the first token's space, which here separates two words.
         before, whole = _decode(tokenizer, prompt_ids), _decode(tokenizer, prompt_ids + ids)
         text = whole.removeprefix(before) if whole.startswith(before) else text
     # The last tokens are enough for a tag and the white space after it.
-    opened = tag_at_the_end(tokenizer.decode(prompt_ids[-16:], clean_up_tokenization_spaces=False))
+    opened = read_opening(tokenizer.decode(prompt_ids[-16:], clean_up_tokenization_spaces=False)).tag
     return Generated(text, len(ids), bool(ids) and ids[-1] in ends, tuple(ids), opened)
 
 
@@ -324,11 +337,11 @@ def _until_end(ids: list[int], ends: list[int]) -> list[int]:
     return ids[: end + 1]
 
 
-def _end_ids(model: Any, tokenizer: Any) -> list[int]:
+def _end_ids(model: Any, tokenizer: Any, renderer: ChatRenderer) -> list[int]:
     """Returns every token that ends a completion: the tokenizer's, the template's, the checkpoint's own."""
     own = getattr(model.generation_config, "eos_token_id", None)
     listed = own if isinstance(own, list | tuple) else [own]
-    return sorted({*end_token_ids(tokenizer), *(i for i in listed if i is not None)})
+    return sorted({*end_token_ids(tokenizer, renderer), *(i for i in listed if i is not None)})
 
 
 def _check_counts(**counts: int) -> None:

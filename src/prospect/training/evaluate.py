@@ -67,6 +67,7 @@ def draw_samples(prepared: Prepared, policy: Policy) -> list[dict[str, Any]]:
             temperature=TEMPERATURE,
             top_p=TOP_P,
             seed=settings.seed,
+            rendering=prepared.rendering,
         )
     return [
         {"prompt": _plain(prompt), "completion": one.text, "tokens": one.tokens, "finished": one.finished}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from prospect import progress
 from prospect.config import Config, SyncSettings
+from prospect.data.control_tokens import ask_after_good
 from prospect.data.dataset import (
     Dataset,
     load_datasets,
@@ -15,10 +17,12 @@ from prospect.data.dataset import (
     require_fitting_rows,
 )
 from prospect.data.loader import Plan
-from prospect.data.render import Encoder
+from prospect.data.render import Encoder, templates_of
 from prospect.errors import ConfigError
+from prospect.feedback.chat_templates import DEFAULT
 from prospect.feedback.convert import suggest_class_weights
 from prospect.feedback.freeze import describe_files
+from prospect.feedback.rendering import Rendering
 from prospect.losses import Loss, get_loss
 from prospect.model_source import ModelSource, find_model
 from prospect.models.loading import default_device, load_model_config, load_tokenizer, resolve_max_length
@@ -47,6 +51,7 @@ class Prepared:
         max_length: the longest row, in tokens.
         max_tokens: the token budget of a micro-batch.
         files: hashes of the data's files, and of the manifests of frozen datasets: `train` and, of files, `eval`.
+        rendering: how rows became text; the tokenizer has the recipe's chat template.
     """
 
     config: Config
@@ -61,10 +66,15 @@ class Prepared:
     max_length: int
     max_tokens: int
     files: dict[str, dict[str, Any]]
+    rendering: Rendering
 
 
-def prepare(config: Config) -> Prepared:
+def prepare(config: Config, now: datetime | None = None) -> Prepared:
     """Resolves a recipe against its loss, model and data, refusing early what cannot work.
+
+    Args:
+        config: the recipe.
+        now: the date for a chat template that prints one, where the recipe sets none; the present by default.
 
     Raises:
         ConfigError: a setting that does not fit the loss, the model or the data.
@@ -81,7 +91,14 @@ def prepare(config: Config) -> Prepared:
         tokenizer = load_tokenizer(config.model, control_tokens=loss.control_tokens)
         max_length = resolve_max_length(config.data.max_length, load_model_config(config.model))
         check_new_tokens(config, loss)
-        encoder = Encoder(tokenizer, max_length, end_token=config.data.end_token, say_verdict=loss.control_tokens)
+        config, rendering = _settle_rendering(config, tokenizer, now, control_tokens=loss.control_tokens)
+        encoder = Encoder(
+            tokenizer,
+            max_length,
+            end_token=config.data.end_token,
+            say_verdict=loss.control_tokens,
+            rendering=rendering,
+        )
         config, train, held_out = _load(config, loss, encoder)
     require_both_classes(train, config.data.allow_one_class)
     if config.train.max_tokens_per_micro_batch is not None:
@@ -96,8 +113,38 @@ def prepare(config: Config) -> Prepared:
     total = config.train.max_steps or plan.steps_per_epoch * config.train.epochs
     hyperparameters = loss.resolve(resolved.loss.hyperparameters)
     return Prepared(
-        resolved, source, loss, hyperparameters, tokenizer, train, held_out, plan, total, max_length, max_tokens, files
+        resolved,
+        source,
+        loss,
+        hyperparameters,
+        tokenizer,
+        train,
+        held_out,
+        plan,
+        total,
+        max_length,
+        max_tokens,
+        files,
+        rendering,
     )
+
+
+def _settle_rendering(
+    config: Config, tokenizer: Any, now: datetime | None, *, control_tokens: bool
+) -> tuple[Config, Rendering]:
+    """Gives the tokenizer the recipe's chat template, and the recipe that template's text and its date."""
+    data = config.data
+    templates = templates_of(tokenizer)
+    if data.chat_template is not None:
+        templates = templates.choose(data.chat_template)
+        tokenizer.chat_template = templates.texts[DEFAULT]
+        if control_tokens:
+            ask_after_good(tokenizer)
+        data = data.model_copy(update={"chat_template": templates.texts[DEFAULT]})
+    if data.template_date is None and templates.prints_date:
+        data = data.model_copy(update={"template_date": (now or datetime.now()).replace(microsecond=0)})
+    rendering = replace(Rendering.of(data), chat_template=None)  # the tokenizer has it
+    return config.model_copy(update={"data": data}), rendering
 
 
 def _describe_files(config: Config) -> dict[str, dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from prospect.config import Config, load_config
 from prospect.errors import CheckpointError
 from prospect.training.checkpoint import (
     OPTIMIZER,
@@ -52,6 +53,14 @@ def restore(checkpoint: Path, objective: Objective, optimizer: torch.optim.Optim
     if RUNNING_MEAN in groups:
         objective.running_mean.load(groups[RUNNING_MEAN])
     return progress
+
+
+def with_saved_date(config: Config, run: RunDir) -> Config:
+    """Return the recipe with the date that the run it continues told the chat template, unless it names its own."""
+    if config.data.template_date is not None:
+        return config
+    saved = load_config(run.config(), where=str(run.config_path)).data.template_date
+    return config.model_copy(update={"data": config.data.model_copy(update={"template_date": saved})})
 
 
 # What may differ on resume: it changes memory and what is written, never the numbers.

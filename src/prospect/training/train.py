@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from prospect.training.optimizer import learning_rate, set_learning_rate
 from prospect.training.out_of_memory import name_the_setting
 from prospect.training.prepare import prepare
 from prospect.training.progress import Display
-from prospect.training.resume import require_same_recipe
+from prospect.training.resume import require_same_recipe, with_saved_date
 from prospect.training.run_dir import RunDir
 from prospect.training.run_lock import Claim, claim
 from prospect.training.session import Session
@@ -68,7 +69,9 @@ def _train(config: Config, world: World, shown: progress.Display, stop: Stop, *,
     run = RunDir(config.output)
     with _sole_writer(run, world, resume) as place:
         begun = world.gather(place.stepped)[0]
-        prepared = prepare(config)
+        if begun:
+            config = with_saved_date(config, run)
+        prepared = prepare(config, world.gather(datetime.now())[0])  # one time for all processes
         if begun:
             require_same_recipe(run.config(), prepared.config.as_dict(), run)
             if run.provenance().get("finished"):

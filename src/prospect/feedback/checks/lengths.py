@@ -165,6 +165,17 @@ def template(case: Case) -> Iterator[Finding]:
     tokens = case.tokens
     if tokens is None:
         return
+    if tokens.plain:
+        share = len(tokens.plain) / len({int(row) for row in tokens.row})
+        yield case.finding(
+            "plain_rows",
+            "warning",
+            tokens.plain,
+            f"{that(len(tokens.plain), 'row', 'are', share)} plain text{_sampled(case)}, and {tokens.model} has a chat "
+            "template: they go to the model without it, as a text that is continued.",
+            "If the model is to answer in conversations, set data.plain_as_chat: true, which makes a prompt a user "
+            "turn and its completion the answer.",
+        )
     if tokens.mismatched:
         yield case.finding(
             "template_prefix",
@@ -173,7 +184,8 @@ def template(case: Case) -> Iterator[Finding]:
             f"the chat template of {tokens.model} renders the prompt of {several(len(tokens.mismatched), 'row')} "
             "otherwise "
             f"alone than before its completion{_sampled(case)}; training refuses this.",
-            "Use a template whose prompt is a prefix of prompt + completion, or string prompts.",
+            "Use a template whose prompt is a prefix of prompt + completion (data.chat_template), or leave such rows "
+            "out: data.unrenderable: drop.",
         )
     if tokens.failed:
         yield case.finding(
@@ -182,7 +194,8 @@ def template(case: Case) -> Iterator[Finding]:
             tokens.failed,
             f"{several(len(tokens.failed), 'row')} cannot be rendered for {tokens.model}{_sampled(case)}: "
             f"{tokens.reason}",
-            "Use a model with a chat template that knows these roles, or string prompts.",
+            "Set data.system_role: fold where it does not know system turns, or data.unrenderable: drop to leave such "
+            "rows out; or use another template (data.chat_template), or string prompts.",
         )
 
 

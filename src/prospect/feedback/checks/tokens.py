@@ -14,6 +14,8 @@ from prospect.feedback.records import Demonstration, Feedback, Scored, Unpaired
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from prospect.feedback.rendering import Rendering
+
 LONGEST_DEFAULT = 2048
 """`data.max_length` where a recipe does not set it: the model's context, at most this."""
 
@@ -28,6 +30,7 @@ class Tokens:
         prompt: (S,)
         completion: (S,)
         desirable: (S,) verdict, -1 where there is none.
+        plain: rows that go to the model without its chat template, if it has one.
         mismatched: rows whose prompt is rendered otherwise alone than before its completion.
         failed: rows that cannot be rendered.
         reason: why the first of these cannot.
@@ -38,31 +41,41 @@ class Tokens:
     prompt: NDArray[Any]
     completion: NDArray[Any]
     desirable: NDArray[Any]
+    plain: list[int]
     mismatched: list[int]
     failed: list[int]
     reason: str
 
 
-def count_tokens(model: str | Path, samples: Sequence[tuple[int, Feedback]], tokenizer: Path | None = None) -> Tokens:
+def count_tokens(
+    model: str | Path,
+    samples: Sequence[tuple[int, Feedback]],
+    tokenizer: Path | None = None,
+    rendering: Rendering | None = None,
+) -> Tokens:
     """Return the lengths of the sampled records.
 
     Args:
         model: see `TokenCounter`.
         samples: row in the table and record.
         tokenizer: see `TokenCounter`.
+        rendering: how rows become text.
     """
     import numpy as np
 
+    from prospect.feedback.chat_renderer import MISMATCH
     from prospect.feedback.tokens import TokenCounter
 
-    counter = TokenCounter(model, tokenizer)
+    counter = TokenCounter(model, tokenizer, rendering)
     single = [(row, one) for row, record in samples for one in _of_one_completion(record)]
     lengths = counter.row_lengths([one for _, one in single])
+    plain = {row for row, one in single if counter.has_chat_template and counter.is_plain(one.prompt, one.completion)}
     mismatched, failed, reason = set(), set(), ""
     for row, one in single:
-        if counter.prefix_mismatch(one.prompt, one.completion, one.tools):
+        refusal = counter.refusal(one.prompt, one.completion, one.tools, one.where)
+        if refusal == MISMATCH:
             mismatched.add(row)
-        elif refusal := counter.refusal(one.prompt, one.completion, one.tools):
+        elif refusal:
             failed.add(row)
             reason = reason or refusal
     return Tokens(
@@ -71,6 +84,7 @@ def count_tokens(model: str | Path, samples: Sequence[tuple[int, Feedback]], tok
         prompt=np.array([prompt for prompt, _ in lengths], dtype=np.int64),
         completion=np.array([completion for _, completion in lengths], dtype=np.int64),
         desirable=np.array([_verdict(one) for _, one in single], dtype=np.int8),
+        plain=sorted(plain),
         mismatched=sorted(mismatched),
         failed=sorted(failed),
         reason=reason,
