@@ -49,12 +49,17 @@ class RunStopped(KeyboardInterrupt):
     """A signal ended a run in good order. No error: what goes on after errors must not go on after this.
 
     Attributes:
-        exit_code: 128 and the signal's number, as shells have it.
+        signal: its number.
     """
 
     def __init__(self, message: str, signal: int) -> None:
         super().__init__(message)
-        self.exit_code = 128 + signal
+        self.signal = signal
+
+    @property
+    def exit_code(self) -> int:
+        """128 and the signal's number, as shells have it."""
+        return 128 + self.signal
 
     def __reduce__(self) -> tuple[type, tuple[str, int]]:
-        return type(self), (str(self), self.exit_code - 128)
+        return type(self), (str(self), self.signal)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from conftest import thumbs, write_rows
-from prospect.errors import TrainingError
+from prospect.errors import RunStopped, TrainingError
 from prospect.evaluation.studies import runner
 from prospect.evaluation.studies.files import auroc_parts, by_prompt
 from prospect.evaluation.studies.outcome import make_world
@@ -19,6 +21,7 @@ from prospect.evaluation.studies.runner import run_study
 from prospect.evaluation.studies.study import Study, check_study
 from prospect.evaluation.studies.table import make_result
 from prospect.training.metrics import auroc
+from prospect.training.session import Session
 
 
 @pytest.fixture
@@ -99,6 +102,26 @@ def test_a_study_in_pieces_gives_the_numbers_of_a_whole_one(study: Study, tmp_pa
     assert not cells[0].failure_path.exists()
     assert numbers(tmp_path / "pieces") == numbers(tmp_path / "whole")
     assert pieces["comparisons"] == whole["comparisons"]
+
+
+def test_a_signal_stops_a_study_and_the_same_command_goes_on(study: Study, tmp_path: Path, monkeypatch: Any) -> None:
+    """A signal is no failure of one run, after which the others would go on."""
+    clip, steps = Session.clip_gradient, []
+
+    def interrupted(self: Any, step: int) -> float:
+        steps.append(step)
+        if len(steps) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return clip(self, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "clip_gradient", interrupted)
+        with pytest.raises(RunStopped, match=r"stopped in .*\. The same command goes on where it stood\.") as stop:
+            run(study, tmp_path / "out")
+    assert stop.value.exit_code == 143 and len(steps) == 3
+    assert run(study, tmp_path / "out")["runs"] == {"wanted": 6, "done": 6, "failed": 0}
+    run(study, tmp_path / "whole")
+    assert numbers(tmp_path / "out") == numbers(tmp_path / "whole")
 
 
 @pytest.mark.slow

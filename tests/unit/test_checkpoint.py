@@ -117,6 +117,7 @@ def test_a_checkpoint_under_another_steps_name_is_refused(checkpoint: Path) -> N
         (lambda s: s["progress"].update(step=True), "progress.step: Input should be a valid integer"),
         (lambda s: s["progress"].update(step=-1), "progress.step: Input should be greater than or equal to 0"),
         (lambda s: s["progress"].update(seconds=float("nan")), "progress.seconds: Input should be"),
+        (lambda s: s["progress"].update(seconds=float("inf")), "progress.seconds: Input should be"),
         (lambda s: s["progress"].update(pending="no"), "progress.pending: Input should be a valid boolean"),
         (lambda s: s["identity"].update(sources=None), "identity.sources: Input should be a valid dict"),
         (lambda s: s["identity"].pop("policy"), "identity.policy: Field required"),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -65,6 +68,22 @@ def test_two_files_of_one_name_do_not_stand_in_for_each_other(tmp_path: Path) ->
         own_file(tmp_path / folder, OWN.format(name=f"loss_{folder}"))
     assert get_loss(f"{tmp_path}/a/my_losses.py:loss_a").name == "loss_a"
     assert get_loss(f"{tmp_path}/b/my_losses.py:loss_b").name == "loss_b"
+
+
+def test_own_file_that_was_edited_is_read_again_and_its_hash_is_of_what_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the same length and in the same second, so that a compiled file beside it would still be taken."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    path = own_file(tmp_path, OWN.format(name="edited"))
+    stat, digests = path.stat(), []
+    for tilt in ("0.5", "0.7"):
+        own_file(tmp_path, OWN.format(name="edited").replace("0.5", tilt))
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        assert get_loss(f"{path}:edited").hyperparameters["tilt"] == float(tilt)
+        digests.append(registry.source_digests(f"{path}:edited")[str(path)])
+        assert digests[-1] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert digests[0] != digests[1] and registry.source_digests("kto") == {}
 
 
 def test_own_file_that_is_absent_is_refused(tmp_path: Path) -> None:

@@ -114,6 +114,43 @@ def test_a_broken_line_that_is_not_the_last_is_refused_with_its_number(run: RunD
         run.metrics()
 
 
+@pytest.mark.parametrize(
+    "line", ["[]", "3", "null", '{"step": "2"}', '{"step": -1}', '{"step": 1.5}', '{"step": true}']
+)
+def test_a_line_that_is_no_object_with_a_step_is_refused_with_its_number(run: RunDir, line: str) -> None:
+    run.append_metrics(ROWS[0])
+    with run.metrics_path.open("a") as file:
+        file.write(line + "\n")
+    for read in (run.metrics, run.begun, lambda: run.rewind(0)):
+        with pytest.raises(CheckpointError, match=r"metrics\.jsonl:2: no object with a step\. Was it edited by hand"):
+            read()
+
+
+def test_a_provenance_or_recipe_of_another_kind_is_refused(run: RunDir) -> None:
+    run.path.mkdir()
+    run.provenance_path.write_text("[]")
+    with pytest.raises(CheckpointError, match=r"provenance\.json: a list, expected an object"):
+        run.provenance()
+    run.config_path.write_text("- a\n- b\n")
+    with pytest.raises(CheckpointError, match=r"config\.yaml: holds no recipe"):
+        run.config()
+
+
+def test_a_run_directory_of_a_newer_version_is_said_to_be_that(run: RunDir) -> None:
+    run.write_provenance({"format": 2})
+    with pytest.raises(CheckpointError, match=r"provenance\.json: format 2, expected at most 1\. Read it with"):
+        run.provenance()
+
+
+def test_what_was_appended_can_be_forgotten(run: RunDir) -> None:
+    run.append_metrics(ROWS[0])
+    sizes = run.sizes()
+    run.append_metrics(ROWS[1])
+    run.append_samples(ROWS)
+    run.cut(sizes)
+    assert run.metrics() == ROWS[:1] and run.samples() == []
+
+
 def test_empty_lines_are_passed_over(run: RunDir) -> None:
     run.append_metrics(ROWS[0])
     with run.metrics_path.open("ab") as file:

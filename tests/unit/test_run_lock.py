@@ -89,17 +89,21 @@ def test_a_forked_child_does_not_keep_the_lock_of_its_dead_parent(run: RunDir) -
             pass
 
 
-def test_a_forked_child_that_leaves_the_block_takes_the_lock_from_nobody(run: RunDir) -> None:
-    with claim(run, resume=False):
-        child = os.fork()
+def test_a_forked_child_that_fails_in_the_block_takes_nothing_from_its_parent(run: RunDir) -> None:
+    child = -1
+    try:
+        with claim(run, resume=False):
+            started(run)
+            child = os.fork()
+            if child == 0:
+                raise KeyboardInterrupt  # out of the block, through all that ends it
+            os.waitpid(child, 0)
+            assert run.provenance() and run.samples()
+            with pytest.raises(CheckpointError, match="is being written by"):
+                claim(run, resume=False).__enter__()
+    finally:
         if child == 0:
-            try:
-                sys.exit()  # out of the block, through all that ends it
-            finally:
-                os._exit(0)
-        os.waitpid(child, 0)
-        with pytest.raises(CheckpointError, match="is being written by"):
-            claim(run, resume=False).__enter__()
+            os._exit(0)
 
 
 COUNT = (

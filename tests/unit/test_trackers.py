@@ -54,4 +54,6 @@ def test_a_missing_package_is_named_with_its_install_command(recipe: Any, monkey
     with pytest.raises(
         ConfigError, match=f'train.trackers names {name}, which is not installed. Run "pip install {name}"'
     ):
-        prospect.train(recipe("sft", train={"trackers": [name]}), quiet=True)
+        # Before anything is read: neither model nor feedback is there.
+        nowhere = {"model": {"name_or_path": "./nowhere"}, "data": {"train": "nowhere.jsonl"}}
+        prospect.train(recipe("sft", train={"trackers": [name]}, **nowhere), quiet=True)

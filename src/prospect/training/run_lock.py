@@ -63,7 +63,7 @@ def claim(run: RunDir, *, resume: bool) -> Iterator[Claim]:
         try:
             yield place
         except BaseException:
-            if not place.stepped:
+            if not place.stepped and handle in _held:  # not in a forked process
                 run.forget_start()
                 _remove_new(run.path, before)
             raise

@@ -22,7 +22,7 @@ import yaml
 
 from prospect import progress
 from prospect.atomic import write_json, write_text
-from prospect.errors import ProspectError, TrainingError
+from prospect.errors import ProspectError, RunStopped, TrainingError
 from prospect.evaluation.studies.conditions import apply_condition, count
 from prospect.evaluation.studies.contents import with_contents
 from prospect.evaluation.studies.outcome import World, make_world
@@ -105,6 +105,8 @@ def run_cell(settings: Mapping[str, Any], cell: Cell) -> dict[str, Any]:
     try:
         with _one_thread():
             found = {**head, **_train_and_score(world, cell), "seconds": round(time.monotonic() - begun, 2)}
+    except RunStopped as stop:  # a study needs no --resume
+        raise RunStopped(f"stopped in {cell}. The same command goes on where it stood.", stop.signal) from None
     except ProspectError as error:
         failure = {**head, "error": f"{type(error).__name__}: {error}"}
         write_json(cell.failure_path, failure)
