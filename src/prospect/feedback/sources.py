@@ -18,7 +18,7 @@ from prospect.feedback.records import Feedback, Text
 from prospect.feedback.rows import RowParser
 from prospect.feedback.text import parse_text
 from prospect.feedback.wording import names
-from prospect.outputs import kind_of
+from prospect.file_kinds import kind_of
 
 Source = str | Path | Sequence[str | Path]
 
