@@ -143,6 +143,7 @@ def test_a_key_that_is_there_twice_is_refused_wherever_it_is(prospect: Run) -> N
         '{"prompt": "a", "completion": "b", "label": true, "label": false}',
         '{"prompt": "say \\":\\"", "completion": "b", "label": true, "label": false}',
         '{"prompt" : "a", "completion" : "b", "label" : true, "label" : false}',
+        '{"prompt": "a", "completion" : "b", "label": true, "label": false}',
         '{"messages": [{"role": "assistant", "content": "a", "content": "b"}], "label": true}',
     ):
         Path("f.jsonl").write_text("\n".join(rows(odd)))

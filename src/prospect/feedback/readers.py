@@ -72,7 +72,7 @@ def parse_line(line: bytes, path: Path, number: int) -> dict[str, Any] | None:
     # As many ends of keys as there are keys: none is there twice, and no text looks like one.
     if type(row) is dict:
         ends = line.count(b'":') - (line.count(b'\\":') if b"\\" in line else 0)
-        if _keys(row, DEEPEST) == ends:
+        if _keys(row, DEEPEST) == ends and b'" :' not in line:
             return row
     return _parse_with_care(line, path, number)
 
