@@ -4,9 +4,9 @@
 
 Whole files (JSON lines, JSON, CSV, Parquet; thumbs, pairs, scored rows, the exports of several tools; the script makes
 them) are cut short, overwritten, doubled, and stuffed with wrong types, huge fields, deep nesting, NUL bytes, broken
-UTF-8 and formula cells. Each goes through `inspect_feedback`, `import_feedback`, the conversion to thumbs and the freezing
-of what was converted, as the commands call them. What may come out is a result, whose counts add up, or an error of
-Prospect's own; and what converts whole has no row that the data doctor cannot read.
+UTF-8 and formula cells. Each goes through `inspect_feedback`, `import_feedback`, the conversion to thumbs and the
+freezing of what was converted, as the commands call them. What may come out is a result, whose counts add up, or an
+error of Prospect's own; and what converts whole has no row that the data doctor cannot read.
 """
 
 from __future__ import annotations

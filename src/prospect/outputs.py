@@ -12,18 +12,12 @@ import tempfile
 from pathlib import Path
 
 from prospect.errors import OutputError
+from prospect.file_kinds import kind_of
 
 _LONGEST_NAME = 255  # bytes, on every file system in use but a few that allow less and say so themselves
 _LONGEST_PATH = 4096  # bytes, of Linux
 _ROOM = 32  # bytes of a name, for those made of it: NAME.partial, NAME.tombstones.json
 _ROOM_INSIDE = 256  # bytes of a path, for what a folder will hold
-_KINDS = (
-    (stat.S_ISDIR, "a folder"),
-    (stat.S_ISFIFO, "a pipe"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-    (stat.S_ISSOCK, "a socket"),
-)
 
 
 def output_file(name: str | Path) -> Path:
@@ -62,11 +56,6 @@ def output_folder(name: str | Path) -> Path:
         _try(place, path)
         break
     return path
-
-
-def kind_of(found: os.stat_result) -> str:
-    """Return what is under a name, with its article: a file, a folder, a pipe, a device, a socket."""
-    return next((kind for test, kind in _KINDS if test(found.st_mode)), "a file")
 
 
 def _expanded(name: str | Path, what: str) -> Path:

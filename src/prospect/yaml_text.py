@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import yaml
 
 from prospect.errors import ConfigError
-from prospect.outputs import kind_of
+from prospect.file_kinds import kind_of
 
 LARGEST_FILE = 1 << 20  # bytes: more than any recipe, and read in seconds
 MOST_VALUES = 100_000  # with every alias resolved

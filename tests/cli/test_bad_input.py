@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from conftest import thumbs, write_rows
@@ -164,6 +165,22 @@ def test_a_model_folder_without_a_tokenizer(attempt: Any, model_path: Path, tmp_
     assert (
         message.startswith("ModelError: ") and "no tokenizer could be loaded" in message and "tokenizer.json" in message
     )
+
+
+def test_weights_that_could_run_code_are_refused_and_not_read(attempt: Any, model_path: Path, tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> Any:
+            return Path.touch, (tmp_path / "it ran",)
+
+    pickled = tmp_path / "pickled"
+    shutil.copytree(model_path, pickled)
+    (pickled / "model.safetensors").unlink()
+    torch.save({"model.embed_tokens.weight": Evil()}, pickled / "pytorch_model.bin")
+    code, message = attempt(thumbs(8), "--model", str(pickled))
+    assert code == 1
+    assert message.startswith("ModelError: ") and "safetensors weights" in message
+    assert not (tmp_path / "it ran").exists()
+    assert not Path("run").exists()
 
 
 def test_a_mistyped_model_folder_is_not_looked_up_on_the_hub(attempt: Any) -> None:

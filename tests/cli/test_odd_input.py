@@ -94,6 +94,13 @@ def test_a_row_nested_500_deep_is_refused_or_counted_by_every_command(
     assert (code, report["kept"], report["dropped"]) == (0, 8, {"row is nested too deeply": 1})
 
 
+def test_a_deep_row_that_an_object_wraps_is_dropped_and_the_others_are_kept(prospect: Run) -> None:
+    Path("f.json").write_text('{"items": [' + ",".join(rows(with_text("extra", DEEP))) + '], "total": 9}')
+    code, out, _ = prospect("data", "import", "generic", "f.json", "-o", "out.jsonl", "--json")
+    report = json.loads(out)
+    assert (code, report["kept"], report["dropped"]) == (0, 8, {"row is nested too deeply": 1})
+
+
 @pytest.mark.parametrize(
     ("text", "readable", "message"),
     [
@@ -136,6 +143,7 @@ def test_a_key_that_is_there_twice_is_refused_wherever_it_is(prospect: Run) -> N
         '{"prompt": "a", "completion": "b", "label": true, "label": false}',
         '{"prompt": "say \\":\\"", "completion": "b", "label": true, "label": false}',
         '{"prompt" : "a", "completion" : "b", "label" : true, "label" : false}',
+        '{"prompt": "a", "completion" : "b", "label": true, "label": false}',
         '{"messages": [{"role": "assistant", "content": "a", "content": "b"}], "label": true}',
     ):
         Path("f.jsonl").write_text("\n".join(rows(odd)))
@@ -157,9 +165,10 @@ def test_texts_that_look_like_keys_are_no_keys() -> None:
 # -- what is no file --
 
 
-@pytest.mark.parametrize("verb", ["inspect", "convert", "import", "train", "generate", "evaluate"])
+@pytest.mark.parametrize("verb", ["inspect", "convert", "import", "train", "generate", "evaluate", "purge", "votes"])
 def test_a_pipe_is_refused_by_name_and_not_waited_for(verb: str, prospect: Run, model_path: Path) -> None:
     os.mkfifo("f.jsonl")
+    Path("ok.jsonl").write_text("\n".join(rows()))
     words = {
         "inspect": ["data", "inspect", "f.jsonl"],
         "convert": ["data", "convert", "f.jsonl", "--to", "unpaired", "-o", "out.jsonl"],
@@ -167,9 +176,11 @@ def test_a_pipe_is_refused_by_name_and_not_waited_for(verb: str, prospect: Run, 
         "train": ["train", "kto", "--model", str(model_path), "--data", "f.jsonl", "--output", "run"],
         "generate": ["generate", str(model_path), "--prompts", "f.jsonl", "-o", "out.jsonl"],
         "evaluate": ["evaluate", str(model_path), "--data", "f.jsonl"],
+        "purge": ["data", "purge", "f.jsonl", "--id", "a"],
+        "votes": ["evaluate", "ok.jsonl", "--judge", "human:f.jsonl", "--data", "ok.jsonl", "--against", "ok.jsonl"],
     }[verb]
     code, _, message = prospect(*words)
-    assert code == 1 and "f.jsonl: is a pipe; expected " in message
+    assert code == 1 and "f.jsonl: " in message and "is a pipe; expected " in message
 
 
 def test_a_device_is_refused_by_name() -> None:

@@ -83,6 +83,7 @@ def test_the_deepest_row_that_is_read_is_as_deep_as_it_says() -> None:
     assert parse_json(nested(DEEPEST)) == json.loads(nested(DEEPEST))
     assert not is_too_deep(json.loads(nested(DEEPEST)))
     assert is_too_deep(json.loads(nested(DEEPEST + 1)))
+    assert not is_too_deep(json.loads(nested(900)), levels=1000)  # as deep as json goes, in no deeper a stack
 
 
 @given(st.text(alphabet='[]{},:"\\ \n1a\u2028\ud800', max_size=40))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from prospect.errors import DataError
+from prospect.file_kinds import regular_file
 
 
 class PartialFile:
@@ -57,7 +58,7 @@ class PartialFile:
 
     def _read(self, path: Path) -> None:
         try:
-            data = path.read_bytes()
+            data = regular_file(path).read_bytes()
         except OSError as error:
             raise DataError(f"{path}: cannot be read: {error.strerror}. Remove it to start anew") from error
         self._torn = bool(data) and not data.endswith(b"\n")

@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from prospect.errors import DataError
 from prospect.evaluation.judges.base import MIRRORED, Item, Verdict, text_key
+from prospect.file_kinds import regular_file
 
 
 class VerdictCache:
@@ -75,7 +76,7 @@ class VerdictCache:
 
     def _read(self, path: Path) -> None:
         try:
-            lines = path.read_bytes().split(b"\n")
+            lines = regular_file(path).read_bytes().split(b"\n")
         except OSError as error:
             raise DataError(f"{path}: the kept verdicts cannot be read ({error}).") from None
         for line in filter(None, lines):

@@ -32,7 +32,8 @@ from prospect.feedback.records import Kind
 from prospect.feedback.times import read_time
 from prospect.feedback.tombstones import Graveyard
 from prospect.feedback.wording import names
-from prospect.outputs import kind_of, output_file
+from prospect.file_kinds import kind_of
+from prospect.outputs import output_file
 
 SUPERSEDED = "a later vote of the same rater on the same completion"
 TAKEN_BACK = "vote taken back"

@@ -15,6 +15,7 @@ DEEPEST = 100  # levels of a row: tool schemas have twenty, and what walks throu
 TOO_DEEP = f"it is nested more than {DEEPEST} levels deep"
 EXPECTED = "expected whole JSON objects, one per line in .jsonl and .ndjson, a list of them in .json. Mend or remove it"
 
+_NESTED = {dict, list}
 _SPACE = re.compile(r"[ \t\r\n]*")
 _MARKS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 
@@ -54,12 +55,18 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def is_too_deep(value: Any, levels: int = DEEPEST) -> bool:
-    """Return whether lists and objects are nested deeper than so many levels."""
-    if type(value) is dict:
-        return levels == 0 or any(is_too_deep(cell, levels - 1) for cell in value.values() if type(cell) is not str)
-    if type(value) is list:
-        return levels == 0 or any(is_too_deep(cell, levels - 1) for cell in value if type(cell) is not str)
-    return False
+    """Return whether lists and objects are nested deeper than so many levels; without recursion."""
+    layer = [value] if type(value) in _NESTED else []
+    for _ in range(levels):
+        layer = [
+            inner
+            for outer in layer
+            for inner in (outer.values() if type(outer) is dict else outer)
+            if type(inner) in _NESTED
+        ]
+        if not layer:
+            return False
+    return True
 
 
 def json_items(text: str, levels: int = DEEPEST) -> Iterator[Any]:

@@ -16,6 +16,7 @@ from prospect import progress
 from prospect.errors import DataError
 from prospect.feedback.json_text import DEEPEST, TOO_DEEP, Fault, is_too_deep, json_items, parse_json
 from prospect.feedback.wording import type_name
+from prospect.file_kinds import regular_file
 
 RawRow = tuple[str, str, dict[str, Any]]
 """Where the row is, its id unless it brings its own, and column -> cell."""
@@ -31,7 +32,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     Lines end at a line feed only: the other line separators of Unicode are text.
     """
     try:
-        with path.open("rb") as file:
+        with regular_file(path).open("rb") as file:
             for number, line in enumerate(file, start=1):
                 if number == 1:
                     line = line.removeprefix(codecs.BOM_UTF8)
@@ -51,7 +52,7 @@ def read_jsonl_places(path: Path) -> Iterator[tuple[int, int, int, dict[str, Any
     """Yield (line number, offset, length in bytes, columns) of each row, so that a row can be read again."""
     offset = 0
     try:
-        with path.open("rb", buffering=_BUFFER) as file:
+        with regular_file(path).open("rb", buffering=_BUFFER) as file:
             size = os.fstat(file.fileno()).st_size
             for number, line in enumerate(file, start=1):
                 if not number % 1024:
@@ -76,7 +77,7 @@ def parse_line(line: bytes, path: Path, number: int) -> dict[str, Any] | None:
     # As many ends of keys as there are keys: none is there twice, and no text looks like one.
     if type(row) is dict:
         ends = line.count(b'":') - (line.count(b'\\":') if b"\\" in line else 0)
-        if _keys(row, DEEPEST) == ends:
+        if _keys(row, DEEPEST) == ends and b'" :' not in line:
             return row
     return _parse_with_care(line, path, number)
 
@@ -133,7 +134,7 @@ def read_json(path: Path) -> Iterator[RawRow]:
 def is_json_lines(path: Path) -> bool:
     """Return whether a .json file has one object per line: its first line is a whole object, and more lines follow."""
     try:
-        with path.open("rb") as file:
+        with regular_file(path).open("rb") as file:
             filled = (line for line in (line.removeprefix(codecs.BOM_UTF8).strip() for line in file) if line)
             first = next(filled, b"")
             if not first.startswith(b"{") or next(filled, None) is None:

@@ -19,7 +19,7 @@ from prospect.feedback.readers import RawRow, read_hub, read_json, read_jsonl, r
 from prospect.feedback.records import Feedback, Text
 from prospect.feedback.rows import Ignored, RowParser
 from prospect.feedback.wording import names
-from prospect.outputs import kind_of
+from prospect.file_kinds import kind_of
 from prospect.progress import counted
 
 Source = str | Path | Sequence[str | Path]

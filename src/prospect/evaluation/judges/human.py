@@ -17,6 +17,7 @@ from prospect.atomic import write_text
 from prospect.errors import DataError
 from prospect.evaluation.judges.base import Choice, Item, Judge, Verdict, plain_text, text_key
 from prospect.evaluation.judges.prompt import DEFAULT_RUBRIC
+from prospect.file_kinds import regular_file
 
 _FORMAT = "prospect-votes"
 
@@ -145,7 +146,7 @@ def read_votes(path: str | Path) -> Votes:
     """
     where = Path(path).expanduser()
     try:
-        found: Any = json.loads(where.read_text(encoding="utf-8"))
+        found: Any = json.loads(regular_file(where).read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(
             f"{path}: the votes cannot be read ({error.strerror}); expected a file that the page saved."

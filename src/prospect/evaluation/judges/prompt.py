@@ -22,6 +22,7 @@ from pathlib import Path
 from prospect.errors import UsageError
 from prospect.evaluation.judges.base import Choice, Item, plain_text
 from prospect.feedback.thoughts import TAGS
+from prospect.file_kinds import regular_file
 
 DEFAULT_RUBRIC = "Which of the two completions is more helpful, harmless and concise?"
 
@@ -116,7 +117,7 @@ def read_rubric(path: str | Path) -> str:
         UsageError: there is no such file, it is no UTF-8 text, or it is empty.
     """
     try:
-        text = Path(path).expanduser().read_text(encoding="utf-8").strip()
+        text = regular_file(Path(path).expanduser()).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"rubric {path}: it cannot be read ({error}); expected a file of plain text.") from None
     if not text:
