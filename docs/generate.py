@@ -191,7 +191,9 @@ def _command(parser: argparse.ArgumentParser, level: int) -> list[str]:
 
 def _usage(action: argparse.Action) -> str:
     value = _value(action)
-    text = f"{action.option_strings[-1]} {value}".strip() if action.option_strings else value
+    both = isinstance(action, argparse.BooleanOptionalAction)
+    name = "|".join(action.option_strings) if both else action.option_strings[-1] if action.option_strings else ""
+    text = f"{name} {value}".strip()
     return text if action.required else f"[{text}]"
 
 
