@@ -32,8 +32,9 @@ default. A key that is not listed here is an error, and so is a value out of its
 or refused. The recipe with all defaults filled in is written to `config.yaml` in the
 [run directory](run-directory.md), and that file is a recipe again.
 
-What YAML reads otherwise than people mean it is refused, with its line: a key that is there twice, a date or `1:30` without
-quotes, `010`, `.nan`, tags and binary data, a key such as `no` without quotes, aliases that make more than 100,000 values.
+What YAML reads otherwise than people mean it is refused, with its line: a key that is there twice, a date or
+`1:30` without quotes, `010`, `.nan`, tags and binary data, a key such as `no` without quotes, aliases that make
+more than 100,000 values.
 
 Any key can be set from the command line, and what is said there wins:
 
@@ -61,9 +62,9 @@ it prints one JSON document on stdout. A command that takes long says at least e
 and how far it is. The exit code is 0 when done, 1 when it failed, 2 when the command or
 the recipe was wrong. `python -m prospect` is the same program.
 
-Where a command writes is tried before it reads anything: an output that is a folder, a pipe or a read-only file, and one
-whose folder is not there or takes no files, is refused at once. What messages quote of files is escaped: an escape byte in
-a name or a text is shown as `\\x1b`. JSON on stdout is not touched.
+Where a command writes is tried before it reads anything: an output that is a folder, a pipe or a read-only
+file, and one whose folder is not there or takes no files, is refused at once. What messages quote of files is
+escaped: an escape byte in a name or a text is shown as `\\x1b`. JSON on stdout is not touched.
 """
 
 
@@ -200,7 +201,9 @@ def _command(parser: argparse.ArgumentParser, level: int) -> list[str]:
 
 def _usage(action: argparse.Action) -> str:
     value = _value(action)
-    text = f"{action.option_strings[-1]} {value}".strip() if action.option_strings else value
+    both = isinstance(action, argparse.BooleanOptionalAction)
+    name = "|".join(action.option_strings) if both else action.option_strings[-1] if action.option_strings else ""
+    text = f"{name} {value}".strip()
     return text if action.required else f"[{text}]"
 
 

@@ -305,6 +305,41 @@ REFUSED: list[tuple[list[str], str]] = [
         ],
         "no other endpoint is asked",
     ),
+    (
+        [
+            "generate",
+            "endpoint:http://localhost:1/v1#m",
+            "--prompts",
+            "prompts.jsonl",
+            "-o",
+            "x.jsonl",
+            "--system-role",
+            "fold",
+        ],
+        "--system-role is for models from disk",
+    ),
+    (
+        [
+            "evaluate",
+            "endpoint:http://localhost:1/v1#m",
+            "--data",
+            "prompts.jsonl",
+            "--judge",
+            "verifier:exact",
+            "--chat-template",
+            "x",
+        ],
+        "--chat-template is for models from disk",
+    ),
+    (
+        ["generate", "model", "--prompts", "prompts.jsonl", "-o", "x.jsonl", "--template-argument", "thinking"],
+        "--template-argument thinking: expected KEY=VALUE",
+    ),
+    (
+        ["generate", "model", "--prompts", "prompts.jsonl", "-o", "x.jsonl", "--template-date", "soon"],
+        "--template-date soon: expected a date",
+    ),
+    (["data", "inspect", "thumbs.jsonl", "--no-chat"], "name --model"),
 ]
 
 

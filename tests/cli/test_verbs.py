@@ -65,6 +65,7 @@ def test_dry_run_shows_everything_and_writes_nothing(tmp_path: Path, model_path:
         "⟦",
         "12 paired examples",
         "12 desirable, 12 undesirable",
+        "12 of 12 rows go to the model as they are, without the chat template that it has; data.plain_as_chat: true",
         "steps        3",
         "memory       about",
     ):
@@ -72,6 +73,7 @@ def test_dry_run_shows_everything_and_writes_nothing(tmp_path: Path, model_path:
     facts = json.loads(
         prospect(*arguments, "--json", "--set", "data.eval=null", "train.batch_size=4", folder=tmp_path).stdout
     )
+    assert facts["plain_rows"] == 12
     assert facts["steps"] == 3 and facts["data"]["train"]["rows"] == 12
     assert facts["rows"][0][0]["scored"][-1] == "</s>"
     parts = ("libraries", "weights", "gradients", "optimizer", "reference", "activations")

@@ -53,6 +53,14 @@ def test_an_unknown_key_is_refused_with_the_nearest_one(changes: dict[str, Any],
     assert refusal(changes).startswith(message)
 
 
+@pytest.mark.parametrize("text", ["'2026-11-21'", "'2026-11-21T09:30:00'"])
+def test_a_date_in_quotes_is_read_and_written_so_that_it_is_read_again(text: str) -> None:
+    config = load_config(BASE, [f"data.template_date={text}"])
+    assert str(config.data.template_date).startswith("2026-11-21")
+    again = yaml.safe_load(yaml.safe_dump(config.as_dict()))
+    assert load_config(again).data.template_date == config.data.template_date
+
+
 @pytest.mark.parametrize("key", ["model", "data", "output"])
 def test_what_has_no_default_must_be_there(key: str) -> None:
     with pytest.raises(ConfigError, match=f"^recipe: {key} is missing; it has no default.$"):
@@ -101,6 +109,11 @@ def test_what_has_no_default_must_be_there(key: str) -> None:
             {"data": {"train": "x", "label_map": {"good": "perhaps"}}},
             "data.label_map.good is 'perhaps'; input should be",
         ),
+        (
+            {"data": {"train": "x", "template_date": 20261121}},
+            "data.template_date is 20261121; input should be a date,",
+        ),
+        ({"data": {"train": "x", "template_date": "soon"}}, "data.template_date is 'soon'; input should be"),
         ({"data": {"train": []}, "output": 3}, "output is 3; input should be a valid string."),
         (
             {"data": {"train": 3}},

@@ -49,6 +49,9 @@ def rate(successes, n):
     return proportion(successes, n)._asdict()
 
 
+REFUSED = {"the chat template refuses this conversation": {"rows": 100, "first": ["f.jsonl:3"]}}
+
+
 def summary(kind="unpaired", rows=2400, desirable=1130, *, cut=0, dropped=0):
     edges = [4.0 * i for i in range(21)]
     middles = np.arange(20) + 0.5
@@ -738,6 +741,10 @@ DATA = {"eval": summary(rows=400, desirable=190)}
         (
             "10% of the records were dropped",
             {"provenance_changes": {"data": DATA | {"train": summary(dropped=267)}}},
+        ),
+        (
+            "11% of the records were dropped",
+            {"provenance_changes": {"data": DATA | {"train": summary(dropped=200) | {"unrenderable": REFUSED}}}},
         ),
         (
             "Only 7% of the thumbs are desirable",

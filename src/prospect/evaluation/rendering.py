@@ -87,11 +87,9 @@ def _remarks(renderer: ChatRenderer, prompts: Sequence[Text]) -> list[str]:
     remarks = []
     owner = renderer.templates.owner
     if renderer.templates.texts and any(isinstance(prompt, str) for prompt in prompts):
-        remarks.append(
-            f"plain prompts are user turns of the chat template of {owner} (--no-chat continues them as text)"
-            if renderer.plain_as_chat
-            else f"plain prompts are continued as text, without the chat template of {owner} (--chat: as user turns)"
-        )
+        as_turns = f"are user turns of the chat template of {owner} (--no-chat continues them as text)"
+        as_text = f"are continued as text, without the chat template of {owner} (--chat makes them user turns)"
+        remarks.append(f"plain prompts {as_turns if renderer.plain_as_chat else as_text}")
     if renderer.templates.prints_date and any(renderer.is_chat(prompt) for prompt in prompts):
         now = renderer.now.strftime("%Y-%m-%d %H:%M")
         remarks.append(f"the chat template prints the date: {now} (--template-date names another)")

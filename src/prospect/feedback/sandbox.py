@@ -54,7 +54,7 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
         self._deadline = threading.local()
         filters = {**self.filters, "tojson": _to_json}
         self.filters.update({name: self._bounded(function) for name, function in filters.items()})
-        self.filters |= {_CHECK: jinja2.pass_context(self._check_time), _JOIN: _join, _ADD: _add}
+        self.filters |= {_CHECK: self._check_time, _JOIN: _join, _ADD: _add}
         del self.globals["lipsum"]  # makes as much text as it is asked for
         self.globals |= {"raise_exception": _raise, "namespace": _Namespace, "dict": _make_dict}
 
@@ -104,8 +104,9 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
         _check_arguments(__obj, args, kwargs)
         return _checked(super().call(__context, __obj, *args, **kwargs))
 
+    @jinja2.pass_context  # so that the compiler does not work it out once and for all
     def _check_time(self, context: Any = None, value: Any = None) -> None:
-        """Stop a template whose time is up. It takes the context so that the compiler does not work it out itself."""
+        """Stop a template whose time is up."""
         if time.monotonic() > getattr(self._deadline, "time", math.inf):  # no time while a template is compiled
             raise TemplateTimeError
 

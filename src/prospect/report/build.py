@@ -156,6 +156,7 @@ def _data_notes(facts: Facts) -> list[str]:
         (train.get("cut"), "completion", "cut by max_length"),
         (train.get("empty_completions"), "completion", "empty (the end token alone)"),
         (train.get("dropped"), "record", "dropped"),
+        *((found["rows"], "record", f"left out: {why}") for why, found in (train.get("unrenderable") or {}).items()),
         (held_out, "row", "held out"),
     )
     return [f"{count(n, noun)} {what}" for n, noun, what in remarks if is_number(n) and n > 0]

@@ -35,13 +35,18 @@ def dropped_rows(facts: Facts) -> Finding | None:
     """Records that could not be used."""
     train = facts.train_data
     dropped, rows = train.get("dropped"), train.get("rows")
-    if not is_number(dropped) or not is_number(rows) or dropped < 0.01 * (rows + dropped) or dropped == 0:
+    refused = {reason: found["rows"] for reason, found in (train.get("unrenderable") or {}).items()}
+    if not is_number(dropped) or not is_number(rows):
+        return None
+    dropped += sum(refused.values())
+    if dropped < 0.01 * (rows + dropped) or dropped == 0:
         return None
     share = dropped / (rows + dropped)
+    why = f" Of {count(sum(refused.values()), 'record')}, {'; '.join(refused)}." if refused else ""
     return Finding(
         share >= 0.05,
         f"{percent(share)} of the records were dropped",
-        f"{count(dropped, 'record')} could not be used.",
+        f"{count(dropped, 'record')} could not be used.{why}",
     )
 
 
