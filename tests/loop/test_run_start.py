@@ -232,18 +232,34 @@ def test_a_full_disk_when_the_model_is_written_is_said_and_leaves_nothing_half_w
     assert prospect.train(values, resume=True, quiet=True).model_path.exists()
 
 
-@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), SafetensorError("I/O error")])
-def test_either_librarys_error_is_that_of_a_checkpoint(
-    recipe: Any, monkeypatch: pytest.MonkeyPatch, error: Exception
+@pytest.mark.parametrize(
+    ("error", "writer"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "PreTrainedModel"),
+        (SafetensorError("I/O error: No space left on device (os error 28)"), "PreTrainedModel"),
+        (Exception("No space left on device (os error 28)"), "PreTrainedTokenizerFast"),  # as tokenizers says it
+    ],
+)
+def test_every_librarys_error_of_a_full_disk_is_that_of_a_checkpoint(
+    recipe: Any, monkeypatch: pytest.MonkeyPatch, error: Exception, writer: str
 ) -> None:
     def full(*_: Any, **__: Any) -> None:
         raise error
 
     values = recipe("kto")
-    monkeypatch.setattr("transformers.PreTrainedModel.save_pretrained", full)
+    monkeypatch.setattr(f"transformers.{writer}.save_pretrained", full)
     with pytest.raises(CheckpointError, match=r"model: the model could not be written .*Nothing half-written was left"):
         prospect.train(values, quiet=True)
     assert not RunDir(values["output"]).model_path.exists()
+
+
+def test_an_error_of_the_program_is_not_taken_for_a_full_disk(recipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(*_: Any, **__: Any) -> None:
+        raise AttributeError("no such thing")
+
+    monkeypatch.setattr("transformers.PreTrainedModel.save_pretrained", wrong)
+    with pytest.raises(AttributeError):
+        prospect.train(recipe("kto"), quiet=True)
 
 
 @pytest.mark.parametrize("method", ["append_metrics", "append_samples", "write_config", "write_provenance"])

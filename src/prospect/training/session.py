@@ -229,7 +229,10 @@ class Session:
         try:
             with phase("saving the model"):
                 policy.save(self.run.model_path, model_card(self.prepared, self.run))
-        except (OSError, SafetensorError) as error:
+        except Exception as error:
+            # The tokenizers library says of a full disk `Exception`, and has nothing finer.
+            if not isinstance(error, OSError | SafetensorError) and type(error) is not Exception:
+                raise
             raise CheckpointError(
                 f"{self.run.model_path}: the model could not be written ({error}). Nothing half-written was left. Free "
                 "some space and continue with --resume."
