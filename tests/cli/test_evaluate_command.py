@@ -339,6 +339,20 @@ REFUSED: list[tuple[list[str], str]] = [
         ["generate", "model", "--prompts", "prompts.jsonl", "-o", "x.jsonl", "--template-date", "soon"],
         "--template-date soon: expected a date",
     ),
+    (
+        [
+            "evaluate",
+            "written.jsonl",
+            "--data",
+            "prompts.jsonl",
+            "--against",
+            "written.jsonl",
+            "--judge",
+            "verifier:exact",
+            "--chat",
+        ],
+        "--chat is for models from disk",
+    ),
     (["data", "inspect", "thumbs.jsonl", "--no-chat"], "name --model"),
 ]
 

@@ -99,6 +99,11 @@ def test_a_run_goes_on_with_the_date_it_began_with(
     assert prospect.train(run.config(), resume=True, quiet=True).provenance()["finished"]
     found = evaluate_feedback(run.path, values["data"]["train"], settings=QUICK)
     assert found["data"]["sha256"] == run.provenance()["data"]["train"]["sha256"]
+    subject = find_subject(run.path)
+    assert RenderingOptions().for_scoring(subject).date == datetime(2026, 11, 21, 9, 30, 15)
+    assert RenderingOptions().for_writing(subject).date is None  # it is asked today
+    told = datetime(2000, 1, 1)
+    assert RenderingOptions(date=told).for_writing(subject).date == told
 
 
 def test_a_template_that_prints_no_date_leaves_none_in_the_recipe(recipe: Any) -> None:

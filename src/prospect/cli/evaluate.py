@@ -13,7 +13,7 @@ from prospect.cli.generate import add_sampling, add_service, service_from
 from prospect.cli.label_map import add_label_map, read_label_map
 from prospect.cli.progress import Counter
 from prospect.cli.rendering import NAMES as RENDERING
-from prospect.cli.rendering import add_rendering, asked_rendering, refuse_for_servers
+from prospect.cli.rendering import add_rendering, asked_rendering, refuse_without_model
 from prospect.errors import UsageError
 from prospect.evaluation.endpoint import origin_of
 from prospect.evaluation.estimates import Intervals
@@ -162,8 +162,9 @@ def _check(options: argparse.Namespace, subject: Subject) -> None:
     if not (contest or options.tasks or prompts) and subject.kind != "run":
         raise UsageError(f"nothing to evaluate {options.model} on: name --data FILE, or --tasks.")
     _check_used(options)
-    if contest and not any(find_subject(side).weights for side in (options.model, options.against) if side):
-        refuse_for_servers(options)
+    sides = [find_subject(side) for side in (options.model, options.against) if side]
+    if contest and not any(side.weights for side in sides):
+        refuse_without_model(options, server=any(side.kind == "endpoint" for side in sides))
     if options.judge_api_key_env and not (options.judge or "").startswith(ENDPOINT):
         raise UsageError("--judge-api-key-env is for --judge endpoint:URL#NAME. Leave it out.")
     if options.judge_request and not (options.judge or "").startswith(ENDPOINT):

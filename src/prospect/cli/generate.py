@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from prospect.cli.announce import announce_gguf
 from prospect.cli.progress import Counter
-from prospect.cli.rendering import add_rendering, asked_rendering, refuse_for_servers
+from prospect.cli.rendering import add_rendering, asked_rendering, refuse_without_model
 from prospect.cli.train import quiet_libraries
 from prospect.errors import UsageError
 from prospect.evaluation.generate import generate_file
@@ -106,7 +106,7 @@ def service_from(options: argparse.Namespace) -> Service:
 def run(options: argparse.Namespace) -> int:
     """Generates and says how many, and what became of them."""
     if options.model.startswith(ENDPOINT):
-        refuse_for_servers(options)
+        refuse_without_model(options, server=True)
     quiet_libraries()
     announce_gguf(options.model)
     counts = generate_file(

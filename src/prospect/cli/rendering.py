@@ -69,10 +69,10 @@ def asked_rendering(options: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in asked.items() if value is not None}
 
 
-def refuse_for_servers(options: argparse.Namespace) -> None:
-    """Refuse what only a model from disk can be told: a server has its own template."""
+def refuse_without_model(options: argparse.Namespace, *, server: bool) -> None:
+    """Refuse what only a model from disk can be told: a server has its own template, and knows `--chat` alone."""
     for name in NAMES:
-        if name != "chat" and getattr(options, name):
+        if getattr(options, name) not in (None, []) and not (server and name == "chat"):
             flag = f"--{name.replace('_', '-')}"
             raise UsageError(
                 f"{flag} is for models from disk; a server renders with a template of its own. Leave it out."

@@ -50,7 +50,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
     `cut` and `dropped` are rows that max_length cut or left out, `unrenderable` those that the chat template refuses.
     """
     summary = dataset.summary()
-    names = (
+    names = [
         "source",
         "sha256",
         "kind",
@@ -61,7 +61,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "cut",
         "dropped",
         "unrenderable",
-    )
+    ]
     return {name: summary[name] for name in names}
 
 

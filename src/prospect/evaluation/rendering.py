@@ -31,7 +31,7 @@ class RenderingOptions:
 
     def for_scoring(self, subject: Subject) -> Rendering:
         """Return how completions are rendered to be scored: in all as in the run."""
-        return self._laid_over(_of_run(subject) or Rendering())
+        return self._laid_over(_of_run(subject))
 
     def for_writing(self, subject: Subject, beside: Subject | None = None) -> Rendering:
         """Return how prompts are rendered to be answered.
@@ -43,14 +43,14 @@ class RenderingOptions:
             subject: who answers.
             beside: who answers the same prompts. The model that its run started from is asked as the run is.
         """
-        own, other = _of_run(subject), _of_run(beside)
-        if own is None and other is not None:
-            own = other if _started_from(beside, subject) else Rendering(plain_as_chat=_plain_as_chat(beside, other))
-            decided = beside
+        if subject.config is not None:
+            own = replace(_of_run(subject), plain_as_chat=_plain_as_chat(subject))
+        elif beside is not None and beside.config is not None:
+            alike = Rendering.of(beside.config.data) if _started_from(beside, subject) else Rendering()
+            own = replace(alike, plain_as_chat=_plain_as_chat(beside))
         else:
-            decided = subject
-        base = replace(own, plain_as_chat=_plain_as_chat(decided, own)) if own else Rendering(plain_as_chat=None)
-        return self._laid_over(replace(base, date=None))
+            own = Rendering(plain_as_chat=None)
+        return self._laid_over(replace(own, date=None))
 
     def _laid_over(self, base: Rendering) -> Rendering:
         asked = {one.name: value for one in fields(self) if (value := getattr(self, one.name)) is not None}
@@ -101,23 +101,21 @@ def _beginning(prompt: Text) -> str:
     return repr(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")
 
 
-def _of_run(subject: Subject | None) -> Rendering | None:
-    """The settings of a run; its chat template lies with its tokenizer."""
-    if subject is None or subject.config is None:
-        return None
-    return replace(Rendering.of(subject.config.data), chat_template=None)
+def _of_run(subject: Subject) -> Rendering:
+    """The settings of a run, whose chat template lies with its tokenizer; the default where there is no run."""
+    return replace(Rendering.of(subject.config.data), chat_template=None) if subject.config else Rendering()
 
 
-def _plain_as_chat(subject: Subject | None, settings: Rendering) -> bool | None:
+def _plain_as_chat(run: Subject) -> bool | None:
     """Whether a run's plain prompts are user turns: as it learnt; by the model where it learnt from conversations."""
-    if settings.plain_as_chat:
+    assert run.config is not None and run.run is not None
+    if run.config.data.plain_as_chat:
         return True
-    assert subject is not None and subject.run is not None
-    learnt = (subject.run.provenance().get("data") or {}).get("train") or {}
+    learnt = (run.run.provenance().get("data") or {}).get("train") or {}
     return None if learnt.get("plain") == 0 else False
 
 
-def _started_from(run: Subject | None, subject: Subject) -> bool:
-    assert run is not None and run.config is not None
+def _started_from(run: Subject, subject: Subject) -> bool:
+    assert run.config is not None
     start = Path(run.config.model.name_or_path).expanduser()
-    return bool(subject.weights) and start == Path(subject.weights).expanduser()
+    return bool(subject.weights) and start in (Path(subject.weights).expanduser(), Path(subject.name).expanduser())

@@ -31,8 +31,7 @@ CHARACTERS = 4 << 20
 _CHECK, _JOIN, _ADD = "_check_time", "_join", "_add"
 _WIDE = re.compile(r"\d{7}|\*")  # a width in a format that is longer than `CHARACTERS`, or may be
 # Methods and filters that pad to a width, and those that fill one text into another.
-_WIDTHS = {"center", "ljust", "rjust", "zfill", "expandtabs", "indent", "wordwrap", "batch", "slice", "round"}
-_WIDTHS.add("_to_json")  # its indent
+_WIDTHS = {"center", "ljust", "rjust", "zfill", "expandtabs", "indent", "wordwrap", "batch", "slice", "round", "tojson"}
 _FILLING = {"replace", "join", "format"}
 
 
@@ -53,7 +52,7 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
         super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, "jinja2.ext.loopcontrols"])
         self._deadline = threading.local()
         filters = {**self.filters, "tojson": _to_json}
-        self.filters.update({name: self._bounded(function) for name, function in filters.items()})
+        self.filters.update({name: self._bounded(name, function) for name, function in filters.items()})
         self.filters |= {_CHECK: self._check_time, _JOIN: _join, _ADD: _add}
         del self.globals["lipsum"]  # makes as much text as it is asked for
         self.globals |= {"raise_exception": _raise, "namespace": _Namespace, "dict": _make_dict}
@@ -101,7 +100,9 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
 
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805 - as in Jinja
         """Call a method or a macro."""
-        _check_arguments(__obj, args, kwargs)
+        name = getattr(__obj, "__name__", "")
+        if name in _WIDTHS or name in _FILLING:
+            _check_arguments(name, __obj, args, kwargs)
         return _checked(super().call(__context, __obj, *args, **kwargs))
 
     @jinja2.pass_context  # so that the compiler does not work it out once and for all
@@ -110,11 +111,14 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
         if time.monotonic() > getattr(self._deadline, "time", math.inf):  # no time while a template is compiled
             raise TemplateTimeError
 
-    def _bounded(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def _bounded(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        grows = name in _WIDTHS or name in _FILLING
+
         @wraps(function)
         def bounded(*args: Any, **kwargs: Any) -> Any:
             self._check_time()
-            _check_arguments(function, args, kwargs)
+            if grows:
+                _check_arguments(name, None, args, kwargs)
             return _checked(function(*args, **kwargs))
 
         return bounded
@@ -208,13 +212,12 @@ def _to_json(value: Any, ensure_ascii: bool = False, **layout: Any) -> str:
     return json.dumps(value, ensure_ascii=ensure_ascii, **layout)
 
 
-def _check_arguments(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+def _check_arguments(name: str, method: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
     """Refuse a call that would make far more text than it is given."""
-    name = getattr(function, "__name__", "").removeprefix("do_")
     if name in _WIDTHS:
         _require_room(*(_count(value) for value in (*args, *kwargs.values())))
-    elif name in _FILLING:
-        own = getattr(getattr(function, "__wrapped__", function), "__self__", None)
+    else:
+        own = getattr(getattr(method, "__wrapped__", method), "__self__", None)
         _require_room(_filled(name, [one for one in (own, *args) if isinstance(one, str | list | tuple | range)]))
 
 
