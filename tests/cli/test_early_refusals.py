@@ -40,6 +40,7 @@ def folder(tmp_path: Path, model_path: Path) -> Path:
     (tmp_path / "mine.py").write_text(OWN)
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken/config.yaml").write_text("{}")
+    (tmp_path / "taken/metrics.jsonl").write_text('{"step": 1}\n')
     return tmp_path
 
 

@@ -134,7 +134,7 @@ def test_both_roads_agree_in_bf16(family: str, chunks: None) -> None:
 def adapted(model: Any, **settings: Any) -> Any:
     from peft import LoraConfig, get_peft_model
 
-    from prospect.models.loading import quiet_peft
+    from prospect.models.adapters import quiet_peft
 
     with quiet_peft():
         wrapped = get_peft_model(model, LoraConfig(r=2, lora_alpha=16, task_type="CAUSAL_LM", **settings)).eval()

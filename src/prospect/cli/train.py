@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from prospect import progress
-from prospect.config import Config, load_config, read_yaml, set_key
+from prospect.config import Config, check_places, load_config, read_yaml, set_key
 from prospect.errors import UsageError
 from prospect.terminal import say
 from prospect.training.early import refuse_early
@@ -49,8 +49,11 @@ def run(options: argparse.Namespace) -> int:
     if options.probe is not None and options.probe < 1:
         raise UsageError(f"--probe is {options.probe}; expected a number of steps, 1 or more.")
     config = config_from(options)
+    looks = options.dry_run or options.probe is not None
+    if not looks:
+        check_places(config)
     refuse_early(config)
-    if options.dry_run or options.probe is not None:
+    if looks:
         return _look(options, config)
     RunDir(config.output).require_free(options.resume)
     with progress.phase(LOADING):

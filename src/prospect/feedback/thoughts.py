@@ -30,7 +30,8 @@ PAUSE = "\n\n"
 _OPEN, _CLOSE = ("|".join(map(re.escape, tags)) for tags in (_PAIRS.keys(), _PAIRS.values()))
 TAGS = re.compile(f"{_OPEN}|{_CLOSE}")
 _OPENING, _CLOSING = re.compile(_OPEN), re.compile(_CLOSE)
-_UNOPENED = re.compile(rf"^[ \t]*(?:{_CLOSE})", re.MULTILINE)  # in the middle of a line somebody writes about tags
+# In the middle of a line somebody writes about tags.
+_UNOPENED = re.compile(rf"^[ \t]*(?:{_CLOSE})|(?:{_CLOSE})[ \t]*$", re.MULTILINE)
 _BLOCK = re.compile(rf"\s*(?:{_OPEN})")
 _LEAD = re.compile(rf"\s*(?:(?:{_OPEN})\s*)?(?:{_CLOSE})\n*")
 _TRAIL = re.compile(rf"(?P<open>{_OPEN})?\s*(?P<close>(?:{_CLOSE})\s*)?\Z")
@@ -60,8 +61,8 @@ def split_thoughts(text: str, *, opened: bool = False) -> Parts:
 
     Args:
         text: what a model wrote.
-        opened: whether the prompt opened the block. It may have, where this is false, if a line of the text begins with
-            a closing tag and no opening one stands before it.
+        opened: whether the prompt opened the block. It may have, where this is false, if a line of the text begins or
+            ends with a closing tag and no opening one stands before it.
     """
     first, last = _OPENING.search(text), None
     begins = opened or (first is not None and not text[: first.start()].strip())

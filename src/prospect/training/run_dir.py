@@ -163,8 +163,9 @@ class RunDir:
         return _read_jsonl(self.samples_path)
 
     def evaluations(self) -> dict[str, dict[str, Any]]:
-        """The evaluation files' contents by file stem."""
-        return {path.stem: _read_json(path) for path in sorted(self.evaluation_path.glob("*.json"))}
+        """The evaluation files' contents by file stem; a file of something else than an object is passed over."""
+        found = {path.stem: _read_value(path) for path in sorted(self.evaluation_path.glob("*.json"))}
+        return {name: value for name, value in found.items() if isinstance(value, dict)}
 
     # -- writing ----------------------------------------------------------------------------------------
 
@@ -224,13 +225,17 @@ def find_checkpoints(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name[5:]))
 
 
+def _read_value(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # broken JSON, or bytes that are no text
+        raise CheckpointError(f"{path}: not valid JSON ({error}). Was it edited by hand?") from None
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # broken JSON, or bytes that are no text
-        raise CheckpointError(f"{path}: not valid JSON ({error}). Was it edited by hand?") from None
+    value = _read_value(path)
     if not isinstance(value, dict):
         raise CheckpointError(f"{path}: a {type(value).__name__}, expected an object. Was it edited by hand?")
     return value
@@ -251,7 +256,9 @@ def _read_jsonl(path: Path) -> list[dict[str, Any]]:
             if number == len(lines):
                 break
             raise CheckpointError(f"{path}:{number}: not valid JSON ({error}).") from None
-        step = row.get("step", 0) if isinstance(row, dict) else None
+        step = row.get("step", 0) if isinstance(row, dict) else -1
+        if step is None:
+            continue
         if type(step) is not int or step < 0:
             raise CheckpointError(f"{path}:{number}: no object with a step. Was it edited by hand?")
         rows.append(row)
