@@ -95,7 +95,7 @@ class RunDir:
         return (
             bool(self.checkpoints())
             or bool(self.provenance().get("finished"))
-            or any(row.get("step", 0) >= 1 for row in self.metrics())
+            or any(_at_least(row, 1) for row in self.metrics())
         )
 
     def checkpoints(self) -> list[Path]:
@@ -210,10 +210,18 @@ class RunDir:
                 os.truncate(path, size)
 
     def rewind(self, step: int) -> None:
-        """Forgets what was logged after `step`, so that a resumed run logs every step once."""
+        """Forgets what was logged after `step`, so that a resumed run logs every step once.
+
+        Raises:
+            CheckpointError: an object without a step, which no run wrote.
+        """
         for path in (self.metrics_path, self.samples_path):
             if path.exists():
-                kept = [row for row in _read_jsonl(path) if row.get("step", 0) <= step]
+                rows = _read_jsonl(path)
+                odd = next((row for row in rows if not _at_least(row, 0)), None)
+                if odd is not None:
+                    raise CheckpointError(f"{path}: holds {json.dumps(odd)[:80]}, without a step. Delete that line.")
+                kept = [row for row in rows if row["step"] <= step]
                 with _writing(path):
                     write_text(path, "".join(_line(row) for row in kept))
 
@@ -251,9 +259,8 @@ def _read_jsonl(path: Path) -> list[dict[str, Any]]:
             if number == len(lines):
                 break
             raise CheckpointError(f"{path}:{number}: not valid JSON ({error}).") from None
-        step = row.get("step", 0) if isinstance(row, dict) else None
-        if type(step) is not int or step < 0:
-            raise CheckpointError(f"{path}:{number}: no object with a step. Was it edited by hand?")
+        if not isinstance(row, dict):
+            raise CheckpointError(f"{path}:{number}: no object. Was it edited by hand?")
         rows.append(row)
     return rows
 
@@ -278,6 +285,10 @@ def _writing(path: Path) -> Iterator[None]:
         raise CheckpointError(
             f"{path}: cannot be written ({error.strerror}). Free some space; a run continues with --resume."
         ) from error
+
+
+def _at_least(row: Mapping[str, Any], step: int) -> bool:
+    return type(row.get("step")) is int and row["step"] >= step
 
 
 def _line(row: dict[str, Any]) -> str:
