@@ -135,7 +135,7 @@ def test_a_line_with_an_odd_step_is_read_and_refused_on_resume(run: RunDir, step
 def test_a_provenance_or_recipe_of_another_kind_is_refused(run: RunDir) -> None:
     run.path.mkdir()
     run.provenance_path.write_text("[]")
-    with pytest.raises(CheckpointError, match=r"provenance\.json: a list, expected an object"):
+    with pytest.raises(CheckpointError, match=r"provenance\.json: holds no object"):
         run.provenance()
     run.config_path.write_text("- a\n- b\n")
     with pytest.raises(CheckpointError, match=r"config\.yaml: holds no recipe"):

@@ -146,6 +146,8 @@ class RunDir:
     def provenance(self) -> dict[str, Any]:
         """Versions, hashes and data summaries."""
         provenance = _read_json(self.provenance_path)
+        if not isinstance(provenance, dict):
+            raise CheckpointError(f"{self.provenance_path}: holds no object. Was it edited by hand?")
         found = provenance.get("format", FORMAT)
         if type(found) is not int or found > FORMAT:
             raise CheckpointError(
@@ -236,12 +238,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:  # broken JSON, or bytes that are no text
         raise CheckpointError(f"{path}: not valid JSON ({error}). Was it edited by hand?") from None
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path}: a {type(value).__name__}, expected an object. Was it edited by hand?")
-    return value
 
 
 def _read_jsonl(path: Path) -> list[dict[str, Any]]:
