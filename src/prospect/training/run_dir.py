@@ -95,7 +95,7 @@ class RunDir:
         return (
             bool(self.checkpoints())
             or bool(self.provenance().get("finished"))
-            or any(row.get("step", 0) >= 1 for row in self.metrics())
+            or any(_at_least(row, 1) for row in self.metrics())
         )
 
     def checkpoints(self) -> list[Path]:
@@ -146,6 +146,8 @@ class RunDir:
     def provenance(self) -> dict[str, Any]:
         """Versions, hashes and data summaries."""
         provenance = _read_json(self.provenance_path)
+        if not isinstance(provenance, dict):
+            raise CheckpointError(f"{self.provenance_path}: holds no object. Was it edited by hand?")
         found = provenance.get("format", FORMAT)
         if type(found) is not int or found > FORMAT:
             raise CheckpointError(
@@ -163,9 +165,8 @@ class RunDir:
         return _read_jsonl(self.samples_path)
 
     def evaluations(self) -> dict[str, dict[str, Any]]:
-        """The evaluation files' contents by file stem; a file of something else than an object is passed over."""
-        found = {path.stem: _read_value(path) for path in sorted(self.evaluation_path.glob("*.json"))}
-        return {name: value for name, value in found.items() if isinstance(value, dict)}
+        """The evaluation files' contents by file stem."""
+        return {path.stem: _read_json(path) for path in sorted(self.evaluation_path.glob("*.json"))}
 
     # -- writing ----------------------------------------------------------------------------------------
 
@@ -211,10 +212,18 @@ class RunDir:
                 os.truncate(path, size)
 
     def rewind(self, step: int) -> None:
-        """Forgets what was logged after `step`, so that a resumed run logs every step once."""
+        """Forgets what was logged after `step`, so that a resumed run logs every step once.
+
+        Raises:
+            CheckpointError: an object without a step, which no run wrote.
+        """
         for path in (self.metrics_path, self.samples_path):
             if path.exists():
-                kept = [row for row in _read_jsonl(path) if row.get("step", 0) <= step]
+                rows = _read_jsonl(path)
+                odd = next((row for row in rows if not _at_least(row, 0)), None)
+                if odd is not None:
+                    raise CheckpointError(f"{path}: holds {json.dumps(odd)[:80]}, without a step. Delete that line.")
+                kept = [row for row in rows if row["step"] <= step]
                 with _writing(path):
                     write_text(path, "".join(_line(row) for row in kept))
 
@@ -225,20 +234,13 @@ def find_checkpoints(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name[5:]))
 
 
-def _read_value(path: Path) -> Any:
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:  # broken JSON, or bytes that are no text
         raise CheckpointError(f"{path}: not valid JSON ({error}). Was it edited by hand?") from None
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
-    value = _read_value(path)
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path}: a {type(value).__name__}, expected an object. Was it edited by hand?")
-    return value
 
 
 def _read_jsonl(path: Path) -> list[dict[str, Any]]:
@@ -256,11 +258,8 @@ def _read_jsonl(path: Path) -> list[dict[str, Any]]:
             if number == len(lines):
                 break
             raise CheckpointError(f"{path}:{number}: not valid JSON ({error}).") from None
-        step = row.get("step", 0) if isinstance(row, dict) else -1
-        if step is None:
-            continue
-        if type(step) is not int or step < 0:
-            raise CheckpointError(f"{path}:{number}: no object with a step. Was it edited by hand?")
+        if not isinstance(row, dict):
+            raise CheckpointError(f"{path}:{number}: no object. Was it edited by hand?")
         rows.append(row)
     return rows
 
@@ -285,6 +284,10 @@ def _writing(path: Path) -> Iterator[None]:
         raise CheckpointError(
             f"{path}: cannot be written ({error.strerror}). Free some space; a run continues with --resume."
         ) from error
+
+
+def _at_least(row: Mapping[str, Any], step: int) -> bool:
+    return type(row.get("step")) is int and row["step"] >= step
 
 
 def _line(row: dict[str, Any]) -> str:
