@@ -172,7 +172,11 @@ def test_yaml_is_part_of_a_recipe(block: Block) -> None:
 
 
 def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    inner = {k: merged(values[k], v) for k, v in changes.items() if isinstance(values.get(k), Mapping)}
+    inner = {
+        k: merged(values[k], v)
+        for k, v in changes.items()
+        if isinstance(values.get(k), Mapping) and isinstance(v, Mapping)
+    }
     return {**values, **changes, **inner}
 
 

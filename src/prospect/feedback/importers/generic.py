@@ -84,7 +84,7 @@ def _readable(sample: Sample) -> list[Mapping[str, Any]]:
 def other_names(sample: Sample) -> dict[str, str]:
     """Return our field -> the column that can only mean it, for fields that a file has under another name."""
     rows = _readable(sample)
-    columns = {column for row in rows for column in row}
+    columns = {column for row in rows for column, cell in row.items() if cell is not None}
     found: dict[str, str] = {}
     for field, others in (("prompt", PROMPTS), ("completion", _COMPLETIONS)):
         named = [column for column in others if column in columns]
