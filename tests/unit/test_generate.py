@@ -324,5 +324,5 @@ def test_a_long_prompt_is_named_by_its_end(model, tokenizer, monkeypatch):
         return output
 
     monkeypatch.setattr(type(model), "forward", broken)
-    with pytest.raises(ModelError, match=r'token 1 of its completion of prompt 1 \("\.\.\. (b ){29}z"\)'):
+    with pytest.raises(ModelError, match=r'token 1 of its completion of prompt 1 \("\.\.\.( b){29} z"\)'):
         generate(model, tokenizer, ["b " * 50 + "z"], max_new_tokens=2)

@@ -64,7 +64,7 @@ def test_a_model_folder_that_is_not_there_is_refused_without_asking_the_hub(name
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model").write_text("")
-    with pytest.raises(ModelError, match="model: a file; expected a model's folder, a run directory, a .gguf file"):
+    with pytest.raises(ModelError, match=r"model: a file; expected a model's folder, a run directory, a \.gguf file"):
         load_tokenizer(config_of(tmp_path / "model").model)
 
 
