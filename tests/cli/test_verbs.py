@@ -65,11 +65,12 @@ def test_dry_run_shows_everything_and_writes_nothing(tmp_path: Path, model_path:
         "⟦",
         "12 paired examples",
         "12 desirable, 12 undesirable",
-        "12 of 12 rows go to the model as they are, without the chat template that it has; data.plain_as_chat: true",
         "steps        3",
         "memory       about",
     ):
         assert part in done.stdout
+    plain = "12 of 12 rows go to the model as they are, without the chat template that it has; data.plain_as_chat: true"
+    assert plain in " ".join(done.stdout.split())
     facts = json.loads(
         prospect(*arguments, "--json", "--set", "data.eval=null", "train.batch_size=4", folder=tmp_path).stdout
     )
