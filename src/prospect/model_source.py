@@ -5,6 +5,7 @@ A name is resolved here and nowhere else, so that it means the same wherever a m
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -78,12 +79,14 @@ class ModelSource:
     @property
     def context(self) -> int | None:
         """How many positions the model has; None where no configuration that can be read says it."""
+        root = self.root
         try:
-            config = self.root.read(MODEL_CONFIG)
+            config = root.read(MODEL_CONFIG)
         except ModelError:
             return None
         text = config.get("text_config", config)
         length = text.get("max_position_embeddings") if isinstance(text, dict) else None
+        length = _gguf_context(Path(root.place) / root.gguf) if root.gguf else length
         return length if type(length) is int and length > 1 else None
 
     def read(self, file: str) -> dict[str, Any]:
@@ -260,6 +263,15 @@ def how_to_load(model_class: str) -> str:
             "base.",
         ]
     return "\n".join(lines)
+
+
+def _gguf_context(path: Path) -> int | None:
+    """The positions that a GGUF file states; None where it does not, or cannot be read here."""
+    try:
+        fields = importlib.import_module("gguf").GGUFReader(path).fields
+        return int(fields[f"{fields['general.architecture'].contents()}.context_length"].contents())
+    except (ImportError, OSError, ValueError, KeyError, IndexError):
+        return None
 
 
 def _read_json(path: Path) -> dict[str, Any]:
