@@ -23,8 +23,6 @@ BASE: dict[str, Any] = {"model": {"name_or_path": "m"}, "data": {"train": "feedb
 KEYS = {
     *all_keys(),
     *(f"loss.{name}" for loss in all_losses().values() for name in loss.hyperparameters),
-    # Settings of chat templates and of another reference.
-    *("data.chat_template", "data.template_arguments", "reference.name_or_path"),
 }
 ANSWERS = {**{name: f"here it is {ours}" for name, ours in PEERS_NAMES.items()}, **WITHOUT_COUNTERPART}
 

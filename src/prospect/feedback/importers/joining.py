@@ -15,6 +15,7 @@ from prospect.errors import DataError, UsageError
 from prospect.feedback.importers.base import Cell, Dropped, Item, Options, Sample
 from prospect.feedback.importers.payloads import completion_of, prompt_of
 from prospect.feedback.importers.reading import Row, dig, rows
+from prospect.feedback.other_layouts import NO_COMPLETION, NO_PROMPT
 from prospect.feedback.wording import names, show
 
 Cells = dict[str, Any]
@@ -22,8 +23,6 @@ Cells = dict[str, Any]
 MACHINE = "machine score"
 UNKNOWN_SOURCE = "unknown whether a person or a machine judged"
 OTHER_LABEL = "another label than the one asked for"
-NO_PROMPT = "prompt cannot be read"
-NO_COMPLETION = "completion cannot be read"
 
 
 class Said(NamedTuple):
