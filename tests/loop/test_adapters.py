@@ -354,7 +354,8 @@ def test_lora_sft_then_lora_kto_then_merge_then_generate(recipe: Any, sft: RunDi
     written = []
     for name in (kto.path, merged):
         out = tmp_path / f"{name.name}.jsonl"
-        arguments = ["--prompts", str(tmp_path / "feedback.jsonl"), "--temperature", "0", "--max-new-tokens", "6"]
+        arguments = ["--prompts", str(tmp_path / "feedback.jsonl"), "--temperature", "0", "--no-chat"]
+        arguments += ["--max-new-tokens", "6"]
         assert main(["generate", str(name), *arguments, "-o", str(out)]) == 0
         written.append(out.read_text())
     assert written[0] == written[1] != ""

@@ -93,7 +93,7 @@ def test_a_run_goes_on_with_the_date_it_began_with(
     monkeypatch.setattr(Session, "save", save)
     at(monkeypatch, datetime(2026, 11, 23, 18, 1, 2))
     with pytest.raises(CheckpointError, match=r"data\.template_date was '2026-11-21T09:30:15' and is now '2026-11-22"):
-        prospect.train(values, overrides=["data.template_date=2026-11-22"], resume=True, quiet=True)
+        prospect.train(values, overrides=["data.template_date='2026-11-22'"], resume=True, quiet=True)
     run = prospect.train(values, resume=True, quiet=True)
     assert run.config()["data"]["template_date"] == "2026-11-21T09:30:15"
     assert prospect.train(run.config(), resume=True, quiet=True).provenance()["finished"]
@@ -132,7 +132,7 @@ def test_a_model_answers_as_it_was_trained(recipe: Any, model: Any, tmp_path: Pa
         "<s><start_of_turn>user\nBe brief.\n\nnumber 3 the!<end_of_turn>\n<start_of_turn>model\n"
     )
     prompts = write_rows(tmp_path / "prompts.jsonl", [{"prompt": row["prompt"]} for row in talks(3, system=True)])
-    assert generate_file(str(run.path), prompts, tmp_path / "out.jsonl", max_new_tokens=4) == 3
+    assert generate_file(str(run.path), prompts, tmp_path / "out.jsonl", max_new_tokens=4).completions == 3
     with pytest.raises(DataError, match=r"no system role here\. Set data\.system_role: fold \(--system-role fold\)"):
         keep = RenderingOptions(system_role="keep")
         generate_file(str(run.path), prompts, tmp_path / "no.jsonl", max_new_tokens=4, rendering=keep)
@@ -208,7 +208,7 @@ def test_what_a_template_refuses_is_left_out_and_counted_everywhere(
     lines: list[str] = []
     made = generate_file(str(run.path), file, tmp_path / "out.jsonl", max_new_tokens=2, announce=lines.append)
     # Equal prompts are asked once, so one of the two with system text is named.
-    assert made == 15 and f"1 prompts are left out: {turns} ('number 3 the are you there?')" in lines
+    assert made.completions == 15 and f"1 prompts are left out: {turns} ('number 3 the are you there?')" in lines
     assert main(["train", "kto", "--model", start, "--data", file, "--set", "data.unrenderable=drop", "data.eval=null",
                  "--dry-run"]) == 0  # fmt: skip
     assert f"2 rows, {system}" in " ".join(capsys.readouterr().out.split())

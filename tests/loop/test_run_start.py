@@ -115,7 +115,7 @@ def test_a_tracker_that_does_not_start_is_named_and_those_before_it_are_ended(
 
     monkeypatch.setitem(trackers.TRACKERS, "wandb", Good)  # type: ignore[index]
     monkeypatch.setitem(trackers.TRACKERS, "mlflow", Bad)  # type: ignore[index]
-    monkeypatch.setattr("prospect.training.prepare.require_trackers", lambda names: None)
+    monkeypatch.setattr("prospect.training.early.require_trackers", lambda names: None)
     values = recipe("kto", train={"trackers": ["wandb", "mlflow"]})
     with pytest.raises(ConfigError, match=r"names mlflow, which does not start \(PermissionError: no key\)"):
         prospect.train(values, quiet=True)

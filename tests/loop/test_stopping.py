@@ -183,7 +183,7 @@ def test_trackers_are_ended_by_a_stop(values: dict[str, Any], monkeypatch: pytes
             told.append("close")
 
     monkeypatch.setitem(trackers.TRACKERS, "wandb", Recorder)  # type: ignore[index]
-    monkeypatch.setattr("prospect.training.prepare.require_trackers", lambda names: None)
+    monkeypatch.setattr("prospect.training.early.require_trackers", lambda names: None)
     values["train"]["trackers"] = ["wandb"]
     interrupt(monkeypatch, "clip_gradient", 2, signal.SIGTERM)
     with pytest.raises(RunStopped):
