@@ -31,8 +31,9 @@ default. A key that is not listed here is an error, and so is a value out of its
 or refused. The recipe with all defaults filled in is written to `config.yaml` in the
 [run directory](run-directory.md), and that file is a recipe again.
 
-What YAML reads otherwise than people mean it is refused, with its line: a key that is there twice, a date or `1:30` without
-quotes, `010`, `.nan`, tags and binary data, a key such as `no` without quotes, aliases that make more than 100,000 values.
+What YAML reads otherwise than people mean it is refused, with its line: a key that is there twice, a date or
+`1:30` without quotes, `010`, `.nan`, tags and binary data, a key such as `no` without quotes, aliases that make
+more than 100,000 values.
 
 Any key can be set from the command line, and what is said there wins:
 
@@ -40,8 +41,8 @@ Any key can be set from the command line, and what is said there wins:
 prospect train recipes/kto.yaml --set train.learning_rate=1e-5 loss.beta=0.2
 ```
 
-Paths are relative to the folder you run the command in, and `~` is your home folder. Where the run is to write is tried
-before anything is computed. [`recipes/kto.yaml`](../recipes/kto.yaml) is a recipe
+Paths are relative to the folder you run the command in, and `~` is your home folder. Where the run is to write
+is tried before anything is computed. [`recipes/kto.yaml`](../recipes/kto.yaml) is a recipe
 with comments to start from.
 """
 
@@ -59,9 +60,9 @@ COMMANDS_HEAD = f"""{WRITTEN_BY}
 it prints one JSON document on stdout. The exit code is 0 when done, 1 when it failed, 2 when the command or
 the recipe was wrong. `python -m prospect` is the same program.
 
-Where a command writes is tried before it reads anything: an output that is a folder, a pipe or a read-only file, and one
-whose folder is not there or takes no files, is refused at once. What messages quote of files is escaped: an escape byte in
-a name or a text is shown as `\\x1b`. JSON on stdout is not touched.
+Where a command writes is tried before it reads anything: an output that is a folder, a pipe or a read-only file,
+and one whose folder is not there or takes no files, is refused at once. What messages quote of files is escaped:
+an escape byte in a name or a text is shown as `\\x1b`. JSON on stdout is not touched.
 """
 
 
