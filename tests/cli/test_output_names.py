@@ -109,6 +109,14 @@ def test_the_default_folder_of_demo_and_compare_is_checked_as_well(desk: Path, r
     assert f"runs/study: {desk / 'runs'} is a file" in refused(["compare"], "study.yaml")
 
 
+def test_the_library_refuses_as_the_command_does_before_it_looks_for_the_model(desk: Path) -> None:
+    from prospect.training.train import train
+
+    recipe = {"model": {"name_or_path": "./no-model"}, "data": {"train": "thumbs.jsonl"}, "output": "thumbs.jsonl/run"}
+    with pytest.raises(OutputError, match="is a file; expected the name of a folder"):
+        train(recipe)
+
+
 def test_the_home_folder_is_expanded_everywhere(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = desk / "home"
     home.mkdir()
