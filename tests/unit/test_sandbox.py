@@ -72,9 +72,11 @@ def test_an_endless_template_is_stopped_in_a_thread_too(monkeypatch: pytest.Monk
 
 
 def test_ordinary_large_numbers_and_texts_pass() -> None:
-    text = "{{ '%d' % 1700000000 }} {{ x.replace('b', 'bb') | length }} {{ messages | tojson }}"
+    text = (
+        "{{ '%d' % 1700000000 }} {{ 1700000000 | tojson }} {{ x.replace('b', 'bb') | length }} {{ messages | tojson }}"
+    )
     made = environment().render(compile_template(text), {"x": "ab" * 10**6, "messages": [{"id": 10**9}]})
-    assert made == '1700000000 3000000 [{"id": 1000000000}]'
+    assert made == '1700000000 1700000000 3000000 [{"id": 1000000000}]'
 
 
 @pytest.mark.parametrize(

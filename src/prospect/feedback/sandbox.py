@@ -215,7 +215,8 @@ def _to_json(value: Any, ensure_ascii: bool = False, **layout: Any) -> str:
 def _check_arguments(name: str, method: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
     """Refuse a call that would make far more text than it is given."""
     if name in _WIDTHS:
-        _require_room(*(_count(value) for value in (*args, *kwargs.values())))
+        widths = args if method is not None else args[1:]  # a filter gets first what it is applied to
+        _require_room(*(_count(value) for value in (*widths, *kwargs.values())))
     else:
         own = getattr(getattr(method, "__wrapped__", method), "__self__", None)
         _require_room(_filled(name, [one for one in (own, *args) if isinstance(one, str | list | tuple | range)]))
