@@ -201,6 +201,8 @@ def test_a_fresh_adapter_on_a_merged_one_starts_at_zero_and_loads_with_plain_pef
     base = tmp_path / "kto" / "base"
     # Merging adds a product of rank 4 to each weight, once: within rounding of float32 of the adapter's own logits.
     torch.testing.assert_close(logits_of(base), logits_of(tmp_path / "sft"), rtol=1e-4, atol=1e-5)
+    named = json.loads((tmp_path / "kto/model/adapter_config.json").read_text())["base_model_name_or_path"]
+    assert named == str(base)
     monkeypatch.chdir("/")
     AutoModelForCausalLM.from_pretrained(base)
     with quiet_peft():
