@@ -30,4 +30,6 @@ def refuse_early(config: Config) -> None:
     if isinstance(config.data.eval, str | list):
         find_places(config.data.eval)
     if is_path(config.model.name_or_path):  # the hub is asked later, and once
-        require_context(config.data.max_length, find_model(config.model.name_or_path).context)
+        source = find_model(config.model.name_or_path)
+        if config.data.max_length is not None:  # in a GGUF file the context takes seconds to find
+            require_context(config.data.max_length, source.context)
