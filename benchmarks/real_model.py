@@ -8,7 +8,7 @@ questions twice each; an answer within the limit gets a thumb up, another a thum
 r 16) on these thumbs, twice: once straight through, and once stopped by SIGTERM half-way and resumed. The adapter is
 merged, held-out thumbs are scored, and the merged model answers 64 questions about other things beside the one that it
 came from. Every step is a command of the product, in a process of its own; memory is the kernel's peak of that process,
-libraries included. Times mean something on an idle machine only; half an hour on two cores.
+libraries included. Times mean something on an idle machine only; a quarter of an hour on two cores.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ JUDGE = f"""def brief(prompt, completion, target):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="keep what is made here; what is there already is used")
-    parser.add_argument("--steps", type=int, default=16, help="optimizer steps of 32 thumbs (default 16)")
+    parser.add_argument("--steps", type=int, default=8, help="optimizer steps of 16 thumbs (default 8)")
     parser.add_argument("--json", type=Path, help="write the numbers here")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -78,7 +78,8 @@ def run_all(model: str, steps: int) -> dict[str, Any]:
         results["generate"] = measured(asked)
     results["thumbs"] = give_thumbs("answers.jsonl", "thumbs.jsonl")
     train = ["train", "kto", "--model", model, "--data", "thumbs.jsonl", "--set", "model.lora.r=16"]
-    train += [f"train.max_steps={steps}", "train.learning_rate=5e-4", "train.samples=4", "train.save_every=4"]
+    train += [f"train.max_steps={steps}", "train.batch_size=16", "train.learning_rate=1e-3", "train.warmup=1"]
+    train += ["train.samples=0", "data.eval=40", "train.save_every=null"]
     results["dry run"] = measured([*train, "--output", "straight", "--dry-run", "--json"])
     results["probe"] = measured([*train, "--output", "straight", "--probe", "--json"])
     results["train"] = measured([*train, "--output", "straight", "--json"])
