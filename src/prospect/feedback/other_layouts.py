@@ -340,7 +340,7 @@ def _scores(completions: list[dict[str, Any]]) -> list[float]:
     The overall score of UltraFeedback is known to be 10 for some of the worst completions (Argilla, 2023).
     """
     for kind in (lambda one: one.get("fine-grained_score"), _mean_rating, lambda one: one.get("overall_score")):
-        scores = [_number(kind(one)) for one in completions]
+        scores = [number_of(kind(one)) for one in completions]
         if None not in scores:
             return [score for score in scores if score is not None]
     raise UnreadableRow("a completion has no score")
@@ -350,12 +350,13 @@ def _mean_rating(completion: dict[str, Any]) -> float | None:
     aspects = decoded(completion.get("annotations"))
     if not isinstance(aspects, dict) or not aspects:
         return None
-    ratings = [_number(aspect.get("Rating")) if isinstance(aspect, dict) else None for aspect in aspects.values()]
+    ratings = [number_of(aspect.get("Rating")) if isinstance(aspect, dict) else None for aspect in aspects.values()]
     known = [rating for rating in ratings if rating is not None]
     return sum(known) / len(known) if len(known) == len(ratings) else None
 
 
-def _number(value: Any) -> float | None:
+def number_of(value: Any) -> float | None:
+    """Return a finite number, also one written as text; None where the value is none."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     try:

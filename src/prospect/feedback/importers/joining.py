@@ -156,17 +156,6 @@ def name_of(value: Any) -> str | None:
     return str(value) or None
 
 
-def number_of(value: Any) -> float | None:
-    """Return a finite number, also one written as text; None where the value is none."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if abs(number) < float("inf") else None
-
-
 def said_by(row: Cells, options: Options, given: str, answered: str) -> Said:
     """Return the prompt and the completion of a traced call.
 

@@ -23,13 +23,13 @@ from prospect.feedback.importers.joining import (
     check_columns,
     first,
     name_of,
-    number_of,
     said_by,
     the_label,
 )
 from prospect.feedback.importers.payloads import plain_text_of
 from prospect.feedback.importers.reading import dig
 from prospect.feedback.labels import THUMBS
+from prospect.feedback.other_layouts import number_of
 from prospect.feedback.other_turns import decoded
 from prospect.feedback.times import read_time
 

@@ -24,12 +24,12 @@ from prospect.feedback.importers.joining import (
     check_columns,
     first,
     name_of,
-    number_of,
     the_label,
 )
 from prospect.feedback.importers.payloads import completion_of, prompt_of, turns_of
 from prospect.feedback.importers.reading import dig
 from prospect.feedback.labels import THUMBS
+from prospect.feedback.other_layouts import number_of
 from prospect.feedback.other_turns import decoded
 from prospect.feedback.times import read_time
 
