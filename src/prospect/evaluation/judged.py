@@ -19,7 +19,7 @@ from prospect.evaluation.judges.base import Item, Judge, plain_text
 from prospect.evaluation.rendering import RenderingOptions
 from prospect.evaluation.subject import ENDPOINT, find_subject
 from prospect.evaluation.verdict_cache import VerdictCache
-from prospect.evaluation.writers import Generation, Service, collect_answers, find_writer
+from prospect.evaluation.writers import Generation, Service, Tell, collect_answers, find_writer
 from prospect.feedback.convert import to_demonstrations
 from prospect.feedback.records import Demonstration, Text, Unpaired
 from prospect.feedback.sources import Source, load_feedback
@@ -27,7 +27,6 @@ from prospect.feedback.write import write_jsonl
 
 SAMPLES = 20  # of both sides, for people to read
 DATA_SIDE = "the completions of the data"
-Tell = Callable[[str], None]
 Watch = Callable[[str], Progress]
 """The name of what begins to something that is told how far it is."""
 
