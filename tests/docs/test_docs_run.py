@@ -90,7 +90,7 @@ def check_command(words: list[str], where: str) -> None:
             torchrun_parser().parse_args(rest)
             check_command(rest[place:], where)
         case ["make", *targets]:
-            known = re.findall(r"^([a-z]+):", read("Makefile"), flags=re.MULTILINE)
+            known = re.findall(r"^([a-z-]+):", read("Makefile"), flags=re.MULTILINE)
             assert {target for target in targets if "=" not in target} <= set(known), where
         case ["python", script, *_]:
             assert (REPOSITORY / script).is_file(), f"{where}: there is no {script}"

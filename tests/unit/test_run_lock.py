@@ -35,10 +35,8 @@ HOLD = (
     "from prospect.training.run_dir import RunDir\n"
     "from prospect.training.run_lock import claim\n"
     "with claim(RunDir(sys.argv[1]), resume=False):\n"
-    "    if len(sys.argv) > 2 and os.fork() == 0:\n"
-    "        time.sleep(60)\n"
-    "        os._exit(0)\n"
-    "    print('held', flush=True)\n"
+    "    if len(sys.argv) < 3 or os.fork() == 0:\n"  # the child says it, which is known to have let go of the lock then
+    "        print('held', flush=True)\n"
     "    time.sleep(60)\n"
 )
 
