@@ -36,6 +36,16 @@ def shared() -> Path:
     return SHARED
 
 
+@pytest.fixture
+def own_losses(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A copy of the registry of losses, all of them loaded: what a test registers is gone after it."""
+    from prospect.losses import all_losses, registry
+
+    copy = all_losses()
+    monkeypatch.setattr(registry, "_REGISTRY", copy)
+    return copy
+
+
 @pytest.fixture(scope="session")
 def tokenizer() -> Any:
     """A byte-level BPE of 300 pieces with start and end tokens and a chat template."""

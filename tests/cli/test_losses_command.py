@@ -18,7 +18,7 @@ import pytest
 
 from conftest import REPOSITORY
 from prospect.cli.main import main
-from prospect.losses import Loss, all_losses, registry
+from prospect.losses import Loss, all_losses
 from prospect.report.curves import LABEL_PITCH, Curve, chart
 
 OWN = """
@@ -44,9 +44,10 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def losses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
+def losses(
+    tmp_path: Path, own_losses: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Run]:
     """Runs `prospect losses ...` in a folder with a file of own losses; gives exit code, stdout, stderr."""
-    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my.py").write_text(OWN, encoding="utf-8")
 

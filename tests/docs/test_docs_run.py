@@ -19,7 +19,6 @@ from prospect.cli.main import VERBS, main
 from prospect.config import load_config
 from prospect.errors import DataError
 from prospect.feedback import load_feedback
-from prospect.losses import registry
 
 RUNNING = [page for page in PAGES if any(block.note == "run" for block in blocks_of(page))]
 
@@ -43,7 +42,7 @@ def open_webui_vote(rating: int) -> dict[str, Any]:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, model_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def desk(tmp_path: Path, model_path: Path, own_losses: object, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder in which the pages' commands run: a model and a little feedback, by the pages' names."""
     (tmp_path / "my").mkdir()
     (tmp_path / "my" / "model").symlink_to(model_path)
@@ -54,7 +53,6 @@ def desk(tmp_path: Path, model_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     write_rows(tmp_path / "prompts.jsonl", [{"prompt": row["prompt"]} for row in rows[:3]])
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PROSPECT_RATER_KEY", "a key for the pages only")  # none is made in the home folder
-    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))  # a page's own loss stays on its page
     return tmp_path
 
 

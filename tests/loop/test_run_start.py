@@ -16,7 +16,6 @@ from safetensors import SafetensorError
 import prospect
 from conftest import thumbs
 from prospect.errors import CheckpointError, ConfigError, DataError, ModelError, ProspectError, TrainingError
-from prospect.losses import registry
 from prospect.training.run_dir import RunDir
 from prospect.training.run_lock import claim
 from prospect.training.session import Session
@@ -179,10 +178,9 @@ LOSS = (
 
 
 def test_a_loss_that_was_edited_between_stop_and_resume_is_refused(
-    recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe: Any, own_losses: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of the same length and in the same second, so that neither tells."""
-    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))  # what is registered here is gone afterwards
     file = tmp_path / "my_loss.py"
     file.write_text(LOSS)
     values = recipe({"name": f"{file}:mine"}, thumbs(32), train={"save_every": 1})
