@@ -7,7 +7,7 @@ five rules of a rubric in some 45 % of the cases. Simulated raters (prospect.fee
 different replies to each of 480 customers; each condition spoils their verdicts in one known way. Then the model is
 trained on them by
 
-    advice       `prospect.feedback.advice.advise`, its recipe as it is
+    advice       `prospect.feedback.advice.advice.advise`, its recipe as it is
     always dpo   the recipe that the advisor writes for dpo; thumbs are paired within their prompt, and of scores the
                  best stands beside the worst
     always kto   the one for kto, with both class weights 1; of scores, the best of a prompt is desirable
@@ -40,15 +40,15 @@ from typing import Any
 import numpy as np
 
 import prospect
-from prospect.allocator import keep_freed_memory
 from prospect.cli.train import quiet_libraries
 from prospect.demo.base import BASE, answer, load_base
 from prospect.demo.rubric import check, passes
 from prospect.demo.world import Inquiry, held_out_prompts, training_prompts
-from prospect.evaluation.winrate import Rate, proportion
 from prospect.feedback import Feedback, Message, Paired, Scored, Text, Unpaired, to_paired, write_jsonl
-from prospect.feedback.advice import Advice, Facts, Method, advise, advise_method
+from prospect.feedback.advice.advice import Advice, Facts, Method, advise, advise_method
 from prospect.feedback.simulated import SimulatedRater, compare, rate
+from prospect.statistics.rates import Rate, proportion
+from prospect.training.memory.allocator import keep_freed_memory
 
 CUSTOMERS, REPLIES, HELD_OUT = 480, 4, 400
 NOISE = 0.3

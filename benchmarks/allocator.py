@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def measure(setting: str, lora: bool) -> dict[str, float]:
-    from prospect.allocator import keep_freed_memory
+    from prospect.training.memory.allocator import keep_freed_memory
 
     if setting != "default":
         assert keep_freed_memory()

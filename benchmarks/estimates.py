@@ -120,7 +120,7 @@ def child(part: str, recipe: Path) -> dict[str, Any]:
 
 def estimate(recipe: Path) -> dict[str, Any]:
     from prospect.config import load_config
-    from prospect.training.estimate import estimate_memory
+    from prospect.training.memory.estimate import estimate_memory
     from prospect.training.prepare import prepare
 
     return estimate_memory(prepare(load_config(recipe)))
@@ -128,8 +128,8 @@ def estimate(recipe: Path) -> dict[str, Any]:
 
 def probed(recipe: Path) -> dict[str, Any]:
     from prospect.config import load_config
+    from prospect.training.memory.probe import probe
     from prospect.training.prepare import prepare
-    from prospect.training.probe import probe
 
     return probe(prepare(load_config(recipe)))
 

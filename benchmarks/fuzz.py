@@ -27,10 +27,10 @@ from types import FrameType
 from typing import Any
 
 from prospect.errors import ProspectError
-from prospect.feedback.freeze import check_frozen, freeze
-from prospect.feedback.importing import import_feedback
-from prospect.feedback.inspect import inspect_feedback
-from prospect.feedback.streaming import Conversion, convert_files
+from prospect.feedback.convert.streaming import Conversion, convert_files
+from prospect.feedback.doctor.inspect import inspect_feedback
+from prospect.feedback.frozen.freeze import check_frozen, freeze
+from prospect.feedback.importers.pipeline import import_feedback
 
 PATIENCE = 20  # seconds; a file of a few kB that takes longer hangs
 NASTY = [

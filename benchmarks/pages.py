@@ -20,8 +20,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from prospect.report.build import build_report
-from prospect.training.run_dir import RunDir
+from prospect.report.run.build import build_report
+from prospect.run_dir import RunDir
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 REPEATS = 5

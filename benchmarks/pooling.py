@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtr
 
-from prospect.evaluation.studies.pooling import Pooled, pool
+from prospect.studies.pooling import Pooled, pool
 
 PROMPTS, HARD = 200, 1.2
 ALPHAS = (0.05, 0.05 / 9, 0.05 / 30)

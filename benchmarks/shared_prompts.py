@@ -35,10 +35,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
-from prospect.allocator import keep_freed_memory
 from prospect.data.batch import Batch, Example, Row, collate, flatten, mismatched_rows
 from prospect.data.loader import Plan, micro_batches
 from prospect.models.logps import score_hidden
+from prospect.training.memory.allocator import keep_freed_memory
 
 DATA = Path(__file__).parents[2] / "shared/data"
 FILES = {"gsm8k": "gsm8k_solutions.jsonl", "pairs": "oasst_pairs.jsonl"}

@@ -24,7 +24,6 @@ import torch
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
 import prospect
-from prospect.allocator import keep_freed_memory
 from prospect.config import Config, load_config
 from prospect.data.batch import collate
 from prospect.data.dataset import Dataset, load_datasets
@@ -35,6 +34,7 @@ from prospect.feedback import load_feedback, split_by_prompt, write_jsonl
 from prospect.models.loading import load_tokenizer
 from prospect.models.policy import Policy, load_policy
 from prospect.models.sampling import generate
+from prospect.training.memory.allocator import keep_freed_memory
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"

@@ -18,7 +18,7 @@ from typing import Any
 
 from prospect.atomic import write_text
 from prospect.cli.main import main as prospect
-from prospect.evaluation.studies.markdown import as_markdown
+from prospect.studies.markdown import as_markdown
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "studies.md"

@@ -376,7 +376,7 @@ def recipe(spec: dict[str, Any], output: str) -> dict[str, Any]:
 
 def set_allocator(spec: dict[str, Any]) -> None:
     """As Prospect does when it starts to train; `glibc` leaves it alone, in both tools."""
-    from prospect.allocator import keep_freed_memory
+    from prospect.training.memory.allocator import keep_freed_memory
 
     if spec["variant"] != "glibc":
         assert keep_freed_memory()

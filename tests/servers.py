@@ -10,7 +10,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from prospect.evaluation.endpoint import Endpoint
+from prospect.endpoint.client import Endpoint
 
 Answer = tuple[int, Any] | tuple[int, Any, dict[str, str]]
 

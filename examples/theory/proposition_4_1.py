@@ -14,7 +14,7 @@ import torch
 from standalone import figure_option, render
 
 from prospect import get_loss
-from prospect.report.plots import Figure, Line, line_chart
+from prospect.report.charts.plots import Figure, Line, line_chart
 
 BETA = 0.1
 Z0 = 1.5  # nats; any other gives the same numbers, for only r - z0 counts

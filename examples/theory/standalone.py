@@ -1,4 +1,4 @@
-"""Writes a figure of `prospect.report.plots` as an SVG file that stands alone: with title, legend and colours.
+"""Writes a figure of `prospect.report.charts.plots` as an SVG file that stands alone: with title, legend and colours.
 
 On a report's page those three come from the page around the figure.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from markupsafe import escape
 
-from prospect.report.plots import WIDTH, Figure
+from prospect.report.charts.plots import WIDTH, Figure
 
 MARGIN, HEADER, SCALE = 18, 58, 1.6
 SWATCH = 26

@@ -24,7 +24,7 @@ import torch
 from standalone import figure_option, render
 
 from prospect import get_loss
-from prospect.report.plots import Figure, Line, line_chart
+from prospect.report.charts.plots import Figure, Line, line_chart
 
 BETA = 0.5
 # (X, Y) and (X,), made up. The size of the last difference depends on them (a logistic

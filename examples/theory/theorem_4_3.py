@@ -37,7 +37,7 @@ from standalone import figure_option, render
 from torch.func import grad, vmap
 
 from prospect import get_loss
-from prospect.report.plots import Figure, Line, line_chart
+from prospect.report.charts.plots import Figure, Line, line_chart
 
 FAR = 25.0  # a logit: all but 1e-11 of the probability is on one answer
 GRID = 4001

@@ -13,11 +13,11 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "train": "prospect.training.train",
-    "RunDir": "prospect.training.run_dir",
-    "load_feedback": "prospect.feedback.sources",
+    "RunDir": "prospect.run_dir",
+    "load_feedback": "prospect.feedback.files.sources",
     "loss": "prospect.losses",
     "get_loss": "prospect.losses",
-    "build_report": "prospect.report.build",
+    "build_report": "prospect.report.run.build",
     "ProspectError": "prospect.errors",
 }
 

@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from prospect.feedback.inspect import inspect_feedback
-from prospect.report.build import build_report
-from prospect.report.comparison_page import render_comparison_page
-from prospect.report.data_page import render_data_page
-from prospect.training.run_dir import RunDir
+from prospect.feedback.doctor.inspect import inspect_feedback
+from prospect.report.comparison.page import render_comparison_page
+from prospect.report.data.page import render_data_page
+from prospect.report.run.build import build_report
+from prospect.run_dir import RunDir
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed; a page needs one to be looked at")

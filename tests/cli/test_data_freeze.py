@@ -84,7 +84,7 @@ def test_diff_has_an_exit_code_only_when_asked(capsys: pytest.CaptureFixture[str
 
 
 def test_purge_names_the_runs(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from prospect.feedback.freeze import describe_files
+    from prospect.feedback.frozen.freeze import describe_files
 
     before = (desk / "a.jsonl").read_bytes()
     assert main(["data", "purge", "a.jsonl", "--rater", "anna", "--dry-run"]) == 0

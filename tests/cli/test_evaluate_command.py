@@ -12,7 +12,7 @@ import pytest
 
 from conftest import thumbs, write_rows
 from prospect.cli.main import main
-from prospect.evaluation.endpoint import Endpoint
+from prospect.endpoint.client import Endpoint
 from servers import Answer, said
 
 FAST = ["--kl-prompts", "4", "--kl-tokens", "6"]

@@ -19,7 +19,7 @@ import pytest
 from conftest import REPOSITORY
 from prospect.cli.main import main
 from prospect.losses import Loss, all_losses
-from prospect.report.curves import LABEL_PITCH, Curve, chart
+from prospect.report.charts.curves import LABEL_PITCH, Curve, chart
 
 OWN = """
 import torch, prospect

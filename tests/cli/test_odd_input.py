@@ -15,7 +15,7 @@ import yaml
 from conftest import thumbs
 from prospect.cli.main import main
 from prospect.errors import DataError
-from prospect.feedback.sources import load_feedback
+from prospect.feedback.files.sources import load_feedback
 
 DEEP = "[" * 500 + "]" * 500
 

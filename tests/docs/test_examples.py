@@ -13,7 +13,7 @@ from pages import Block, blocks_of, commands, read
 from conftest import REPOSITORY
 from prospect.config import load_config
 from prospect.losses import Loss, get_loss, registry, values
-from prospect.losses.check import check_loss
+from prospect.losses.checks.check import check_loss
 
 PAGE = "docs/own-loss.md"
 EXAMPLE = "examples/kahneman_tversky.py"

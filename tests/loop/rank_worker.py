@@ -17,13 +17,13 @@ from prospect.config import load_config
 from prospect.errors import RunStopped
 from prospect.models.policy import Policy
 from prospect.models.reference import build_reference
+from prospect.run_dir import RunDir
 from prospect.training.objective import build_objective, build_policy
 from prospect.training.prepare import prepare
-from prospect.training.run_dir import RunDir
+from prospect.training.processes.sharding import shard_policy, whole
+from prospect.training.processes.world import World, join_world
 from prospect.training.session import Session
-from prospect.training.sharding import shard_policy, whole
 from prospect.training.step import accumulate_gradient
-from prospect.training.world import World, join_world
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from prospect.training.run_dir import RunDir
+from prospect.run_dir import RunDir
 
 
 @pytest.mark.slow

@@ -19,9 +19,9 @@ from prospect.data.batch import collate, flatten
 from prospect.errors import CheckpointError, ConfigError, ModelError, ReferenceMismatchError
 from prospect.models.adapters import quiet_peft
 from prospect.models.policy import load_for_scoring
+from prospect.run_dir import RunDir
 from prospect.training.objective import build_policy, build_run_reference
 from prospect.training.prepare import prepare
-from prospect.training.run_dir import RunDir
 
 LORA = {"r": 4, "alpha": 8}
 TRAIN = {"max_steps": 3, "learning_rate": 1e-2}
@@ -420,7 +420,7 @@ def test_an_adapter_on_a_model_with_fewer_rows_than_tokens_brings_the_rows_along
 def test_an_evaluation_compares_with_the_reference_of_the_run(
     recipe: Any, sft: RunDir, tmp_path: Path, model_path: Path, how: str
 ) -> None:
-    from prospect.evaluation.preference import Settings, evaluate_feedback
+    from prospect.evaluation.held_out.preference import Settings, evaluate_feedback
 
     model: dict[str, Any] = {"name_or_path": str(sft.path)}
     model |= {"merge": {"lora": LORA}, "full": {"adapter": "merge"}}.get(how, {})
@@ -436,8 +436,8 @@ def test_an_evaluation_compares_with_the_reference_of_the_run(
 
 
 def test_an_adapter_judges_as_its_merged_folder_does(recipe: Any, sft: RunDir, tmp_path: Path) -> None:
-    from prospect.evaluation.judges.base import Item
-    from prospect.evaluation.judges.names import judge_named
+    from prospect.evaluation.contest.judges.base import Item
+    from prospect.evaluation.contest.judges.names import judge_named
     from prospect.models.merging import write_merged
 
     write_merged(ModelSettings(name_or_path=str(sft.path)), tmp_path / "merged")

@@ -9,7 +9,7 @@ import pytest
 
 import prospect
 from conftest import pairs, thumbs, write_rows
-from prospect.feedback.advice import Facts, advise
+from prospect.feedback.advice.advice import Facts, advise
 
 
 @pytest.mark.parametrize(

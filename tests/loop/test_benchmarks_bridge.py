@@ -16,9 +16,9 @@ import yaml
 
 from conftest import make_model, make_tokenizer
 from prospect.errors import DataError, UsageError
-from prospect.evaluation.benchmark_results import Result, change_of, read_results, side_by_side
-from prospect.evaluation.benchmarks import Benchmarking, _code_execution, run_benchmarks
-from prospect.evaluation.estimates import Intervals
+from prospect.evaluation.benchmarks.harness import Benchmarking, _code_execution, run_benchmarks
+from prospect.evaluation.benchmarks.results import Result, change_of, read_results, side_by_side
+from prospect.statistics.estimates import Intervals
 
 harness = pytest.mark.skipif(
     importlib.util.find_spec("lm_eval") is None, reason="lm-evaluation-harness is not installed"
@@ -102,7 +102,7 @@ def favourite(path: Path) -> int:
     """The choice with the highest log-prob, by our own log-probs."""
     from prospect.data.batch import Row, collate
     from prospect.data.render import Encoder
-    from prospect.evaluation.subject import find_subject
+    from prospect.evaluation.answers.subject import find_subject
     from prospect.models.policy import load_for_scoring
 
     policy = load_for_scoring(find_subject(path).settings)
@@ -148,7 +148,7 @@ def test_without_the_harness_it_is_said_how_to_install_it(model_path: Path, monk
 
 
 def test_importing_prospect_never_imports_the_harness() -> None:
-    modules = "prospect, prospect.cli.evaluate, prospect.evaluation.benchmarks"
+    modules = "prospect, prospect.cli.evaluate, prospect.evaluation.benchmarks.harness"
     script = f"import {modules}, sys; print({{name.split('.')[0] for name in sys.modules}} & {{'lm_eval', 'torch'}})"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

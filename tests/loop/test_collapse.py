@@ -11,10 +11,10 @@ import torch
 import prospect
 from conftest import thumbs
 from prospect.errors import TrainingError
-from prospect.report.facts import Facts
-from prospect.report.findings import findings
+from prospect.report.run.facts import Facts
+from prospect.report.run.findings import findings
+from prospect.run_dir import RunDir
 from prospect.training import step
-from prospect.training.run_dir import RunDir
 
 
 def run_with(recipe: Any, rate: float) -> RunDir:

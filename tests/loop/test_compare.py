@@ -13,13 +13,13 @@ import pytest
 
 from conftest import thumbs, write_rows
 from prospect.errors import RunStopped, TrainingError
-from prospect.evaluation.studies import runner
-from prospect.evaluation.studies.files import auroc_parts, by_prompt
-from prospect.evaluation.studies.outcome import make_world
-from prospect.evaluation.studies.plan import Cell, make_cells
-from prospect.evaluation.studies.runner import run_study
-from prospect.evaluation.studies.study import Study, check_study
-from prospect.evaluation.studies.table import make_result
+from prospect.studies import runner
+from prospect.studies.files import auroc_parts, by_prompt
+from prospect.studies.outcome import make_world
+from prospect.studies.plan import Cell, make_cells
+from prospect.studies.runner import run_study
+from prospect.studies.study import Study, check_study
+from prospect.studies.table import make_result
 from prospect.training.metrics import auroc
 from prospect.training.session import Session
 

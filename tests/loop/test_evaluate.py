@@ -17,20 +17,20 @@ from prospect import train
 from prospect.config import ModelSettings
 from prospect.data.batch import Row
 from prospect.errors import DataError, ModelError, UsageError
-from prospect.evaluation.answers import Answer
-from prospect.evaluation.estimates import Intervals
-from prospect.evaluation.held_out import read_held_out
-from prospect.evaluation.judged import Judging, gather_sides, judge_completions
-from prospect.evaluation.judges.function import FunctionJudge
-from prospect.evaluation.judges.names import judge_named
-from prospect.evaluation.preference import Settings, evaluate_feedback
-from prospect.evaluation.scoring import draw_own_samples
-from prospect.evaluation.subject import find_subject
-from prospect.evaluation.writers import Generation
+from prospect.evaluation.answers.answers import Answer
+from prospect.evaluation.answers.held_out import read_held_out
+from prospect.evaluation.answers.subject import find_subject
+from prospect.evaluation.answers.writers import Generation
+from prospect.evaluation.contest.judged import Judging, gather_sides, judge_completions
+from prospect.evaluation.contest.judges.function import FunctionJudge
+from prospect.evaluation.contest.judges.names import judge_named
+from prospect.evaluation.held_out.preference import Settings, evaluate_feedback
+from prospect.evaluation.held_out.scoring import draw_own_samples
 from prospect.feedback.records import Unpaired
 from prospect.models.policy import load_for_scoring
 from prospect.models.sampling import generate
-from prospect.training.run_dir import RunDir
+from prospect.run_dir import RunDir
+from prospect.statistics.estimates import Intervals
 from tolerances import FORWARD, rounding
 
 WITHIN = rounding(FORWARD, 70)  # nats: what is compared here is made of log-probs of completions, which are no larger
@@ -304,7 +304,7 @@ def test_a_contest_that_was_killed_while_judging_goes_on_with_the_same_texts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, asked = Forgetful(), []
-    monkeypatch.setattr("prospect.evaluation.judged.find_writer", lambda *_, **__: server)
+    monkeypatch.setattr("prospect.evaluation.contest.judged.find_writer", lambda *_, **__: server)
 
     def killed(prompt: str, first: str, second: str) -> str:
         if len(asked) == 3:

@@ -14,9 +14,9 @@ from conftest import REPOSITORY, rows_for, thumbs
 from prospect.config import load_config
 from prospect.losses import Loss, all_losses
 from prospect.models.reference import build_reference
+from prospect.run_dir import RunDir
 from prospect.training.objective import build_objective, build_policy
 from prospect.training.prepare import prepare
-from prospect.training.run_dir import RunDir
 from prospect.training.session import Session
 from prospect.training.step import Objective, accumulate_gradient, score
 from tolerances import BACKWARD, FORWARD, distance, near, rounding

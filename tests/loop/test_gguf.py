@@ -14,7 +14,7 @@ from conftest import make_model, thumbs, write_gguf
 from prospect.cli.main import main
 from prospect.config import ModelSettings, load_config
 from prospect.errors import ModelError
-from prospect.feedback.inspect import inspect_feedback
+from prospect.feedback.doctor.inspect import inspect_feedback
 from prospect.models.policy import load_for_scoring
 from prospect.training.prepare import prepare
 

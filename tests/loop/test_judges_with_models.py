@@ -11,10 +11,10 @@ import torch
 
 from conftest import make_model, make_tokenizer
 from prospect.errors import ModelError
-from prospect.evaluation.contest import hold_contest
-from prospect.evaluation.judges import Item, LocalLMJudge, RewardModelJudge, judge_named, judging_prompt
-from prospect.evaluation.judges import local_lm as module
-from prospect.evaluation.judges.prompt import DEFAULT_RUBRIC, LABELS
+from prospect.evaluation.contest.contest import hold_contest
+from prospect.evaluation.contest.judges import Item, LocalLMJudge, RewardModelJudge, judge_named, judging_prompt
+from prospect.evaluation.contest.judges import local_lm as module
+from prospect.evaluation.contest.judges.prompt import DEFAULT_RUBRIC, LABELS
 from prospect.feedback.records import Message
 from tolerances import FORWARD, rounding
 

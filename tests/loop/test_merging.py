@@ -16,7 +16,7 @@ from conftest import make_model, pairs
 from prospect.cli.main import main
 from prospect.config import ModelSettings
 from prospect.errors import ModelError
-from prospect.evaluation.judges.reward_model import load_scorer
+from prospect.evaluation.contest.judges.reward_model import load_scorer
 from prospect.models.adapter_files import merge
 from prospect.models.adapters import quiet_peft
 from prospect.models.merging import write_merged
@@ -95,7 +95,7 @@ def test_a_merged_folder_has_tokenizer_template_and_a_card_that_says_how_to_load
 ) -> None:
     model = {"name_or_path": str(model_path), "lora": {"r": 4}}
     run = prospect.train(recipe("kto", model=model, train={"max_steps": 1}), quiet=True)
-    from prospect.report.model_card import write_model_card
+    from prospect.report.run.model_card import write_model_card
 
     write_model_card(run.path)
     adapters = (run.model_path / "README.md").read_text()

@@ -14,8 +14,8 @@ from prospect import progress
 from prospect.cli.dry_run import show
 from prospect.config import load_config
 from prospect.data.batch import flatten
+from prospect.training.memory.probe import Rates, count_evaluations, probe, training_seconds
 from prospect.training.prepare import prepare
-from prospect.training.probe import Rates, count_evaluations, probe, training_seconds
 
 
 def test_it_says_what_the_run_takes_and_writes_nothing(recipe: Any, tmp_path: Path) -> None:

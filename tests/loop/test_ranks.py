@@ -19,11 +19,11 @@ from safetensors.torch import load_file
 import prospect
 from conftest import REPOSITORY, rows_for, write_rows
 from prospect.errors import CheckpointError
-from prospect.training import world
-from prospect.training.checkpoint import latest_checkpoint
-from prospect.training.place import find_place, first_host
-from prospect.training.run_dir import RunDir
-from prospect.training.world import share_cores
+from prospect.run_dir import RunDir
+from prospect.training.checkpoints.checkpoint import latest_checkpoint
+from prospect.training.processes import world
+from prospect.training.processes.place import find_place, first_host
+from prospect.training.processes.world import share_cores
 from tolerances import BACKWARD, assert_trained_alike, distance, near, rounding
 
 WORKER = str(REPOSITORY / "tests/loop/rank_worker.py")

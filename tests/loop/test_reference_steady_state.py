@@ -16,7 +16,7 @@ import prospect
 from conftest import pairs, thumbs
 from prospect.data.batch import Batch
 from prospect.models.reference import CachedReference, FrozenReference
-from prospect.training.run_dir import RunDir
+from prospect.run_dir import RunDir
 from prospect.training.session import Session
 
 BATCH = 8

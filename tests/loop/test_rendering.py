@@ -18,15 +18,15 @@ from conftest import WORDS, make_tokenizer, thumbs, write_rows
 from prospect.cli.main import main
 from prospect.data.render import make_renderer
 from prospect.errors import CheckpointError, ConfigError, DataError
-from prospect.evaluation.generate import generate_file
-from prospect.evaluation.judged import Judging, gather_sides
-from prospect.evaluation.preference import Settings, evaluate_feedback
-from prospect.evaluation.rendering import RenderingOptions
-from prospect.evaluation.subject import find_subject
-from prospect.evaluation.writers import Generation
+from prospect.evaluation.answers.generate import generate_file
+from prospect.evaluation.answers.rendering import RenderingOptions
+from prospect.evaluation.answers.subject import find_subject
+from prospect.evaluation.answers.writers import Generation
+from prospect.evaluation.contest.judged import Judging, gather_sides
+from prospect.evaluation.held_out.preference import Settings, evaluate_feedback
+from prospect.feedback.chat.rendering import Rendering
+from prospect.feedback.files.sources import load_feedback
 from prospect.feedback.records import Message
-from prospect.feedback.rendering import Rendering
-from prospect.feedback.sources import load_feedback
 from prospect.training.session import Session
 
 SYSTEM = {"role": "system", "content": "Be brief."}

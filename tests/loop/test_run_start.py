@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 import prospect
 from conftest import thumbs
 from prospect.errors import CheckpointError, ConfigError, DataError, ModelError, ProspectError, TrainingError
-from prospect.training.run_dir import RunDir
+from prospect.run_dir import RunDir
 from prospect.training.run_lock import claim
 from prospect.training.session import Session
 
@@ -70,7 +70,7 @@ def test_a_failure_up_to_the_first_step_leaves_a_users_files_and_nothing_else(
     where = {
         "evaluate": "prospect.training.session.write_samples",
         "clip_gradient": "prospect.training.session.Session.clip_gradient",
-        "write_config": "prospect.training.run_dir.RunDir.write_config",
+        "write_config": "prospect.run_dir.RunDir.write_config",
         "open_trackers": "prospect.training.session.open_trackers",
     }
     with monkeypatch.context() as patch:

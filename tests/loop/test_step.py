@@ -16,8 +16,8 @@ from prospect.losses import get_loss
 from prospect.models.policy import load_policy
 from prospect.models.reference import AdapterOffReference, CachedReference, FrozenReference, NoReference
 from prospect.training.prepare import prepare
+from prospect.training.processes.world import World
 from prospect.training.step import Objective, _Pass, accumulate_gradient, score
-from prospect.training.world import World
 from tolerances import BACKWARD, distance, near, rounding
 
 

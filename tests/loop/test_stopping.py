@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 import prospect
 from conftest import thumbs
 from prospect.errors import RunStopped
-from prospect.training.run_dir import RunDir
+from prospect.run_dir import RunDir
 from prospect.training.session import Session
 from prospect.training.stopping import listening
 

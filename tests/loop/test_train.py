@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 import prospect
 from conftest import make_model, pairs, thumbs
 from prospect.errors import CheckpointError, ConfigError, ReferenceMismatchError, TrainingError
-from prospect.training.run_dir import RunDir
+from prospect.run_dir import RunDir
 from tolerances import BACKWARD, assert_trained_alike, rounding
 
 

@@ -11,12 +11,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from prospect.feedback import Demonstration, Message, Paired, Unpaired, load_feedback, write_jsonl
-from prospect.feedback.diff import diff_feedback
-from prospect.feedback.export import export
-from prospect.feedback.freeze import check_frozen, freeze
+from prospect.feedback.exporters.export import export
+from prospect.feedback.exporters.trainer_layouts import as_turns
+from prospect.feedback.frozen.diff import diff_feedback
+from prospect.feedback.frozen.freeze import check_frozen, freeze
 from prospect.feedback.importers import get_importer
-from prospect.feedback.importers.base import Options, Preference, Vote
-from prospect.feedback.trainer_layouts import as_turns
+from prospect.feedback.importers.shapes.base import Options, Preference, Vote
 
 # Any text but half characters, which no file can hold.
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)

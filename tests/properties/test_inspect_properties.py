@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from prospect.errors import DataError
 from prospect.feedback import load_feedback
-from prospect.feedback.checks import reading
-from prospect.feedback.inspect import Inspection, inspect_feedback
+from prospect.feedback.doctor.checks import reading
+from prospect.feedback.doctor.inspect import Inspection, inspect_feedback
 
 TEXT = st.text(max_size=12)
 TURNS = st.lists(st.fixed_dictionaries({"role": st.sampled_from(["user", "assistant"]), "content": TEXT}), max_size=3)

@@ -11,13 +11,13 @@ import pytest
 from scipy.special import expit
 from scipy.stats import norm
 
-from prospect.evaluation.agreement import measure_agreement
-from prospect.evaluation.bootstrap import resample
-from prospect.evaluation.comparisons import compare_counts, compare_paired
-from prospect.evaluation.discrimination import _weighted_auroc, auroc, auroc_delong, class_margin
-from prospect.evaluation.length_control import length_controlled_win_rate
-from prospect.evaluation.means import mean_by_prompt, rate_by_prompt
-from prospect.evaluation.winrate import proportion
+from prospect.statistics.agreement import measure_agreement
+from prospect.statistics.bootstrap import resample
+from prospect.statistics.comparisons import compare_counts, compare_paired
+from prospect.statistics.discrimination import _weighted_auroc, auroc, auroc_delong, class_margin
+from prospect.statistics.length_control import length_controlled_win_rate
+from prospect.statistics.means import mean_by_prompt, rate_by_prompt
+from prospect.statistics.rates import proportion
 
 SETS, DRAWS = 1000, 500
 NAMES = {count: np.arange(count) for count in (5, 20, 50, 60, 100)}

@@ -10,8 +10,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from prospect.losses import Loss, check, get_loss, values
-from prospect.losses.check import CHECKS, check_loss
+from prospect.losses import Loss, get_loss, values
+from prospect.losses.checks import check
+from prospect.losses.checks.check import CHECKS, check_loss
 
 Function = Callable[..., torch.Tensor]
 

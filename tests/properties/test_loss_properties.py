@@ -14,8 +14,7 @@ import torch.nn.functional as F
 
 import prospect.losses
 from prospect.losses import Loss, get_loss, values
-from prospect.losses.check import CHECKS, Check
-from prospect.losses.check_arguments import (
+from prospect.losses.checks.arguments import (
     Arguments,
     CheckError,
     NotApplicableError,
@@ -24,6 +23,7 @@ from prospect.losses.check_arguments import (
     takes_logps,
     with_step,
 )
+from prospect.losses.checks.check import CHECKS, Check
 from prospect.losses.reference_point import estimate_reference_point
 
 LOSSES = list(prospect.losses.all_losses().values())
@@ -60,7 +60,7 @@ def applies(check: Check, loss: Loss) -> bool:
     """Written out once more, so that no check is skipped in silence."""
     if check.__name__ == "only_what_is_there_counts":
         return loss.level == "token" or loss.feedback == "scored"
-    if "value" in check.__name__.split("_") and check.__module__.endswith("check_value"):
+    if "value" in check.__name__.split("_") and check.__module__.endswith("checks.value"):
         return loss.is_halo
     if check.__name__ in ("every_hyperparameter_has_an_effect", "every_legal_hyperparameter_works") or (
         check.__name__ == "illegal_hyperparameters_are_refused"

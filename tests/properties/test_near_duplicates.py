@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prospect.feedback.near_duplicates import SHORTEST, NearDuplicates
+from prospect.feedback.texts.near_duplicates import SHORTEST, NearDuplicates
 
 VOCABULARY = [f"{a}{b}{c}" for a in "bdfglmnprst" for b in "aeiou" for c in ("", "n", "r", "st", "ting")]
 
@@ -143,7 +143,7 @@ def test_a_crowd_of_one_text_and_its_variants_is_one_group() -> None:
 
 def test_signatures_are_the_same_in_every_process() -> None:
     script = (
-        "from prospect.feedback.near_duplicates import NearDuplicates as N\n"
+        "from prospect.feedback.texts.near_duplicates import NearDuplicates as N\n"
         "import hashlib\n"
         "n = N(); n.add_many([1, 2, 3], ['one two three four five six seven eight nine', 'Grüße, 世界 — ok', '?!'])\n"
         "print(hashlib.sha256(b''.join(column.tobytes() for part in n._parts for column in part)).hexdigest())"

@@ -26,14 +26,14 @@ from prospect.feedback import (
     load_feedback,
     write_jsonl,
 )
-from prospect.feedback.pairing import PAIRINGS, to_paired
-from prospect.feedback.readers import parse_line
-from prospect.feedback.rowstore import group_keys
-from prospect.feedback.streaming import Conversion, convert_files
-from prospect.feedback.subsample import ClassShares, keep_shares, one_per_prompt
-from prospect.feedback.thresholds import Threshold, to_unpaired_by_score
+from prospect.feedback.convert.pairing import PAIRINGS, to_paired
+from prospect.feedback.convert.streaming import Conversion, convert_files
+from prospect.feedback.convert.subsample import ClassShares, keep_shares, one_per_prompt
+from prospect.feedback.convert.thresholds import Threshold, to_unpaired_by_score
+from prospect.feedback.files.readers import parse_line
+from prospect.feedback.files.rowstore import group_keys
+from prospect.feedback.files.write import as_columns, encode
 from prospect.feedback.times import write_time
-from prospect.feedback.write import as_columns, encode
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 prompts = st.sampled_from(["", "a", "b", "ä"])

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from prospect.losses import get_loss
-from prospect.losses.check_arguments import Arguments, call, gradients, placed, random_arguments, with_step
+from prospect.losses.checks.arguments import Arguments, call, gradients, placed, random_arguments, with_step
 from prospect.losses.logarithms import log1mexp
 
 

@@ -13,8 +13,8 @@ import pytest
 from prospect.config import load_config
 from prospect.errors import DataError
 from prospect.feedback import suggest_class_weights
-from prospect.feedback.advice import Advice, Facts, advise, advise_method
-from prospect.feedback.recipe_advice import count_parameters
+from prospect.feedback.advice.advice import Advice, Facts, advise, advise_method
+from prospect.feedback.advice.recipe import count_parameters
 
 THUMBS = Facts(kind="unpaired", rows=2000, prompts=1000, desirable=1000, undesirable=1000, pairable=300)
 PAIRS = Facts(

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from prospect.errors import DataError
-from prospect.evaluation.agreement import measure_agreement
-from prospect.evaluation.winrate import proportion
+from prospect.statistics.agreement import measure_agreement
+from prospect.statistics.rates import proportion
 
 TABLE = [[25, 4, 3], [6, 30, 5], [2, 7, 18]]
 NAMES = ["loss", "tie", "win"]

@@ -8,12 +8,12 @@ import sys
 
 import pytest
 
-from prospect.allocator import _has_glibc, caches_small_blocks, restart_without_small_caches
 from prospect.cli import main
+from prospect.training.memory.allocator import _has_glibc, caches_small_blocks, restart_without_small_caches
 
 PROGRAM = """
 import os, sys
-from prospect.allocator import caches_small_blocks, restart_without_small_caches
+from prospect.training.memory.allocator import caches_small_blocks, restart_without_small_caches
 print("started", flush=True)
 restart_without_small_caches()
 print(os.environ["GLIBC_TUNABLES"], caches_small_blocks(), sys.argv[1:], os.getpid(), sys.stdin.read())

@@ -9,9 +9,9 @@ from scipy.stats import norm, ttest_1samp
 from scipy.stats import t as student
 
 from prospect.errors import DataError
-from prospect.evaluation.bootstrap import Resampled, resample, resample_mean
-from prospect.evaluation.means import Student, Trials, mean_by_prompt, rate_by_prompt
-from prospect.evaluation.winrate import proportion, win_rate
+from prospect.statistics.bootstrap import Resampled, resample, resample_mean
+from prospect.statistics.means import Student, Trials, mean_by_prompt, rate_by_prompt
+from prospect.statistics.rates import proportion, win_rate
 
 RANDOM = np.random.default_rng(0)
 SKEWED = RANDOM.gamma(1.0, size=400)
@@ -59,7 +59,7 @@ def test_the_seed_alone_decides_the_draws() -> None:
 
 def test_blocks_of_draws_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = rate_by_prompt(OUTCOMES, PROMPTS)
-    monkeypatch.setattr("prospect.evaluation.bootstrap.BLOCK", 1000)
+    monkeypatch.setattr("prospect.statistics.bootstrap.BLOCK", 1000)
     assert rate_by_prompt(OUTCOMES, PROMPTS) == whole
 
 
@@ -126,7 +126,7 @@ def test_wider_levels_contain_narrower_ones() -> None:
 
 def test_leaving_out_groups_of_prompts_finds_the_same_skewness(monkeypatch: pytest.MonkeyPatch) -> None:
     each = resample_mean(SKEWED, np.arange(400), resamples=200).acceleration
-    monkeypatch.setattr("prospect.evaluation.bootstrap.MOST_GROUPS", 200)
+    monkeypatch.setattr("prospect.statistics.bootstrap.MOST_GROUPS", 200)
     assert resample_mean(SKEWED, np.arange(400), resamples=200).acceleration == pytest.approx(each, rel=0.35)
     skewness = np.mean((SKEWED - SKEWED.mean()) ** 3) / SKEWED.std() ** 3
     assert each == pytest.approx(skewness / 6 / math.sqrt(400), rel=0.02)

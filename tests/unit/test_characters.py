@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prospect.feedback.characters import odd_characters, script_of
+from prospect.feedback.texts.characters import odd_characters, script_of
 
 
 @pytest.mark.parametrize(

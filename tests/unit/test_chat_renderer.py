@@ -9,10 +9,10 @@ import pytest
 
 import families
 from prospect.errors import ConfigError, DataError, ModelError
-from prospect.feedback.chat_renderer import ChatRenderer
-from prospect.feedback.chat_templates import ChatTemplates
+from prospect.feedback.chat.renderer import ChatRenderer
+from prospect.feedback.chat.rendering import Rendering, UnrenderableError
+from prospect.feedback.chat.templates import ChatTemplates
 from prospect.feedback.records import Message, Text
-from prospect.feedback.rendering import Rendering, UnrenderableError
 
 NAMED = {"bos_token": "<s>", "eos_token": "</s>"}
 USER = (Message("user", "hi"),)
@@ -190,7 +190,7 @@ def test_a_template_that_prints_the_time_prints_the_one_it_is_told(template: str
 def test_without_a_date_all_rows_of_a_renderer_have_one_time(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = renderer(families.CLOCK)
     first = clock.prompt(USER)
-    monkeypatch.setattr("prospect.feedback.chat_renderer.datetime", None)
+    monkeypatch.setattr("prospect.feedback.chat.renderer.datetime", None)
     assert clock.prompt(USER) == first
 
 
@@ -262,7 +262,7 @@ def test_nulls_that_somebody_wrote_stay() -> None:
 
 
 def test_a_template_that_never_ends_is_stopped_and_refused_with_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("prospect.feedback.sandbox.SECONDS", 0.2)
+    monkeypatch.setattr("prospect.feedback.chat.sandbox.SECONDS", 0.2)
     for endless in (
         "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
         "{% macro f(n) %}{% if n %}{{ f(n - 1) ~ f(n - 1) }}{% endif %}{% endmacro %}{{ f(99) }}",

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from prospect.errors import CheckpointError, ProspectError
-from prospect.training.checkpoint import OPTIMIZER, WEIGHTS, load_checkpoint, save_checkpoint
-from prospect.training.checkpoint_state import STATE, CheckpointState, Identity, Progress
+from prospect.training.checkpoints.checkpoint import OPTIMIZER, WEIGHTS, load_checkpoint, save_checkpoint
+from prospect.training.checkpoints.state import STATE, CheckpointState, Identity, Progress
 
 IDENTITY = Identity(policy="p", reference="r", data="d", sources={"my.py": "s"})
 GROUPS = {
@@ -200,7 +200,7 @@ def test_a_full_disk_leaves_no_part_of_a_checkpoint(
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(f"prospect.training.checkpoint.{failing}", full)
+    monkeypatch.setattr(f"prospect.training.checkpoints.checkpoint.{failing}", full)
     with pytest.raises(
         CheckpointError, match=r"No space left on device.*the last good one is step-3\. Free some space"
     ):

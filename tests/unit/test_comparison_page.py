@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from test_data_page import JSON
 from test_report import HOSTILE, Page
 
-from prospect.report.comparison_figures import measures_to_draw
-from prospect.report.comparison_page import render_comparison_page, write_comparison_page
-from prospect.report.plots import Line, sweep_chart
+from prospect.report.charts.plots import Line, sweep_chart
+from prospect.report.comparison.figures import measures_to_draw
+from prospect.report.comparison.page import render_comparison_page, write_comparison_page
 
 METHODS = ("kto", "dpo")
 FLIPS = (0.0, 0.2, 0.4)

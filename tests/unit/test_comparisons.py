@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binomtest
 
 from prospect.errors import DataError
-from prospect.evaluation.comparisons import (
+from prospect.statistics.comparisons import (
     compare_counts,
     compare_outcomes,
     compare_paired,
@@ -16,7 +16,7 @@ from prospect.evaluation.comparisons import (
     mcnemar,
     verdict,
 )
-from prospect.evaluation.winrate import Rate, win_rate
+from prospect.statistics.rates import Rate, win_rate
 
 
 def both_orders(first: str, second: str) -> float:

@@ -9,13 +9,13 @@ import sys
 import pytest
 
 from prospect.errors import DataError
-from prospect.evaluation.comparisons import compare_outcomes
-from prospect.evaluation.contest import hold_contest
-from prospect.evaluation.judges import FunctionJudge, HumanJudge, Item, Price, Verifier, write_page
-from prospect.evaluation.judges.base import Judge, Verdict
-from prospect.evaluation.verdict_cache import VerdictCache
-from prospect.evaluation.winrate import win_rate
+from prospect.evaluation.contest.contest import hold_contest
+from prospect.evaluation.contest.judges import FunctionJudge, HumanJudge, Item, Price, Verifier, write_page
+from prospect.evaluation.contest.judges.base import Judge, Verdict
+from prospect.evaluation.contest.judges.verdict_cache import VerdictCache
 from prospect.feedback.records import Message
+from prospect.statistics.comparisons import compare_outcomes
+from prospect.statistics.rates import win_rate
 
 
 def by_marks(prompt, first, second):
@@ -267,7 +267,6 @@ def test_sides_that_do_not_fit_are_refused(arguments, message):
 
 
 def test_a_contest_imports_no_torch():
-    code = (
-        "import sys, prospect.evaluation.contest, prospect.evaluation.judges as j; [getattr(j, n) for n in j.__all__]"
-    )
-    subprocess.run([sys.executable, "-c", f"{code}; assert 'torch' not in sys.modules"], check=True)
+    code = "import sys, prospect.evaluation.contest.contest, prospect.evaluation.contest.judges as j\n"
+    code += "[getattr(j, n) for n in j.__all__]"
+    subprocess.run([sys.executable, "-c", f"{code}\nassert 'torch' not in sys.modules"], check=True)

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_report import HOSTILE, Page
 
-from prospect.feedback.inspect import inspect_feedback
-from prospect.report.bars import MAX_COLUMNS
-from prospect.report.data_page import render_data_page, write_data_page
+from prospect.feedback.doctor.inspect import inspect_feedback
+from prospect.report.charts.bars import MAX_COLUMNS
+from prospect.report.data.page import render_data_page, write_data_page
 
 
 def lengths(median: float) -> dict[str, float]:

@@ -19,9 +19,9 @@ from prospect.data.dataset import (
 )
 from prospect.data.render import Encoder, PromptTooLongError
 from prospect.errors import ConfigError, DataError
-from prospect.feedback.convert import as_kind
-from prospect.feedback.rendering import Rendering, UnrenderableError
-from prospect.feedback.sources import load_feedback
+from prospect.feedback.chat.rendering import Rendering, UnrenderableError
+from prospect.feedback.convert.kinds import as_kind
+from prospect.feedback.files.sources import load_feedback
 
 
 def load(

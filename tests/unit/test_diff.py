@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from conftest import pairs, thumbs, write_rows
-from prospect.feedback.diff import Difference, diff_feedback
-from prospect.feedback.freeze import freeze
+from prospect.feedback.frozen.diff import Difference, diff_feedback
+from prospect.feedback.frozen.freeze import freeze
 
 
 def compare(folder: Path, before: list[dict[str, Any]], after: list[dict[str, Any]]) -> Difference:

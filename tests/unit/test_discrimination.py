@@ -8,9 +8,9 @@ from scipy.special import expit, logit
 from scipy.stats import mannwhitneyu, norm, ttest_ind
 
 from prospect.errors import DataError
-from prospect.evaluation.calibration import measure_calibration
-from prospect.evaluation.discrimination import accuracy, auroc, auroc_delong, class_margin, log_loss
-from prospect.evaluation.winrate import proportion
+from prospect.statistics.calibration import measure_calibration
+from prospect.statistics.discrimination import accuracy, auroc, auroc_delong, class_margin, log_loss
+from prospect.statistics.rates import proportion
 from prospect.training.metrics import auroc as auroc_of_training
 
 SCORES = [0.1, 0.4, 0.35, 0.8, 0.4, 0.7, 0.4, 0.9]

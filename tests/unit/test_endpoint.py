@@ -9,19 +9,19 @@ from typing import Any
 
 import pytest
 
-from prospect.errors import UsageError
-from prospect.evaluation.endpoint import (
+from prospect.endpoint.client import (
     LONGEST_ASKED_WAIT,
     Endpoint,
     EndpointError,
     RequestRefusedError,
     origin_of,
 )
-from prospect.evaluation.judges import EndpointJudge, Item
-from prospect.evaluation.judges.asking import Asking, Price
-from prospect.evaluation.judges.endpoint import MOST_UNREAD, RESPONSE_FORMAT
-from prospect.evaluation.request_fields import parse_request
-from prospect.evaluation.verdict_cache import VerdictCache
+from prospect.endpoint.request_fields import parse_request
+from prospect.errors import UsageError
+from prospect.evaluation.contest.judges import EndpointJudge, Item
+from prospect.evaluation.contest.judges.asking import Asking, Price
+from prospect.evaluation.contest.judges.endpoint import MOST_UNREAD, RESPONSE_FORMAT
+from prospect.evaluation.contest.judges.verdict_cache import VerdictCache
 from servers import Answer, said
 
 KEY = "sk-a-secret-key"
@@ -239,7 +239,7 @@ def test_a_server_that_drips_is_given_up(serve_raw, talk):
 
 @pytest.mark.timeout(60)
 def test_a_body_without_end_is_given_up(serve_raw, monkeypatch):
-    monkeypatch.setattr("prospect.evaluation.transport.MOST_BYTES", 2**20)
+    monkeypatch.setattr("prospect.endpoint.transport.MOST_BYTES", 2**20)
 
     def pour(connection, over):
         connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")

@@ -10,7 +10,7 @@ from transformers import LlamaModel
 from conftest import make_model, rows_for, thumbs
 from prospect.cli.dry_run import show
 from prospect.config import load_config
-from prospect.training.estimate import PARTS, estimate_memory, largest_micro_batch, resident_bytes
+from prospect.training.memory.estimate import PARTS, estimate_memory, largest_micro_batch, resident_bytes
 from prospect.training.prepare import prepare
 
 

@@ -12,9 +12,9 @@ import yaml
 from conftest import pairs, thumbs, write_rows
 from prospect.errors import DataError, UsageError
 from prospect.feedback import load_feedback, prompt_key
-from prospect.feedback.export import Exported, export
-from prospect.feedback.freeze import freeze
-from prospect.feedback.trainer_layouts import LAYOUTS
+from prospect.feedback.exporters.export import Exported, export
+from prospect.feedback.exporters.trainer_layouts import LAYOUTS
+from prospect.feedback.frozen.freeze import freeze
 
 
 def turn(role: str, content: str) -> dict[str, str]:

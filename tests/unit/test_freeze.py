@@ -13,8 +13,8 @@ import pytest
 from conftest import pairs, thumbs, write_rows
 from prospect.errors import DataError
 from prospect.feedback import load_feedback
-from prospect.feedback.filters import Filters
-from prospect.feedback.freeze import check_frozen, describe_files, freeze, iter_rows
+from prospect.feedback.frozen.filters import Filters
+from prospect.feedback.frozen.freeze import check_frozen, describe_files, freeze, iter_rows
 
 
 def manifest(folder: Path) -> dict[str, Any]:

@@ -14,8 +14,8 @@ import pytest
 from conftest import write_rows
 from prospect import load_feedback
 from prospect.errors import ConfigError, DataError, OutputError, ProspectError, UsageError
-from prospect.evaluation.generate import generate_file
-from prospect.evaluation.writers import MOST_UNANSWERED, Generation, Service, collect_answers, find_writer
+from prospect.evaluation.answers.generate import generate_file
+from prospect.evaluation.answers.writers import MOST_UNANSWERED, Generation, Service, collect_answers, find_writer
 from prospect.feedback.records import Message, Text
 
 PROMPTS: list[dict[str, Any]] = [{"prompt": prompt} for prompt in ("quick", "the brown the brown", "fox fox fox")]

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from prospect.errors import DataError
-from prospect.evaluation.judges import HumanJudge, Item, judge_named, write_page
-from prospect.evaluation.judges.base import text_key
+from prospect.evaluation.contest.judges import HumanJudge, Item, judge_named, write_page
+from prospect.evaluation.contest.judges.base import text_key
 from prospect.feedback.records import Message
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>&amp;\u2028@@SCRIPT@@ <!--"

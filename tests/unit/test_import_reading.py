@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from prospect.errors import DataError
-from prospect.feedback.importers.base import Dropped, Vote
-from prospect.feedback.importers.reading import Row, dig, each_row, rows, sample
-from prospect.feedback.other_turns import decoded, messages_of, text_of
+from prospect.feedback.files.other_turns import decoded, messages_of, text_of
+from prospect.feedback.importers.shapes.base import Dropped, Vote
+from prospect.feedback.importers.shapes.reading import Row, dig, each_row, rows, sample
 
 
 def contents(path: Path, **options: Any) -> list[Any]:
@@ -90,7 +90,7 @@ def test_each_row_passes_on_what_is_dropped(tmp_path: Path) -> None:
 
 
 def test_a_sample_of_a_long_file_reads_only_its_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from prospect.feedback.importers import reading
+    from prospect.feedback.importers.shapes import reading
 
     monkeypatch.setattr(reading, "_SAMPLE_BYTES", 100)
     values = [{"a": "x" * 30, "i": i} for i in range(50)]

@@ -14,9 +14,9 @@ import pytest
 
 from prospect.errors import DataError, ProspectError
 from prospect.feedback import importers, load_feedback
-from prospect.feedback.import_report import ImportReport
 from prospect.feedback.importers import detect
-from prospect.feedback.importing import NEUTRAL, RELATIVE, SUPERSEDED, TAKEN_BACK, import_feedback
+from prospect.feedback.importers.pipeline import NEUTRAL, RELATIVE, SUPERSEDED, TAKEN_BACK, import_feedback
+from prospect.feedback.importers.report import ImportReport
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ from tool_exports import (
 from prospect.errors import DataError, UsageError
 from prospect.feedback import load_feedback
 from prospect.feedback.importers import detect
-from prospect.feedback.importing import import_feedback
+from prospect.feedback.importers.pipeline import import_feedback
 
 # Argilla
 

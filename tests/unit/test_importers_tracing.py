@@ -27,9 +27,9 @@ from tool_exports import (
 from prospect.errors import DataError, UsageError
 from prospect.feedback import load_feedback
 from prospect.feedback.importers import ALL, GENERIC, detect
-from prospect.feedback.importers.base import Preference, Vote
-from prospect.feedback.importers.reading import sample
-from prospect.feedback.importing import import_feedback
+from prospect.feedback.importers.pipeline import import_feedback
+from prospect.feedback.importers.shapes.base import Preference, Vote
+from prospect.feedback.importers.shapes.reading import sample
 
 TRACING = ["langfuse", "langsmith", "phoenix", "chainlit", "dify"]
 

@@ -13,12 +13,12 @@ from tool_exports import ANSWER, EXPORTS, HUMAN, SHAREGPT, USER, halos_row, only
 
 from prospect.errors import DataError, ProspectError
 from prospect.feedback import Message, Paired, Unpaired, load_feedback, write_jsonl
-from prospect.feedback.export import export
+from prospect.feedback.exporters.export import export
 from prospect.feedback.importers import ALL, GENERIC, detect
-from prospect.feedback.importers.base import Dropped, Options, Preference, Vote
-from prospect.feedback.importers.reading import Row, rows, sample
+from prospect.feedback.importers.pipeline import import_feedback
+from prospect.feedback.importers.shapes.base import Dropped, Options, Preference, Vote
+from prospect.feedback.importers.shapes.reading import Row, rows, sample
 from prospect.feedback.importers.transcripts import turns_of_transcript
-from prospect.feedback.importing import import_feedback
 
 
 def items(name, folder, *rows, **options):

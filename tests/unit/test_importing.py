@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 
 from prospect.errors import ConfigError, DataError, ProspectError, UsageError
 from prospect.feedback import importers, load_feedback, write_jsonl
-from prospect.feedback.import_report import ImportReport
-from prospect.feedback.importers import base, detect, generic, get_importer
-from prospect.feedback.importers.base import Dropped, Importer, Item, Options, Preference, Vote
-from prospect.feedback.importing import (
+from prospect.feedback.frozen.pseudonym import key_path, pseudonym, rater_key
+from prospect.feedback.frozen.purge import purge
+from prospect.feedback.frozen.tombstones import Graveyard, tombstones
+from prospect.feedback.importers import detect, generic, get_importer
+from prospect.feedback.importers.pipeline import (
     CORRECTION_ALONE,
     NEUTRAL,
     RELATIVE,
@@ -30,10 +31,10 @@ from prospect.feedback.importing import (
     TAKEN_BACK,
     import_feedback,
 )
-from prospect.feedback.pseudonym import key_path, pseudonym, rater_key
-from prospect.feedback.purge import purge
+from prospect.feedback.importers.report import ImportReport
+from prospect.feedback.importers.shapes import base
+from prospect.feedback.importers.shapes.base import Dropped, Importer, Item, Options, Preference, Vote
 from prospect.feedback.records import Message, Paired, Unpaired
-from prospect.feedback.tombstones import Graveyard, tombstones
 
 KEY = "a key that is long enough"
 

@@ -14,10 +14,10 @@ import pytest
 
 from conftest import REPOSITORY
 from prospect.errors import DataError, UsageError
-from prospect.feedback.checks import gather as gathering
-from prospect.feedback.checks import reading
-from prospect.feedback.inspect import inspect_feedback
-from prospect.feedback.rendering import Rendering
+from prospect.feedback.chat.rendering import Rendering
+from prospect.feedback.doctor.checks import gather as gathering
+from prospect.feedback.doctor.checks import reading
+from prospect.feedback.doctor.inspect import inspect_feedback
 
 ROWS: list[dict[str, Any]] = [
     {
@@ -254,7 +254,7 @@ sys.exit(main(["data", "inspect", {str(path)!r}, "--eval", {str(path)!r}, "--jso
 
 def test_every_finding_is_on_the_page_of_the_doctor() -> None:
     page = (REPOSITORY / "docs" / "data-doctor.md").read_text(encoding="utf-8")
-    checks = (REPOSITORY / "src" / "prospect" / "feedback" / "checks").glob("*.py")
+    checks = (REPOSITORY / "src" / "prospect" / "feedback" / "doctor" / "checks").glob("*.py")
     code = re.compile(r'(?:case\.finding\(\s*|code=)f?"(\w+)')
     codes = {name for path in checks for name in code.findall(path.read_text(encoding="utf-8"))}
     assert len(codes) > 30

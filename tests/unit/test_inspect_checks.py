@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from prospect.feedback.checks.statistics import compare, estimate_noise, sign_test, wilson
+from prospect.feedback.doctor.inspect import inspect_feedback
 from prospect.feedback.findings import EXAMPLES, Finding
-from prospect.feedback.inspect import inspect_feedback
+from prospect.statistics.noise import compare, estimate_noise, sign_test, wilson
 
 Row = dict[str, Any]
 Find = Callable[..., dict[str, Finding]]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prospect.feedback.json_text import DEEPEST, TOO_DEEP, Fault, is_too_deep, json_items, parse_json
+from prospect.feedback.files.json_text import DEEPEST, TOO_DEEP, Fault, is_too_deep, json_items, parse_json
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

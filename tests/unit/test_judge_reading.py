@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prospect.evaluation.judges import Item, judging_prompt
-from prospect.evaluation.judges.reading import read_reply
-from prospect.evaluation.replies import Reply
+from prospect.endpoint.replies import Reply
+from prospect.evaluation.contest.judges import Item, judging_prompt
+from prospect.evaluation.contest.judges.reading import read_reply
 
 OBJECT = '{"verdict": "B"}'
 

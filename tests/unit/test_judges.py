@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from prospect.errors import DataError, UsageError
-from prospect.evaluation.judges import FunctionJudge, GradingJudge, Item, Verifier, judge_named, judge_quality
-from prospect.evaluation.judges.asking import Asking, Calls, Price
-from prospect.evaluation.judges.base import plain_text
-from prospect.evaluation.judges.numbers import last_number
-from prospect.evaluation.verdict_cache import VerdictCache, question_key
+from prospect.evaluation.contest.judges import FunctionJudge, GradingJudge, Item, Verifier, judge_named, judge_quality
+from prospect.evaluation.contest.judges.asking import Asking, Calls, Price
+from prospect.evaluation.contest.judges.base import plain_text
+from prospect.evaluation.contest.judges.numbers import last_number
+from prospect.evaluation.contest.judges.verdict_cache import VerdictCache, question_key
 from prospect.feedback.records import Message, Paired
 
 ITEM = Item("p", "good", "bad")

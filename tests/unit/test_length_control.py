@@ -8,8 +8,8 @@ from scipy.special import expit, logit
 from scipy.stats import t as student
 
 from prospect.errors import DataError
-from prospect.evaluation.length_control import length_controlled_win_rate
-from prospect.evaluation.winrate import proportion
+from prospect.statistics.length_control import length_controlled_win_rate
+from prospect.statistics.rates import proportion
 
 OUTCOMES = [1, 1, 0, 0.5, 1, 0, 0, 1, 0.5, 1, 0, 1, 1, 0, 1, 0, 1, 1, 0, 0.5]
 DIFFERENCES = [120, 40, -30, 10, 200, -150, 60, 90, -20, -60, -80, 15, 150, -10, 30, -200, 75, -45, 130, 5]

@@ -10,9 +10,9 @@ import yaml
 from test_report import HOSTILE, config, demo_evaluation, provenance, rate, write_run
 
 from prospect.cli.main import main
-from prospect.report.facts import Facts
-from prospect.report.model_card import BEGIN, END, front_matter, is_hub_name, write_model_card
-from prospect.training.run_dir import RunDir
+from prospect.report.run.facts import Facts
+from prospect.report.run.model_card import BEGIN, END, front_matter, is_hub_name, write_model_card
+from prospect.run_dir import RunDir
 
 OF_TRAINING = """---
 base_model: /models/support-desk-1m

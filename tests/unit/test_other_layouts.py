@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from conftest import write_rows
 from prospect.errors import DataError
 from prospect.feedback import Demonstration, Feedback, Message, Paired, Scored, Unpaired, load_feedback
-from prospect.feedback.importing import import_feedback
-from prospect.feedback.inspect import inspect_feedback
+from prospect.feedback.doctor.inspect import inspect_feedback
+from prospect.feedback.importers.pipeline import import_feedback
 from prospect.feedback.records import Text
 
 Row = dict[str, Any]

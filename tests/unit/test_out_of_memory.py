@@ -15,10 +15,10 @@ from prospect.config import load_config
 from prospect.data.batch import flatten
 from prospect.data.loader import micro_batches
 from prospect.errors import CheckpointError, TrainingError
-from prospect.training.out_of_memory import _MEMORY, is_out_of_memory, name_the_setting
+from prospect.run_dir import RunDir
+from prospect.training.checkpoints.resume import require_same_recipe
+from prospect.training.memory.out_of_memory import _MEMORY, is_out_of_memory, name_the_setting
 from prospect.training.prepare import prepare
-from prospect.training.resume import require_same_recipe
-from prospect.training.run_dir import RunDir
 
 CPU = (
     "[enforce fail at alloc_cpu.cpp:113] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 9"

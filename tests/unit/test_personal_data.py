@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prospect.feedback.personal_data import find_personal_data, redact
+from prospect.feedback.texts.personal_data import find_personal_data, redact
 
 SECRET = "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"  # 36 characters; prefixes are joined to it here, so no scanner minds
 KEYS = [

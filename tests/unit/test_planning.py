@@ -4,8 +4,8 @@ import pytest
 from scipy.stats import binom
 
 from prospect.errors import DataError
-from prospect.evaluation.comparisons import compare_counts
-from prospect.evaluation.planning import (
+from prospect.statistics.comparisons import compare_counts
+from prospect.statistics.planning import (
     comparisons_for_half_width,
     comparisons_to_detect,
     design_effect,
@@ -13,7 +13,7 @@ from prospect.evaluation.planning import (
     plan,
     planned_half_width,
 )
-from prospect.evaluation.winrate import proportion
+from prospect.statistics.rates import proportion
 
 
 @pytest.mark.parametrize(("n", "points"), [(100, 9.8), (200, 6.9), (512, 4.3), (805, 3.5)])

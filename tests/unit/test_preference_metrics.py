@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from prospect.data.batch import Row
-from prospect.evaluation.estimates import Intervals, mean_of, ratio_of
-from prospect.evaluation.feedback_measures import by_class, tell_apart, text_loss
+from prospect.evaluation.held_out.feedback_measures import by_class, tell_apart, text_loss
+from prospect.statistics.estimates import Intervals, mean_of, ratio_of
 
 HOW = Intervals(resamples=500)
 

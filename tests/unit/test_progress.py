@@ -198,9 +198,9 @@ class Listening(Display):
 
 
 def test_whatever_reads_rows_says_how_many(tmp_path: Path) -> None:
-    from prospect.feedback.inspect import inspect_feedback
-    from prospect.feedback.sources import load_feedback
-    from prospect.feedback.streaming import Conversion, convert_files
+    from prospect.feedback.convert.streaming import Conversion, convert_files
+    from prospect.feedback.doctor.inspect import inspect_feedback
+    from prospect.feedback.files.sources import load_feedback
 
     rows = write_rows(tmp_path / "a.jsonl", thumbs(1100))
     table = tmp_path / "b.csv"

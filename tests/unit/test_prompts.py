@@ -9,12 +9,12 @@ import pytest
 
 from conftest import write_rows
 from prospect.errors import DataError
-from prospect.evaluation.answered import Completions
-from prospect.evaluation.asked import read_questions
-from prospect.evaluation.judged import gather_sides
+from prospect.evaluation.answers.answered import Completions
+from prospect.evaluation.answers.asked import read_questions
+from prospect.evaluation.contest.judged import gather_sides
 from prospect.feedback import Demonstration, Message
+from prospect.feedback.files.sources import load_prompts
 from prospect.feedback.records import Text
-from prospect.feedback.sources import load_prompts
 from prospect.feedback.split import matching_key, prompt_key
 
 USER, ANSWER = {"role": "user", "content": "Which port?"}, {"role": "assistant", "content": "443."}

@@ -11,11 +11,11 @@ import pytest
 from conftest import thumbs, write_rows
 from prospect.errors import DataError
 from prospect.feedback import load_feedback, to_paired, to_unpaired, write_jsonl
-from prospect.feedback.filters import Filters
-from prospect.feedback.freeze import check_frozen, describe_files, freeze
-from prospect.feedback.pseudonym import pseudonym, rater_key
-from prospect.feedback.purge import Purged, purge, runs_that_used
-from prospect.feedback.tombstones import Graveyard, tombstones
+from prospect.feedback.frozen.filters import Filters
+from prospect.feedback.frozen.freeze import check_frozen, describe_files, freeze
+from prospect.feedback.frozen.pseudonym import pseudonym, rater_key
+from prospect.feedback.frozen.purge import Purged, purge, runs_that_used
+from prospect.feedback.frozen.tombstones import Graveyard, tombstones
 
 
 @pytest.fixture(autouse=True)

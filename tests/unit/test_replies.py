@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from prospect.evaluation.replies import read_chat, read_completion, read_json
+from prospect.endpoint.replies import read_chat, read_completion, read_json
 
 
 def chat(message: Any, **more: Any) -> Any:

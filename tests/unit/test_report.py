@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from prospect.errors import CheckpointError
-from prospect.evaluation.winrate import proportion
-from prospect.report.build import build_report
-from prospect.report.facts import Facts
-from prospect.report.findings import findings, worst_worries
-from prospect.report.plots import MAX_POINTS, line_chart, nice_ticks, running_mean, thin, tick_labels, trend
-from prospect.report.wording import count, differences, duration, number, percent, plain, short_path
-from prospect.training.run_dir import RunDir
+from prospect.report.charts.plots import MAX_POINTS, line_chart, nice_ticks, running_mean, thin, tick_labels, trend
+from prospect.report.page.wording import count, differences, duration, number, percent, plain, short_path
+from prospect.report.run.build import build_report
+from prospect.report.run.facts import Facts
+from prospect.report.run.findings import findings, worst_worries
+from prospect.run_dir import RunDir
+from prospect.statistics.rates import proportion
 
 HOSTILE = '<script>alert("x")</script> & <b>"quoted"</b>'
 
@@ -357,7 +357,9 @@ def test_a_run_of_ten_thousand_steps_stays_small(tmp_path):
 
 def test_the_rows_of_a_long_run_are_gone_through_once(full, monkeypatch):
     facts, seen = Facts.read(RunDir(full)), []
-    monkeypatch.setattr("prospect.report.facts.is_number", lambda value: seen.append(value) or isinstance(value, float))
+    monkeypatch.setattr(
+        "prospect.report.run.facts.is_number", lambda value: seen.append(value) or isinstance(value, float)
+    )
     facts.curve("loss"), facts.curve("kl"), facts.curve("absent")
     assert len(seen) < sum(len(row) + 1 for row in facts.metrics) + 1
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prospect.report.facts import Facts
-from prospect.report.findings import Finding, findings
+from prospect.report.run.facts import Facts
+from prospect.report.run.findings import Finding, findings
+from prospect.run_dir import RunDir
 from prospect.training.alarms import Alarm, as_row
-from prospect.training.run_dir import RunDir
 
 
 def found(path: Path, alarms: dict[int, Alarm]) -> dict[str, Finding]:

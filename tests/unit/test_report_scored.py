@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prospect.report.build import build_report
-from prospect.report.facts import Facts
-from prospect.report.summary import what_changed, what_was_done
-from prospect.training.run_dir import RunDir
+from prospect.report.run.build import build_report
+from prospect.report.run.facts import Facts
+from prospect.report.run.summary import what_changed, what_was_done
+from prospect.run_dir import RunDir
 
 HISTOGRAM = {"edges": [0, 10, 20], "desirable": [4, 2], "undesirable": [1, 5]}
 TOKENS = {"mean": 9.0, "p50": 8.0, "p90": 14.0, "max": 19}

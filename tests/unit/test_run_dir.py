@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from prospect.errors import CheckpointError
-from prospect.training.run_dir import RunDir
+from prospect.run_dir import RunDir
 
 ROWS: list[dict[str, Any]] = [{"step": 1, "text": "größe"}, {"step": 2, "text": "漢字 🦊"}]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from prospect.errors import CheckpointError
-from prospect.training.run_dir import RunDir
+from prospect.run_dir import RunDir
 from prospect.training.run_lock import LOCK, claim, require_unheld
 
 
@@ -32,7 +32,7 @@ def started(run: RunDir) -> None:
 
 HOLD = (
     "import os, sys, time\n"
-    "from prospect.training.run_dir import RunDir\n"
+    "from prospect.run_dir import RunDir\n"
     "from prospect.training.run_lock import claim\n"
     "with claim(RunDir(sys.argv[1]), resume=False):\n"
     "    if len(sys.argv) < 3 or os.fork() == 0:\n"  # the child says it, which is known to have let go of the lock then
@@ -108,7 +108,7 @@ COUNT = (
     "import sys\n"
     "from pathlib import Path\n"
     "from prospect.errors import CheckpointError\n"
-    "from prospect.training.run_dir import RunDir\n"
+    "from prospect.run_dir import RunDir\n"
     "from prospect.training.run_lock import claim\n"
     "path, done = Path(sys.argv[1]) / 'count', 0\n"
     "while done < 40:\n"

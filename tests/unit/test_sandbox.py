@@ -14,8 +14,8 @@ import families
 from conftest import make_tokenizer
 from prospect.data.render import make_renderer
 from prospect.errors import DataError
+from prospect.feedback.chat.sandbox import TemplateSizeError, TemplateTimeError, compile_template, environment
 from prospect.feedback.records import Message
-from prospect.feedback.sandbox import TemplateSizeError, TemplateTimeError, compile_template, environment
 
 LARGE = "{% set a = 'a' * 4000000 %}"
 EXPLODING = [
@@ -54,7 +54,7 @@ def test_what_explodes_is_stopped_before_it_does(text: str) -> None:
 
 
 def test_an_endless_template_is_stopped_in_a_thread_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("prospect.feedback.sandbox.SECONDS", 0.2)
+    monkeypatch.setattr("prospect.feedback.chat.sandbox.SECONDS", 0.2)
     template = compile_template("{% for i in range(99999) %}{% if range(99999) | sum %}{% endif %}{% endfor %}")
     raised: list[BaseException] = []
 

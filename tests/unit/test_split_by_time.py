@@ -7,8 +7,8 @@ import pytest
 
 from prospect.errors import ConfigError, DataError
 from prospect.feedback import load_feedback, split_by_prompt
-from prospect.feedback.shared_prompts import Openings, without_answer
-from prospect.feedback.split_files import split_files
+from prospect.feedback.convert.split_files import split_files
+from prospect.feedback.files.shared_prompts import Openings, without_answer
 
 
 def write(path, rows):

@@ -14,16 +14,16 @@ from scipy.stats import beta, norm, t, ttest_1samp
 from conftest import REPOSITORY
 from prospect.config import load_config
 from prospect.errors import ConfigError, DataError, UsageError
-from prospect.evaluation.studies.contents import with_contents
-from prospect.evaluation.studies.findings import find
-from prospect.evaluation.studies.markdown import as_markdown
-from prospect.evaluation.studies.outcome import Measure, make_world
-from prospect.evaluation.studies.plan import Cell, choose, make_cells
-from prospect.evaluation.studies.pooling import pool
-from prospect.evaluation.studies.study import Study, check_study, load_study, slug
-from prospect.evaluation.studies.table import check_measures, make_result
-from prospect.evaluation.winrate import proportion
 from prospect.losses import get_loss
+from prospect.statistics.rates import proportion
+from prospect.studies.contents import with_contents
+from prospect.studies.findings import find
+from prospect.studies.markdown import as_markdown
+from prospect.studies.outcome import Measure, make_world
+from prospect.studies.plan import Cell, choose, make_cells
+from prospect.studies.pooling import pool
+from prospect.studies.study import Study, check_study, load_study, slug
+from prospect.studies.table import check_measures, make_result
 
 STUDIES = sorted(path.name for path in (REPOSITORY / "studies").glob("*.yaml"))
 

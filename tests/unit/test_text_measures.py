@@ -6,7 +6,7 @@ import pytest
 
 import prospect.evaluation
 from prospect.errors import DataError
-from prospect.evaluation.text_measures import distinct_ngrams, measure_texts, repeated_ngrams
+from prospect.evaluation.contest.text_measures import distinct_ngrams, measure_texts, repeated_ngrams
 from prospect.training.alarms import repetition
 
 NATURAL = "Thank you for writing. Your parcel left our house on Monday and should be with you tomorrow."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from prospect.feedback.thoughts import join_thoughts, read_opening, split_thoughts
+from prospect.feedback.chat.thoughts import join_thoughts, read_opening, split_thoughts
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from prospect.errors import ConfigError, DataError
 from prospect.feedback import Demonstration, Message, Paired, Scored, Unpaired
-from prospect.feedback.thresholds import Labeller, Threshold, to_unpaired_by_score
+from prospect.feedback.convert.thresholds import Labeller, Threshold, to_unpaired_by_score
 
 
 def scored(prompt, *scores, **more):

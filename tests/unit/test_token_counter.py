@@ -17,9 +17,9 @@ from conftest import CHAT_TEMPLATE, make_tokenizer
 from prospect.data.control_tokens import CONTROL_TOKENS, ask_after_good
 from prospect.data.render import Encoder
 from prospect.errors import DataError, ModelError
-from prospect.feedback.chat_renderer import MISMATCH
+from prospect.feedback.chat.renderer import MISMATCH
+from prospect.feedback.chat.tokens import TokenCounter
 from prospect.feedback.records import Demonstration, Feedback, Message, Paired, Scored, Text, Unpaired
-from prospect.feedback.tokens import TokenCounter
 
 Save = Callable[..., tuple[Any, TokenCounter]]
 USER, ANSWER = (Message("user", "the quick"),), (Message("assistant", "brown fox"),)
@@ -269,7 +269,7 @@ def test_a_broken_file_is_a_clear_error(save: Save, file: str, text: str) -> Non
 def test_counting_needs_neither_torch_nor_transformers(save: Save) -> None:
     _, counter = save()
     script = (
-        "import sys\nfrom prospect.feedback.tokens import TokenCounter\nfrom prospect.feedback.records import *\n"
+        "import sys\nfrom prospect.feedback.chat.tokens import TokenCounter\nfrom prospect.feedback.records import *\n"
         "row = Unpaired(prompt=(Message('user', 'a'),), completion='b', desirable=True, id='1', where='x')\n"
         "print(TokenCounter(sys.argv[1]).row_lengths([row]), sorted({'torch', 'transformers'} & sys.modules.keys()))"
     )

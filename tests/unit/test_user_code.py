@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from prospect.errors import ConfigError
-from prospect.evaluation.judges.function import load_function
-from prospect.evaluation.studies.outcome import make_world
+from prospect.evaluation.contest.judges.function import load_function
 from prospect.losses import get_loss
+from prospect.studies.outcome import make_world
 
 BAD = {
     "exits": ("import sys\nsys.exit(3)", r"it called sys\.exit\(3\)"),

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from conftest import write_rows
 from prospect.errors import DataError
 from prospect.feedback import load_feedback
-from prospect.feedback.import_report import ImportReport
-from prospect.feedback.importers.base import Options
-from prospect.feedback.importing import import_feedback
-from prospect.feedback.inspect import inspect_feedback
-from prospect.feedback.labels import THUMBS
-from prospect.feedback.rows import Ignored
-from prospect.feedback.verdict_columns import looks_like
+from prospect.feedback.doctor.inspect import inspect_feedback
+from prospect.feedback.files.labels import THUMBS
+from prospect.feedback.files.rows import Ignored
+from prospect.feedback.files.verdict_columns import looks_like
+from prospect.feedback.importers.pipeline import import_feedback
+from prospect.feedback.importers.report import ImportReport
+from prospect.feedback.importers.shapes.base import Options
 
 Row = dict[str, Any]
 SHOWN = {"prompt": "Which port?", "completion": "443."}

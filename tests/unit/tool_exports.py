@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from prospect.feedback.importers import get_importer
-from prospect.feedback.importers.base import Dropped, Item, Options, Vote
+from prospect.feedback.importers.shapes.base import Dropped, Item, Options, Vote
 
 Rows = Sequence[dict[str, Any]]
 USER = {"role": "user", "content": "Where is my parcel?"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prospect.evaluation.subject import find_subject
+from prospect.evaluation.answers.subject import find_subject
 from prospect.terminal import say
 
 

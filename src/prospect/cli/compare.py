@@ -17,7 +17,7 @@ from prospect.outputs import output_folder
 from prospect.terminal import say
 
 if TYPE_CHECKING:
-    from prospect.evaluation.studies.plan import Cell
+    from prospect.studies.plan import Cell
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,12 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs what is missing, writes result.json, table.md and the page, and shows the table."""
-    from prospect.evaluation.studies.markdown import as_markdown
-    from prospect.evaluation.studies.outcome import make_world
-    from prospect.evaluation.studies.plan import choose, make_cells
-    from prospect.evaluation.studies.runner import run_study
-    from prospect.evaluation.studies.study import load_study
-    from prospect.evaluation.studies.table import check_measures, make_result
+    from prospect.studies.markdown import as_markdown
+    from prospect.studies.outcome import make_world
+    from prospect.studies.plan import choose, make_cells
+    from prospect.studies.runner import run_study
+    from prospect.studies.study import load_study
+    from prospect.studies.table import check_measures, make_result
 
     if options.jobs is not None and options.jobs < 1:
         raise UsageError(f"--jobs {options.jobs}: expected a whole number of at least 1.")
@@ -108,14 +108,14 @@ def _show_plan(cells: Sequence[Cell], *, as_json: bool) -> None:
 
 
 def _write_page(result: dict[str, Any], path: Path) -> Path | None:
-    if importlib.util.find_spec("prospect.report.comparison_page") is None:
+    if importlib.util.find_spec("prospect.report.comparison.page") is None:
         return None
-    importlib.import_module("prospect.report.comparison_page").write_comparison_page(result, path)
+    importlib.import_module("prospect.report.comparison.page").write_comparison_page(result, path)
     return path
 
 
 def _cores() -> int:
-    from prospect.training.world import allotted_cores
+    from prospect.training.processes.world import allotted_cores
 
     return allotted_cores(Path("/sys/fs/cgroup"))
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from prospect.cli.label_map import add_label_map, read_label_map
 from prospect.errors import UsageError
-from prospect.feedback.pairing import PAIRINGS
-from prospect.feedback.streaming import Conversion, convert_files
-from prospect.feedback.streams import Tally
-from prospect.feedback.subsample import ClassShares
-from prospect.feedback.thresholds import RULES, Threshold
+from prospect.feedback.convert.pairing import PAIRINGS
+from prospect.feedback.convert.streaming import Conversion, convert_files
+from prospect.feedback.convert.streams import Tally
+from prospect.feedback.convert.subsample import ClassShares
+from prospect.feedback.convert.thresholds import RULES, Threshold
 from prospect.outputs import output_file
 from prospect.terminal import say
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from prospect.cli.label_map import add_label_map, read_label_map
-from prospect.feedback.diff import Difference, diff_feedback
+from prospect.feedback.frozen.diff import Difference, diff_feedback
 from prospect.terminal import print_json, say
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from prospect.cli.label_map import add_label_map, read_label_map
-from prospect.feedback.export import Exported, export
-from prospect.feedback.filters import counted
-from prospect.feedback.trainer_layouts import LAYOUTS
+from prospect.feedback.exporters.export import Exported, export
+from prospect.feedback.exporters.trainer_layouts import LAYOUTS
+from prospect.feedback.frozen.filters import counted
 from prospect.outputs import output_file
 from prospect.terminal import print_json, say
 

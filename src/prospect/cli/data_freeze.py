@@ -9,8 +9,8 @@ from typing import Any
 from prospect.cli.label_map import add_label_map, read_label_map
 from prospect.cli.purged import add_purged, read_purged
 from prospect.errors import UsageError
-from prospect.feedback.filters import Filters, counted
-from prospect.feedback.freeze import check_frozen, freeze
+from prospect.feedback.frozen.filters import Filters, counted
+from prospect.feedback.frozen.freeze import check_frozen, freeze
 from prospect.feedback.times import read_time
 from prospect.outputs import output_folder
 from prospect.terminal import print_json, say

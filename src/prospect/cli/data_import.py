@@ -11,7 +11,7 @@ from typing import Any
 from prospect.cli.label_map import add_label_map, read_label_map
 from prospect.cli.purged import add_purged, read_purged
 from prospect.errors import DataError, UsageError
-from prospect.feedback.patterns import matching_files
+from prospect.feedback.files.patterns import matching_files
 from prospect.outputs import output_file
 from prospect.terminal import say
 
@@ -57,8 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Imports, and says what became of every row."""
-    from prospect.feedback.importers.base import Options
-    from prospect.feedback.importing import import_feedback
+    from prospect.feedback.importers.pipeline import import_feedback
+    from prospect.feedback.importers.shapes.base import Options
 
     if options.output is None and not options.dry_run:
         raise UsageError("-o OUT.jsonl says where the feedback goes, and is missing; --dry-run writes nothing.")

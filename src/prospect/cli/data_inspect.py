@@ -14,9 +14,9 @@ from prospect.cli.inspection_text import print_inspection
 from prospect.cli.label_map import add_label_map, read_label_map
 from prospect.cli.rendering import add_rendering, asked_rendering
 from prospect.errors import UsageError
-from prospect.feedback.checks.tokens import LONGEST_DEFAULT
-from prospect.feedback.inspect import inspect_feedback
-from prospect.feedback.rendering import Rendering
+from prospect.feedback.chat.rendering import Rendering
+from prospect.feedback.doctor.checks.tokens import LONGEST_DEFAULT
+from prospect.feedback.doctor.inspect import inspect_feedback
 from prospect.model_source import find_model
 from prospect.outputs import output_file
 from prospect.terminal import say
@@ -76,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         print_inspection(inspection)
     if options.html:
-        from prospect.report.data_page import write_data_page
+        from prospect.report.data.page import write_data_page
 
         write_data_page(inspection.as_dict(), options.html)
         say(f"page: {options.html}")

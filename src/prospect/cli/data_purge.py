@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from prospect.feedback.purge import Purged, Runs, purge, runs_that_used
+from prospect.feedback.frozen.purge import Purged, Runs, purge, runs_that_used
 from prospect.terminal import say
 
 _USUAL_RUNS = Path("runs")

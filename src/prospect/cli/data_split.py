@@ -10,7 +10,7 @@ from typing import Any
 
 from prospect.cli.label_map import add_label_map, read_label_map
 from prospect.errors import UsageError
-from prospect.feedback.split_files import SplitTally, split_files
+from prospect.feedback.convert.split_files import SplitTally, split_files
 from prospect.feedback.times import write_time
 from prospect.outputs import output_file
 from prospect.terminal import say

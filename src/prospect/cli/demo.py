@@ -15,10 +15,10 @@ from prospect import progress
 from prospect.cli.train import LOADING, quiet_libraries
 from prospect.demo.settings import METHODS, Feedback
 from prospect.errors import UsageError
-from prospect.evaluation.winrate import Rate, overlap
 from prospect.outputs import output_folder
+from prospect.run_dir import RunDir
+from prospect.statistics.rates import Rate, overlap
 from prospect.terminal import make_console
-from prospect.training.run_dir import RunDir
 from prospect.training.run_lock import require_unheld
 
 if TYPE_CHECKING:

@@ -12,12 +12,12 @@ from rich.text import Text
 from prospect import progress
 from prospect.config import Config
 from prospect.data.batch import Row
-from prospect.feedback.thoughts import read_opening
+from prospect.feedback.chat.thoughts import read_opening
 from prospect.progress import span
 from prospect.terminal import make_console
-from prospect.training.estimate import PARTS, estimate_memory
+from prospect.training.memory.estimate import PARTS, estimate_memory
+from prospect.training.memory.probe import probe
 from prospect.training.prepare import Prepared, prepare
-from prospect.training.probe import probe
 from prospect.training.starting_point import model_in_words, reference_in_words
 
 ROWS_SHOWN = 3

@@ -14,13 +14,13 @@ from prospect.cli.label_map import add_label_map, read_label_map
 from prospect.cli.progress import Counter
 from prospect.cli.rendering import NAMES as RENDERING
 from prospect.cli.rendering import add_rendering, asked_rendering, refuse_without_model
+from prospect.endpoint.client import origin_of
+from prospect.endpoint.request_fields import parse_request
 from prospect.errors import UsageError
-from prospect.evaluation.endpoint import origin_of
-from prospect.evaluation.estimates import Intervals
-from prospect.evaluation.rendering import RenderingOptions
-from prospect.evaluation.request_fields import parse_request
-from prospect.evaluation.subject import ENDPOINT, Subject, find_subject
+from prospect.evaluation.answers.rendering import RenderingOptions
+from prospect.evaluation.answers.subject import ENDPOINT, Subject, find_subject
 from prospect.outputs import output_file, output_folder
+from prospect.statistics.estimates import Intervals
 from prospect.terminal import print_json, say
 
 NO_KEY = "none"
@@ -152,7 +152,7 @@ def _check(options: argparse.Namespace, subject: Subject) -> None:
     """Refuse what would do nothing."""
     contest, prompts = options.judge or options.page, options.data
     if contest and not prompts:
-        from prospect.evaluation.judged import prompts_of
+        from prospect.evaluation.contest.judged import prompts_of
 
         prompts = prompts_of(options.model, options.against)
     if options.judge and options.page:
@@ -196,7 +196,7 @@ def _data(options: argparse.Namespace) -> Any:
 
 
 def _feedback(options: argparse.Namespace) -> dict[str, Any]:
-    from prospect.evaluation.preference import Settings, evaluate_feedback
+    from prospect.evaluation.held_out.preference import Settings, evaluate_feedback
 
     settings = Settings(
         beta=options.beta,
@@ -219,8 +219,8 @@ def _feedback(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _contest(options: argparse.Namespace, subject: Subject) -> dict[str, Any]:
-    from prospect.evaluation.judged import judge_completions
-    from prospect.evaluation.judges.names import judge_named
+    from prospect.evaluation.contest.judged import judge_completions
+    from prospect.evaluation.contest.judges.names import judge_named
 
     key, asked = _judge_key(options), {}
     if options.judge.startswith(ENDPOINT):
@@ -273,8 +273,8 @@ def _judge_key(options: argparse.Namespace) -> str | None:
 
 
 def _write_page(options: argparse.Namespace) -> int:
-    from prospect.evaluation.judged import gather_sides, remove_partial
-    from prospect.evaluation.judges.human import write_page
+    from prospect.evaluation.contest.judged import gather_sides, remove_partial
+    from prospect.evaluation.contest.judges.human import write_page
 
     how = _judging(options, None)
     sides = gather_sides(
@@ -295,9 +295,9 @@ def _write_page(options: argparse.Namespace) -> int:
 
 
 def _judging(options: argparse.Namespace, subject: Subject | None) -> Any:
-    from prospect.evaluation.judged import Judging
-    from prospect.evaluation.judges.asking import Price
-    from prospect.evaluation.writers import Generation
+    from prospect.evaluation.answers.writers import Generation
+    from prospect.evaluation.contest.judged import Judging
+    from prospect.evaluation.contest.judges.asking import Price
 
     drawn = (options.max_new_tokens, options.temperature, options.top_p, options.seed)
     keep = options.output.with_suffix("") if options.output else None
@@ -321,7 +321,7 @@ def _judging(options: argparse.Namespace, subject: Subject | None) -> Any:
 
 
 def _benchmarks(options: argparse.Namespace) -> dict[str, Any]:
-    from prospect.evaluation.benchmarks import Benchmarking, run_benchmarks
+    from prospect.evaluation.benchmarks.harness import Benchmarking, run_benchmarks
 
     how = Benchmarking(
         limit=options.limit,
@@ -349,8 +349,8 @@ def _write(options: argparse.Namespace, subject: Subject, found: dict[str, dict[
         for kind, part in found.items():
             name = kind if not options.name else options.name if len(found) == 1 else f"{options.name}-{kind}"
             _say(f"result  {subject.run.write_evaluation(name, part)}")
-        from prospect.report.build import build_report
-        from prospect.report.model_card import write_model_card
+        from prospect.report.run.build import build_report
+        from prospect.report.run.model_card import write_model_card
 
         _say(f"report  {build_report(subject.run.path)}")
         write_model_card(subject.run.path)

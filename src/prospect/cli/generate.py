@@ -9,12 +9,12 @@ from prospect.cli.announce import announce_gguf
 from prospect.cli.progress import Counter
 from prospect.cli.rendering import add_rendering, asked_rendering, refuse_without_model
 from prospect.cli.train import quiet_libraries
+from prospect.endpoint.request_fields import parse_request
 from prospect.errors import UsageError
-from prospect.evaluation.generate import generate_file
-from prospect.evaluation.rendering import RenderingOptions
-from prospect.evaluation.request_fields import parse_request
-from prospect.evaluation.subject import ENDPOINT
-from prospect.evaluation.writers import Service
+from prospect.evaluation.answers.generate import generate_file
+from prospect.evaluation.answers.rendering import RenderingOptions
+from prospect.evaluation.answers.subject import ENDPOINT
+from prospect.evaluation.answers.writers import Service
 from prospect.outputs import output_file
 from prospect.terminal import say
 

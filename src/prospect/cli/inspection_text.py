@@ -11,10 +11,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from prospect.feedback.advice import Advice
-from prospect.feedback.checks.case import percent, several
+from prospect.feedback.advice.advice import Advice
+from prospect.feedback.doctor.checks.case import percent, several
+from prospect.feedback.doctor.inspect import Inspection
 from prospect.feedback.findings import Finding
-from prospect.feedback.inspect import Inspection
 from prospect.terminal import make_console
 
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}

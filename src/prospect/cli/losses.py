@@ -19,7 +19,7 @@ from typing import Any
 
 from prospect.errors import ConfigError, UsageError
 from prospect.losses import Loss, all_losses, get_loss
-from prospect.losses.check import Result, check_loss
+from prospect.losses.checks.check import Result, check_loss
 from prospect.outputs import output_file
 from prospect.terminal import say
 
@@ -105,7 +105,7 @@ def _results(name: str, results: Sequence[Result]) -> str:
 def _plot(path: Path, losses: Sequence[Loss], as_json: bool) -> None:
     from prospect.atomic import write_text
     from prospect.cli.value_curves import curves_of, papers_curves
-    from prospect.report.curves import chart
+    from prospect.report.charts.curves import chart
 
     if path.suffix != ".svg":
         raise ConfigError(f"--plot {path}: expected a name that ends in .svg; SVG is what is written.")

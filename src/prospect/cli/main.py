@@ -12,11 +12,11 @@ import traceback
 from collections.abc import Sequence
 
 from prospect import __version__, progress
-from prospect.allocator import restart_without_small_caches
 from prospect.cli.parser import Parser
 from prospect.errors import ProspectError, RunStopped
 from prospect.terminal import say
-from prospect.training.place import speaks
+from prospect.training.memory.allocator import restart_without_small_caches
+from prospect.training.processes.place import speaks
 
 # Verb to its module and its line of help. A module is imported only when its verb is used: help needs no torch.
 VERBS = {

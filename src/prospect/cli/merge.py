@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
     """Merge, and say where the model is."""
     from prospect.cli.train import quiet_libraries
     from prospect.errors import UsageError
-    from prospect.evaluation.subject import find_subject
+    from prospect.evaluation.answers.subject import find_subject
     from prospect.models.merging import write_merged
 
     quiet_libraries()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from prospect.errors import UsageError
-from prospect.feedback.pseudonym import rater_key
-from prospect.feedback.tombstones import Graveyard, tombstones
+from prospect.feedback.frozen.pseudonym import rater_key
+from prospect.feedback.frozen.tombstones import Graveyard, tombstones
 
 
 def add_purged(parser: argparse.ArgumentParser) -> None:

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 from prospect.errors import UsageError
-from prospect.report.build import build_report
-from prospect.report.model_card import write_model_card
+from prospect.report.run.build import build_report
+from prospect.report.run.model_card import write_model_card
+from prospect.run_dir import RunDir
 from prospect.terminal import say
-from prospect.training.run_dir import RunDir
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

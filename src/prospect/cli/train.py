@@ -9,10 +9,10 @@ from pathlib import Path
 from prospect import progress
 from prospect.config import Config, check_places, load_config, read_yaml, set_key
 from prospect.errors import UsageError
+from prospect.run_dir import RunDir
 from prospect.terminal import say
 from prospect.training.early import refuse_early
-from prospect.training.place import speaks
-from prospect.training.run_dir import RunDir
+from prospect.training.processes.place import speaks
 
 LOADING = "loading PyTorch and Transformers"
 
@@ -78,9 +78,9 @@ def _look(options: argparse.Namespace, config: Config) -> int:
 
 
 def _conclude(options: argparse.Namespace, run: RunDir) -> None:
-    from prospect.report.build import build_report
-    from prospect.report.findings import worst_worries
-    from prospect.report.model_card import write_model_card
+    from prospect.report.run.build import build_report
+    from prospect.report.run.findings import worst_worries
+    from prospect.report.run.model_card import write_model_card
 
     with progress.phase("writing the report"):
         report = build_report(run.path)

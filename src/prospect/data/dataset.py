@@ -15,13 +15,13 @@ from prospect.config import DataSettings
 from prospect.data.batch import Example, Row, flatten
 from prospect.data.render import Encoder, PromptTooLongError
 from prospect.errors import ConfigError, DataError
-from prospect.feedback.convert import as_kind
+from prospect.feedback.chat.rendering import UnrenderableError
+from prospect.feedback.convert.kinds import as_kind
+from prospect.feedback.files.rows import Ignored
+from prospect.feedback.files.sources import load_feedback
+from prospect.feedback.files.verdict_columns import describe_ignored
 from prospect.feedback.records import Demonstration, Feedback, Kind, Paired, Scored, Text, Unpaired
-from prospect.feedback.rendering import UnrenderableError
-from prospect.feedback.rows import Ignored
-from prospect.feedback.sources import load_feedback
 from prospect.feedback.split import prompt_key, split_by_prompt
-from prospect.feedback.verdict_columns import describe_ignored
 
 HISTOGRAM_BINS = 24  # enough to see a shape, few enough to read
 PLACES_SHOWN = 5  # of rows that were left out: enough to look at

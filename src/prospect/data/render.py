@@ -1,6 +1,6 @@
 """Prompt and completion to token ids, rendered once. The only file that knows special tokens.
 
-A conversation goes through the chat template (`prospect.feedback.chat_renderer`), a plain string through the tokenizer
+A conversation goes through the chat template (`prospect.feedback.chat.renderer`), a plain string through the tokenizer
 as it is. Either way prompt and completion are tokenised *together* and cut where the prompt's characters end: tokenised
 alone, a completion may begin with other tokens than the model will ever see there (a lost or doubled space, for
 instance).
@@ -14,11 +14,11 @@ from typing import Any
 
 from prospect.data.control_tokens import control_token_ids
 from prospect.errors import DataError, ModelError
-from prospect.feedback.chat_renderer import ChatRenderer
-from prospect.feedback.chat_templates import DEFAULT, ChatTemplates
+from prospect.feedback.chat.renderer import ChatRenderer
+from prospect.feedback.chat.rendering import Rendering
+from prospect.feedback.chat.templates import DEFAULT, ChatTemplates
 from prospect.feedback.endings import first_end
 from prospect.feedback.records import Message, Text
-from prospect.feedback.rendering import Rendering
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,12 +21,12 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from prospect.allocator import keep_freed_memory
 from prospect.demo.base import BASE
 from prospect.demo.log import support_log
 from prospect.demo.rubric import passes
 from prospect.demo.world import REPLY_TOKENS, Inquiry, held_out_prompts
 from prospect.models.sampling import generate
+from prospect.training.memory.allocator import keep_freed_memory
 
 SEED = 0
 LOG_SIZE = 40_000

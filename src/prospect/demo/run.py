@@ -13,19 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from prospect import progress
-from prospect.allocator import keep_freed_memory
 from prospect.demo.base import BASE, answer, load_base
 from prospect.demo.customer import Rater, collect_thumbs
 from prospect.demo.rubric import check
 from prospect.demo.settings import METHODS, Feedback
 from prospect.demo.world import REPLY_TOKENS, Inquiry, held_out_prompts, training_prompts
 from prospect.errors import ConfigError
-from prospect.evaluation.winrate import Rate, proportion, win_rate
 from prospect.feedback import class_counts, write_jsonl
 from prospect.models.sampling import Generated
-from prospect.report.build import build_report
-from prospect.report.model_card import write_model_card
-from prospect.training.run_dir import RunDir
+from prospect.report.run.build import build_report
+from prospect.report.run.model_card import write_model_card
+from prospect.run_dir import RunDir
+from prospect.statistics.rates import Rate, proportion, win_rate
+from prospect.training.memory.allocator import keep_freed_memory
 from prospect.training.train import train
 
 PROMPTS = 600  # customers who write

@@ -24,12 +24,12 @@ from prospect.demo.base import BASE, answer, load_base
 from prospect.demo.rubric import check, passes
 from prospect.demo.world import Inquiry, held_out_prompts, training_prompts
 from prospect.errors import ConfigError
-from prospect.evaluation.studies.outcome import EXAMPLES, TEXT_MEASURES, Measure, Outcome, WorldSettings, text_scores
-from prospect.evaluation.studies.study import Condition
 from prospect.feedback.records import Feedback, Message, Paired, Text, Unpaired
 from prospect.feedback.simulated import SimulatedRater, compare
 from prospect.feedback.split import prompt_key
 from prospect.models.sampling import Generated
+from prospect.studies.outcome import EXAMPLES, TEXT_MEASURES, Measure, Outcome, WorldSettings, text_scores
+from prospect.studies.study import Condition
 
 
 class DemoSettings(WorldSettings):

@@ -9,11 +9,11 @@ import importlib
 from typing import Any
 
 _NAMES = {
-    "agreement": ("Agreement", "measure_agreement"),
-    "benchmarks": ("Benchmarking", "run_benchmarks"),
-    "bootstrap": ("Estimate", "resample"),
-    "calibration": ("Bin", "Calibration", "measure_calibration"),
-    "comparisons": (
+    "statistics.agreement": ("Agreement", "measure_agreement"),
+    "evaluation.benchmarks.harness": ("Benchmarking", "run_benchmarks"),
+    "statistics.bootstrap": ("Estimate", "resample"),
+    "statistics.calibration": ("Bin", "Calibration", "measure_calibration"),
+    "statistics.comparisons": (
         "Comparison",
         "Difference",
         "compare_counts",
@@ -24,14 +24,14 @@ _NAMES = {
         "mcnemar",
         "verdict",
     ),
-    "contest": ("Contest", "hold_contest"),
-    "discrimination": ("accuracy", "auroc", "auroc_delong", "class_margin", "log_loss"),
-    "endpoint": ("Endpoint",),
-    "generate": ("generate_file",),
-    "judged": ("Judging", "judge_completions"),
-    "length_control": ("LengthControlled", "length_controlled_win_rate"),
-    "means": ("mean_by_prompt", "rate_by_prompt"),
-    "planning": (
+    "evaluation.contest.contest": ("Contest", "hold_contest"),
+    "statistics.discrimination": ("accuracy", "auroc", "auroc_delong", "class_margin", "log_loss"),
+    "endpoint.client": ("Endpoint",),
+    "evaluation.answers.generate": ("generate_file",),
+    "evaluation.contest.judged": ("Judging", "judge_completions"),
+    "statistics.length_control": ("LengthControlled", "length_controlled_win_rate"),
+    "statistics.means": ("mean_by_prompt", "rate_by_prompt"),
+    "statistics.planning": (
         "Plan",
         "comparisons_for_half_width",
         "comparisons_to_detect",
@@ -40,12 +40,12 @@ _NAMES = {
         "plan",
         "planned_half_width",
     ),
-    "preference": ("Settings", "evaluate_feedback"),
-    "text_measures": ("TextMeasures", "distinct_ngrams", "measure_texts", "repeated_ngrams"),
-    "verdict_cache": ("VerdictCache",),
-    "winrate": ("Rate", "overlap", "proportion", "win_rate"),
+    "evaluation.held_out.preference": ("Settings", "evaluate_feedback"),
+    "evaluation.contest.text_measures": ("TextMeasures", "distinct_ngrams", "measure_texts", "repeated_ngrams"),
+    "evaluation.contest.judges.verdict_cache": ("VerdictCache",),
+    "statistics.rates": ("Rate", "overlap", "proportion", "win_rate"),
 }
-_HOMES = {name: f"prospect.evaluation.{module}" for module, names in _NAMES.items() for name in names}
+_HOMES = {name: f"prospect.{module}" for module, names in _NAMES.items() for name in names}
 
 __all__ = sorted(_HOMES)
 

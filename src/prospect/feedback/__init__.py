@@ -1,6 +1,6 @@
 """What people said: records, where they come from, and what they can be turned into."""
 
-from prospect.feedback.convert import (
+from prospect.feedback.convert.kinds import (
     ClassCounts,
     ClassWeights,
     Unpairable,
@@ -12,11 +12,11 @@ from prospect.feedback.convert import (
     to_paired,
     to_unpaired,
 )
+from prospect.feedback.convert.scored import Unscorable, count_unscorable, to_scored
+from prospect.feedback.files.sources import iter_feedback, load_feedback, load_prompts
+from prospect.feedback.files.write import as_columns, write_jsonl
 from prospect.feedback.records import Demonstration, Feedback, Kind, Message, Paired, Scored, Text, Unpaired
-from prospect.feedback.scored import Unscorable, count_unscorable, to_scored
-from prospect.feedback.sources import iter_feedback, load_feedback, load_prompts
 from prospect.feedback.split import prompt_key, split_by_prompt
-from prospect.feedback.write import as_columns, write_jsonl
 
 __all__ = [
     "ClassCounts",

@@ -24,10 +24,10 @@ from transformers import GenerationConfig
 from prospect import progress
 from prospect.data.render import encode_prompt, end_token_ids, make_renderer
 from prospect.errors import ConfigError, ModelError
-from prospect.feedback.chat_renderer import ChatRenderer
+from prospect.feedback.chat.renderer import ChatRenderer
+from prospect.feedback.chat.rendering import Rendering
+from prospect.feedback.chat.thoughts import read_opening
 from prospect.feedback.records import Text
-from prospect.feedback.rendering import Rendering
-from prospect.feedback.thoughts import read_opening
 from prospect.models.modes import evaluating
 
 LOWEST_TEMPERATURE = 1e-6  # logits divided by less could leave the range of float32

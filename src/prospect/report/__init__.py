@@ -1,5 +1,5 @@
 """Run directory in, one self-contained HTML page out."""
 
-from prospect.report.build import build_report
+from prospect.report.run.build import build_report
 
 __all__ = ["build_report"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 from prospect.config import Config
-from prospect.feedback.sources import find_places
+from prospect.feedback.files.sources import find_places
 from prospect.losses.declared import check_declared
 from prospect.model_source import find_model, is_path, require_context
 from prospect.training.trackers import require_trackers

@@ -9,9 +9,9 @@ from prospect.data.dataset import Dataset
 from prospect.feedback.records import Text
 from prospect.models.policy import Policy
 from prospect.models.sampling import generate
+from prospect.run_dir import RunDir
 from prospect.training.metrics import auroc
 from prospect.training.prepare import Prepared
-from prospect.training.run_dir import RunDir
 from prospect.training.step import Objective, score
 
 # How people usually sample from a chat model; the KTO paper's evaluation used the same nucleus.

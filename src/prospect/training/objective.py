@@ -18,8 +18,8 @@ from prospect.models.reference import Reference, build_reference
 from prospect.models.reward_model import load_reward_model
 from prospect.training.alarms import Watch
 from prospect.training.prepare import Prepared
+from prospect.training.processes.world import World
 from prospect.training.step import Objective
-from prospect.training.world import World
 
 
 def build_policy(prepared: Prepared, *, to_spread: bool = False) -> Policy:

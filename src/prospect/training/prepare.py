@@ -19,10 +19,10 @@ from prospect.data.dataset import (
 from prospect.data.loader import Plan
 from prospect.data.render import Encoder, templates_of
 from prospect.errors import ConfigError
-from prospect.feedback.chat_templates import DEFAULT
-from prospect.feedback.convert import suggest_class_weights
-from prospect.feedback.freeze import describe_files
-from prospect.feedback.rendering import Rendering
+from prospect.feedback.chat.rendering import Rendering
+from prospect.feedback.chat.templates import DEFAULT
+from prospect.feedback.convert.kinds import suggest_class_weights
+from prospect.feedback.frozen.freeze import describe_files
 from prospect.losses import Loss, get_loss
 from prospect.model_source import ModelSource, find_model
 from prospect.models.loading import default_device, load_model_config, load_tokenizer, resolve_max_length

@@ -14,8 +14,8 @@ from prospect.losses.registry import source_digests
 from prospect.model_source import how_to_load
 from prospect.models.policy import Policy
 from prospect.models.reference import Reference
+from prospect.run_dir import FORMAT, RunDir
 from prospect.training.prepare import Prepared
-from prospect.training.run_dir import FORMAT, RunDir
 
 PACKAGES = ("torch", "transformers", "peft", "safetensors", "tokenizers", "numpy")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from prospect.atomic import TEMPORARY_PREFIX
 from prospect.errors import CheckpointError
-from prospect.training.run_dir import RunDir
+from prospect.run_dir import RunDir
 
 try:
     import fcntl

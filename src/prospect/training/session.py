@@ -21,8 +21,9 @@ from prospect.models.loading import default_device
 from prospect.models.policy import Policy
 from prospect.models.reference import Reference, check_identity
 from prospect.progress import phase
+from prospect.run_dir import RunDir
 from prospect.training.alarms import Alarm, Watch, as_row
-from prospect.training.checkpoint import (
+from prospect.training.checkpoints.checkpoint import (
     OPTIMIZER,
     REFERENCE,
     RUNNING_MEAN,
@@ -32,20 +33,19 @@ from prospect.training.checkpoint import (
     optimizer_tensors,
     save_checkpoint,
 )
-from prospect.training.checkpoint_state import Identity, Progress
+from prospect.training.checkpoints.resume import restore
+from prospect.training.checkpoints.state import Identity, Progress
 from prospect.training.evaluate import evaluate_held_out, write_samples
+from prospect.training.memory.out_of_memory import name_the_setting
 from prospect.training.objective import build_objective, build_policy, build_run_reference, build_watch
 from prospect.training.optimizer import build_optimizer
-from prospect.training.out_of_memory import name_the_setting
 from prospect.training.prepare import Prepared
+from prospect.training.processes.sharding import clip_gradient, shard_policy, whole
+from prospect.training.processes.world import World
 from prospect.training.progress import Display
 from prospect.training.provenance import describe_run, model_card
-from prospect.training.resume import restore
-from prospect.training.run_dir import RunDir
-from prospect.training.sharding import clip_gradient, shard_policy, whole
 from prospect.training.step import Objective, StepResult
 from prospect.training.trackers import Tracker, open_trackers
-from prospect.training.world import World
 
 
 @dataclass

@@ -29,7 +29,7 @@ from prospect.models.policy import Policy
 from prospect.models.reference import Reference
 from prospect.training.arguments import Comparison, arrange, concatenate, first_rows
 from prospect.training.metrics import Tally, summarise, tally_rows
-from prospect.training.world import World
+from prospect.training.processes.world import World
 
 
 @dataclass(frozen=True)

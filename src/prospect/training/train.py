@@ -13,22 +13,22 @@ from typing import Any
 import torch
 
 from prospect import progress
-from prospect.allocator import keep_freed_memory
 from prospect.config import Config, check_places, load_config
 from prospect.errors import CheckpointError, RunStopped
-from prospect.training.checkpoint import latest_checkpoint
+from prospect.run_dir import RunDir
+from prospect.training.checkpoints.checkpoint import latest_checkpoint
+from prospect.training.checkpoints.resume import require_same_recipe, with_saved_date
+from prospect.training.memory.allocator import keep_freed_memory
+from prospect.training.memory.out_of_memory import name_the_setting
 from prospect.training.objective import build_policy
 from prospect.training.optimizer import learning_rate, set_learning_rate
-from prospect.training.out_of_memory import name_the_setting
 from prospect.training.prepare import prepare
+from prospect.training.processes.world import World, join_world, share_cores
 from prospect.training.progress import Display
-from prospect.training.resume import require_same_recipe, with_saved_date
-from prospect.training.run_dir import RunDir
 from prospect.training.run_lock import Claim, claim
 from prospect.training.session import Session
 from prospect.training.step import accumulate_gradient
 from prospect.training.stopping import Stop, listening
-from prospect.training.world import World, join_world, share_cores
 
 
 def train(

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from prospect.errors import DataError, UsageError
-from prospect.feedback.importers.base import Importer, Sample
-from prospect.feedback.importers.reading import rows, sample
+from prospect.feedback.importers.shapes.base import Importer, Sample
+from prospect.feedback.importers.shapes.reading import rows, sample
 from prospect.feedback.wording import names
 
 # A new importer is a file here that has IMPORTER (or IMPORTERS), and its name in this list.

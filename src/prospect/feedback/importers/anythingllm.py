@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from prospect.errors import DataError
-from prospect.feedback.importers.base import Dropped, Importer, Item, Options, Sample, Vote
-from prospect.feedback.importers.joining import NO_COMPLETION, NO_PROMPT, Cells, name_of
-from prospect.feedback.importers.reading import each_row, sample
-from prospect.feedback.other_turns import decoded
+from prospect.feedback.files.other_turns import decoded
+from prospect.feedback.importers.shapes.base import Dropped, Importer, Item, Options, Sample, Vote
+from prospect.feedback.importers.shapes.joining import NO_COMPLETION, NO_PROMPT, Cells, name_of
+from prospect.feedback.importers.shapes.reading import each_row, sample
 from prospect.feedback.times import read_time
 
 _CHAT = {"prompt", "response", "sent_at", "workspace"}

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from prospect.errors import DataError
-from prospect.feedback.importers.base import Cell, Dropped, Importer, Item, Options, Sample, Vote
-from prospect.feedback.importers.joining import (
+from prospect.feedback.files.labels import THUMBS
+from prospect.feedback.files.other_turns import decoded
+from prospect.feedback.importers.shapes.base import Cell, Dropped, Importer, Item, Options, Sample, Vote
+from prospect.feedback.importers.shapes.joining import (
     NO_COMPLETION,
     NO_PROMPT,
     Cells,
@@ -21,10 +23,8 @@ from prospect.feedback.importers.joining import (
     name_of,
     the_label,
 )
-from prospect.feedback.importers.payloads import completion_of, prompt_of, turns_of
-from prospect.feedback.importers.reading import Row, dig, rows
-from prospect.feedback.labels import THUMBS
-from prospect.feedback.other_turns import decoded
+from prospect.feedback.importers.shapes.payloads import completion_of, prompt_of, turns_of
+from prospect.feedback.importers.shapes.reading import Row, dig, rows
 from prospect.feedback.times import read_time
 from prospect.feedback.wording import names
 

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from prospect.feedback.importers.base import Dropped, Importer, Item, Options, Vote
-from prospect.feedback.importers.joining import NO_COMPLETION, Cells, Export, all_are, first, name_of
+from prospect.feedback.importers.shapes.base import Dropped, Importer, Item, Options, Vote
+from prospect.feedback.importers.shapes.joining import NO_COMPLETION, Cells, Export, all_are, first, name_of
 from prospect.feedback.times import read_time
 
 _TABLES = {"feedback": "feedback", "step": "step", "thread": "thread"}

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from prospect.feedback.importers.base import Dropped, Importer, Item, Options, Sample
-from prospect.feedback.importers.mongo import mongo_name, mongo_time
-from prospect.feedback.importers.rated_turns import Conversation
-from prospect.feedback.importers.reading import each_row
-from prospect.feedback.other_turns import decoded
+from prospect.feedback.files.other_turns import decoded
+from prospect.feedback.importers.shapes.base import Dropped, Importer, Item, Options, Sample
+from prospect.feedback.importers.shapes.mongo import mongo_name, mongo_time
+from prospect.feedback.importers.shapes.rated_turns import Conversation
+from prospect.feedback.importers.shapes.reading import each_row
 
 
 def _recognises(samples: Sequence[Sample]) -> bool:

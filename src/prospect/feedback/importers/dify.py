@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from prospect.errors import DataError
-from prospect.feedback.importers.base import Dropped, Importer, Item, Options, Sample, Vote
-from prospect.feedback.importers.joining import NO_COMPLETION, NO_PROMPT, Cells, first, name_of
-from prospect.feedback.importers.reading import WRAPPERS, Row, rows
-from prospect.feedback.other_turns import decoded
+from prospect.feedback.files.other_turns import decoded
+from prospect.feedback.importers.shapes.base import Dropped, Importer, Item, Options, Sample, Vote
+from prospect.feedback.importers.shapes.joining import NO_COMPLETION, NO_PROMPT, Cells, first, name_of
+from prospect.feedback.importers.shapes.reading import WRAPPERS, Row, rows
 from prospect.feedback.times import read_time
 from prospect.feedback.wording import names
 

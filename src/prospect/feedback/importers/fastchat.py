@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from prospect.feedback.importers.base import Dropped, Importer, Item, Options, Sample, Vote
-from prospect.feedback.importers.mongo import mongo_name
-from prospect.feedback.importers.reading import dig, each_row
+from prospect.feedback.importers.shapes.base import Dropped, Importer, Item, Options, Sample, Vote
+from prospect.feedback.importers.shapes.mongo import mongo_name
+from prospect.feedback.importers.shapes.reading import dig, each_row
 from prospect.feedback.times import read_time
 
 _BATTLES = ("leftvote", "rightvote", "tievote", "bothbad_vote")

@@ -16,16 +16,26 @@ from pathlib import Path
 from typing import Any
 
 from prospect.errors import DataError, UsageError
-from prospect.feedback.implicit_prompt import split_shared_prompt
-from prospect.feedback.importers.base import Cell, Dropped, Importer, Item, Options, Preference, Ranking, Sample, Vote
-from prospect.feedback.importers.reading import dig, each_row, sample
-from prospect.feedback.labels import THUMBS
-from prospect.feedback.other_layouts import PROMPTS, UnreadableRow, own_columns
-from prospect.feedback.other_turns import decoded, messages_of, text_of
+from prospect.feedback.files.implicit_prompt import split_shared_prompt
+from prospect.feedback.files.labels import THUMBS
+from prospect.feedback.files.other_layouts import PROMPTS, UnreadableRow, own_columns
+from prospect.feedback.files.other_turns import decoded, messages_of, text_of
+from prospect.feedback.files.text import parse_text
+from prospect.feedback.files.verdict_columns import verdict_column
+from prospect.feedback.importers.shapes.base import (
+    Cell,
+    Dropped,
+    Importer,
+    Item,
+    Options,
+    Preference,
+    Ranking,
+    Sample,
+    Vote,
+)
+from prospect.feedback.importers.shapes.reading import dig, each_row, sample
 from prospect.feedback.records import Text
-from prospect.feedback.text import parse_text
 from prospect.feedback.times import read_time
-from prospect.feedback.verdict_columns import verdict_column
 from prospect.feedback.wording import names
 
 FIELDS = (

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from prospect.errors import DataError
-from prospect.feedback.importers.base import Dropped, Importer, Item, Options, Sample, Vote
-from prospect.feedback.importers.reading import csv_records
-from prospect.feedback.other_turns import decoded, messages_of
+from prospect.feedback.files.other_turns import decoded, messages_of
+from prospect.feedback.importers.shapes.base import Dropped, Importer, Item, Options, Sample, Vote
+from prospect.feedback.importers.shapes.reading import csv_records
 from prospect.feedback.times import read_time
 
 _HEADINGS = ("conversation", "index", "value", "flag", "timestamp")

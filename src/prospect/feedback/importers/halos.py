@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from prospect.feedback.importers.base import Cell, Dropped, Importer, Item, Options, Preference, Sample, Vote
-from prospect.feedback.importers.joining import NO_COMPLETION, NO_PROMPT, Cells, name_of
-from prospect.feedback.importers.payloads import completion_of, turns_of
-from prospect.feedback.importers.reading import each_row
-from prospect.feedback.other_layouts import number_of
+from prospect.feedback.files.other_layouts import number_of
+from prospect.feedback.importers.shapes.base import Cell, Dropped, Importer, Item, Options, Preference, Sample, Vote
+from prospect.feedback.importers.shapes.joining import NO_COMPLETION, NO_PROMPT, Cells, name_of
+from prospect.feedback.importers.shapes.payloads import completion_of, turns_of
+from prospect.feedback.importers.shapes.reading import each_row
 
 _BINARY, _PAIRWISE = "binary_feedback", "pairwise_feedback"
 

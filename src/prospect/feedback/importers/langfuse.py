@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from prospect.feedback.importers.base import Dropped, Importer, Item, Options, Vote
-from prospect.feedback.importers.joining import (
+from prospect.feedback.files.labels import THUMBS
+from prospect.feedback.importers.shapes.base import Dropped, Importer, Item, Options, Vote
+from prospect.feedback.importers.shapes.joining import (
     MACHINE,
     OTHER_LABEL,
     UNKNOWN_SOURCE,
@@ -27,9 +28,8 @@ from prospect.feedback.importers.joining import (
     said_by,
     the_label,
 )
-from prospect.feedback.importers.payloads import plain_text_of
-from prospect.feedback.importers.reading import dig
-from prospect.feedback.labels import THUMBS
+from prospect.feedback.importers.shapes.payloads import plain_text_of
+from prospect.feedback.importers.shapes.reading import dig
 from prospect.feedback.times import read_time
 
 _SOURCES = ("API", "ANNOTATION", "EVAL")

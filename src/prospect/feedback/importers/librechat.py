@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from prospect.feedback.importers.base import Dropped, Importer, Item, Options, Sample, Vote
-from prospect.feedback.importers.mongo import mongo_name, mongo_time
-from prospect.feedback.importers.reading import Row, dig, rows
-from prospect.feedback.other_turns import decoded, text_of
+from prospect.feedback.files.other_turns import decoded, text_of
+from prospect.feedback.importers.shapes.base import Dropped, Importer, Item, Options, Sample, Vote
+from prospect.feedback.importers.shapes.mongo import mongo_name, mongo_time
+from prospect.feedback.importers.shapes.reading import Row, dig, rows
 
 Cells = Mapping[str, Any]
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from prospect.feedback.importers.base import Dropped, Importer, Item, Options, Sample, Vote
-from prospect.feedback.importers.reading import Row, dig, rows
-from prospect.feedback.other_turns import decoded, messages_of, text_of
+from prospect.feedback.files.other_turns import decoded, messages_of, text_of
+from prospect.feedback.importers.shapes.base import Dropped, Importer, Item, Options, Sample, Vote
+from prospect.feedback.importers.shapes.reading import Row, dig, rows
 from prospect.feedback.times import read_time
 
 Cells = Mapping[str, Any]

@@ -12,8 +12,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from prospect.feedback.importers.base import Cell, Dropped, Importer, Item, Options, Vote
-from prospect.feedback.importers.joining import (
+from prospect.feedback.files.labels import THUMBS
+from prospect.feedback.files.other_layouts import number_of
+from prospect.feedback.files.other_turns import decoded
+from prospect.feedback.importers.shapes.base import Cell, Dropped, Importer, Item, Options, Vote
+from prospect.feedback.importers.shapes.joining import (
     MACHINE,
     OTHER_LABEL,
     UNKNOWN_SOURCE,
@@ -26,11 +29,8 @@ from prospect.feedback.importers.joining import (
     name_of,
     the_label,
 )
-from prospect.feedback.importers.payloads import completion_of, prompt_of, turns_of
-from prospect.feedback.importers.reading import dig
-from prospect.feedback.labels import THUMBS
-from prospect.feedback.other_layouts import number_of
-from prospect.feedback.other_turns import decoded
+from prospect.feedback.importers.shapes.payloads import completion_of, prompt_of, turns_of
+from prospect.feedback.importers.shapes.reading import dig
 from prospect.feedback.times import read_time
 
 _TABLES = {"annotation": "span annotation", "span": "span"}

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from prospect.feedback.importers.base import Dropped, Importer, Item, Options, Preference, Sample, Vote
-from prospect.feedback.importers.joining import Cells, first, name_of
-from prospect.feedback.importers.payloads import Turns
-from prospect.feedback.importers.reading import each_row
-from prospect.feedback.other_layouts import number_of
+from prospect.feedback.files.other_layouts import number_of
+from prospect.feedback.importers.shapes.base import Dropped, Importer, Item, Options, Preference, Sample, Vote
+from prospect.feedback.importers.shapes.joining import Cells, first, name_of
+from prospect.feedback.importers.shapes.payloads import Turns
+from prospect.feedback.importers.shapes.reading import each_row
 from prospect.feedback.times import read_time
 
 _ROLES = {"Human": "user", "Assistant": "assistant"}

@@ -1,0 +1,1 @@
+"""Who is asked, what is asked, and the answers."""

@@ -1,0 +1,303 @@
+"""Two sets of completions of the same prompts, and a judge -> a win rate with everything that it depends on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from prospect.errors import DataError
+from prospect.evaluation.contest.judges.asking import Asking, Calls, Judged, Price, Progress
+from prospect.evaluation.contest.judges.base import Choice, Item, Judge, plain_text
+from prospect.evaluation.contest.judges.verdict_cache import VerdictCache
+from prospect.evaluation.contest.text_measures import TextMeasures, measure_texts
+from prospect.feedback.records import Text
+from prospect.feedback.split import prompt_key
+from prospect.statistics.bootstrap import RESAMPLES
+from prospect.statistics.comparisons import Comparison, compare_outcomes
+from prospect.statistics.length_control import LengthControlled, length_controlled_win_rate
+from prospect.statistics.means import rate_by_prompt
+from prospect.statistics.planning import Plan, plan
+from prospect.statistics.rates import Rate, win_rate
+
+OUTCOMES: dict[Choice, float | None] = {"first": 1.0, "second": 0.0, "tie": 0.5, "unparsed": None}
+_WORDS: dict[Choice, str] = {"first": "win", "second": "loss", "tie": "tie", "unparsed": "unparsed"}
+
+
+class Entry(NamedTuple):
+    """What became of one comparison.
+
+    Attributes:
+        prompt_id: which prompt.
+        verdict: ours: "win", "loss", "tie" or "unparsed".
+        flipped: whether the judge said otherwise with the completions in the other order.
+        identical: whether both completions are the same text; the judge was not asked.
+        said: the judge's own words, order by order.
+    """
+
+    prompt_id: str
+    verdict: str
+    flipped: bool
+    identical: bool
+    said: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Contest:
+    """The result of a contest; the attributes are as in its JSON (`as_dict`).
+
+    Attributes:
+        judge: its name.
+        ours: what our side is called.
+        theirs: what the other side is called.
+        wins: comparisons that our side won.
+        losses: that the other side won.
+        ties: without a winner; orders that disagree and identical completions among them.
+        unparsed: verdicts that could not be read; they stay in n.
+        position_flips: comparisons on which the two orders disagreed.
+        identical: comparisons of the same text, which are ties without a question.
+        not_judged: comparisons to which the judge has not come (people only); they are not in n.
+        orders: how often the judge was asked about each comparison.
+        prompts: different prompts.
+        win_rate: at 95 %: exact where no prompt repeats, else by draws of prompts.
+        win_rate_90: the same at 90 %.
+        win_rate_by_rows: at 95 %, exact, as if no prompt repeated; None where none does.
+        comparison: the win rate with its p value and the only words it allows.
+        length_controlled: the win rate at equal length, in characters; None where no verdict could be read.
+        our_texts: length and repetition of our completions; None for fewer than two prompts.
+        their_texts: of theirs.
+        shown_first: of the verdicts that could be read, how often the judge chose the completion it saw first, a tie
+            counting half; None for a judge that sees one completion at a time, and where nothing could be read.
+        plan: what so many comparisons can show, known before the run.
+        planned_calls: calls and cost, estimated before the run.
+        calls: calls and cost, counted.
+        entries: comparison by comparison.
+    """
+
+    judge: str
+    ours: str
+    theirs: str
+    wins: int
+    losses: int
+    ties: int
+    unparsed: int
+    position_flips: int
+    identical: int
+    not_judged: int
+    orders: int
+    prompts: int
+    win_rate: Rate
+    win_rate_90: Rate
+    win_rate_by_rows: Rate | None
+    comparison: Comparison
+    length_controlled: LengthControlled | None
+    our_texts: TextMeasures | None
+    their_texts: TextMeasures | None
+    shown_first: Rate | None
+    plan: Plan
+    planned_calls: Calls
+    calls: Calls
+    entries: tuple[Entry, ...]
+
+    @property
+    def n(self) -> int:
+        """Comparisons, unparsed verdicts among them."""
+        return len(self.entries)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the result for JSON; every share has the fields rate, low, high, n."""
+        return {"n": self.n, **{name: _plain(value) for name, value in vars(self).items()}, "sentence": self.sentence()}
+
+    def sentence(self) -> str:
+        """Return the result in words; "better" and "worse" only where the interval allows them."""
+        rate, said = self.win_rate, self.comparison.verdict
+        text = (
+            f"{self.ours} wins {self.wins}, loses {self.losses} and ties {self.ties} of {self.n} comparisons with "
+            f"{self.theirs}, judged by {self.judge}: win rate {_range(rate)}. "
+        )
+        text += "No difference is shown." if said == "no difference shown" else f"{self.ours} is {said}."
+        if self.prompts < self.n:
+            text += f" The comparisons are of {self.prompts} prompts, and the interval knows it."
+        if self.unparsed:
+            text += f" {self.unparsed} verdicts could not be read; they count for nobody and stay in the denominator."
+        if self.not_judged:
+            text += f" {self.not_judged} more comparisons have not been judged."
+        if self.position_flips:
+            share = self.position_flips / self.n
+            text += (
+                f" On {self.position_flips} ({share:.0%}) the judge contradicted itself in the other order; these tie."
+            )
+        return text + self._of_length()
+
+    def _of_length(self) -> str:
+        found = self.length_controlled
+        if found is None or found.note:
+            return ""
+        text = f" At equal length the win rate would be {_range(found)}"
+        if self.comparison.verdict == "better" and found.low <= 0.5:
+            return f"{text}: that it is better may be a matter of length."
+        return f"{text}."
+
+
+def hold_contest(
+    prompts: Sequence[Text],
+    ours: Sequence[Text],
+    theirs: Sequence[Text],
+    judge: Judge,
+    *,
+    targets: Sequence[Any] | None = None,
+    prompt_ids: Sequence[Hashable] | None = None,
+    names: tuple[str, str] = ("ours", "theirs"),
+    both_orders: bool = True,
+    seed: int = 0,
+    cache: VerdictCache | None = None,
+    price: Price | None = None,
+    resamples: int = RESAMPLES,
+    announce: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
+) -> Contest:
+    """Return who wins, how sure that is, and what else could explain it.
+
+    Args:
+        prompts: one for each comparison; they may repeat.
+        ours: our completions of them.
+        theirs: the other side's.
+        judge: who says which is better.
+        targets: the right answers, for verifiers.
+        prompt_ids: names of the prompts, in the result; a hash of the prompt where none are given. Comparisons of the
+            same id are alike, and are drawn together.
+        names: what the two sides are called.
+        both_orders: ask with each completion first, and call it a tie where the two verdicts disagree. Else one order,
+            drawn for each comparison by the seed.
+        seed: of that draw, and of the bootstrap.
+        cache: verdicts from before, and where new ones go at once, so that a killed run goes on.
+        price: of a million tokens.
+        resamples: number of draws of prompts.
+        announce: gets, before the run, what it can show and what it will cost, and after it what it did cost.
+        progress: told after each verdict.
+
+    Raises:
+        DataError: the sides are not of one length, there is nothing to compare, or the judge has judged nothing.
+    """
+    items, ids = _items(prompts, ours, theirs, targets), _ids(prompts, prompt_ids)
+    kept = [i for i, item in enumerate(items) if judge.covers(item)]
+    if not kept:
+        raise DataError(
+            f"{judge.name} has judged none of the {len(items)} comparisons. Are the votes of these completions?"
+        )
+    left_out = len(items) - len(kept)
+    items, ids = [items[i] for i in kept], [ids[i] for i in kept]
+    different = len(set(ids))
+    # How alike the verdicts of one prompt are is not known before: the plan takes each prompt for one comparison.
+    planned = plan(len(items), design_effect=len(items) / different)
+    asking = Asking(judge, items, both_orders=both_orders, seed=seed, cache=cache, price=price)
+    if announce is not None:
+        announce(str(planned))
+        announce(f"planned: {asking.planned}")
+    judged, calls = asking.run(progress)
+    if announce is not None:
+        announce(f"done: {calls}")
+    orders = 1 if judge.position_free or not both_orders else 2
+    found = _score(items, ids, judged, seed, resamples)
+    return Contest(
+        judge=judge.name,
+        ours=names[0],
+        theirs=names[1],
+        not_judged=left_out,
+        orders=orders,
+        prompts=different,
+        shown_first=None if judge.position_free else _shown_first(ids, judged, seed, resamples),
+        plan=planned,
+        planned_calls=asking.planned,
+        calls=calls,
+        **found,
+    )
+
+
+def outcomes_of(judged: Sequence[Judged]) -> list[float | None]:
+    """Return 1 where the item's first completion won, 1/2 for ties, 0 where it lost, None for unparsed."""
+    return [OUTCOMES[one.choice] for one in judged]
+
+
+def _score(items: list[Item], ids: list[str], judged: list[Judged], seed: int, resamples: int) -> dict[str, Any]:
+    outcomes, counts = outcomes_of(judged), Counter(one.choice for one in judged)
+    drawn: dict[str, Any] = {"resamples": resamples, "seed": seed}
+    tally = {"wins": counts["first"], "losses": counts["second"], "ties": counts["tie"], "unparsed": counts["unparsed"]}
+    sides = [[plain_text(text) for text in side] for side in zip(*((i.first, i.second) for i in items), strict=True)]
+    lengths = [[len(text) for text in side] for side in sides]
+    different = len(set(ids))
+    texts = [measure_texts(side, ids, **drawn) if different > 1 else None for side in sides]
+    repeats = different < len(ids)
+    comparison = compare_outcomes(outcomes, ids, **drawn)
+    controlled = None
+    if counts["unparsed"] < len(items):
+        controlled = length_controlled_win_rate(outcomes, lengths[0], lengths[1], ids)
+    return {
+        **tally,
+        "position_flips": sum(one.flipped for one in judged),
+        "identical": sum(not one.said for one in judged),
+        "win_rate": Rate(comparison.rate, comparison.low, comparison.high, comparison.n),
+        "win_rate_90": rate_by_prompt(outcomes, ids, level=0.9, **drawn),
+        "win_rate_by_rows": win_rate(**tally) if repeats else None,
+        "comparison": comparison,
+        "length_controlled": controlled,
+        "our_texts": texts[0],
+        "their_texts": texts[1],
+        "entries": tuple(_entry(*row) for row in zip(ids, judged, strict=True)),
+    }
+
+
+def _entry(prompt_id: str, one: Judged) -> Entry:
+    said = tuple(
+        {"verdict": _WORDS[each.meant], "ours_first": not each.swapped, "note": each.note} for each in one.said
+    )
+    return Entry(prompt_id, _WORDS[one.choice], one.flipped, not one.said, said)
+
+
+def _shown_first(ids: list[str], judged: list[Judged], seed: int, resamples: int) -> Rate | None:
+    rows = [(name, OUTCOMES[said.choice]) for name, one in zip(ids, judged, strict=True) for said in one.said]
+    parsed = [row for row in rows if row[1] is not None]  # what cannot be read chose no place
+    if not parsed:
+        return None
+    names, chosen = zip(*parsed, strict=True)
+    return rate_by_prompt(chosen, names, seed=seed, resamples=resamples)
+
+
+def _items(
+    prompts: Sequence[Text], ours: Sequence[Text], theirs: Sequence[Text], targets: Sequence[Any] | None
+) -> list[Item]:
+    wanted = targets if targets is not None else [None] * len(prompts)
+    for name, side in (("ours", ours), ("theirs", theirs), ("targets", wanted)):
+        if len(side) != len(prompts):
+            raise DataError(
+                f"{name} has {len(side)} entries and there are {len(prompts)} prompts; expected one for each."
+            )
+    if not prompts:
+        raise DataError("there are no prompts, so there is nothing to compare.")
+    return [Item(*row) for row in zip(prompts, ours, theirs, wanted, strict=True)]
+
+
+def _ids(prompts: Sequence[Text], given: Sequence[Hashable] | None) -> list[str]:
+    if given is None:
+        return [prompt_key(prompt) for prompt in prompts]
+    if len(given) != len(prompts):
+        raise DataError(
+            f"prompt_ids has {len(given)} entries and there are {len(prompts)} prompts; expected one for each."
+        )
+    return [str(one) for one in given]
+
+
+def _range(rate: Rate | LengthControlled) -> str:
+    return f"{rate.rate:.1%} (95 % interval {rate.low:.1%} to {rate.high:.1%}, n = {rate.n})"
+
+
+def _plain(value: Any) -> Any:
+    """Named tuples and records as mappings, all the way down."""
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return {name: _plain(inner) for name, inner in value._asdict().items()}
+    if isinstance(value, Calls):
+        return dict(vars(value))
+    if isinstance(value, tuple | list):
+        return [_plain(inner) for inner in value]
+    return dict(value) if isinstance(value, Mapping) else value

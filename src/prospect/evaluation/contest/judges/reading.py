@@ -1,0 +1,69 @@
+"""A judge's reply -> a verdict: nothing in a reply is searched, its whole is a verdict or it is none.
+
+A reply is text that a model wrote after reading completions which may be hostile, and it may repeat them. So
+
+- thoughts are passed over, and what is left, to the last character, must be one JSON object of one verdict, or one
+  letter. A letter or an object in the middle of other text is never a verdict.
+- What the judge was shown cannot be repeated into that form: think tags and the key "verdict" are taken apart in prompt
+  and completions (`judging_prompt`), so a text that is repeated letter by letter neither ends the thoughts nor is such
+  an object.
+- Thoughts stand in for an answer only where the server gave none and did not cut the reply (a server that files the
+  whole reply under thoughts does this). Then the same holds, and a lone letter is not enough: thoughts repeat things,
+  and end with a letter sooner than with an object that was asked for.
+- A reply that was cut is none, whatever it ends with: the cut may lie within a quotation.
+"""
+
+from __future__ import annotations
+
+import re
+
+from prospect.endpoint.replies import Reply
+from prospect.evaluation.contest.judges.base import Verdict
+from prospect.evaluation.contest.judges.prompt import LABELS
+from prospect.feedback.chat.thoughts import split_thoughts
+
+VERSION = 2  # of these rules: verdicts that were read by others are asked for again
+
+_FENCE = re.compile(r"```(?:[\w-]*[ \t]*\n)?(?P<inner>(?:(?!```).)*)```", re.DOTALL)
+# The letters of this pattern and no others: an object spelled with escapes is one that a completion could hold.
+_OBJECT = re.compile(r'\{\s*"verdict"\s*:\s*"(?P<label>[^"\\]*)"\s*\}')
+_LETTER = re.compile(r"(?P<mark>\*\*|[*_`]|)(?:\((?P<a>\w)\)|\[(?P<b>\w)\]|(?P<c>\w)\)?)[.:]?(?P=mark)\.?", re.ASCII)
+_SHOWN = 200  # characters of a reply that could not be read
+
+
+def read_reply(reply: Reply) -> Verdict:
+    """Return the verdict of a reply; "unparsed" with its beginning where it is none."""
+    tokens = reply.prompt_tokens, reply.completion_tokens
+    label = None if reply.cut else _label(reply)
+    if label is not None:
+        return Verdict(LABELS[label], label, *tokens)
+    cut = ", cut" if reply.cut else ""
+    if reply.text.strip() or not reply.thoughts:
+        return Verdict("unparsed", f"reply{cut}: {reply.text.strip()[:_SHOWN]!r}", *tokens)
+    return Verdict("unparsed", f"reply of thoughts only{cut}: {reply.thoughts.strip()[:_SHOWN]!r}", *tokens)
+
+
+def _label(reply: Reply) -> str | None:
+    if reply.text.strip():
+        answer = _answer(reply.text)
+        return _of_object(answer) or _of_letter(answer)
+    return _of_object(_answer(reply.thoughts))
+
+
+def _answer(text: str) -> str:
+    """Return what follows the thoughts, without a fence around it."""
+    answer = split_thoughts(text).answer.strip()
+    fenced = _FENCE.fullmatch(answer)
+    return fenced["inner"].strip() if fenced else answer
+
+
+def _of_object(text: str) -> str | None:
+    found = _OBJECT.fullmatch(text)
+    return _of_letter(found["label"].strip()) if found else None
+
+
+def _of_letter(text: str) -> str | None:
+    """Return the letter that stands alone, as models write it: A, a, A., A), (A), [A], **A**, `A`."""
+    found = _LETTER.fullmatch(text)
+    letter = (found["a"] or found["b"] or found["c"]).upper() if found else ""
+    return letter if letter in LABELS else None

@@ -1,0 +1,110 @@
+"""Judges that check each completion against what is known to be right: a target, a pattern, a function."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from prospect.errors import DataError, UsageError
+from prospect.evaluation.contest.judges.base import Graded, GradingJudge, as_grade, plain_text
+from prospect.evaluation.contest.judges.function import as_argument, call, load_function
+from prospect.evaluation.contest.judges.numbers import last_number
+
+Check = Callable[[Graded], float]
+
+KINDS = "exact, numeric, regex:PATTERN or python:FILE.py:NAME"
+
+
+class Verifier(GradingJudge):
+    """Grades a completion by a check: 1 right, 0 wrong, or any number.
+
+    Args:
+        check: `exact`, `numeric`, `regex:PATTERN` or `python:FILE.py:NAME`.
+
+            - exact: the completion is the target, white space around it aside.
+            - numeric: its last number equals the last number of the target, exactly.
+            - regex: with a group in the pattern, what the group holds in the last match equals the target; without one,
+              the pattern is found somewhere, and no target is needed.
+            - python: `NAME(prompt, completion, target)` returns true, false or a number.
+
+    Raises:
+        UsageError: an unknown check, a pattern that is none, a function that cannot be loaded.
+    """
+
+    def __init__(self, check: str) -> None:
+        self.name = f"verifier:{check}"
+        self._check, self._identity = _find_check(check)
+
+    @property
+    def identity(self) -> str:
+        """The check, with a hash of the file where it is a function."""
+        return self._identity
+
+    def grade_each(self, rows: Sequence[Graded]) -> Iterator[tuple[int, float]]:
+        """Yield a grade for each row, in their order.
+
+        Raises:
+            DataError: a row has no target and the check needs one, or a function failed.
+        """
+        for number, row in enumerate(rows):
+            yield number, self._check(row)
+
+
+def _find_check(check: str) -> tuple[Check, str]:
+    kind, _, rest = check.partition(":")
+    identity = f"verifier\0{check}"
+    if check == "exact":
+        return _exact, identity
+    if check == "numeric":
+        return _numeric, identity
+    if kind == "regex" and rest:
+        return _regex(rest), identity
+    if kind == "python" and rest:
+        function, digest = load_function(rest)
+        return _python(function, rest), f"{identity}\0{digest}"
+    raise UsageError(f'verifier "{check}" is not known; expected {KINDS}.')
+
+
+def _exact(row: Graded) -> float:
+    return float(plain_text(row.completion).strip() == _target(row).strip())
+
+
+def _numeric(row: Graded) -> float:
+    target = last_number(_target(row))
+    if target is None:
+        raise DataError(f"target {row.target!r} holds no number; expected one for verifier:numeric.")
+    return float(last_number(plain_text(row.completion)) == target)
+
+
+def _regex(pattern: str) -> Check:
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise UsageError(f"verifier:regex:{pattern}: this is no regular expression: {error}.") from None
+
+    def grade(row: Graded) -> float:
+        text = plain_text(row.completion)
+        if not compiled.groups:
+            return float(compiled.search(text) is not None)
+        found = [match.group(1) or "" for match in compiled.finditer(text)]
+        return float(bool(found) and found[-1].strip() == _target(row).strip())
+
+    return grade
+
+
+def _python(function: Callable[..., Any], address: str) -> Check:
+    def grade(row: Graded) -> float:
+        said = call(function, address, as_argument(row.prompt), as_argument(row.completion), row.target)
+        return as_grade(said, address)
+
+    return grade
+
+
+def _target(row: Graded) -> str:
+    if row.target is None:
+        raise DataError(
+            f"there is no target for the prompt {plain_text(row.prompt)[:60]!r}; expected the right answer, in the "
+            "column target of the prompts."
+        )
+    return str(row.target)

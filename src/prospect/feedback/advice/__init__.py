@@ -1,0 +1,1 @@
+"""Which method suits the feedback, with which settings."""

@@ -1,0 +1,1 @@
+"""Between kinds of feedback."""

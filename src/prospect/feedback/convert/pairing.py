@@ -1,0 +1,167 @@
+"""Pairs out of thumbs and out of scored completions, always within one prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
+from typing import Literal, NamedTuple, get_args
+
+from prospect.errors import ConfigError, DataError
+from prospect.feedback.convert.balance import ClassCounts, class_counts
+from prospect.feedback.convert.subsample import content_rank, row_content, texts_content
+from prospect.feedback.convert.verdicts import joined_fields, unpaired_of
+from prospect.feedback.files.rows import record
+from prospect.feedback.records import Feedback, Paired, Scored, Unpaired
+from prospect.feedback.split import group_by_prompt
+
+Pairing = Literal["cycle", "all", "best-worst", "one-per-prompt"]
+PAIRINGS: tuple[Pairing, ...] = get_args(Pairing)
+
+
+class Unpairable(NamedTuple):
+    """The rows that pairing leaves out, because all completions of their prompt have the same label or score."""
+
+    rows: int
+    prompts: int
+
+    def __str__(self) -> str:
+        return f"{self.rows} rows of {self.prompts} prompts have only one label or score and cannot be paired"
+
+
+def to_paired(rows: Iterable[Feedback], *, pairing: Pairing = "cycle", seed: int = 0) -> list[Paired]:
+    """Return pairs: of each prompt, desirable rows beside undesirable ones, or better completions beside worse ones.
+
+    Of a prompt with n_D desirable and n_U undesirable rows:
+
+    - `cycle`: max(n_D, n_U) pairs, cycling over the fewer, so that every row is used;
+    - `all`: n_D n_U pairs, every desirable row beside every undesirable one;
+    - `best-worst`: one pair, the desirable row with the highest score beside the undesirable one with the lowest; the
+      first of a class where one of its rows has no score;
+    - `one-per-prompt`: one pair, of a desirable and an undesirable row that are drawn.
+
+    Of a scored row, `all` makes a pair of every two completions with different scores, `one-per-prompt` draws one of
+    these pairs, and `cycle` and `best-worst` put the best completion beside the worst, the first of each where scores
+    are equal. Pairs pass as they are. What is drawn depends on the texts and the seed, not on the order of rows.
+
+    Rows with the same text but other tools are other prompts. A pair weighs as much as the lighter of its rows and is
+    finished if both are; `joined_fields` says what it keeps of who judged it, when and why. Rows whose prompt has only
+    one label, and scored rows with only one score, are left out; `count_unpairable` counts them.
+
+    Refuses demonstrations, and rows that make no pair.
+    """
+    check_pairing(pairing)
+    rows = list(rows)
+    pairs = [row for row in rows if isinstance(row, Paired)]
+    for row in rows:
+        if isinstance(row, Scored):
+            pairs += pairs_of_scored(row, pairing, seed)
+    for desirable, undesirable in _by_prompt(rows):
+        pairs += pairs_of_thumbs(desirable, undesirable, pairing, seed)
+    if not pairs:
+        scored = any(isinstance(row, Scored) for row in rows)
+        raise no_pairs(len(rows), None if scored else class_counts(rows))
+    return pairs
+
+
+def count_unpairable(rows: Iterable[Feedback]) -> Unpairable:
+    """Return how many rows, of how many prompts, `to_paired` leaves out."""
+    rows = list(rows)
+    left_out: list[Sequence[Feedback]] = [d or u for d, u in _by_prompt(rows) if not (d and u)]
+    left_out += group_by_prompt(row for row in rows if isinstance(row, Scored) and is_tied(row))
+    return Unpairable(rows=sum(map(len, left_out)), prompts=len(left_out))
+
+
+def pairs_of_thumbs(
+    desirable: Sequence[Unpaired], undesirable: Sequence[Unpaired], pairing: Pairing, seed: int
+) -> Iterator[Paired]:
+    """Yield the pairs of one prompt's rows; see `to_paired`. None where a class is empty."""
+    n_d, n_u = len(desirable), len(undesirable)
+    if not n_d or not n_u:
+        return
+    if pairing == "all":
+        for good in desirable:
+            yield from (_pair(good, bad) for bad in undesirable)
+    elif pairing == "cycle":
+        yield from (_pair(desirable[i % n_d], undesirable[i % n_u]) for i in range(max(n_d, n_u)))
+    elif pairing == "best-worst":
+        yield _pair(_extreme(desirable, 1), _extreme(undesirable, -1))
+    else:
+
+        def rank(row: Unpaired) -> int:
+            return content_rank(row_content(row), seed)
+
+        yield _pair(min(desirable, key=rank), min(undesirable, key=rank))
+
+
+def pairs_of_scored(row: Scored, pairing: Pairing, seed: int) -> Iterator[Paired]:
+    """Yield the pairs of one scored row; see `to_paired`. None where all scores are equal."""
+    if is_tied(row):
+        return
+    if pairing in ("cycle", "best-worst"):
+        yield _pair_of_scored(row, row.best, row.worst, row.id)
+        return
+    places = range(len(row.scores))
+    pairs = [(i, j) for i, j in product(places, places) if row.scores[i] > row.scores[j]]
+    if pairing == "all":
+        yield from (_pair_of_scored(row, i, j, f"{row.id}/{i}+{j}") for i, j in pairs)
+        return
+
+    def rank(pair: tuple[int, int]) -> int:
+        return content_rank(texts_content(row.prompt, *(row.completions[i] for i in pair)), seed)
+
+    yield _pair_of_scored(row, *min(pairs, key=rank), row.id)
+
+
+def is_tied(row: Scored) -> bool:
+    """Whether all completions of the row have the same score, so that none is better than another."""
+    return len(set(row.scores)) == 1
+
+
+def check_pairing(pairing: str) -> None:
+    """Refuse a name that is no way to make pairs."""
+    if pairing not in PAIRINGS:
+        raise ConfigError(f"pairs are to be made by {pairing!r}; expected one of {', '.join(PAIRINGS)}")
+
+
+def no_pairs(rows: int, counts: ClassCounts | None) -> DataError:
+    """Return the refusal of rows that make no pair; `counts` is None where some of them are scored."""
+    if counts is None:
+        return DataError(
+            f"not one of the prompts of {rows} rows has a better and a worse completion, so no pair can be made. "
+            "Score completions of one prompt with a scale fine enough to tell them apart"
+        )
+    return DataError(
+        f"not one of the prompts of {rows} rows has both labels ({counts.desirable} rows are "
+        f"desirable, {counts.undesirable} are not), so no pair can be made. Train on them unpaired, with "
+        "loss kto, or collect both verdicts on the same prompts"
+    )
+
+
+def _by_prompt(rows: Iterable[Feedback]) -> list[tuple[list[Unpaired], list[Unpaired]]]:
+    """The desirable and the undesirable rows of each prompt, in order of first appearance, of thumbs alone."""
+    thumbs = (thumb for row in rows if not isinstance(row, Paired | Scored) for thumb in unpaired_of(row))
+    groups = group_by_prompt(thumbs)
+    return [([row for row in group if row.desirable], [row for row in group if not row.desirable]) for group in groups]
+
+
+def _extreme(rows: Sequence[Unpaired], sign: int) -> Unpaired:
+    """The row with the highest score (sign 1) or the lowest (sign -1); the first of several, or where one has none."""
+    best, best_score = rows[0], rows[0].score
+    for row in rows:
+        if row.score is None or best_score is None:
+            return rows[0]
+        if sign * row.score > sign * best_score:
+            best, best_score = row, row.score
+    return best
+
+
+def _pair(desirable: Unpaired, undesirable: Unpaired) -> Paired:
+    fields = joined_fields((desirable, undesirable))
+    fields["chosen"], fields["rejected"] = desirable.completion, undesirable.completion
+    fields["weight"] = min(desirable.weight, undesirable.weight)
+    return record(Paired, fields)
+
+
+def _pair_of_scored(row: Scored, better: int, worse: int, name: str) -> Paired:
+    chosen, rejected = row.completions[better], row.completions[worse]
+    return Paired(chosen=chosen, rejected=rejected, **row.shared_fields(), id=name)

@@ -1,0 +1,1 @@
+"""What is in feedback files and what is wrong with them."""

@@ -1,0 +1,190 @@
+"""Whether the place of a row, or of a completion in its row, goes with the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from prospect.feedback.doctor.checks.case import Case, percent, several
+from prospect.feedback.doctor.checks.gather import Gathered
+from prospect.feedback.findings import Finding
+from prospect.feedback.times import write_time
+from prospect.statistics.noise import Comparison, compare, two_sided
+
+_WORTH_A_NOTE = 0.6  # AUC
+_WORTH_A_WARNING = 0.75
+_SURE = 1e-3  # p
+_PLACE_FACTOR = 1.5  # times as often best as chance would have it
+_PERIODS = 400  # days shown one by one; longer times are shown by the week or the month
+_SECONDS = {"day": 86_400, "week": 7 * 86_400, "month": 30 * 86_400}
+
+
+def order_and_label(case: Case) -> Iterator[Finding]:
+    """Whether labels go with the order of the rows, or with time."""
+    import numpy as np
+
+    data, table = case.data, case.data.table
+    if data.kind != "unpaired":
+        return
+    up = table.verdict == 1
+    order = compare(np.arange(len(table)), up)
+    known = ~np.isnan(table.time)
+    time = compare(table.time[known], up[known])
+    if _matters(time) and time is not None:
+        late = "later" if time.auc > 0.5 else "earlier"
+        yield case.finding(
+            "time_and_label",
+            "warning" if _strong(time) else "note",
+            [],
+            f"desirable rows are {late}: a desirable one is {late} than an undesirable one in {_share(time)} of cases "
+            "(half "
+            "would be no effect).",
+            "The product or its users changed. Split by time (prospect data split) to see what that does to "
+            "evaluation.",
+            count=time.n,
+        )
+    elif _matters(order) and order is not None:
+        late = "after" if order.auc > 0.5 else "before"
+        yield case.finding(
+            "order_and_label",
+            "note",
+            [],
+            f"rows are ordered by label: a desirable one stands {late} an undesirable one in {_share(order)} of cases.",
+            "Training shuffles, so this is harmless here; take no held-out rows from one end of the file.",
+            count=order.n,
+        )
+
+
+def first_answer(case: Case) -> Iterator[Finding]:
+    """Whether the first completion of a prompt gets the better verdicts."""
+    import numpy as np
+
+    data, table = case.data, case.data.table
+    if data.kind != "unpaired":
+        return
+    order = np.argsort(table.prompt, kind="stable")
+    first = np.r_[True, table.prompt[order][1:] != table.prompt[order][:-1]]
+    group = np.cumsum(first) - 1
+    up = (table.verdict[order] == 1).astype(float)
+    size, ups = np.bincount(group), np.bincount(group, weights=up)
+    mixed = (ups > 0) & (ups < size)
+    n = int(mixed.sum())
+    if n < 50:
+        return
+    # Within a prompt with u desirable rows of k, the first is desirable by chance with probability u / k.
+    chance = (ups / size)[mixed]
+    found = up[first][mixed]
+    z = float((found - chance).sum() / np.sqrt((chance * (1 - chance)).sum()))
+    rate, expected = float(found.mean()), float(chance.mean())
+    if two_sided(z) > _SURE or abs(rate - expected) < 0.1:
+        return
+    yield case.finding(
+        "first_and_label",
+        "note",  # a file may be written best first
+        [],
+        f"of {several(n, 'prompt')} with both labels, the first row is desirable in {percent(rate)}; by chance it "
+        "would be "
+        f"in {percent(expected)}.",
+        "If rows stand in the order in which completions were shown, raters favour a place. Show them in random order.",
+        count=n,
+    )
+
+
+def place_of_best(case: Case) -> Iterator[Finding]:
+    """Whether the best of a scored row stands at one place more often than chance allows."""
+    import numpy as np
+
+    data = case.data
+    if data.kind != "scored":
+        return
+    place, size = _best_places(data)
+    if len(place) < 50:
+        return
+    for where in range(int(size.max())):
+        can = size > where
+        chance = 1 / size[can]
+        wins = place[can] == where
+        z = float((wins - chance).sum() / np.sqrt((chance * (1 - chance)).sum()))
+        rate, expected = float(wins.mean()), float(chance.mean())
+        if two_sided(z) < _SURE and rate > _PLACE_FACTOR * expected and can.sum() >= 50:
+            yield case.finding(
+                "place_of_best",
+                "warning",
+                [],
+                f"the best completion stands at place {where + 1} in {percent(rate)} of rows; by chance it would in "
+                f"{percent(expected)}.",
+                "Sorted rows are harmless. If completions stand in the order shown to a rater or judge, it favours a "
+                "place.",
+                count=int(can.sum()),
+            )
+
+
+def _best_places(data: Gathered) -> tuple[Any, Any]:
+    """The place of the one best completion of each row that has one, and how many completions the row has."""
+    import numpy as np
+
+    table = data.table
+    first = np.searchsorted(table.row, np.arange(len(table)))
+    size = np.diff(np.r_[first, len(table.row)])
+    top = np.maximum.reduceat(table.score, first)
+    is_best = table.score == np.repeat(top, size)
+    alone = np.add.reduceat(is_best.astype(np.int64), first) == 1
+    place = np.arange(len(table.row)) - np.repeat(first, size)
+    best = np.add.reduceat(np.where(is_best, place, 0), first)
+    return best[alone], size[alone]
+
+
+def time_summary(data: Gathered) -> dict[str, Any] | None:
+    """Return the first and last time, and verdicts by class and day; None where no row has a time."""
+    import numpy as np
+
+    table = data.table
+    time = table.time[~np.isnan(table.time)]
+    if not len(time):
+        return None
+
+    low, high = float(time.min()), float(time.max())
+    unit = next((unit for unit, length in _SECONDS.items() if (high - low) / length <= _PERIODS), "month")
+    length = max(
+        _SECONDS[unit], int((high - low) / 5000) + 1
+    )  # a wrong date in the year 1 must not cost a million bins
+    start = low // length * length
+    period = ((table.time - start) // length)[~np.isnan(table.time)].astype(np.int64)
+    classes: dict[str, Any] = {"rows": np.ones(len(time), dtype=bool)}
+    if data.kind == "unpaired":
+        verdict = table.verdict[~np.isnan(table.time)]
+        classes = {"desirable": verdict == 1, "undesirable": verdict == 0}
+    shown = np.unique(period)
+    index = np.searchsorted(shown, period)
+    return {
+        "first": _written(low),
+        "last": _written(high),
+        "rows": len(time),
+        "unit": unit,
+        "starts": [_written(start + int(p) * length) for p in shown],
+        "counts": {n: np.bincount(index[c], minlength=len(shown)).tolist() for n, c in classes.items()},
+    }
+
+
+def _written(seconds: float) -> str:
+    """Seconds since 1970 as text, held between the years 1 and 9999 that a date can have."""
+    try:
+        return write_time(datetime.fromtimestamp(seconds, UTC))
+    except (ValueError, OverflowError, OSError):
+        return write_time((datetime.min if seconds < 0 else datetime.max).replace(tzinfo=UTC))
+
+
+def _matters(found: Comparison | None) -> bool:
+    return found is not None and found.p < _SURE and max(found.auc, 1 - found.auc) > _WORTH_A_NOTE
+
+
+def _strong(found: Comparison) -> bool:
+    return max(found.auc, 1 - found.auc) > _WORTH_A_WARNING
+
+
+def _share(found: Comparison) -> str:
+    return percent(max(found.auc, 1 - found.auc))
+
+
+CHECKS = (order_and_label, first_answer, place_of_best)

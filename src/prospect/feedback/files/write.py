@@ -1,0 +1,134 @@
+"""Records -> a JSON lines file in the ecosystem's columns."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+
+from prospect.atomic import atomic_file
+from prospect.errors import DataError
+from prospect.feedback.files.layouts import OPTIONAL_COLUMNS
+from prospect.feedback.records import Demonstration, Feedback, Paired, Scored, Text, Unpaired
+from prospect.feedback.times import write_time
+
+_COLUMNS = ("prompt", "completion", "label", "chosen", "rejected", "completions", "scores", *OPTIONAL_COLUMNS)
+_KEYS = {name: f'"{name}": '.encode() for name in _COLUMNS}
+_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+_PROVENANCE_TEXT = ("source", "source_id", "model", "reason")
+
+
+def write_jsonl(rows: Iterable[Feedback], path: str | Path) -> int:
+    """Write records of one kind to a .jsonl file and return how many there were.
+
+    `load_feedback` reads them back as they were, but for `where`. The file appears whole or not at all: it is
+    written beside its place and moved there.
+
+    Refuses no rows, two kinds, what JSON cannot say (NaN, half characters), and a folder that is not there.
+    """
+    path = Path(path)
+    count = 0
+    with jsonl_file(path) as file:
+        for line in encoded(rows, path):
+            file.write(line)
+            count += 1
+        if count == 0:
+            raise nothing_to_write(path)
+    return count
+
+
+@contextmanager
+def jsonl_file(path: Path) -> Iterator[BinaryIO]:
+    """Gives a file for encoded rows that becomes `path` when the block ends well, and vanishes when not."""
+    if path.suffix.lower() not in (".jsonl", ".ndjson"):
+        raise DataError(f"{path}: JSON lines are written to .jsonl or .ndjson. Change the name")
+    try:
+        with atomic_file(path) as file:
+            yield file
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error.strerror}. Check the folder") from error
+
+
+def nothing_to_write(path: Path) -> DataError:
+    """Return the refusal to write a file without rows."""
+    return DataError(f"{path}: there are no rows to write; expected at least one")
+
+
+def encoded(rows: Iterable[Feedback], path: Path) -> Iterator[bytes]:
+    """Yield the line of each row; refuse two kinds, and what JSON cannot say. `path` is for messages."""
+    kind = None
+    for row in rows:
+        kind = kind or row.kind
+        if row.kind != kind:
+            raise DataError(f"{row.where}: the row is {row.kind}, but {path} began {kind}. Write one file per kind")
+        yield encode(row)
+
+
+def encode(row: Feedback) -> bytes:
+    """Return the row as one line of JSON, with its line feed; refuse what JSON cannot say."""
+    dumps = orjson.dumps
+    try:
+        columns = as_columns(row).items()
+        cells = [_KEYS[name] + (dumps(cell) if type(cell) is str else _encode(cell)) for name, cell in columns]
+    except (ValueError, TypeError, RecursionError) as error:
+        raise DataError(f"{row.where}: the row cannot be written as JSON: {error}. Mend or remove it") from error
+    return b"{" + b", ".join(cells) + b"}\n"
+
+
+def _encode(cell: Any) -> bytes:
+    """The bytes that json makes of a cell; numbers and verdicts without its set-up."""
+    if cell is True or cell is False:
+        return b"true" if cell else b"false"
+    if type(cell) is float and -math.inf < cell < math.inf:  # NaN is not
+        return repr(cell).encode()
+    return _JSON.encode(cell).encode()
+
+
+def as_columns(row: Feedback) -> dict[str, Any]:
+    """Return the record as column -> cell, without the optional columns that say nothing."""
+    columns: dict[str, Any] = {"prompt": _as_cell(row.prompt)}
+    if isinstance(row, Unpaired):
+        columns["completion"], columns["label"] = _as_cell(row.completion), row.desirable
+    elif isinstance(row, Paired):
+        columns["chosen"], columns["rejected"] = _as_cell(row.chosen), _as_cell(row.rejected)
+    elif isinstance(row, Demonstration):
+        columns["completion"] = _as_cell(row.completion)
+    elif isinstance(row, Scored):
+        columns["completions"], columns["scores"] = [_as_cell(text) for text in row.completions], list(row.scores)
+    columns["id"] = row.id
+    if row.weight != 1.0:
+        columns["weight"] = row.weight
+    if row.score is not None:
+        columns["score"] = row.score
+    if row.rater is not None:
+        columns["rater"] = row.rater
+    if row.tools is not None:
+        columns["tools"] = [dict(tool) for tool in row.tools]
+    if not row.finished:
+        columns["finished"] = False
+    given = vars(row)
+    for name in _PROVENANCE_TEXT:
+        if (value := given.get(name)) is not None:
+            columns[name] = value
+    if row.time is not None:
+        columns["time"] = _time_text(row.time)
+    if row.relative:
+        columns["relative"] = True
+    return columns
+
+
+def _time_text(time: datetime) -> str:
+    """What `write_time` returns, in a fifth of the time for a time in UTC, as nearly all are."""
+    if time.tzinfo is UTC:
+        return orjson.dumps(time, option=orjson.OPT_UTC_Z)[1:-1].decode()
+    return write_time(time)
+
+
+def _as_cell(text: Text) -> str | list[dict[str, Any]]:
+    return text if isinstance(text, str) else [message.as_dict() for message in text]

@@ -1,0 +1,1 @@
+"""Datasets that stay as they are, and what is removed from them."""

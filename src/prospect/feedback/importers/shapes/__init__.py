@@ -1,0 +1,1 @@
+"""What the exports of several tools have in common."""

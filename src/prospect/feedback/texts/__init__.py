@@ -1,0 +1,1 @@
+"""What one text holds: personal data, writing systems, near duplicates."""

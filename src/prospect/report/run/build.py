@@ -1,0 +1,162 @@
+"""The report: reads a run directory and nothing else, writes one page that needs nothing else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from prospect.atomic import write_text
+from prospect.report.page.pages import render_page
+from prospect.report.page.parts import FIRST_SAMPLES, MOST_SAMPLES, Sample, Table, compare_sample, flat
+from prospect.report.page.wording import count, number
+from prospect.report.run import figures, summary
+from prospect.report.run.cards import key_numbers
+from prospect.report.run.evaluations import evaluation_parts
+from prospect.report.run.facts import Facts, dig, is_number
+from prospect.report.run.findings import findings
+from prospect.run_dir import RunDir
+
+DRAWN = frozenset({"prompt_tokens", "completion_tokens", "completion_histogram"})
+HELD_OUT = {
+    "eval_loss": "loss",
+    "eval_rewards/auroc": "AUROC",
+    "eval_rewards/accuracies": "accuracy",
+    "eval_rewards/margins": "reward margin (β · nats)",
+    "eval_rewards/chosen": "reward of {0} (β · nats)",
+    "eval_rewards/rejected": "reward of {1} (β · nats)",
+    "eval_kl": "z0 (nats)",
+}
+
+
+def build_report(run: str | Path) -> Path:
+    """Write `report.html` for a run and return its path; a run in progress or with missing pieces will do.
+
+    Args:
+        run: the run directory.
+
+    Raises:
+        CheckpointError: `run` is no run directory, or a file in it is damaged beyond a torn last line.
+    """
+    directory = RunDir(run)
+    write_text(directory.report_path, render(Facts.read(directory)))
+    return directory.report_path
+
+
+def render(facts: Facts) -> str:
+    """Return the page for `facts`."""
+    return render_page(
+        "page.html.j2",
+        kind="Prospect run report",
+        footer="Made by prospect report from the run directory alone.",
+        facts=facts,
+        byline=_byline(facts),
+        headline=summary.headline(facts),
+        summary=_summary(facts),
+        findings=findings(facts),
+        cards=key_numbers(facts),
+        results=figures.result_figures(facts),
+        examples=_examples(facts),
+        evaluations=evaluation_parts(facts),
+        curves=figures.learning_curves(facts),
+        optimizer=figures.optimizer_curves(facts),
+        held_out=figures.held_out_figures(facts),
+        held_out_table=_held_out_table(facts),
+        data=figures.data_figures(facts),
+        data_table=_token_table(facts),
+        data_notes=_data_notes(facts),
+        samples=_samples(facts),
+        first_samples=FIRST_SAMPLES,
+        config=yaml.safe_dump(facts.config, sort_keys=False, allow_unicode=True) if facts.config else "",
+        provenance=flat(facts.provenance, leave_out=DRAWN) if facts.provenance else [],
+    )
+
+
+def _byline(facts: Facts) -> list[str]:
+    started, seed = facts.origin("started"), facts.recipe("train", "seed")
+    parts = [
+        facts.name,
+        str(started)[:16].replace("T", " ") if started else "",
+        f"seed {seed}" if is_number(seed) else "",
+        "in progress" if facts.in_progress else "",
+    ]
+    return [part for part in parts if part]
+
+
+def _summary(facts: Facts) -> list[tuple[str, list[str]]]:
+    return [
+        ("What was done", summary.what_was_done(facts)),
+        ("What changed", summary.what_changed(facts)),
+        ("How sure we are", summary.how_sure(facts)),
+    ]
+
+
+def _examples(facts: Facts) -> list[Sample]:
+    """What the evaluation picked out to read."""
+    examples = dig(facts.comparison.details, "examples") if facts.comparison else None
+    chosen = [example for example in examples or () if isinstance(example, dict)][:MOST_SAMPLES]
+    return [
+        compare_sample(
+            example.get("prompt", ""),
+            example.get("before", ""),
+            example.get("after", ""),
+            passes=(example.get("before_passes"), example.get("after_passes")),
+        )
+        for example in chosen
+    ]
+
+
+def _samples(facts: Facts) -> list[Sample]:
+    """The first and the last completion of every prompt that was sampled."""
+    by_prompt: dict[str, dict[Any, dict[str, Any]]] = {}
+    for row in facts.samples:
+        if is_number(row.get("step")):
+            key = json.dumps(row.get("prompt"), sort_keys=True)
+            by_prompt.setdefault(key, {}).setdefault(row["step"], row)
+    found = []
+    for steps in list(by_prompt.values())[:MOST_SAMPLES]:
+        first, last = steps[min(steps)], steps[max(steps)]
+        after = last.get("completion", "") if first is not last else None
+        found.append(compare_sample(first.get("prompt", ""), first.get("completion", ""), after))
+    return found
+
+
+def _held_out_table(facts: Facts) -> Table | None:
+    """Each metric at the first evaluation and at the last."""
+    curves = [(name.format(*facts.class_names), facts.curve(key)) for key, name in HELD_OUT.items()]
+    rows = [(name, number(curve.first), number(curve.last)) for name, curve in curves if len(curve.steps) > 1]
+    return Table("Held-out feedback, first and last evaluation", ("metric", "first", "last"), rows) if rows else None
+
+
+def _token_table(facts: Facts) -> Table | None:
+    """Lengths of prompts and completions in tokens."""
+    train = facts.train_data
+    names = ("demonstrations", "") if facts.feedback == "demonstration" else facts.class_names
+    texts = [
+        ("prompts", train.get("prompt_tokens")),
+        (names[0], dig(train, "completion_tokens", "desirable")),
+        (names[1], dig(train, "completion_tokens", "undesirable")),
+    ]
+    columns = ("mean", "p50", "p90", "max")
+    rows = [
+        (name, *(f"{dig(stats, column):,.1f}".removesuffix(".0") for column in columns))
+        for name, stats in texts
+        if all(is_number(dig(stats, column)) for column in columns)
+    ]
+    return Table("Lengths in tokens", ("text", "mean", "median", "90% under", "most"), rows) if rows else None
+
+
+def _data_notes(facts: Facts) -> list[str]:
+    """What the figures on the data leave out, as short remarks."""
+    train = facts.train_data
+    held_out = facts.origin("data", "eval", "rows")
+    remarks = (
+        (train.get("cut"), "completion", "cut by max_length"),
+        (train.get("empty_completions"), "completion", "empty (the end token alone)"),
+        (train.get("dropped"), "record", "dropped"),
+        *((found["rows"], "record", f"left out: {why}") for why, found in (train.get("unrenderable") or {}).items()),
+        (held_out, "row", "held out"),
+    )
+    return [f"{count(n, noun)} {what}" for n, noun, what in remarks if is_number(n) and n > 0]

@@ -1,0 +1,229 @@
+"""Which figures a run gets, with the words that go with them; a figure without data is left out."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from prospect.report.charts.bars import stacked_bars, whiskers
+from prospect.report.charts.drawing import Figure
+from prospect.report.charts.plots import Line, histogram_pair, line_chart, running_mean, thin, trend
+from prospect.report.page.wording import percent
+from prospect.report.run.facts import Curve, Facts, dig, is_number
+from prospect.report.run.findings import clamped_share
+
+REWARD = "implied reward (β · nats)"
+CLASS_LOOKS = ("desirable", "undesirable")
+BEFORE_AFTER = (("before", "before"), ("after", "after training"))
+SMALL = 150
+PALE = "The pale band spans single steps, the line is their running mean."
+
+
+def result_figures(facts: Facts) -> list[Figure]:
+    """Pass rates and win rate."""
+    compared = facts.comparison
+    if not compared:
+        return []
+    pairs = {
+        "all rules together" if compared.rules else "all": (compared.before, compared.after),
+        **compared.rules,
+    }
+    passes = whiskers(
+        [(name, (("before", before), ("after", after))) for name, (before, after) in pairs.items()],
+        title="Share of completions that pass, rule by rule" if compared.rules else "Share of completions that pass",
+        reading="A dot is the share, its bar the 95% interval. Bars that do not touch differ clearly.",
+        x_label="completions that pass",
+        keys=BEFORE_AFTER,
+    )
+    wins = compared.win and whiskers(
+        [("after training against before", (("after", compared.win),))],
+        title="Win rate of the trained model against its start",
+        reading="Right of the dashed 50% line the trained model wins more often. The bar is the 95% interval.",
+        x_label="comparisons won, ties counting half",
+        guide=0.5,
+    )
+    return [passes, *([wins] if wins else [])]
+
+
+def learning_curves(facts: Facts) -> list[Figure]:
+    """What happened step by step."""
+    return _present(_loss(facts), _rewards(facts), _margins(facts), _logps(facts), _reference_point(facts))
+
+
+def optimizer_curves(facts: Facts) -> list[Figure]:
+    """Learning rate and gradient norm, small."""
+    rate = line_chart(
+        _exact(facts, "learning rate", "main", "learning_rate"),
+        title="Learning rate",
+        reading="The schedule as it was applied.",
+        y_label="learning rate",
+        height=SMALL,
+    )
+    norm = line_chart(
+        _noisy(facts, "gradient norm", "main", "grad_norm"),
+        title="Gradient norm",
+        reading="Before clipping. A rise that stays is a warning; single spikes are not.",
+        y_label="L2 norm",
+        height=SMALL,
+    )
+    return _present(rate, norm)
+
+
+def held_out_figures(facts: Facts) -> list[Figure]:
+    """How well the policy tells the classes apart on feedback it was not trained on."""
+    names = facts.class_names
+    ranking = line_chart(
+        [
+            *_exact(facts, "AUROC", "main", "eval_rewards/auroc", dots=True),
+            *_exact(facts, "accuracy", "second", "eval_rewards/accuracies", dots=True),
+        ],
+        title="Telling good from bad on held-out feedback",
+        reading="1 is perfect. For AUROC the dashed 0.5 is a coin toss, whatever the balance of the classes.",
+        y_label="share",
+        guide=0.5,
+    )
+    rewards = line_chart(
+        [
+            *_exact(facts, names[0], "desirable", "eval_rewards/chosen", dots=True),
+            *_exact(facts, names[1], "undesirable", "eval_rewards/rejected", dots=True),
+        ],
+        title="Held-out rewards of both classes",
+        reading=f"The gap is the margin. {names[0].capitalize()} should lie above {names[1]}.",
+        y_label=REWARD,
+        guide=0.0,
+    )
+    return _present(ranking, rewards)
+
+
+def data_figures(facts: Facts) -> list[Figure]:
+    """Label balance and lengths."""
+    return _present(_balance(facts), _lengths(facts))
+
+
+def _present(*figures: Figure | None) -> list[Figure]:
+    return [figure for figure in figures if figure]
+
+
+def _noisy(facts: Facts, label: str, look: str, key: str) -> list[Line]:
+    """A metric of single steps as a line, no line where it was not logged."""
+    curve = facts.curve(key)
+    return [trend(label, look, *curve)] if curve else []
+
+
+def _exact(facts: Facts, label: str, look: str, key: str, *, dots: bool = False) -> list[Line]:
+    """A metric without a running mean, no line where it was not logged."""
+    curve = facts.curve(key)
+    return [Line(label, look, *thin(*curve)[:2], dots=dots)] if curve else []
+
+
+def _loss(facts: Facts) -> Figure | None:
+    return line_chart(
+        [
+            *_noisy(facts, "training", "main", "loss"),
+            *_exact(facts, "held out", "second", "eval_loss", dots=True),
+        ],
+        title="Loss",
+        reading=f"Lower is better. {PALE} Held-out loss rising while training falls is overfitting.",
+        y_label="nats per token" if facts.feedback == "demonstration" else "mean loss per example",
+    )
+
+
+def _rewards(facts: Facts) -> Figure | None:
+    names = facts.class_names
+    return line_chart(
+        [
+            *_noisy(facts, names[0], "desirable", "rewards/chosen"),
+            *_noisy(facts, names[1], "undesirable", "rewards/rejected"),
+        ],
+        title="Rewards of both classes",
+        reading="Above 0 is likelier than under the reference. The lines should part, not fall together.",
+        y_label=REWARD,
+        guide=0.0,
+    )
+
+
+def _margins(facts: Facts) -> Figure | None:
+    names = facts.class_names
+    return line_chart(
+        [
+            *_noisy(facts, "training", "main", "rewards/margins"),
+            *_exact(facts, "held out", "second", "eval_rewards/margins", dots=True),
+        ],
+        title="Reward margin",
+        reading=f"Reward of {names[0]} minus {names[1]}: it should rise from 0, held out as well.",
+        y_label=REWARD,
+        guide=0.0,
+    )
+
+
+def _logps(facts: Facts) -> Figure | None:
+    """Only where there are no rewards, which say the same relative to the reference."""
+    return line_chart(
+        [] if facts.curve("rewards/chosen") else _noisy(facts, "training", "main", "logps/chosen"),
+        title="Log-probability of the completions",
+        reading=f"Higher is likelier. {PALE}",
+        y_label="nats per completion",
+    )
+
+
+def _reference_point(facts: Facts) -> Figure | None:
+    z0, error, share = facts.curve("kl"), facts.curve("kl_stderr"), clamped_share(facts)
+    on_clamp = f" It was clamped to 0 on {percent(share)} of the steps." if share is not None else ""
+    return line_chart(
+        [_with_error(z0, error), *_exact(facts, "before the clamp", "faint", "kl_raw")] if z0 else [],
+        title="Reference point z0",
+        reading="How far the policy has drifted, as KTO estimates it: gains and losses count from here."
+        f" The band is one standard error.{on_clamp}",
+        y_label="nats",
+        guide=0.0,
+    )
+
+
+def _with_error(z0: Curve, error: Curve) -> Line:
+    """z0 as its running mean, with the running mean of its standard error as a band where that was logged."""
+    steps, mean = thin(*z0)[:2]
+    smooth = running_mean(mean)
+    if not np.array_equal(z0.steps, error.steps):
+        return Line("z0, running mean", "main", steps, smooth)
+    spread = running_mean(thin(*error)[1])
+    return Line("z0, running mean", "main", steps, smooth, np.maximum(0.0, smooth - spread), smooth + spread)
+
+
+def _balance(facts: Facts) -> Figure | None:
+    counts, weights = facts.class_counts, facts.class_weights
+    if not counts:
+        return None
+    weighted = tuple(n * w for n, w in zip(counts, weights, strict=True))
+    labels = list(zip(CLASS_LOOKS, facts.class_names, strict=True))
+    rows: list[tuple[str, tuple[float, ...]]] = [("Completions", counts)]
+    if sum(weighted) > 0:
+        rows.append((f"Weight in the loss, at {weights[0]:.3g} and {weights[1]:.3g} each", weighted))
+    return stacked_bars(
+        [
+            (name, [(look, label, n) for (look, label), n in zip(labels, amounts, strict=True)])
+            for name, amounts in rows
+        ],
+        title="Label balance",
+        reading="The lower bar is what the loss sees: counts times class weights. KTO wants it about even.",
+    )
+
+
+def _lengths(facts: Facts) -> Figure | None:
+    histogram = facts.origin("data", "train", "completion_histogram")
+    edges = dig(histogram, "edges")
+    if not isinstance(edges, list) or len(edges) < 2 or not all(map(is_number, edges)) or edges[0] >= edges[-1]:
+        return None
+    names = ("demonstrations", "") if facts.feedback == "demonstration" else facts.class_names
+    classes = zip(CLASS_LOOKS, names, (dig(histogram, key) for key in CLASS_LOOKS), strict=False)
+    counts = [
+        (look, name, n) for look, name, n in classes if isinstance(n, list) and len(n) == len(edges) - 1 and any(n)
+    ]
+    if not counts:
+        return None
+    sides = f" {names[0].capitalize()} upwards, {names[1]} downwards." if len(counts) > 1 else ""
+    return histogram_pair(
+        edges,
+        counts,
+        title="Length of completions",
+        reading=f"Share of each class by length.{sides} Where they differ, length itself is learnt.",
+        x_label="tokens",
+    )

@@ -1,0 +1,184 @@
+"""A run in plain sentences: what was done, what changed, how sure we are; no claim without an interval."""
+
+from __future__ import annotations
+
+from prospect.report.page.wording import big, count, duration, interval, number, percent, short_path
+from prospect.report.run.evaluation_words import contest_headline, evaluations_are_sure, evaluations_in_words
+from prospect.report.run.facts import Comparison, Facts, dig, is_number
+from prospect.statistics.rates import Rate, overlap, proportion
+
+NOUNS = {
+    "paired": "preference pair",
+    "demonstration": "demonstration",
+    "unpaired": "thumb",
+    "scored": "scored prompt",
+}
+RANKINGS = {
+    "paired": "a chosen completion above a rejected one",
+    "unpaired": "a desirable completion above an undesirable one",
+    "scored": "a best completion above the others",
+}
+
+
+def headline(facts: Facts) -> str:
+    """The run in one line."""
+    method, compared = facts.method or "training", facts.comparison
+    if not compared and (contests := contest_headline(facts)):
+        return contests
+    if not compared:
+        data = facts.origin("data", "train", "source") or facts.recipe("data", "train")
+        return (
+            f"{facts.method or 'A run'} on {short_path(data)}" if data else f"{facts.method} run {facts.name}".strip()
+        )
+    before, after = percent(compared.before.rate), percent(compared.after.rate)
+    if overlap(compared.before, compared.after):
+        return f"After {method}, {after} of completions pass; before, {before}: no clear change"
+    direction = "up" if _gain(compared.before, compared.after) > 0 else "down"
+    return f"After {method}, {after} of completions pass, {direction} from {before}"
+
+
+def what_was_done(facts: Facts) -> list[str]:
+    """What was trained on what, for how long."""
+    model = short_path(facts.origin("policy", "name_or_path") or facts.recipe("model", "name_or_path") or "a model")
+    first = f"{facts.method or 'This run'} trained {model}{_size(facts)}{_on_data(facts)}."
+    noise = dig(facts.comparison.details, "noise") if facts.comparison else None
+    flipped = f"{percent(noise)} of the thumbs were flipped on purpose." if is_number(noise) and noise else ""
+    return [part for part in (first, _reference(facts), flipped, _effort(facts)) if part]
+
+
+def what_changed(facts: Facts) -> list[str]:
+    """What is different after training, by the best evidence that the run holds."""
+    compared = facts.comparison
+    parts = [*_changed_rates(compared), *_changed_rules(compared)] if compared else []
+    unknown = "The run holds no evaluation, so whether the model got better is not known."
+    return parts + (evaluations_in_words(facts) or _changed_held_out(facts)) or [unknown]
+
+
+def how_sure(facts: Facts) -> list[str]:
+    """The intervals, and what they do and do not cover."""
+    measured = evaluations_are_sure(facts)
+    parts = _sure_rates(facts.comparison) if facts.comparison else [] if measured else _sure_held_out(facts)
+    parts += measured
+    if not parts:
+        return ["No outcome was counted on held-out data, so nothing here carries an interval. Read the samples."]
+    return [*parts, "The intervals cover the choice of prompts and samples, not another seed of training."]
+
+
+def _size(facts: Facts) -> str:
+    total, trained = facts.origin("policy", "parameters"), facts.origin("policy", "trainable_parameters")
+    if not is_number(total):
+        return ""
+    part = "" if not is_number(trained) or trained >= total else f", {percent(trained / total)} of them trained"
+    return f" ({big(total)} parameters{part})"
+
+
+def _reference(facts: Facts) -> str:
+    """Where rewards start, for a reference that is not the model that the run starts from."""
+    start, rows = (facts.origin("reference", "start", key) for key in ("log_ratio", "rows"))
+    if not is_number(start) or not is_number(rows):
+        return ""
+    named = facts.origin("reference", "name_or_path")
+    other = short_path(named) if named else "the model without its adapter"
+    return (
+        f"It is compared with {other}, which is not the model that it started from: before the first step the mean "
+        f"log-ratio was {number(start)} nats over {count(rows, 'row')}, so rewards do not start at 0."
+    )
+
+
+def _on_data(facts: Facts) -> str:
+    train = facts.train_data
+    rows, kind = train.get("rows"), train.get("kind")
+    if not is_number(rows):
+        return ""
+    text = f" on {count(rows, NOUNS.get(str(kind), 'record'))}"
+    if kind == "paired" and facts.feedback == "unpaired":
+        text += ", each read as one thumb up and one thumb down"
+    elif facts.class_counts:
+        up, down = facts.class_counts
+        text += f", {count(up)} up and {count(down)} down"
+    prompts = train.get("prompts")
+    return text + (f", over {count(prompts, 'prompt')}" if is_number(prompts) else "")
+
+
+def _effort(facts: Facts) -> str:
+    if facts.in_progress:
+        planned = facts.origin("steps")
+        of = f" of {count(planned)}" if is_number(planned) and planned > facts.steps_done else ""
+        return f"Training has not finished: {count(facts.steps_done)}{of} steps so far."
+    if not facts.steps_done:
+        return ""
+    epochs, seconds = facts.origin("epochs"), facts.origin("seconds")
+    passes = f", {epochs:.3g} pass{'es' if epochs != 1 else ''} over the data" if is_number(epochs) else ""
+    time = f", in {duration(seconds)}" if is_number(seconds) else ""
+    return f"It took {count(facts.steps_done, 'step')}{passes}{time}."
+
+
+def _changed_rates(compared: Comparison) -> list[str]:
+    before, after, win = compared.before, compared.after, compared.win
+    if overlap(before, after):
+        verb, verdict = "went", ", which is no clear change"
+    else:
+        verb, verdict = "rose" if _gain(before, after) > 0 else "fell", ""
+    change = f"{verb} from {percent(before.rate)} to {percent(after.rate)}{verdict}"
+    parts = [f"On held-out prompts the share of completions that pass {change}."]
+    if win:
+        share = percent(win.rate)
+        parts.append(f"Side by side with its start, the trained model wins {share} of the time, a tie counting half.")
+    return parts
+
+
+def _changed_rules(compared: Comparison) -> list[str]:
+    clear = {name: pair for name, pair in compared.rules.items() if not overlap(*pair)}
+    ordered = sorted(clear, key=lambda name: _gain(*clear[name]))
+    told = []
+    if ordered and _gain(*clear[ordered[-1]]) > 0:
+        told.append(_told("largest gain", ordered[-1], *clear[ordered[-1]]))
+    if ordered and _gain(*clear[ordered[0]]) < 0:
+        told.append(_told("largest loss", ordered[0], *clear[ordered[0]]))
+    return told
+
+
+def _told(what: str, name: str, before: Rate, after: Rate) -> str:
+    return f"The {what} is in “{name}”, from {percent(before.rate)} to {percent(after.rate)}."
+
+
+def _gain(before: Rate, after: Rate) -> float:
+    return after.rate - before.rate
+
+
+def _changed_held_out(facts: Facts) -> list[str]:
+    auroc, loss = facts.curve("eval_rewards/auroc"), facts.curve("eval_loss")
+    if auroc:
+        was = f", from {auroc.first:.2f} at first" if len(auroc.steps) > 1 else ""
+        ranking = RANKINGS.get(facts.feedback, RANKINGS["unpaired"])
+        return [f"On held-out feedback it ranks {ranking} with AUROC {auroc.last:.2f}{was}; 0.50 is a coin toss."]
+    if len(loss.steps) > 1:
+        return [f"The loss on held-out data went from {number(loss.first)} to {number(loss.last)}."]
+    return []
+
+
+def _sure_rates(compared: Comparison) -> list[str]:
+    before, after, win = compared.before, compared.after, compared.win
+    over = f"over {count(after.n, 'completion')} each" if before.n == after.n else f"over {before.n} and {after.n}"
+    ranges = f"{interval(before.low, before.high)} before and {interval(after.low, after.high)} after, {over}"
+    if overlap(before, after):
+        verdict = "They overlap, so this run does not show a difference."
+    else:
+        verdict = "They do not touch, so chance alone does not explain the difference."
+    parts = [f"The 95% intervals are {ranges}. {verdict}"]
+    if win:
+        side = "above 50%" if win.low > 0.5 else "below 50%" if win.high < 0.5 else "on both sides of 50%"
+        parts.append(f"The win rate lies in {interval(win.low, win.high)}, {side}.")
+    return parts
+
+
+def _sure_held_out(facts: Facts) -> list[str]:
+    accuracy, rows = facts.curve("eval_rewards/accuracies"), facts.origin("data", "eval", "rows")
+    if not accuracy or not is_number(rows) or rows < 1:
+        return []
+    rate = proportion(min(1.0, max(0.0, accuracy.last)) * rows, int(rows))
+    was = f" ({percent(accuracy.first)} at first)" if len(accuracy.steps) > 1 else ""
+    return [
+        f"Held-out accuracy is {percent(rate.rate)}{was} over {count(rows, 'row')}, with a 95% interval of"
+        f" {interval(rate.low, rate.high)}. It says how well it tells good from bad, not how it writes."
+    ]

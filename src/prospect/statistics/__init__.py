@@ -1,0 +1,1 @@
+"""Statistics of evaluations and of feedback: estimates with intervals, tests, planning. No torch."""

@@ -1,0 +1,166 @@
+"""Does a study agree with what is claimed? Decided by rules that were written down before, never by hand.
+
+A rule is about a difference d between two cells (or between two changes), and a bound c:
+
+    higher       d > 0          not lower    d > -by
+    lower        d < 0          not higher   d < by
+
+    yes           d lies on the right side of c, p < 1 - level
+    no            d lies on the wrong side of c, p < 1 - level after Holm's correction over all rules
+    cannot tell   everything else
+
+The claim: yes where every rule says yes; no where one says no; else cannot tell. A yes needs no correction, for all
+rules must say it together (an intersection-union test); a no does, for one of many is enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from prospect.errors import ConfigError
+from prospect.statistics.comparisons import holm
+from prospect.studies.outcome import Measure
+from prospect.studies.scores import START, Place, Scores
+from prospect.studies.study import Claim, Rule, Study, unknown
+
+YES, NO, CANNOT_TELL = "yes", "no", "cannot tell"
+
+
+class Question(NamedTuple):
+    """A rule under one condition.
+
+    Attributes:
+        rule: as it was written.
+        measure: on which.
+        terms: the difference, as a weighted sum of cells.
+        text: the rule in words.
+    """
+
+    rule: Rule
+    measure: str
+    terms: list[tuple[float, Place]]
+    text: str
+
+
+class Found(NamedTuple):
+    """A difference with its interval, and its p value against the rule's bound."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+
+
+def judge(study: Study, claim: Claim, scores: Scores, measures: Mapping[str, Measure]) -> dict[str, Any]:
+    """Return the claim with what this study says of it; see `table.py` for its keys.
+
+    Raises:
+        ConfigError: a rule is about a measure or a cell that there is not.
+    """
+    questions = [question for rule in claim.rules for question in _questions(study, rule, measures)]
+    found = [_find(question, measures[question.measure], scores) for question in questions]
+    corrected = holm([1.0 if one is None else one.p for one in found])
+    rules = [
+        _answer(question, measures[question.measure], one, p_holm, scores.level)
+        for question, one, p_holm in zip(questions, found, corrected, strict=True)
+    ]
+    answers = [rule["agrees"] for rule in rules]
+    agrees = NO if NO in answers else YES if set(answers) == {YES} else CANNOT_TELL
+    return {"text": claim.text, "source": claim.source, "agrees": agrees, "why": _why(rules), "rules": rules}
+
+
+def _questions(study: Study, rule: Rule, measures: Mapping[str, Measure]) -> Iterator[Question]:
+    name = rule.measure or study.primary
+    if name not in measures:
+        raise unknown("measure", name, list(measures), "study: claim.rules")
+    under = [rule.under] if isinstance(rule.under, str) else rule.under
+    if under is None:
+        fixed = rule.left_under and rule.right_under
+        under = [rule.left_under] if fixed and rule.left_under else _shared_conditions(study, rule)
+    for condition in under:
+        left, right = rule.left_under or condition, rule.right_under or condition
+        terms = [(1.0, _place(study, rule.left, left)), (-1.0, _place(study, rule.right, right))]
+        if rule.since:
+            terms += [(-1.0, _place(study, rule.left, rule.since)), (1.0, _place(study, rule.right, rule.since))]
+        yield Question(rule, name, terms, _in_words(study, rule, measures[name], left, right))
+
+
+def _shared_conditions(study: Study, rule: Rule) -> list[str]:
+    shared = list(study.conditions)
+    for side in (rule.left, rule.right):
+        if side != START:
+            shared = [name for name in shared if name in study.conditions_of(side)]
+    return [name for name in shared if name != rule.since]
+
+
+def _place(study: Study, method: str, condition: str) -> Place:
+    if method == START:
+        return START
+    if condition not in study.conditions_of(method):
+        raise ConfigError(f'study: claim.rules: {method} is not run under "{condition}". Add it to its conditions.')
+    return method, condition
+
+
+def _bound(rule: Rule) -> float:
+    return {"not lower": -rule.by, "not higher": rule.by}.get(rule.must_be, 0.0)
+
+
+def _find(question: Question, measure: Measure, scores: Scores) -> Found | None:
+    pooled = scores.contrast(question.terms, question.measure)
+    if pooled is None:
+        return None
+    bounds = scores.difference_bounds(measure, len(question.terms) // 2)
+    low, high = pooled.interval(scores.level, bounds)
+    return Found(pooled.value, low, high, pooled.p_differs(_bound(question.rule), bounds))
+
+
+def _answer(question: Question, measure: Measure, found: Found | None, p_holm: float, level: float) -> dict[str, Any]:
+    bound = _bound(question.rule)
+    answer: dict[str, Any] = {"text": question.text, "measure": question.measure, "bound": bound}
+    if found is None:
+        nothing = {"found": "not run", "value": None, "low": None, "high": None, "p_holm": None}
+        return {**answer, "agrees": CANNOT_TELL, **nothing}
+    upwards = question.rule.must_be in ("higher", "not lower")
+    right_side = found.value > bound if upwards else found.value < bound
+    agrees = CANNOT_TELL
+    if right_side and found.p < 1 - level:
+        agrees = YES
+    elif not right_side and p_holm < 1 - level:
+        agrees = NO
+    value, low, high = (_number(number, measure) for number in found[:3])
+    numbers = {"value": found.value, "low": found.low, "high": found.high, "p_holm": p_holm}
+    return {**answer, "agrees": agrees, "found": f"{value} ({low} to {high})", **numbers}
+
+
+def _in_words(study: Study, rule: Rule, measure: Measure, left: str, right: str) -> str:
+    several = len(study.conditions) > 1
+    sides = [
+        f"{side}, {condition}" if several and side != START and left != right else side
+        for side, condition in ((rule.left, left), (rule.right, right))
+    ]
+    under = f' under "{left}"' if several and left == right else ""
+    change = f' since "{rule.since}"' if rule.since else ""
+    by = f" by more than {_number(rule.by, measure, sign=False)}" if rule.by else ""
+    what = f"change of {measure.label}{change}" if rule.since else measure.label
+    return f"{what}: {sides[0]} is {rule.must_be} than {sides[1]}{by}{under}"
+
+
+def _number(value: float, measure: Measure, *, sign: bool = True) -> str:
+    number = f"{100 * value:+.1f}" if measure.unit == "share" else f"{value:+.2f}"
+    unit = " points" if measure.unit == "share" else ""
+    return (number if sign else number.removeprefix("+")) + unit
+
+
+def _why(rules: list[dict[str, Any]]) -> str:
+    counts = {word: sum(rule["agrees"] == word for rule in rules) for word in (YES, NO, CANNOT_TELL)}
+    if len(rules) == counts[YES]:
+        return "Its one rule holds." if len(rules) == 1 else f"All {len(rules)} rules hold."
+    broken = next((rule for rule in rules if rule["agrees"] == NO), None)
+    if broken is not None:
+        return f"{counts[NO]} of {len(rules)} rules are broken: {broken['text']}; found {broken['found']}."
+    open_one = next(rule for rule in rules if rule["agrees"] == CANNOT_TELL)
+    return (
+        f"{counts[YES]} of {len(rules)} rules hold, and the intervals of the others allow either answer: "
+        f"{open_one['text']}; found {open_one['found']}."
+    )

@@ -1,0 +1,110 @@
+"""The scores of a study's runs, read from its folder, and what can be pooled from them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prospect.studies.outcome import Measure
+from prospect.studies.plan import Cell
+from prospect.studies.pooling import Pooled, pool
+
+START = "start"
+Place = tuple[str, str] | str
+"""(method, condition), or `start`."""
+Table = dict[int, dict[str, list[float]]]
+"""seed -> measure -> a score for each held-out prompt."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Everything that was scored.
+
+    Attributes:
+        places: each (method, condition), and `start`, to its scores.
+        found: (method, condition, seed) to what the run wrote down; None where it was not run.
+        starts: seed to what was written down of the start.
+        level: coverage of the intervals.
+    """
+
+    places: dict[Place, Table]
+    found: dict[tuple[str, str, int], dict[str, Any] | None]
+    starts: dict[int, dict[str, Any]]
+    level: float
+
+    @classmethod
+    def read(cls, cells: Sequence[Cell], level: float) -> Scores:
+        """Reads whatever there is."""
+        found = {(cell.method, cell.condition, cell.seed): cell.read() for cell in cells}
+        starts = {cell.seed: start for cell in cells if (start := _read(cell.shared / "start.json"))}
+        places: dict[Place, Table] = {START: {seed: start["scores"] for seed, start in starts.items()}}
+        for (method, condition, seed), outcome in found.items():
+            table = places.setdefault((method, condition), {})
+            if outcome is not None and "scores" in outcome:
+                table[seed] = outcome["scores"]
+        return cls(places, found, starts, level)
+
+    def pooled(self, place: Place, measure: str) -> Pooled | None:
+        """The mean over seeds and prompts; None where nothing was scored."""
+        return self.contrast([(1.0, place)], measure)
+
+    def contrast(self, terms: Sequence[tuple[float, Place]], measure: str) -> Pooled | None:
+        """A weighted sum of places, on the same prompts and seeds; None where one of them has no score."""
+        tables = [(weight, self.places.get(place, {})) for weight, place in terms]
+        seeds = [seed for seed in self._seeds() if all(measure in table.get(seed, {}) for _, table in tables)]
+        if not seeds:
+            return None
+        rows = [
+            [
+                sum(weight * score for (weight, _), score in zip(tables, prompt, strict=True))
+                for prompt in zip(*(table[seed][measure] for _, table in tables), strict=True)
+            ]
+            for seed in seeds
+        ]
+        return pool(rows)
+
+    def wins(self, place: Place, measure: str) -> Pooled | None:
+        """How often a place's completion has the higher score than the start's on the same prompt, ties half."""
+        ours, theirs = self.places.get(place, {}), self.places[START]
+        seeds = [seed for seed in self._seeds() if measure in ours.get(seed, {}) and measure in theirs.get(seed, {})]
+        if not seeds:
+            return None
+        return pool(
+            [
+                [(a > b) + (a == b) / 2 for a, b in zip(ours[seed][measure], theirs[seed][measure], strict=True)]
+                for seed in seeds
+            ]
+        )
+
+    def estimate(self, place: Place, name: str, measure: Measure) -> dict[str, Any] | None:
+        """The mean with its interval, as it stands in a result."""
+        pooled = self.pooled(place, name)
+        if pooled is None:
+            return None
+        rate = measure.kind == "rate"
+        low, high = pooled.rate_interval(self.level) if rate else pooled.interval(self.level, measure.bounds)
+        counts = {"n": pooled.n, "prompts": pooled.prompts, "seeds": pooled.seeds}
+        return {"rate" if rate else "value": pooled.value, "low": low, "high": high, **counts}
+
+    def difference_bounds(self, measure: Measure, differences: int = 1) -> tuple[float, float] | None:
+        """Between which numbers a difference of two scores lies, or one of two differences."""
+        if measure.bounds is None:
+            return None
+        span = differences * (measure.bounds[1] - measure.bounds[0])
+        return -span, span
+
+    def _seeds(self) -> list[int]:
+        return list(dict.fromkeys([*(seed for _, _, seed in self.found), *self.starts]))
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def spread(table: Mapping[int, Mapping[str, Sequence[float]]], measure: str) -> tuple[float, float] | None:
+    """The lowest and the highest seed's mean; None for fewer than two."""
+    means = [sum(scores[measure]) / len(scores[measure]) for scores in table.values() if measure in scores]
+    return (min(means), max(means)) if len(means) > 1 else None

@@ -1,0 +1,1 @@
+"""What a run saves to go on from, and going on from it."""

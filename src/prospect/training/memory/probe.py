@@ -1,0 +1,231 @@
+"""How long a run will take and how much memory, from a few of its steps on state that is thrown away.
+
+The model is loaded, the step with the longest example warms it up, a few steps are timed, and one evaluation in part.
+Time is taken per token, since steps differ in tokens, and apart for policy and reference, since a cached reference is
+asked about a row of the feedback once and about a mismatched one (for z0) nearly every time.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from prospect import progress
+from prospect.data.batch import Batch, Example, flatten
+from prospect.models.policy import Policy
+from prospect.models.reference import Reference
+from prospect.progress import span
+from prospect.training.evaluate import draw_samples
+from prospect.training.memory.allocator import keep_freed_memory
+from prospect.training.optimizer import build_optimizer
+from prospect.training.prepare import Prepared
+from prospect.training.step import Objective, accumulate_gradient, score
+
+PROBE_STEPS = 3
+# Held-out examples scored for its speed: some seconds' worth, of however many there are.
+_EVALUATED = 64
+
+
+def probe(prepared: Prepared, steps: int = PROBE_STEPS) -> dict[str, Any]:
+    """Runs a few steps for real and says what the whole run will take; nothing is written.
+
+    Args:
+        prepared: the run.
+        steps: how many are timed, after one that is not.
+
+    Returns:
+        `steps` (timed), `peak_bytes` (of the process on a CPU, libraries included; of PyTorch on a GPU),
+        `seconds_per_step` and seconds by part: `loading`, `training`, `evaluation`, `samples` and their `total`.
+        Starting Python, checkpoints and the report are not counted.
+    """
+    keep_freed_memory()
+    torch.manual_seed(prepared.config.train.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        begun = time.perf_counter()
+        bench = _Bench.load(prepared, Path(folder))
+        loading = time.perf_counter() - begun
+        samples = bench.seconds_of(lambda: draw_samples(prepared, bench.policy))
+        bench.step(prepared.plan.hardest_step(), "probe: the step with the longest row")
+        rates = bench.rates(prepared, steps)
+        evaluation = bench.evaluation_seconds(prepared, rates)
+    evaluations = count_evaluations(prepared)
+    training = training_seconds(prepared, rates, bench.cached)
+    parts = {
+        "loading": loading,
+        "training": training,
+        "evaluation": evaluation * evaluations,
+        "samples": samples * evaluations,
+    }
+    return {
+        "steps": steps,
+        "peak_bytes": peak_bytes(bench.policy.device),
+        "seconds_per_step": training / prepared.total_steps,
+        **{name: round(seconds, 3) for name, seconds in parts.items()},
+        "total": round(sum(parts.values()), 3),
+    }
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Seconds: of the policy per token of the feedback, of the reference per token asked, of the rest per step."""
+
+    policy: float
+    reference: float
+    update: float
+
+
+def training_seconds(prepared: Prepared, rates: Rates, cached: bool) -> float:
+    """Seconds of all steps.
+
+    Of the reference, a row of the feedback counts once where answers are kept and once an epoch where not; the
+    mismatched rows of z0, which are paired anew in every step, and as long as the rows, count always.
+    """
+    epochs = prepared.total_steps / prepared.plan.steps_per_epoch
+    tokens = sum(row.length for row in flatten(prepared.train.examples))
+    asked = tokens * (min(epochs, 1.0) if cached else epochs) if prepared.loss.needs_reference else 0.0
+    if prepared.loss.needs_reference and prepared.loss.needs_reference_point:
+        asked += tokens * epochs
+    return rates.policy * tokens * epochs + rates.reference * asked + rates.update * prepared.total_steps
+
+
+def count_evaluations(prepared: Prepared) -> int:
+    """How often a run looks at held-out feedback: before the first step, every `eval_every`, after the last."""
+    total, every = prepared.total_steps, prepared.config.train.eval_every
+    return 2 + ((total - 1) // every if every else 0)
+
+
+def peak_bytes(device: torch.device) -> int:
+    """The most memory there was so far: of the whole process on a CPU, of PyTorch on a GPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # no Unix
+        return 0
+    import sys
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+class _Timed(Reference):
+    """A reference that keeps the time of its answers.
+
+    Attributes:
+        seconds: spent so far.
+        tokens: asked about so far.
+    """
+
+    kind = "timed"
+
+    def __init__(self, inner: Reference) -> None:
+        self.inner, self.identity = inner, inner.identity
+        self.seconds, self.tokens = 0.0, 0
+
+    def logps(self, batch: Batch) -> torch.Tensor:
+        """The inner one's."""
+        return self._time(batch, self.inner.logps)
+
+    def token_logps(self, batch: Batch) -> torch.Tensor:
+        """The inner one's."""
+        return self._time(batch, self.inner.token_logps)
+
+    def _time(self, batch: Batch, ask: Any) -> torch.Tensor:
+        _settle(batch.ids.device)  # what the policy has begun is not the reference's time
+        begun = time.perf_counter()
+        answer = ask(batch)
+        _settle(batch.ids.device)
+        self.seconds += time.perf_counter() - begun
+        self.tokens += sum(row.length for row in batch.rows)
+        return answer
+
+
+@dataclass
+class _Bench:
+    """A model, reference and optimizer to be thrown away."""
+
+    policy: Policy
+    reference: _Timed
+    objective: Objective
+    optimizer: torch.optim.Optimizer
+    cached: bool
+
+    @classmethod
+    def load(cls, prepared: Prepared, folder: Path) -> _Bench:
+        from prospect.training.objective import build_objective, build_policy, build_run_reference
+
+        policy = build_policy(prepared)
+        settings = prepared.config.reference
+        # Nothing of the user's cache is read or written; a cache that helps is reckoned with in the sum.
+        uncached = settings.model_copy(update={"cache": False})
+        reference = _Timed(build_run_reference(prepared, policy, folder, settings=uncached))
+        needed = reference.identity != ""
+        objective = build_objective(prepared, policy, reference)
+        # Its learning rate is 0: the arithmetic is the same, and the model stays what it was.
+        optimizer = build_optimizer(prepared.config.train, policy.trainable())
+        return cls(policy, reference, objective, optimizer, needed and settings.cache is not False)
+
+    def step(self, examples: Sequence[Example], name: str) -> float:
+        """One optimizer step, which is told; seconds of its update alone."""
+        begun = time.perf_counter()
+        result = accumulate_gradient(self.objective, examples, 0)
+        update = self.seconds_of(self.update)
+        seconds = time.perf_counter() - begun
+        progress.note(f"{name}: {span(seconds)}, {result.tokens / seconds:,.0f} tok/s")
+        return update
+
+    def update(self) -> None:
+        """Clip, AdamW, and away with the gradient."""
+        torch.nn.utils.clip_grad_norm_(list(self.policy.trainable().values()), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def rates(self, prepared: Prepared, steps: int) -> Rates:
+        """Times a few of the run's first steps."""
+        self.reference.seconds, self.reference.tokens = 0.0, 0
+        tokens, update, begun = 0, 0.0, time.perf_counter()
+        for index, examples in prepared.plan.steps(0, steps):
+            update += self.step(examples, f"probe: step {index + 1} of {steps}")
+            tokens += sum(row.length for row in flatten(examples))
+        whole = time.perf_counter() - begun
+        asked = self.reference
+        return Rates((whole - asked.seconds - update) / tokens, asked.seconds / max(asked.tokens, 1), update / steps)
+
+    def evaluation_seconds(self, prepared: Prepared, rates: Rates) -> float:
+        """Seconds of one evaluation, from a part of the held-out feedback; the first asks all of the reference."""
+        if prepared.held_out is None:
+            return 0.0
+        examples = _some(prepared.held_out.examples)
+        self.reference.seconds = 0.0
+        whole = self.seconds_of(lambda: score(self.objective, examples))
+        asked = self.reference.seconds
+        share = sum(r.length for r in flatten(prepared.held_out.examples)) / sum(r.length for r in flatten(examples))
+        if self.cached:  # the same rows and the same mismatched rows every time
+            asked /= count_evaluations(prepared)
+        return (whole - self.reference.seconds + asked) * share
+
+    def seconds_of(self, act: Any) -> float:
+        """How long something takes."""
+        _settle(self.policy.device)
+        begun = time.perf_counter()
+        act()
+        _settle(self.policy.device)
+        return time.perf_counter() - begun
+
+
+def _settle(device: torch.device) -> None:
+    """Waits for what a GPU still has to do."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _some(examples: Sequence[Example]) -> Sequence[Example]:
+    """Some examples from all over; all of them where the some are of one prompt, of which no z0 can be made."""
+    some = examples[:: -(-len(examples) // _EVALUATED)]
+    return some if len({example[0].prompt_key for example in some}) > 1 else examples
