@@ -69,7 +69,7 @@ escaped: an escape byte in a name or a text is shown as `\\x1b`. JSON on stdout 
 
 
 def pages() -> dict[str, str]:
-    """The generated pages by file name."""
+    """Return the generated pages by file name."""
     return {"recipe.md": recipe_page(), "commands.md": commands_page()}
 
 
@@ -136,7 +136,7 @@ def _bounds(field: Any) -> list[str]:
 
 
 def _kinds(annotation: Any) -> Iterator[str]:
-    """What may stand there, in words of YAML."""
+    """Return what may stand there, in words of YAML."""
     words = {str: "text", int: "whole number", float: "number", bool: "true or false", type(None): "null"}
     words[datetime] = "date"
     origin, inner = get_origin(annotation), get_args(annotation)
@@ -173,7 +173,7 @@ def commands_page() -> str:
 
 
 def _verb_module(verb: str) -> Any:
-    """The module of a verb; a verb that nobody has written yet is left out, with a word about it."""
+    """Return the module of a verb; a verb that nobody has written yet is left out, with a word about it."""
     name = f"prospect.cli.{verb}"
     try:
         return importlib.import_module(name)
@@ -229,7 +229,7 @@ def _sentence(text: str) -> str:
 
 
 def main() -> int:
-    """Writes the pages, or checks them."""
+    """Write the pages, or check them."""
     parser = argparse.ArgumentParser(description="Write docs/recipe.md and docs/commands.md from the code.")
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a page is out of date")
     check = parser.parse_args().check

@@ -18,7 +18,7 @@ _NAME_KEPT = 40  # characters of the target's name in a temporary one, which mus
 
 @contextmanager
 def atomic_directory(target: Path) -> Iterator[Path]:
-    """Gives a temporary directory that becomes `target` when the block ends well, and vanishes when not.
+    """Give a temporary directory that becomes `target` when the block ends well, and vanishes when not.
 
     An existing `target` is replaced: it is moved aside first, so that at no moment a half-written one bears
     its name.
@@ -48,7 +48,7 @@ def atomic_directory(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """Gives a file to write bytes into that becomes `path` when the block ends well, and vanishes when not."""
+    """Give a file to write bytes into that becomes `path` when the block ends well, and vanishes when not."""
     if path.is_dir():  # found out now, and not when all is written
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
@@ -65,19 +65,19 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a whole file or leaves what was there."""
+    """Write a whole file or leave what was there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as file:
         file.write(text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes `value` as indented JSON, atomically."""
+    """Write `value` as indented JSON, atomically."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def _sync(path: Path) -> None:
-    """Forces a file's or directory's contents to disk, so that a rename never outruns them."""
+    """Force a file's or directory's contents to disk, so that a rename never outruns them."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -38,7 +38,7 @@ def _no_switch(value: Any) -> Any:
 
 
 def _section_or_switch(value: Any) -> Any:
-    """Reads true as a section with its defaults and false as none."""
+    """Read true as a section with its defaults and false as none."""
     if isinstance(value, bool):
         return {} if value else None
     return value
@@ -50,7 +50,7 @@ class _Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _refuse_switches(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuses true where a number is meant: pydantic would read `save_every: true` as 1.
+        """Refuse true where a number is meant: pydantic would read `save_every: true` as 1.
 
         A section that may be left out can be switched on, with its defaults, and off.
         """
@@ -62,7 +62,7 @@ class _Section(BaseModel):
 
 
 def _number_in_words(value: Any) -> Any:
-    """Reads `1e-4`, which YAML 1.1 takes for a string for want of a dot, as the number that was meant."""
+    """Read `1e-4`, which YAML 1.1 takes for a string for want of a dot, as the number that was meant."""
     if isinstance(value, str):
         try:
             return float(value)
@@ -72,7 +72,7 @@ def _number_in_words(value: Any) -> Any:
 
 
 def _expanded(value: Any) -> Any:
-    """Returns the name of a folder with `~` as the home folder; refuses an empty one."""
+    """Return the name of a folder with `~` as the home folder; refuse an empty one."""
     if not isinstance(value, str):
         return value
     if not value.strip():
@@ -84,7 +84,7 @@ Folder = Annotated[str, AfterValidator(_expanded)]
 
 
 def _date_in_words(value: Any) -> Any:
-    """Refuses a number, which pydantic would read as seconds since 1970."""
+    """Refuse a number, which pydantic would read as seconds since 1970."""
     if isinstance(value, int | float):
         raise PydanticCustomError("date", "Input should be a date, such as 2026-11-21 or 2026-11-21T09:30:00")
     return value
@@ -205,7 +205,7 @@ class LossSettings(BaseModel):
     @field_validator("name")
     @classmethod
     def _read_name(cls, name: str) -> str:
-        """Reads KTO as kto; refuses a loss that only other trainers call so, with ours."""
+        """Read KTO as kto; refuse a loss that only other trainers call so, with ours."""
         if ".py:" in name:
             return name
         explained = explain_loss(name)
@@ -339,14 +339,14 @@ class Config(_Section):
         return {key: _named_section(key, value) for key, value in values.items()}
 
     def as_dict(self) -> dict[str, Any]:
-        """The resolved recipe as plain values, ready for YAML."""
+        """Return the resolved recipe as plain values, ready for YAML."""
         return self.model_dump(mode="json")
 
 
 def load_config(
     source: str | Path | Mapping[str, Any] | Config, overrides: Sequence[str] = (), *, where: str = "recipe"
 ) -> Config:
-    """Reads and checks a recipe.
+    """Read and check a recipe.
 
     Args:
         source: a YAML file, a mapping, or a config.
@@ -376,7 +376,7 @@ def load_config(
 
 
 def read_yaml(path: Path, what: str = "recipe", keys: str = "model, data, loss, output") -> dict[str, Any]:
-    """Reads a recipe, or what else is written in the same form, as it is written, unchecked."""
+    """Read a recipe, or what else is written in the same form, as it is written, unchecked."""
     values = yaml_text.read_file(path, what)
     if not isinstance(values, dict):
         found = "is empty" if values is None else f"holds {type(values).__name__}"
@@ -385,7 +385,7 @@ def read_yaml(path: Path, what: str = "recipe", keys: str = "model, data, loss, 
 
 
 def apply_override(values: Mapping[str, Any], override: str) -> dict[str, Any]:
-    """Gives a copy of a nested mapping with what `key.path=value` says, the value read as YAML."""
+    """Give a copy of a nested mapping with what `key.path=value` says, the value read as YAML."""
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise ConfigError(f"--set {override}: expected key=value, for instance --set train.learning_rate=1e-5.")
@@ -393,7 +393,7 @@ def apply_override(values: Mapping[str, Any], override: str) -> dict[str, Any]:
 
 
 def check_places(config: Config) -> None:
-    """Refuses, before anything is computed, folders in which the run could not write.
+    """Refuse, before anything is computed, folders in which the run could not write.
 
     Raises:
         OutputError: `output` or `reference.cache` is such a folder.
@@ -404,7 +404,7 @@ def check_places(config: Config) -> None:
 
 
 def set_key(values: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
-    """Gives a copy of a nested mapping with `a.b.c` set.
+    """Give a copy of a nested mapping with `a.b.c` set.
 
     A section that was a bare name (`loss: kto`) becomes a mapping first.
     """

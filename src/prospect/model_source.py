@@ -194,7 +194,7 @@ def _adapter(name: str, place: str, depth: int) -> ModelSource:
 
 
 def _base_of(name: str, folder: Path, base: str, depth: int) -> ModelSource:
-    """What an adapter's base stands for: its path may have been written elsewhere, relative to another directory."""
+    """Return what an adapter's base stands for; its path may be relative to another directory."""
     asked = Path(base).expanduser()
     if folder.is_dir():
         # As it was saved; beside the adapter, whose run may have been moved; wherever it may have been relative to.
@@ -266,7 +266,7 @@ def how_to_load(model_class: str) -> str:
 
 
 def _gguf_context(path: Path) -> int | None:
-    """The positions that a GGUF file states; None where it does not, or cannot be read here."""
+    """Return the positions that a GGUF file states; None where it does not, or cannot be read here."""
     try:
         fields = importlib.import_module("gguf").GGUFReader(path).fields
         return int(fields[f"{fields['general.architecture'].contents()}.context_length"].contents())

@@ -131,7 +131,7 @@ class RunDir:
     # -- reading: what is absent is empty, so that a run in progress can be read ---------------------------
 
     def config(self) -> dict[str, Any]:
-        """The resolved recipe."""
+        """Return the resolved recipe."""
         if not self.config_path.exists():
             return {}
         try:
@@ -165,34 +165,34 @@ class RunDir:
         return _read_jsonl(self.samples_path)
 
     def evaluations(self) -> dict[str, dict[str, Any]]:
-        """The evaluation files' contents by file stem."""
+        """Return the evaluation files' contents by file stem."""
         return {path.stem: _read_json(path) for path in sorted(self.evaluation_path.glob("*.json"))}
 
     # -- writing ----------------------------------------------------------------------------------------
 
     def write_config(self, config: dict[str, Any]) -> None:
-        """Writes the resolved recipe."""
+        """Write the resolved recipe."""
         with _writing(self.config_path):
             write_text(self.config_path, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
 
     def write_provenance(self, provenance: dict[str, Any]) -> None:
-        """Writes where the run comes from."""
+        """Write where the run comes from."""
         with _writing(self.provenance_path):
             write_json(self.provenance_path, provenance)
 
     def write_evaluation(self, name: str, result: dict[str, Any]) -> Path:
-        """Writes one evaluation's result."""
+        """Write one evaluation's result."""
         path = self.evaluation_path / f"{name}.json"
         with _writing(path):
             write_json(path, result)
         return path
 
     def append_metrics(self, values: dict[str, Any]) -> None:
-        """Appends one object to the metrics."""
+        """Append one object to the metrics."""
         _append_jsonl(self.metrics_path, [values])
 
     def append_samples(self, samples: Iterable[dict[str, Any]]) -> None:
-        """Appends sampled completions."""
+        """Append sampled completions."""
         _append_jsonl(self.samples_path, samples)
 
     def forget_start(self) -> None:
@@ -212,7 +212,7 @@ class RunDir:
                 os.truncate(path, size)
 
     def rewind(self, step: int) -> None:
-        """Forgets what was logged after `step`, so that a resumed run logs every step once.
+        """Forget what was logged after `step`, so that a resumed run logs every step once.
 
         Raises:
             CheckpointError: an object without a step, which no run wrote.
@@ -244,7 +244,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Reads one object per line; a torn last line, which a killed run leaves, is not an object yet."""
+    """Read one object per line; a torn last line, which a killed run leaves, is not an object yet."""
     if not path.exists():
         return []
     lines = path.read_bytes().split(b"\n")  # bytes: a torn line may end inside a character

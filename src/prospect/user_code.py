@@ -73,7 +73,7 @@ def _reason(error: BaseException) -> str:
 
 @contextmanager
 def _time_limit() -> Iterator[None]:
-    """Ends a block that takes too long, where the system has alarms and nobody else has set one."""
+    """End a block that takes too long, where the system has alarms and nobody else has set one."""
     usable = hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
     if not usable or signal.getitimer(signal.ITIMER_REAL)[0]:
         yield

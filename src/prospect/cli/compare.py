@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments."""
+    """Declare the command's arguments."""
     parser.add_argument("study", metavar="STUDY.yaml", help="methods, conditions, seeds and a world; see studies/")
     parser.add_argument(
         "-o",
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Runs what is missing, writes result.json, table.md and the page, and shows the table."""
+    """Run what is missing, write result.json, table.md and the page, and show the table."""
     from prospect.studies.markdown import as_markdown
     from prospect.studies.outcome import make_world
     from prospect.studies.plan import choose, make_cells
@@ -121,7 +121,7 @@ def _cores() -> int:
 
 
 def _start_process() -> None:
-    """Transformers' own bars and advice would stand between ours; freed memory is kept for the next run."""
+    """Silence Transformers' own bars and advice, and keep freed memory for the next run."""
     from prospect.cli.train import quiet_libraries
 
     quiet_libraries()

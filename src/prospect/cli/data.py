@@ -20,14 +20,14 @@ ACTIONS = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the actions and their arguments."""
+    """Declare the actions and their arguments."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, text in ACTIONS.items():
         _module(name).add_arguments(actions.add_parser(name, help=text, description=text))
 
 
 def run(options: argparse.Namespace) -> int:
-    """Runs the action."""
+    """Run the action."""
     return int(_module(options.action).run(options) or 0)
 
 

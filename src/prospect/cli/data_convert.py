@@ -21,7 +21,7 @@ KINDS = ("unpaired", "paired", "demonstration", "scored")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments."""
+    """Declare the command's arguments."""
     parser.add_argument("files", nargs="+", metavar="FILE", help="paths, globs or a hub dataset")
     parser.add_argument("--to", required=True, choices=KINDS, help="the kind to write")
     parser.add_argument(
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Converts, and says how many rows went in and came out, and what was left out."""
+    """Convert, and say how many rows went in and came out, and what was left out."""
     conversion = Conversion(
         to=options.to,
         pairing=options.pairs,

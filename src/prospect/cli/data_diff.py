@@ -11,7 +11,7 @@ from prospect.terminal import print_json, say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments."""
+    """Declare the command's arguments."""
     parser.add_argument("before", metavar="BEFORE", help="a path, a glob, a frozen folder or a hub dataset")
     parser.add_argument("after", metavar="AFTER", help="the same")
     parser.add_argument("--exit-code", action="store_true", help="exit with 1 where they are different")
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Compares, and says what is different."""
+    """Compare, and say what is different."""
     found = diff_feedback(options.before, options.after, label_map=read_label_map(options.label_map))
     if options.json:
         print_json(found.as_dict())

@@ -15,7 +15,7 @@ from prospect.terminal import print_json, say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments."""
+    """Declare the command's arguments."""
     parser.add_argument("files", nargs="+", metavar="FILE", help="paths, globs, frozen folders or a hub dataset")
     parser.add_argument("--to", required=True, choices=list(LAYOUTS), help="who is to read it")
     parser.add_argument(
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Exports, says what did not come along, and how the trainer is told of the file."""
+    """Export, say what did not come along, and how the trainer is told of the file."""
     done = export(
         options.files,
         options.to,

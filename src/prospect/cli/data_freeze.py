@@ -17,7 +17,7 @@ from prospect.terminal import print_json, say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments."""
+    """Declare the command's arguments."""
     parser.add_argument("files", nargs="*", metavar="FILE", help="paths, globs, frozen folders or a hub dataset")
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument(

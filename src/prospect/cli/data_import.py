@@ -17,7 +17,7 @@ from prospect.terminal import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments."""
+    """Declare the command's arguments."""
     parser.add_argument(
         "files", nargs="+", metavar="FILE", help="the export's files; a format's name may stand before them"
     )
@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Imports, and says what became of every row."""
+    """Import, and say what became of every row."""
     from prospect.feedback.importers.pipeline import import_feedback
     from prospect.feedback.importers.shapes.base import Options
 
@@ -87,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _format_and_files(words: list[str]) -> tuple[str | None, list[str]]:
-    """The first word is a format where there is an importer of that name; a file called so is written ./NAME."""
+    """Take the first word as a format where an importer has that name; a file of that name is written ./NAME."""
     from prospect.feedback.importers import ALL, get_importer
 
     first, *rest = words
@@ -101,7 +101,7 @@ def _format_and_files(words: list[str]) -> tuple[str | None, list[str]]:
 
 
 def _found(files: list[str]) -> list[str]:
-    """The files, with globs replaced by what they match."""
+    """Return the files, with globs replaced by what they match."""
     found: list[str] = []
     for file in files:
         if not glob.has_magic(file) or Path(file).exists():

@@ -23,7 +23,7 @@ from prospect.terminal import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments."""
+    """Declare the command's arguments."""
     parser.add_argument("files", nargs="+", metavar="FILE", help="paths, globs or a hub dataset")
     parser.add_argument(
         "--model",
@@ -85,7 +85,7 @@ def run(options: argparse.Namespace) -> int:
 
 @contextmanager
 def _tokenizer_beside(model: str | None) -> Iterator[Path | None]:
-    """The tokenizer of a GGUF file as files that can be read without Transformers; None for every other model."""
+    """Give the tokenizer of a GGUF file as files readable without Transformers; None for every other model."""
     if model is None or not find_model(model).tokenizer.gguf:
         yield None
         return

@@ -14,7 +14,7 @@ _USUAL_RUNS = Path("runs")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments."""
+    """Declare the command's arguments."""
     parser.add_argument("files", nargs="+", metavar="FILE|FOLDER", help="JSON lines files and frozen folders")
     whose = parser.add_mutually_exclusive_group(required=True)
     whose.add_argument("--rater", metavar="NAME", help="the rater's name, or pseudonym")

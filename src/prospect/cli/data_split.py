@@ -17,7 +17,7 @@ from prospect.terminal import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments."""
+    """Declare the command's arguments."""
     parser.add_argument("files", nargs="+", metavar="FILE", help="paths, globs or a hub dataset")
     parser.add_argument(
         "-o",
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Splits, and says how many rows and prompts are on each side."""
+    """Split, and say how many rows and prompts are on each side."""
     tally = split_files(
         options.files,
         *options.output,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments."""
+    """Declare the command's arguments."""
     parser.add_argument("--method", choices=list(METHODS), default="kto", help="what aligns the model (default kto)")
     parser.add_argument(
         "--output", type=output_folder, metavar="DIR", help="the run directory (default runs/demo-METHOD, replaced)"
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Runs the demo and says what came of it."""
+    """Run the demo and say what came of it."""
     folder = _folder(options)
     with progress.phase(LOADING):
         from prospect.demo.run import run_demo
@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def show(outcome: Outcome, console: Console) -> None:
-    """Prints rates with intervals, rule by rule, three replies side by side, and where the report lies."""
+    """Print rates with intervals, rule by rule, three replies side by side, and where the report lies."""
     console.print(_rules(outcome))
     n = outcome.before.n
     console.print(
@@ -99,7 +99,7 @@ def _percent(rate: Rate) -> str:
 
 
 def _folder(options: argparse.Namespace) -> Path:
-    """The run directory. Only the demo's own default folder is replaced; another is never touched if it holds a run."""
+    """Return the run directory; replace only the demo's own default folder, never another that holds a run."""
     if options.output is not None:
         run = RunDir(options.output)
         if run.begun():

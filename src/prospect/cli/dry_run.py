@@ -24,7 +24,7 @@ ROWS_SHOWN = 3
 
 
 def show(config: Config, *, as_json: bool, probe_steps: int | None = None) -> None:
-    """Prints the resolved recipe, rendered rows, label balance, steps, tokens and an estimate of memory.
+    """Print the resolved recipe, rendered rows, label balance, steps, tokens and an estimate of memory.
 
     Args:
         config: the recipe.
@@ -65,7 +65,7 @@ def _print_lines(console: Console, lines: dict[str, str]) -> None:
 
 
 def collect(prepared: Prepared) -> dict[str, Any]:
-    """The same as one object."""
+    """Return the same as one object."""
     summary = prepared.train.summary()
     examples = len(prepared.plan.examples)
     per_epoch = prepared.plan.steps_per_epoch
@@ -103,7 +103,7 @@ def _described(tokenizer: Any, row: Row) -> dict[str, Any]:
 
 
 def _marked(tokenizer: Any, row: Row, in_colour: bool) -> Text:
-    """The whole row as the model reads it, its scored tokens in colour, or in brackets where there is no colour."""
+    """Return the whole row as the model reads it, its scored tokens in colour (in brackets without colour)."""
     label = "desirable" if row.desirable else "undesirable"
     prompt = tokenizer.decode(row.prompt_ids.tolist())
     whole = tokenizer.decode([*row.prompt_ids.tolist(), *row.completion_ids.tolist()])
@@ -170,7 +170,7 @@ def _memory(memory: dict[str, Any], parts: str) -> str:
 
 
 def _measured(found: dict[str, Any]) -> dict[str, str]:
-    """What a probe found, in words."""
+    """Return what a probe found, in words."""
     parts = ", ".join(
         f"{name} {span(found[name])}" for name in ("training", "evaluation", "samples", "loading") if found[name]
     )

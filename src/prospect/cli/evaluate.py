@@ -28,7 +28,7 @@ LONGEST_NAME = 50  # characters of --name: of four bytes each they still make a 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments."""
+    """Declare the command's arguments."""
     parser.add_argument(
         "model",
         metavar="MODEL",
@@ -119,7 +119,7 @@ def _add_benchmarks(group: argparse._ArgumentGroup) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Evaluates, prints a table, and writes the result."""
+    """Evaluate, print a table, and write the result."""
     from prospect.cli.train import quiet_libraries
 
     quiet_libraries()

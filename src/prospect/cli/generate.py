@@ -20,7 +20,7 @@ from prospect.terminal import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments."""
+    """Declare the command's arguments."""
     parser.add_argument(
         "model",
         metavar="MODEL",
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
-    """Declares how completions are drawn."""
+    """Declare how completions are drawn."""
     parser.add_argument("--max-new-tokens", type=int, default=256, help="where a completion is cut (default 256)")
     parser.add_argument("--temperature", type=float, default=0.8, help="0 is greedy (default 0.8)")
     parser.add_argument(
@@ -68,7 +68,7 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
 
 
 def add_service(parser: argparse.ArgumentParser) -> None:
-    """Declares how a server is asked."""
+    """Declare how a server is asked."""
     group = parser.add_argument_group("a model behind endpoint:URL#NAME")
     group.add_argument("--concurrency", type=int, default=8, help="requests under way at a time (default 8)")
     group.add_argument("--retries", type=int, default=5, help="further tries after a failure (default 5)")
@@ -104,7 +104,7 @@ def service_from(options: argparse.Namespace) -> Service:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Generates and says how many, and what became of them."""
+    """Generate and say how many, and what became of them."""
     if options.model.startswith(ENDPOINT):
         refuse_without_model(options, server=True)
     quiet_libraries()

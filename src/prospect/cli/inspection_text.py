@@ -31,7 +31,7 @@ _SHOWN = 5  # entries of a list of raters, models or scripts
 
 
 def print_inspection(inspection: Inspection) -> None:
-    """Prints what is in the files, what was found and what to do."""
+    """Print what is in the files, what was found and what to do."""
     console = make_console()
     facts = inspection.as_dict()
     console.print(Text(_title(facts), style="bold"))

@@ -10,7 +10,7 @@ from prospect.yaml_text import parse
 
 
 def add_label_map(parser: argparse.ArgumentParser) -> None:
-    """Declares the argument."""
+    """Declare the argument."""
     parser.add_argument("--label-map", metavar="YAML", help="your label values, such as '{good: true, bad: false}'")
 
 

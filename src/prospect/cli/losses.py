@@ -31,7 +31,7 @@ NARROWEST = 24  # columns of the hyperparameters: the longest of their names wit
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments."""
+    """Declare the command's arguments."""
     parser.add_argument(
         "words",
         nargs="*",
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints a table of all losses, some losses whole, or checks; or draws.
+    """Print a table of all losses, some losses whole, or check; or draws.
 
     Returns:
         1 if a check failed, else 0.
@@ -135,7 +135,7 @@ def _as_dict(loss: Loss) -> dict[str, Any]:
 
 
 def _given(loss: Loss) -> list[str]:
-    """What the trainer feeds it; what its `over_step` makes of that has whatever shape it has."""
+    """Return what the trainer feeds it; what its `over_step` makes of that has whatever shape it has."""
     return [name for name in loss.argument_names if name not in loss.over_step]
 
 
@@ -196,7 +196,7 @@ def _cells(loss: Loss) -> tuple[str, ...]:
 
 
 def _wrap(row: tuple[str, ...], at: int, room: int) -> list[tuple[str, ...]]:
-    """The row as one line or more: those after the first hold what is left of the cell `at`."""
+    """Return the row as one line or more: those after the first hold what is left of the cell `at`."""
     parts = textwrap.wrap(row[at], room) or [""]
     more = [tuple(part if i == at else "" for i in range(len(row))) for part in parts[1:]]
     return [(*row[:at], parts[0], *row[at + 1 :]), *more]

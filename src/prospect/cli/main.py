@@ -37,7 +37,7 @@ _HEAVY = ("demo", "train", "compare")
 
 
 def start() -> int:
-    """The program itself: `main`, in a process whose memory is set up for training where that is what it does."""
+    """Run the program: `main`, in a process whose memory is set up for training where the command trains."""
     if sys.argv[1:2] and sys.argv[1] in _HEAVY:
         restart_without_small_caches()
     return main()
@@ -115,7 +115,7 @@ _ADVICE = {
 
 
 def _reason(error: OSError) -> str:
-    """What the system says, the file it says it of, and what to do."""
+    """Return what the system says, the file it says it of, and what to do."""
     if error.errno is None:  # raised by a library, in its own words
         return " ".join(str(error).split()) or type(error).__name__
     names = [str(name) for name in (error.filename, error.filename2) if name is not None]
@@ -130,7 +130,7 @@ def _drop_stdout() -> None:
 
 
 def _kind(error: ProspectError) -> str:
-    """The error's public name: users know those of `prospect.errors`, not the special cases made of them."""
+    """Return the error's public name: users know those of `prospect.errors`, not the special cases made of them."""
     return next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == ProspectError.__module__)
 
 

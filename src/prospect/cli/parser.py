@@ -16,7 +16,7 @@ _FLAGS = {"model.name_or_path": "--model", "data.train": "--data", "output": "--
 
 
 class Parser(argparse.ArgumentParser):
-    """Says at the end of an error what other trainers' words in the command are called here."""
+    """Say at the end of an error what other trainers' words in the command are called here."""
 
     _asked: Sequence[str] = ()
 
@@ -75,7 +75,7 @@ def _explain_verb(verb: str, verbs: Any) -> Iterator[str]:
 
 
 def _explain_flag(flag: str, value: str, known: set[str], trains: bool) -> str | None:
-    """What a flag is called here; with the value where it means the same."""
+    """Return what a flag is called here; with the value where it means the same."""
     name = flag[2:].replace("-", "_")
     spelled = f"--{name.replace('_', '-')}"
     if spelled in known:
@@ -96,7 +96,7 @@ def _explain_flag(flag: str, value: str, known: set[str], trains: bool) -> str |
 
 
 def _own_key(name: str) -> str | None:
-    """The key of a recipe that somebody wrote as a flag, whole or by its last part."""
+    """Return the key of a recipe that somebody wrote as a flag, whole or by its last part."""
     from prospect.config import all_keys
 
     keys = [*all_keys(), *_LOSS_KEYS]

@@ -6,7 +6,7 @@ from prospect import progress
 
 
 class Counter:
-    """Says `done of total what`; called after each piece of work.
+    """Say `done of total what`; called after each piece of work.
 
     Args:
         what: is counted.
@@ -16,5 +16,5 @@ class Counter:
         self.what = what
 
     def __call__(self, done: int, total: int) -> None:
-        """Counts it in the phase that is under way."""
+        """Count it in the phase that is under way."""
         progress.count(done, total, self.what)

@@ -10,7 +10,7 @@ from prospect.feedback.frozen.tombstones import Graveyard, tombstones
 
 
 def add_purged(parser: argparse.ArgumentParser) -> None:
-    """Declares the argument."""
+    """Declare the argument."""
     parser.add_argument(
         "--purged",
         metavar="FILE|FOLDER",

@@ -14,12 +14,12 @@ from prospect.terminal import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments."""
+    """Declare the command's arguments."""
     parser.add_argument("run", metavar="RUN", help="a run directory")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Writes report.html and the model card, and prints the page's path."""
+    """Write report.html and the model card, and print the page's path."""
     if not Path(options.run).is_dir():
         raise UsageError(f"{options.run}: there is no such run directory. prospect train and prospect demo write them.")
     say(build_report(options.run), sys.stdout)

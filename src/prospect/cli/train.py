@@ -18,7 +18,7 @@ LOADING = "loading PyTorch and Transformers"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments."""
+    """Declare the command's arguments."""
     parser.add_argument(
         "recipe",
         metavar="RECIPE.yaml|LOSS",
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Trains, writes the report, and says where both are and what to worry about."""
+    """Train, write the report, and say where both are and what to worry about."""
     if options.probe is not None and options.probe < 1:
         raise UsageError(f"--probe is {options.probe}; expected a number of steps, 1 or more.")
     config = config_from(options)
@@ -98,7 +98,7 @@ def _conclude(options: argparse.Namespace, run: RunDir) -> None:
 
 
 def config_from(options: argparse.Namespace) -> Config:
-    """Makes the recipe that the arguments describe; what is said on the command line wins over the file.
+    """Make the recipe that the arguments describe; what is said on the command line wins over the file.
 
     Raises:
         UsageError: neither recipe nor loss.
@@ -121,7 +121,7 @@ def config_from(options: argparse.Namespace) -> Config:
 
 
 def quiet_libraries() -> None:
-    """Transformers' own bars and advice would stand between ours."""
+    """Silence Transformers' own bars and advice."""
     from transformers.utils import logging
 
     logging.set_verbosity_error()

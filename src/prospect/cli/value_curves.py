@@ -23,12 +23,12 @@ PAPER: tuple[tuple[str, Callable[[torch.Tensor], torch.Tensor]], ...] = (
 
 
 def papers_curves() -> list[Curve]:
-    """The figure of arXiv 2402.01306: what people's choices say, and what losses assume."""
+    """Return the figure of arXiv 2402.01306: what people's choices say, and what losses assume."""
     return [_curve(label, value) for label, value in PAPER]
 
 
 def curves_of(losses: Sequence[Loss]) -> list[Curve]:
-    """The declared value functions; beta is 1 where there is one, so that z is counted in units of 1 / beta.
+    """Return the declared value functions; beta is 1 where there is one, so that z is counted in units of 1 / beta.
 
     Raises:
         ConfigError: a loss without a value function.

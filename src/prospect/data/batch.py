@@ -53,7 +53,7 @@ Example = tuple[Row, ...]
 
 
 def flatten(examples: Sequence[Example]) -> list[Row]:
-    """The rows of examples, those of one example side by side."""
+    """Return the rows of examples, those of one example side by side."""
     return [row for example in examples for row in example]
 
 
@@ -80,7 +80,7 @@ class Batch:
     rows: tuple[Row, ...]
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch on a device; copied while the device works, from memory that it can read by itself."""
+        """Return the same batch on a device; copied while the device works, from memory that it can read by itself."""
         if device.type == self.ids.device.type:
             return self
         names = ("ids", "attention", "completion", "desirable", "weight", "score")
@@ -92,7 +92,7 @@ class Batch:
 
 
 def collate(rows: Sequence[Row]) -> Batch:
-    """Lays rows side by side.
+    """Lay rows side by side.
 
     Padding is on the right and holds id 0, which is never attended to by a real token of a causal model and
     never scored: no token id decides what padding is, so `pad = unk` or `pad = eos` cannot hide a real token.
@@ -119,7 +119,7 @@ def collate(rows: Sequence[Row]) -> Batch:
 
 
 def mismatched_partners(rows: Sequence[Row], seed: int) -> list[int]:
-    """Says for every row whose completion it borrows for the estimate of z0.
+    """Say for every row whose completion it borrows for the estimate of z0.
 
     The rows are put in a circle in an order that depends on their content and the seed, not on how they lie
     in the batch, prompts together; then each takes the completion m places on, m being the rows of the
@@ -148,7 +148,7 @@ def mismatched_partners(rows: Sequence[Row], seed: int) -> list[int]:
 
 
 def mismatched_rows(rows: Sequence[Row], seed: int, max_length: int) -> list[Row]:
-    """Gives each row's prompt with the completion that `mismatched_partners` chose, cut to `max_length`."""
+    """Give each row's prompt with the completion that `mismatched_partners` chose, cut to `max_length`."""
     return [
         replace(
             row,

@@ -14,7 +14,7 @@ _TEMPLATE_END = "{% if add_generation_prompt %}{{ '<|good|>' }}{% endif %}"
 
 
 def control_token_ids(tokenizer: Any) -> tuple[int, ...]:
-    """The ids of the good and the bad token; empty for a tokenizer without them."""
+    """Return the ids of the good and the bad token; empty for a tokenizer without them."""
     named = getattr(tokenizer, "special_tokens_map", {})
     if not CONTROL_TOKENS.keys() <= named.keys():
         return ()
@@ -22,7 +22,7 @@ def control_token_ids(tokenizer: Any) -> tuple[int, ...]:
 
 
 def ask_after_good(tokenizer: Any) -> Any:
-    """Lets each chat template, if there is one, end the prompt with the good token; gives the tokenizer back."""
+    """Let each chat template, if there is one, end the prompt with the good token; give the tokenizer back."""
     written = tokenizer.chat_template
     if isinstance(written, dict):
         tokenizer.chat_template = {name: _asking(text) for name, text in written.items()}

@@ -81,7 +81,7 @@ class Dataset:
         return desirable, sum(map(len, self.examples)) - desirable
 
     def summary(self) -> dict[str, Any]:
-        """What provenance.json and the report say about the data; lengths are in tokens."""
+        """Return what provenance.json and the report say about the data; lengths are in tokens."""
         rows = flatten(self.examples)
         desirable, undesirable = self.class_counts()
         lengths = {
@@ -116,7 +116,7 @@ class Dataset:
 def load_datasets(
     settings: DataSettings, kind: Kind, encoder: Encoder, seed: int, method: str
 ) -> tuple[Dataset, Dataset | None]:
-    """Reads, converts, splits and encodes the feedback of a recipe.
+    """Read, convert, split and encode the feedback of a recipe.
 
     Args:
         settings: the recipe's data section.
@@ -158,7 +158,7 @@ def load_datasets(
 def encode_records(
     records: Sequence[Feedback], kind: Kind, encoder: Encoder, settings: DataSettings, source: str
 ) -> Dataset:
-    """Renders every record; see `Encoder.encode` for what is refused."""
+    """Render every record; see `Encoder.encode` for what is refused."""
     examples: list[Example] = []
     kept: list[Feedback] = []
     cut = dropped = 0
@@ -192,7 +192,7 @@ def _why_none(dropped: int, unrenderable: Mapping[str, Sequence[str]]) -> str:
 
 
 def sides(record: Feedback) -> list[Side]:
-    """The completions of a record with their verdicts: one, or a pair's two, the chosen first, or the K scored ones.
+    """Return the completions of a record with their verdicts: one, a pair's two (chosen first), or K scored ones.
 
     Of scored completions, desirable are those with the highest score: more than one where it was given twice.
     """
@@ -210,7 +210,7 @@ def sides(record: Feedback) -> list[Side]:
 
 
 def encode_side(record: Feedback, side: Side, encoder: Encoder) -> tuple[Row, bool]:
-    """Encodes one completion of a record; says whether it was cut."""
+    """Encode one completion of a record; say whether it was cut."""
     encoded = encoder.encode(
         record.prompt,
         side.text,
@@ -232,7 +232,7 @@ def encode_side(record: Feedback, side: Side, encoder: Encoder) -> tuple[Row, bo
 
 
 def require_both_classes(dataset: Dataset, allow_one_class: bool) -> None:
-    """Refuses thumbs of one kind alone: a loss on thumbs has nothing to compare them with.
+    """Refuse thumbs of one kind alone: a loss on thumbs has nothing to compare them with.
 
     Raises:
         DataError: with what to do instead.
@@ -253,14 +253,14 @@ def require_both_classes(dataset: Dataset, allow_one_class: bool) -> None:
 
 
 def longest_example(dataset: Dataset) -> tuple[int, Example]:
-    """The example that takes most tokens at once, padding included, and how many."""
+    """Return the example that takes most tokens at once, padding included, and how many."""
     sizes = [len(example) * max(row.length for row in example) for example in dataset.examples]
     size = max(sizes)
     return size, dataset.examples[sizes.index(size)]
 
 
 def require_fitting_rows(dataset: Dataset, max_tokens: int) -> None:
-    """Refuses, before the first step, an example that does not fit the token budget of a micro-batch.
+    """Refuse, before the first step, an example that does not fit the token budget of a micro-batch.
 
     Raises:
         ConfigError: naming the longest row and the budget it needs.

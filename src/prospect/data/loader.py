@@ -35,7 +35,7 @@ class Plan:
         return -(-len(self.examples) // self.batch_size)
 
     def steps(self, start: int, stop: int) -> Iterator[tuple[int, list[Example]]]:
-        """Yields `(step number from 0, its examples)` for steps start, ..., stop - 1."""
+        """Yield `(step number from 0, its examples)` for steps start, ..., stop - 1."""
         step = start
         while step < stop:
             epoch, first = divmod(step, self.steps_per_epoch)
@@ -44,13 +44,13 @@ class Plan:
                 step += 1
 
     def hardest_step(self) -> list[Example]:
-        """The first epoch's step with the example that takes most tokens at once, padding included."""
+        """Return the first epoch's step with the example that takes most tokens at once, padding included."""
         sizes = [_padded([example]) for example in self.examples]
         largest = sizes.index(max(sizes))
         return [self.examples[i] for i in next(step for step in self.epoch(0) if largest in step)]
 
     def epoch(self, epoch: int) -> list[list[int]]:
-        """Deals the examples out to one epoch's steps.
+        """Deal the examples out to one epoch's steps.
 
         Each class is shuffled and spread evenly over the epoch, so that every step holds both in their
         proportion; and the steps differ in size by one example at most, so that no step is left with a
@@ -78,7 +78,7 @@ def _spread_classes(examples: Sequence[Example], draw: np.random.Generator) -> n
 
 
 def _separate_prompts(steps: list[list[int]], examples: Sequence[Example]) -> None:
-    """Swaps an example of another prompt into every step of a single one, so that z0 can be estimated.
+    """Swap an example of another prompt into every step of a single one, so that z0 can be estimated.
 
     The example is of the same class where there is such a one, so that a step keeps its proportion of classes.
 
@@ -99,12 +99,12 @@ def _separate_prompts(steps: list[list[int]], examples: Sequence[Example]) -> No
 
 
 def _mend(step: list[int], steps: Sequence[list[int]], examples: Sequence[Example]) -> bool:
-    """Exchanges one example with another step: within its class if that can be, else across."""
+    """Exchange one example with another step: within its class if that can be, else across."""
     return any(_swap(step, other, examples, across=across) for across in (False, True) for other in steps)
 
 
 def _swap(step: list[int], other: list[int], examples: Sequence[Example], *, across: bool) -> bool:
-    """Exchanges one example of a step of a single prompt with another step if both hold two prompts afterwards."""
+    """Exchange one example of a step of a single prompt with another step if both hold two prompts afterwards."""
     prompt = examples[step[0]][0].prompt_key
     strangers = [place for place, i in enumerate(other) if examples[i][0].prompt_key != prompt]
     if len(step) < 2 or len(strangers) < 2:  # one comes, and one must stay
@@ -128,7 +128,7 @@ LEAST_SAVING = 32
 
 
 def micro_batches(examples: Sequence[Example], max_tokens: int, *, two_prompts: bool = False) -> list[list[Example]]:
-    """Cuts a step into groups that go through the model together, longest examples first.
+    """Cut a step into groups that go through the model together, longest examples first.
 
     A group's padded size, rows x longest row, stays within `max_tokens`; an example that is larger by itself
     goes alone. Then groups are cut in two, each time where most padding is saved, until no more than
@@ -159,7 +159,7 @@ def micro_batches(examples: Sequence[Example], max_tokens: int, *, two_prompts: 
 
 
 def _joined(groups: list[list[Example]]) -> list[list[Example]]:
-    """Joins groups of a single prompt to the one before them, or to the next where they come first."""
+    """Join groups of a single prompt to the one before them, or to the next where they come first."""
     joined: list[list[Example]] = []
     for group in groups:
         if joined and not (_has_two_prompts(joined[-1]) and _has_two_prompts(group)):
@@ -197,7 +197,7 @@ def _best_cut(by_length: Sequence[Example], start: int, stop: int) -> tuple[int,
 def share_out(
     groups: Sequence[list[Example]], rank: int, size: int, *, lockstep: bool = False, two_prompts: bool = False
 ) -> list[tuple[list[Example], bool]]:
-    """Deals micro-batches out to the processes of a run.
+    """Deal micro-batches out to the processes of a run.
 
     Each gets equally many where groups can be halved to that end, and about equally many tokens: the largest are dealt
     first, to and fro.

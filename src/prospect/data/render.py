@@ -84,7 +84,7 @@ class Encoder:
         tools: Sequence[Mapping[str, Any]] | None = None,
         where: str = "row",
     ) -> Encoded:
-        """Renders one prompt with one completion.
+        """Render one prompt with one completion.
 
         Args:
             prompt: a string or the turns so far.
@@ -135,7 +135,7 @@ class Encoder:
             )
 
     def _terminate(self, ids: list[int], *, finished: bool) -> list[int]:
-        """Leaves exactly one end token after a finished completion and none after another.
+        """Leave exactly one end token after a finished completion and none after another.
 
         The text may hold one and the template add another: the first counts. What comes after it (a line break of the
         template, say) is never generated and so never scored. Every other token is text, an unknown one too.
@@ -227,7 +227,7 @@ def _plain_ids(tokenizer: Any, prompt: str, completion: str) -> tuple[list[int],
 
 
 def _split(tokenizer: Any, text: str, boundary: int, *, add_special_tokens: bool) -> tuple[list[int], list[int]]:
-    """Tokenises `text` and cuts it where character `boundary` begins.
+    """Tokenise `text` and cut it where character `boundary` begins.
 
     A token that straddles the boundary holds characters of the completion, so it is scored with it.
     """
@@ -252,7 +252,7 @@ def _split(tokenizer: Any, text: str, boundary: int, *, add_special_tokens: bool
 
 
 def _start_token(tokenizer: Any) -> int:
-    """What an empty prompt consists of: something must come before the first token that is scored."""
+    """Return what an empty prompt consists of: something must come before the first token that is scored."""
     for candidate in (tokenizer.bos_token_id, tokenizer.eos_token_id):
         if candidate is not None:
             return candidate

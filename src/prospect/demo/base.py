@@ -18,7 +18,7 @@ BASE = Path(str(files("prospect.demo"))) / "base"
 
 
 def load_base(path: Path = BASE) -> tuple[Any, Any]:
-    """Returns the base model (float32, eval mode) and its tokenizer."""
+    """Return the base model (float32, eval mode) and its tokenizer."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -27,7 +27,7 @@ def load_base(path: Path = BASE) -> tuple[Any, Any]:
 
 
 def answer(base: tuple[Any, Any], inquiries: Sequence[Inquiry], count: int, seed: int) -> list[list[Generated]]:
-    """Samples `count` replies to every inquiry."""
+    """Sample `count` replies to every inquiry."""
     model, tokenizer = base
     return generate(
         model,

@@ -56,7 +56,7 @@ def collect_thumbs(
     keep_undesirable: float = 1.0,
     seed: int = 0,
 ) -> list[Unpaired]:
-    """Returns one thumb per reply, in order, each from one of the raters, drawn evenly.
+    """Return one thumb per reply, in order, each from one of the raters, drawn evenly.
 
     The thumb on a reply depends on the seed, the raters, the inquiry and the reply's number alone, so
     that more inquiries leave the thumbs on the others as they were.
@@ -98,7 +98,7 @@ def _thumbs(
 
 
 def _drop(thumbs: Sequence[Unpaired], desirable: bool, keep: float, seed: int) -> set[str]:
-    """Returns the ids of those thumbs of one class that do not reach the log: exactly the share not kept."""
+    """Return the ids of those thumbs of one class that do not reach the log: exactly the share not kept."""
     ids = [thumb.id for thumb in thumbs if thumb.desirable == desirable]
     return set(random.Random(f"drop {seed} {desirable}").sample(ids, len(ids) - round(keep * len(ids))))
 

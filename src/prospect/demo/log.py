@@ -88,7 +88,7 @@ EMPTY_PROMISES = (
 
 
 def support_log(n: int, seed: int = 0) -> Iterator[tuple[Inquiry, str]]:
-    """Yields `n` old inquiries with the reply that somebody at the desk gave."""
+    """Yield `n` old inquiries with the reply that somebody at the desk gave."""
     rng = random.Random(f"log {seed}")
     # A seed of its own, far from those that people type: the demo's inquiries are new ones, not the log's.
     for inquiry in training_prompts(n, seed=1_000_003 + seed):
@@ -96,14 +96,14 @@ def support_log(n: int, seed: int = 0) -> Iterator[tuple[Inquiry, str]]:
 
 
 def draw_faults(rng: random.Random) -> tuple[str, ...]:
-    """Draws the rules that a reply breaks: none, one or two."""
+    """Draw the rules that a reply breaks: none, one or two."""
     if rng.random() < GOOD_SHARE:
         return ()
     return tuple(rng.sample(list(RULES), 2 if rng.random() < TWO_FAULTS_SHARE else 1))
 
 
 def write_reply(inquiry: Inquiry, faults: Collection[str], rng: random.Random) -> str:
-    """Writes a reply that breaks the rules named in `faults` and keeps every other."""
+    """Write a reply that breaks the rules named in `faults` and keep every other."""
     parts = [
         *_opening(inquiry, "polite" in faults, rng),
         _case(inquiry, "order" in faults, rng),
@@ -120,7 +120,7 @@ def _if(condition: bool, sentences: Sequence[str]) -> Sequence[str]:
 
 
 def _opening(inquiry: Inquiry, rude: bool, rng: random.Random) -> list[str]:
-    """Greets and is kind; or is rude, with the customer's bare name or without, or begins without a word."""
+    """Greet kindly, or rudely with the bare name or without, or begin without a word."""
     greeting, remark = rng.choice(GREETINGS).format(name=inquiry.name), rng.choice(RUDE_REMARKS)
     if not rude:
         return [greeting, rng.choice(COURTESIES)]
@@ -135,7 +135,7 @@ def _case(inquiry: Inquiry, wrong: bool, rng: random.Random) -> str:
 
 
 def _other_order(order: str, rng: random.Random) -> str:
-    """Returns the number with its two last digits mistyped: another number that begins the same."""
+    """Return the number with its two last digits mistyped: another number that begins the same."""
     others = [order[:2] + f"{tail:02d}" for tail in range(100) if order[2:] != f"{tail:02d}"]
     return rng.choice(others)
 

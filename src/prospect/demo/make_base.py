@@ -49,7 +49,7 @@ SPECIAL = ("<|pad|>", "<|begin|>", "<|end|>", "<|user|>", "<|assistant|>")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Trains tokenizer and model, writes them, and prints what they are."""
+    """Train tokenizer and model, write them, and print what they are."""
     parser = argparse.ArgumentParser(description="Make the base model of `prospect demo`.")
     parser.add_argument("--output", type=Path, default=BASE, metavar="DIR", help="where to write model and tokenizer")
     parser.add_argument("--steps", type=int, default=STEPS, help="optimizer steps (default: %(default)s)")
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def train_tokenizer(texts: Iterator[str]) -> PreTrainedTokenizerFast:
-    """Returns a byte-level BPE whose digits stand alone: an order number can be copied digit by digit."""
+    """Return a byte-level BPE whose digits stand alone: an order number can be copied digit by digit."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
@@ -105,7 +105,7 @@ def train_tokenizer(texts: Iterator[str]) -> PreTrainedTokenizerFast:
 
 
 def make_model(tokenizer: Any) -> LlamaForCausalLM:
-    """Returns an untrained Llama: three layers, for copying takes two; wide rather than deep, for speed."""
+    """Return an untrained Llama: three layers, for copying takes two; wide rather than deep, for speed."""
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=160,
@@ -123,7 +123,7 @@ def make_model(tokenizer: Any) -> LlamaForCausalLM:
 
 
 def encode(tokenizer: Any, log: Sequence[tuple[Inquiry, str]]) -> list[tuple[list[int], int]]:
-    """Returns each conversation's ids, and how many of them are the prompt's."""
+    """Return each conversation's ids, and how many of them are the prompt's."""
     prompts = [_render(tokenizer, [_turn("user", inquiry.message)], True) for inquiry, _ in log]
     replies = [reply + tokenizer.eos_token for _, reply in log]
     heads = tokenizer(prompts, add_special_tokens=False)["input_ids"]
@@ -140,7 +140,7 @@ def _render(tokenizer: Any, messages: list[dict[str, str]], add_generation_promp
 
 
 def train(model: LlamaForCausalLM, rows: Sequence[tuple[list[int], int]], steps: int) -> None:
-    """Minimises the cross-entropy of the replies' tokens, under AdamW with warm-up and a cosine to zero."""
+    """Minimise the cross-entropy of the replies' tokens, under AdamW with warm-up and a cosine to zero."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share_of_peak(step, steps))
     model.train()
@@ -166,7 +166,7 @@ def _share_of_peak(step: int, steps: int) -> float:
 
 
 def _batch(rows: Sequence[tuple[list[int], int]], chosen: list[int]) -> tuple[Tensor, Tensor]:
-    """Returns ids and labels (N, T); a label of -100 is not scored: prompts and padding."""
+    """Return ids and labels (N, T); a label of -100 is not scored: prompts and padding."""
     width = max(len(rows[i][0]) for i in chosen)
     ids, labels = torch.zeros(len(chosen), width, dtype=torch.long), torch.full((len(chosen), width), -100)
     for place, i in enumerate(chosen):
@@ -177,7 +177,7 @@ def _batch(rows: Sequence[tuple[list[int], int]], chosen: list[int]) -> tuple[Te
 
 
 def describe(model: Any, tokenizer: Any, output: Path) -> str:
-    """Returns what was made: parameters, bytes on disk, share of sampled replies that pass the rubric."""
+    """Return what was made: parameters, bytes on disk, share of sampled replies that pass the rubric."""
     inquiries = held_out_prompts(300)
     prompts = [inquiry.prompt for inquiry in inquiries]
     replies = generate(model, tokenizer, prompts, max_new_tokens=REPLY_TOKENS, batch_size=128, seed=SEED)

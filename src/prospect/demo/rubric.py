@@ -34,7 +34,7 @@ EMPTY_PROMISES = re.compile(r"\b(tomorrow|guarantee|promise|free|never again|wit
 
 
 def check(prompt: Inquiry, reply: str) -> dict[str, bool]:
-    """Returns for each rule, in the order of `RULES`, whether the reply keeps it."""
+    """Return for each rule, in the order of `RULES`, whether the reply keeps it."""
     return {rule: keeps(prompt, reply) for rule, keeps in RULES.items()}
 
 

@@ -68,7 +68,7 @@ class Outcome:
     report: Path
 
     def as_dict(self) -> dict[str, Any]:
-        """The object that `--json` prints."""
+        """Return the object that `--json` prints."""
         return {
             "before": self.before._asdict(),
             "after": self.after._asdict(),
@@ -89,7 +89,7 @@ def run_demo(
     feedback: Feedback | None = None,
     quiet: bool = False,
 ) -> Outcome:
-    """Samples, collects thumbs, aligns, and compares.
+    """Sample, collect thumbs, align, and compare.
 
     Args:
         output: the run directory.
@@ -131,7 +131,7 @@ def write_thumbs(
     feedback: Feedback,
     seed: int,
 ) -> tuple[int, int]:
-    """Writes the customers' thumbs to feedback.jsonl; gives how many are up and down."""
+    """Write the customers' thumbs to feedback.jsonl; give how many are up and down."""
     raters = [Rater(f"customer-{i + 1}", feedback.noise) for i in range(feedback.raters)]
     thumbs = collect_thumbs(
         inquiries,
@@ -148,7 +148,7 @@ def write_thumbs(
 
 
 def recipe(method: str, output: Path, seed: int) -> dict[str, Any]:
-    """The recipe of a method: what anyone would write for their own thumbs."""
+    """Return the recipe of a method: what anyone would write for their own thumbs."""
     settings = METHODS[method]
     return {
         "model": {"name_or_path": str(BASE)},
@@ -176,7 +176,7 @@ def conclude(
     feedback: Feedback,
     begun: float,
 ) -> Outcome:
-    """Counts who keeps which rules, and writes evaluation/demo.json and the report."""
+    """Count who keeps which rules, and write evaluation/demo.json and the report."""
     old = [check(inquiry, reply[0].text) for inquiry, reply in zip(asked, before, strict=True)]
     new = [check(inquiry, reply[0].text) for inquiry, reply in zip(asked, after, strict=True)]
     rules = {
@@ -222,7 +222,7 @@ def _examples(
     after: Sequence[Sequence[Generated]],
     passed: Sequence[tuple[bool, bool]],
 ) -> list[dict[str, Any]]:
-    """The first three held-out prompts, whatever became of them: chosen by nobody."""
+    """Return the first three held-out prompts, whatever became of them: chosen by nobody."""
     return [
         {
             "prompt": asked[i].message,

@@ -74,18 +74,18 @@ class DemoWorld:
         )
 
     def recipe(self) -> dict[str, Any]:
-        """The base model."""
+        """Return the base model."""
         return {"model": {"name_or_path": str(BASE)}}
 
     def prepare(self, folder: Path, seed: int) -> None:
-        """Samples the replies that are judged."""
+        """Sample the replies that are judged."""
         path = folder / "replies.json"
         if not path.exists():
             replies = answer(load_base(), self._asked(seed), self.settings.replies, seed)
             write_json(path, [[(one.text, one.tokens, one.finished) for one in row] for row in replies])
 
     def feedback(self, folder: Path, seed: int, condition: Condition) -> list[Feedback]:
-        """The judged replies."""
+        """Return the judged replies."""
         stored = json.loads((folder / "replies.json").read_text(encoding="utf-8"))
         asked = self._asked(seed)
         replies = [[Generated(*reply) for reply in row] for row in stored]
@@ -107,7 +107,7 @@ class DemoWorld:
         ]
 
     def score(self, model: Path | None, folder: Path, seed: int) -> Outcome:
-        """Asks the held-out customers' questions and counts kept rules."""
+        """Ask the held-out customers' questions and count kept rules."""
         asked = self._held_out
         replies = [row[0] for row in answer(load_base(model or BASE), asked, 1, seed)]
         kept = [check(inquiry, reply.text) for inquiry, reply in zip(asked, replies, strict=True)]
@@ -135,7 +135,7 @@ class DemoWorld:
 def _pairs(
     asked: Sequence[Inquiry], replies: Sequence[Sequence[Generated]], intransitive: float, seed: int
 ) -> list[Paired]:
-    """What a rater who counts kept rules prefers, of every two neighbouring replies that differ in that."""
+    """Return what a rater who counts kept rules prefers, of every two neighbouring replies that differ in that."""
     inquiries = {prompt_key(inquiry.prompt): inquiry for inquiry in asked}
 
     def rules_kept(prompt: Text, completion: Text) -> float:

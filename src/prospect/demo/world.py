@@ -150,12 +150,12 @@ class Inquiry:
 
 
 def training_prompts(n: int, seed: int = 0) -> list[Inquiry]:
-    """Returns `n` different inquiries to collect feedback on; other seeds give others."""
+    """Return `n` different inquiries to collect feedback on; other seeds give others."""
     return _distinct(n, random.Random(f"training {seed}"), lambda order: not is_held_out(order))
 
 
 def held_out_prompts(n: int) -> list[Inquiry]:
-    """Returns the first `n` of the inquiries kept for evaluation: always the same, and never trained on."""
+    """Return the first `n` of the inquiries kept for evaluation: always the same, and never trained on."""
     return _distinct(n, random.Random("held out"), is_held_out)
 
 

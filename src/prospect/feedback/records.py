@@ -25,7 +25,7 @@ class Message:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """The message as chat templates expect it."""
+        """Return the message as chat templates expect it."""
         return {"role": self.role, "content": self.content, **self.extra}
 
 
@@ -73,7 +73,7 @@ class Feedback:
     relative: bool = False
 
     def shared_fields(self) -> dict[str, Any]:
-        """The fields that a record keeps whatever it is turned into."""
+        """Return the fields that a record keeps whatever it is turned into."""
         return {name: getattr(self, name) for name in _SHARED}
 
 

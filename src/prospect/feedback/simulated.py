@@ -204,7 +204,7 @@ def compare(
 def _draw_raters(
     raters: Sequence[SimulatedRater], votes: int, seed: int, key: Hashable
 ) -> Iterator[tuple[SimulatedRater, random.Random]]:
-    """Yields the raters of one row, all different, each with random numbers of its own."""
+    """Yield the raters of one row, all different, each with random numbers of its own."""
     left = list(raters)
     draw = _stream("raters", seed, key)
     for vote in range(votes):

@@ -86,7 +86,7 @@ class Loss:
     paper: str = ""
 
     def __call__(self, *arguments: torch.Tensor, **hyperparameters: Any) -> torch.Tensor:
-        """Calls the function in float32 or better and checks the shape of what comes out.
+        """Call the function in float32 or better and check the shape of what comes out.
 
         Half-precision log-ratios are widened first: in bf16, `1 - sigmoid(6.3)` is exactly 0 and learns
         nothing.
@@ -106,7 +106,7 @@ class Loss:
         return value
 
     def over_whole_step(self, arguments: tuple[torch.Tensor, ...], hyperparameters: Mapping[str, Any]) -> list[Any]:
-        """The arguments named in `over_step`, from those of all examples of a step.
+        """Return the arguments named in `over_step`, from those of all examples of a step.
 
         A function of `over_step` is given the hyperparameters that it names.
         """
@@ -144,7 +144,7 @@ class Loss:
         return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
     def check(self, given: Mapping[str, Any]) -> None:
-        """Refuses hyperparameters that the signature does not know, or whose value cannot be meant.
+        """Refuse hyperparameters that the signature does not know, or whose value cannot be meant.
 
         Raises:
             ConfigError: with the nearest name suggested.
@@ -152,11 +152,11 @@ class Loss:
         check_hyperparameters(self.name, self.hyperparameters, self.bounds, given)
 
     def interval(self, name: str) -> Interval:
-        """The legal values of a hyperparameter: its own bounds, else those of its name, else every finite number."""
+        """Return the legal values of a hyperparameter: its own bounds, its name's, else every finite number."""
         return Interval.parse(self.bounds_of(name))
 
     def bounds_of(self, name: str) -> str:
-        """The same as it is written."""
+        """Return the same as it is written."""
         return bounds_of(name, self.bounds)
 
     def resolve(self, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,7 +165,7 @@ class Loss:
         return {**self.hyperparameters, **given}
 
     def shape_of(self, name: str) -> tuple[str, ...]:
-        """The letters of an argument's shape."""
+        """Return the letters of an argument's shape."""
         if name in _ONE_FOR_ALL:
             return ()
         if name in _BY_TOKEN:

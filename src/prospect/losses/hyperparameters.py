@@ -21,7 +21,7 @@ class Interval:
 
     @classmethod
     def parse(cls, text: str) -> Interval:
-        """Reads "(0, 1]": a round bracket leaves its bound out."""
+        """Read "(0, 1]": a round bracket leaves its bound out."""
         opening, closing = text.strip()[:1], text.strip()[-1:]
         try:
             low, high = (float(part) for part in text.strip()[1:-1].split(","))

@@ -124,7 +124,7 @@ def ipo(chosen: torch.Tensor, rejected: torch.Tensor, *, tau: float = 0.1) -> to
 
 @loss("paired", is_halo=True, value=values.capped, learning_rate=5e-7, paper="RSO, Liu et al. 2023, arXiv 2309.06657")
 def hinge(chosen: torch.Tensor, rejected: torch.Tensor, *, beta: float = 0.05) -> torch.Tensor:
-    """A margin of 1 / beta nats; pairs beyond it teach nothing more.
+    """Require a margin of 1 / beta nats; pairs beyond it have no gradient.
 
     loss = max(0, 1 - beta h).
 
@@ -274,7 +274,7 @@ def exo_pair(
 
 @loss("paired", learning_rate=5e-7, paper="DiscoPOP, Lu et al. 2024, arXiv 2406.08414")
 def discopop(chosen: torch.Tensor, rejected: torch.Tensor, *, beta: float = 0.05, tau: float = 0.05) -> torch.Tensor:
-    """A blend of logistic and exponential loss that a language model found by search.
+    """Blend logistic and exponential loss, as found by a search with a language model.
 
     loss = -log s(rho) (1 - m) + e^-rho m, rho = beta h, m = s(rho / tau).
 

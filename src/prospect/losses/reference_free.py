@@ -44,7 +44,7 @@ def slic(chosen: torch.Tensor, rejected: torch.Tensor, *, delta: float = 1.0, la
     paper="SimPO, Meng et al. 2024, arXiv 2405.14734",
 )
 def simpo(chosen: torch.Tensor, rejected: torch.Tensor, *, beta: float = 2.0, gamma: float = 1.0) -> torch.Tensor:
-    """Simple preference optimisation: a margin between the log-probs per token.
+    """Compute simple preference optimisation: a margin between the log-probs per token.
 
     loss = -log s(beta (lpbar_w - lpbar_l) - gamma).
 

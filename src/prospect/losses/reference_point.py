@@ -22,7 +22,7 @@ class ReferencePoint(NamedTuple):
 
 
 def estimate_reference_point(mismatched_log_ratio: torch.Tensor, *, clamp: bool = True) -> ReferencePoint:
-    """Estimates z0 from completions of other prompts.
+    """Estimate z0 from completions of other prompts.
 
     z0 = max(0, mean_i [log pi(y_j|x_i) - log ref(y_j|x_i)]), y_j the completion of another prompt.
 

@@ -22,7 +22,7 @@ MODIFIERS = ("sft_weight", "humanline")
 def loss(
     feedback: FeedbackKind, *, name: str | None = None, **traits: Any
 ) -> Callable[[Callable[..., torch.Tensor]], Loss]:
-    """Registers a function as a loss.
+    """Register a function as a loss.
 
     The function takes the tensors of `ARGUMENTS[feedback, level]` (then those that its traits ask for, `z0` for one),
     then keyword-only hyperparameters with defaults, and returns one loss per example, unreduced.
@@ -56,7 +56,7 @@ def loss(
 
 
 def _check_traits(record: Loss) -> None:
-    """Refuses traits that contradict each other."""
+    """Refuse traits that contradict each other."""
     levels = [level for kind, level in ARGUMENTS if kind == record.feedback]
     contradictions = {
         f'no loss on {record.feedback} feedback has level "{record.level}", only {" or ".join(levels)}': (
@@ -90,7 +90,7 @@ def _check_traits(record: Loss) -> None:
 
 
 def _check_signature(record: Loss) -> None:
-    """Refuses what could not be called, or would be called with one tensor in another's place."""
+    """Refuse what could not be called, or would be called with one tensor in another's place."""
     parameters = inspect.signature(record.function).parameters.values()
     positional = [p for p in parameters if p.kind is not inspect.Parameter.KEYWORD_ONLY]
     expected = record.argument_names
@@ -125,7 +125,7 @@ def all_losses() -> dict[str, Loss]:
 
 
 def get_loss(name: str) -> Loss:
-    """Finds a loss by its name, or by `file.py:function` for one's own.
+    """Find a loss by its name, or by `file.py:function` for one's own.
 
     Raises:
         ConfigError: unknown, with the nearest name suggested.
@@ -146,7 +146,7 @@ def source_digests(name: str) -> dict[str, str]:
 
 
 def _load_own(address: str) -> Loss:
-    """Imports `file.py:function`; the file is the user's own code and runs as such."""
+    """Import `file.py:function`; the file is the user's own code and run as such."""
     path, attribute = own_file(address)
     # The module's name holds the whole path: two files of one name must not stand in for each other.
     module_name = f"prospect_user_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"

@@ -16,7 +16,7 @@ from prospect.losses.registry import loss
     paper="Bradley and Terry 1952; Ouyang et al. 2022, arXiv 2203.02155",
 )
 def bradley_terry(chosen: torch.Tensor, rejected: torch.Tensor) -> torch.Tensor:
-    """The likelihood that the chosen completion wins, the odds being the difference of two scores.
+    """Return the negative log-likelihood of the chosen completion winning; log-odds are the scores' difference.
 
     loss = -log s(score_w - score_l).
 

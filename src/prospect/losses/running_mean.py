@@ -26,18 +26,18 @@ class RunningMean:
         return self.total / self.count if self.count else 0.0
 
     def add(self, total: float, count: float) -> None:
-        """Takes a step's rows in."""
+        """Take a step's rows in."""
         self.total += total
         self.count += count
 
     def clear(self) -> None:
-        """Starts again from nothing."""
+        """Start again from nothing."""
         self.total = self.count = 0.0
 
     def state(self) -> dict[str, torch.Tensor]:
-        """What a checkpoint keeps."""
+        """Return what a checkpoint keeps."""
         return {"total_and_count": torch.tensor([self.total, self.count], dtype=torch.float64)}
 
     def load(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Puts a checkpoint's numbers back."""
+        """Put a checkpoint's numbers back."""
         self.total, self.count = state["total_and_count"].tolist()

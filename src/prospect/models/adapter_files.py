@@ -122,7 +122,7 @@ def write_base(model: Any, tokenizer: Any, path: Path) -> None:
 
 
 def _plain_name(name: str) -> str:
-    """A weight's name in the model without its adapter."""
+    """Return a weight's name in the model without its adapter."""
     for wrapper in (".base_layer", ".original_module", ".token_adapter"):
         name = name.replace(wrapper, "")
     return name
@@ -167,7 +167,7 @@ def _logits(model: Any) -> torch.Tensor:
 
 
 def _untie(model: Any) -> None:
-    """Gives an adapted layer a matrix of its own where another layer uses the same one."""
+    """Give an adapted layer a matrix of its own where another layer uses the same one."""
     uses: dict[int, int] = {}
     for _, parameter in model.named_parameters(remove_duplicate=False):
         uses[id(parameter)] = uses.get(id(parameter), 0) + 1
@@ -178,7 +178,7 @@ def _untie(model: Any) -> None:
 
 
 def _tie_as_it_is(model: Any, config: Any) -> None:
-    """Says in the configuration whether head and embeddings are still one matrix: else they are tied when loaded."""
+    """Say in the configuration whether head and embeddings are still one matrix: else they are tied when loaded."""
     words, head = model.get_input_embeddings(), getattr(model, "get_output_embeddings", lambda: None)()
     if head is None or not config.get_text_config().tie_word_embeddings or head.weight is words.weight:
         return

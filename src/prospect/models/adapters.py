@@ -23,7 +23,7 @@ def quiet_peft() -> Iterator[None]:
 def add_adapter(
     model: Any, settings: LoraSettings, *, task: str = "CAUSAL_LM", trained_tokens: Sequence[int] = ()
 ) -> Any:
-    """Wraps a model with a LoRA adapter; the embeddings of `trained_tokens` are trained too."""
+    """Wrap a model with a LoRA adapter; the embeddings of `trained_tokens` are trained too."""
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(
@@ -46,7 +46,7 @@ def add_adapter(
 
 
 def enable_gradient_checkpointing(model: Any) -> None:
-    """Recomputes activations in the backward pass, without switching dropout on.
+    """Recompute activations in the backward pass, without switching dropout on.
 
     Raises:
         ConfigError: the model does not support it.
@@ -70,7 +70,7 @@ def enable_gradient_checkpointing(model: Any) -> None:
 
 
 def compile_layers(model: Any) -> None:
-    """Compiles each layer by itself, for any length of rows: one compilation serves all layers.
+    """Compile each layer by itself, for any length of rows: one compilation serves all layers.
 
     Layer by layer because the head's own pass, adapters and sharding stand between layer and model.
     """

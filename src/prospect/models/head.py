@@ -72,7 +72,7 @@ def linear_logps(
     shaping: Shaping,
     rows: int,
 ) -> torch.Tensor:
-    """The same for a linear head of weight (V, H) and bias (V,), with its gradient worked out by hand."""
+    """Return the same for a linear head of weight (V, H) and bias (V,), with its gradient worked out by hand."""
     device = hidden.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
     grad = torch.is_grad_enabled()  # inside the function it is always off
@@ -212,7 +212,7 @@ class _Gradients:
     def add(
         self, part: slice, linear: _Linear, hidden: torch.Tensor, derivative: torch.Tensor, factor: torch.Tensor
     ) -> None:
-        """A chunk whose logits have the gradient `derivative` (R, V) times `factor` (R, 1)."""
+        """Accumulate a chunk whose logits have the gradient `derivative` (R, V) times `factor` (R, 1)."""
         if self._hidden is not None:
             self._hidden[part] = (derivative @ linear.weight).mul_(factor)
         if self._wanted[1]:
@@ -228,7 +228,7 @@ class _Gradients:
 
 
 def _plus_product(total: torch.Tensor | None, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Adds a @ b to a sum that is kept in float32, so that many chunks lose no more to rounding than one."""
+    """Add a @ b to a sum that is kept in float32, so that many chunks lose no more to rounding than one."""
     if total is None:
         return a @ b
     total = total.to(_wide(total.dtype))
@@ -256,7 +256,7 @@ def _module_logps(
 
 
 def shape_logits(logits: torch.Tensor, shaping: Shaping) -> torch.Tensor:
-    """Applies a family's scale and cap in float32 or wider."""
+    """Apply a family's scale and cap in float32 or wider."""
     logits = logits.to(_wide(logits.dtype)) * shaping.scale
     return logits if shaping.cap is None else shaping.cap * torch.tanh(logits / shaping.cap)
 
@@ -273,12 +273,12 @@ def _is_plain_linear(head: Any, forward: Callable[..., torch.Tensor]) -> bool:
 
 
 def _parts(count: int, rows: int) -> Iterator[slice]:
-    """Cuts `count` rows into as few chunks of at most `rows` as can be, of almost equal length."""
+    """Cut `count` rows into as few chunks of at most `rows` as can be, of almost equal length."""
     length = -(-count // max(1, -(-count // rows)))
     for start in range(0, count, max(1, length)):
         yield slice(start, start + length)
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:
-    """The dtype of sums and exponentials: float32, or float64 for float64."""
+    """Return the dtype of sums and exponentials: float32, or float64 for float64."""
     return torch.promote_types(dtype, torch.float32)

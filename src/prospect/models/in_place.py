@@ -24,7 +24,7 @@ _allowed = False
 
 @contextmanager
 def adding_in_place() -> Iterator[None]:
-    """Lets the backward passes within add to the `.grad` that parameters have already.
+    """Let the backward passes within add to the `.grad` that parameters have already.
 
     For `backward()` that sums into `.grad` only: `torch.autograd.grad`, which returns gradients, would miss them.
     """
@@ -37,7 +37,7 @@ def adding_in_place() -> Iterator[None]:
 
 
 def sum_of(parameter: torch.Tensor) -> torch.Tensor | None:
-    """The tensor that a parameter's gradient may be added to; None where autograd has to see the gradient.
+    """Return the tensor that a parameter's gradient may be added to; None where autograd has to see the gradient.
 
     That is so outside of `adding_in_place`, before the first gradient, for sharded parameters, for those that somebody
     watches by a hook, and in half precision, where each chunk added would be rounded.
@@ -50,7 +50,7 @@ def sum_of(parameter: torch.Tensor) -> torch.Tensor | None:
 
 
 def embed(module: torch.nn.Embedding, ids: torch.Tensor) -> torch.Tensor:
-    """What an ordinary embedding returns, ids (N, T) to (N, T, H), with a gradient that can be added in place."""
+    """Embed ids (N, T) as (N, T, H), with a gradient that can be added in place."""
     return _Embed.apply(ids, module.weight, module.padding_idx)
 
 

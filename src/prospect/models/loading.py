@@ -102,7 +102,7 @@ def as_plain(model: Any) -> Any:
 
 
 def _gguf(source: ModelSource) -> dict[str, str]:
-    """What Transformers is told to read a GGUF file.
+    """Return what Transformers is told to read a GGUF file.
 
     Raises:
         ModelError: the package that reads it is not installed.
@@ -122,7 +122,7 @@ def _broken_gguf(source: ModelSource, what: str, error: BaseException) -> ModelE
 
 
 def loading_options(settings: ModelSettings) -> dict[str, Any]:
-    """What Transformers is told whatever it loads: precision, attention, safetensors only, and to say what it found."""
+    """Return the arguments of every loading: precision, attention, safetensors only, loading report."""
     options: dict[str, Any] = {
         "dtype": getattr(torch, settings.dtype),
         "trust_remote_code": settings.trust_remote_code,
@@ -158,7 +158,7 @@ _NOT_ARITHMETIC = {"_name_or_path", "architectures", "dtype", "torch_dtype", "tr
 
 
 def weights_identity(model: Any, precision: str) -> str:
-    """Hashes every weight with its name, shape and dtype, the model's configuration, and the arithmetic.
+    """Hashe every weight with its name, shape and dtype, the model's configuration, and the arithmetic.
 
     The configuration counts: the same weights with another rotary base or softcap are another model.
     """
@@ -172,19 +172,19 @@ def weights_identity(model: Any, precision: str) -> str:
 
 
 def default_device() -> torch.device:
-    """The first GPU, else the CPU."""
+    """Return the first GPU, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
-    """Turns "auto" into bf16 on a GPU that has it, else fp32."""
+    """Turn "auto" into bf16 on a GPU that has it, else fp32."""
     if precision != "auto":
         return precision
     return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
 
 
 def resolve_max_length(asked: int | None, model_config: Any) -> int:
-    """The longest row: what the recipe asks, within what the model can read.
+    """Return the longest row: what the recipe asks, within what the model can read.
 
     Raises:
         ConfigError: more is asked than the model's context.
@@ -195,5 +195,5 @@ def resolve_max_length(asked: int | None, model_config: Any) -> int:
 
 
 def first_line(error: BaseException) -> str:
-    """What a library's error says first, or its name where it says nothing."""
+    """Return what a library's error says first, or its name where it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

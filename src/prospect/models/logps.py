@@ -62,7 +62,7 @@ def _lay_out(values: torch.Tensor, batch: Batch) -> torch.Tensor:
 def score_hidden(
     model: Any, ids: torch.Tensor, scored: torch.Tensor, want_hidden: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Lets the head see scored positions only, and turns them into log-probs a chunk at a time.
+    """Let the head see scored positions only, and turns them into log-probs a chunk at a time.
 
     The model runs its own forward pass, called as it always is: only so are weights there that FSDP2 gathers for the
     time of a module's call, and whatever a family does between backbone and head is done. For this one call its head
@@ -96,7 +96,7 @@ def score_hidden(
 
 @contextmanager
 def _forward_of(module: torch.nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    """Gives a module another forward function for a while; its hooks stay."""
+    """Give a module another forward function for a while; its hooks stay."""
     own = vars(module).get("forward")
     module.forward = forward
     try:
@@ -110,14 +110,14 @@ def _forward_of(module: torch.nn.Module, forward: Callable[..., Any]) -> Iterato
 def score_logits(
     model: Any, ids: torch.Tensor, scored: torch.Tensor, want_hidden: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Asks the model for all its logits: the plain way, for models whose head does something of its own."""
+    """Ask the model for all its logits: the plain way, for models whose head does something of its own."""
     output = model(input_ids=ids, use_cache=False, **({"output_hidden_states": True} if want_hidden else {}))
     logps = gather_logps(output.logits[:, :-1][scored].float(), ids[:, 1:][scored])
     return logps, output.hidden_states[-1][:, :-1][scored] if want_hidden else None
 
 
 def choose_scorer(model: Any) -> Scorer:
-    """Tries both ways on a few tokens and takes the fast one only if it gives the plain one's numbers."""
+    """Try both ways on a few tokens and take the fast one only if it gives the plain one's numbers."""
     causal = _causal_lm(model)
     if causal.get_output_embeddings() is None:
         return score_logits
@@ -136,5 +136,5 @@ def choose_scorer(model: Any) -> Scorer:
 
 
 def _causal_lm(model: Any) -> Any:
-    """The Transformers model itself, adapters and all, without PEFT's wrapper around it."""
+    """Return the Transformers model itself, adapters and all, without PEFT's wrapper around it."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model

@@ -56,7 +56,7 @@ class LogpsStore:
         return self.folder / f"{self.identity}.*.logps"
 
     def __len__(self) -> int:
-        """Records on disk and in memory."""
+        """Record on disk and in memory."""
         return sum(len(file) for file in self._files.values()) + len(self._unwritten)
 
     def find(self, keys: Sequence[bytes]) -> np.ndarray:
@@ -71,13 +71,13 @@ class LogpsStore:
         return values
 
     def add(self, keys: Sequence[bytes], values: np.ndarray) -> None:
-        """Remembers finite numbers, float32 (N,), of keys that it does not know; a known key keeps its number."""
+        """Remember finite numbers, float32 (N,), of keys that it does not know; a known key keeps its number."""
         for key, value, known in zip(keys, values, self.find(keys), strict=True):
             if np.isnan(known) and np.isfinite(value):
                 self._unwritten.setdefault(key, float(value))
 
     def flush(self) -> None:
-        """Appends what is new as one block, and waits until it is on disk.
+        """Append what is new as one block, and wait until it is on disk.
 
         Raises:
             OSError: it cannot be written. A later flush tries again, in another file.
@@ -102,12 +102,12 @@ class LogpsStore:
         self._map({*self._files, own})
 
     def reload(self) -> None:
-        """Reads what other processes have written since."""
+        """Read what other processes have written since."""
         self._files = {path: file for path, file in self._files.items() if file.is_current(path)}
         self._map(set(self.folder.glob(self.pattern.name)))
 
     def _map(self, paths: set[Path]) -> None:
-        """Opens those of the files that are not open, and puts all in the order in which they are asked."""
+        """Open those of the files that are not open, and put all in the order in which they are asked."""
         own = f"{self.identity}.{self.rank:03d}-"
         files: dict[Path, _File] = {}
         for path in sorted(paths, key=lambda p: (not p.name.startswith(own), p.name)):
@@ -128,7 +128,7 @@ class LogpsStore:
         return _File(slots, self._whole_blocks(slots), (stat.st_ino, stat.st_size))
 
     def _whole_blocks(self, slots: np.ndarray) -> np.ndarray:
-        """The numbers of the slots that are records, of the blocks whose digest is right."""
+        """Return the numbers of the slots that are records, of the blocks whose digest is right."""
         data = slots.view(np.uint8)
         places, at = [np.empty(0, np.uint32)], HEADER_SLOTS
         while at < len(slots):
@@ -148,7 +148,7 @@ class LogpsStore:
         return count + digest.digest()
 
     def _create(self) -> Path:
-        """Makes a file that no other process has, with a header."""
+        """Make a file that no other process has, with a header."""
         self.folder.mkdir(parents=True, exist_ok=True)
         number = 0
         while True:
@@ -184,7 +184,7 @@ class _File:
         return (stat.st_ino, stat.st_size) == self._stamp
 
     def fill(self, wanted: np.ndarray, values: np.ndarray) -> None:
-        """Writes the numbers of wanted keys, (N,) in two halves, over the NaNs of `values` (N,)."""
+        """Write the numbers of wanted keys, (N,) in two halves, over the NaNs of `values` (N,)."""
         left = np.flatnonzero(np.isnan(values))
         at = np.searchsorted(self._heads, wanted["head"][left])
         while len(left):  # once, but for keys that share their first half
@@ -198,7 +198,7 @@ class _File:
 
 
 def _sync_names(folder: Path) -> None:
-    """Forces a new file's name to disk."""
+    """Force a new file's name to disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

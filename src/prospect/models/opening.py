@@ -81,7 +81,7 @@ def load_causal_lm(source: ModelSource, settings: ModelSettings) -> Any:
 
 
 def _under(source: ModelSource, settings: ModelSettings) -> Any:
-    """What an adapter sits on, whole, with an embedding for every token that the adapter knows."""
+    """Return what an adapter sits on, whole, with an embedding for every token that the adapter knows."""
     assert source.base is not None
     model = load_causal_lm(source.base, settings)
     fit_embeddings(model, load_tokenizer(settings.model_copy(update={"name_or_path": source.name})))

@@ -75,15 +75,15 @@ class Policy:
             return score_tokens(self.model, batch.to(self.device), self.scorer, self.value_head)
 
     def choose_scorer(self) -> None:
-        """Tries out how log-probs are computed fastest, where the weights are now."""
+        """Try out how log-probs are computed fastest, where the weights are now."""
         self.scorer = choose_scorer(self.model)
 
     def autocast(self) -> Any:
-        """The arithmetic of forward passes."""
+        """Return the arithmetic of forward passes."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16) if self.precision == "bf16" else nullcontext()
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
-        """What the optimizer moves, by name."""
+        """Return what the optimizer moves, by name."""
         head = self.value_head.named_parameters(prefix=VALUE_HEAD) if self.value_head is not None else ()
         return {name: p for name, p in (*self.model.named_parameters(), *head) if p.requires_grad}
 
@@ -99,13 +99,13 @@ class Policy:
 
     @contextmanager
     def without_adapter(self) -> Iterator[None]:
-        """The model as it was before the adapter."""
+        """Give the model as it was before the adapter."""
         with self.model.disable_adapter():
             yield
 
     @contextmanager
     def with_weights(self, others: Mapping[str, torch.Tensor]) -> Iterator[None]:
-        """The model with other values in some of its parameters, which are exchanged in place and back again.
+        """Give the model with other values in some parameters, exchanged in place and back again.
 
         In place, and behind autograd's back: what a forward pass has kept for its backward pass is the same memory,
         which then holds what it held; and sharded weights are gathered from that memory.
@@ -150,7 +150,7 @@ def load_policy(
     value_head: bool = False,
     to_spread: bool = False,
 ) -> Policy:
-    """Loads the model of a recipe, ready to train.
+    """Load the model of a recipe, ready to train.
 
     Dropout of the model is off: it would make policy and reference differ before the first step. LoRA's own
     dropout, where the recipe asks for it, is on.
@@ -233,7 +233,7 @@ def load_for_scoring(
 
 
 def require_trainable_dtype(settings: ModelSettings) -> None:
-    """Refuses to train half-precision weights."""
+    """Refuse to train half-precision weights."""
     if not settings.trains_adapter and settings.dtype != "float32":
         raise ConfigError(
             f"model.dtype is {settings.dtype} and all weights are trained; at alignment's learning rates "

@@ -45,7 +45,7 @@ class Reference:
         raise TypeError(f"{type(self).__name__} must say how it scores the tokens of a batch")
 
     def sync(self, policy: Policy, mix: float) -> None:
-        """Moves it towards the policy: reference <- mix * policy + (1 - mix) * reference."""
+        """Move it towards the policy: reference <- mix * policy + (1 - mix) * reference."""
         raise TypeError(f"{type(self).__name__} cannot follow the policy")
 
     def weights(self) -> dict[str, torch.Tensor]:
@@ -53,21 +53,21 @@ class Reference:
         return {}
 
     def change(self, change: Callable[[Policy], None]) -> None:
-        """Lets somebody change the model of its own, if it has one: compile it, or spread it over processes."""
+        """Let somebody change the model of its own, if it has one: compile it, or spread it over processes."""
 
     def state(self) -> dict[str, torch.Tensor]:
-        """The weights that following the policy has changed; what a checkpoint keeps."""
+        """Return the weights that following the policy has changed; what a checkpoint keeps."""
         return {}
 
     def load(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Puts a checkpoint's weights back."""
+        """Put a checkpoint's weights back."""
         raise TypeError(f"{type(self).__name__} has no weights of its own")
 
     def flush(self) -> None:
-        """Makes what it has learnt so far survive a crash."""
+        """Make what it has learnt so far survive a crash."""
 
     def reload(self) -> None:
-        """Learns what the references of other ranks have made survive."""
+        """Learn what the references of other ranks have made survive."""
 
     def policy_moved(self) -> None:
         """Told once the policy is no longer the model that it started as."""
@@ -102,38 +102,38 @@ class FrozenReference(Reference):
 
     @torch.no_grad()
     def logps(self, batch: Batch) -> torch.Tensor:
-        """Scores with the copy."""
+        """Score with the copy."""
         return self._policy.logps(batch)
 
     @torch.no_grad()
     def token_logps(self, batch: Batch) -> torch.Tensor:
-        """Scores with the copy."""
+        """Score with the copy."""
         return self._policy.score_tokens(batch).logps
 
     @torch.no_grad()
     def sync(self, policy: Policy, mix: float) -> None:
-        """Mixes the policy's weights into the copy's; an adapter counts as merged into the weights it adapts."""
+        """Mix the policy's weights into the copy's; an adapter counts as merged into the weights it adapts."""
         own = dict(self._policy.model.named_parameters())
         for name, weight in policy.merged_weights():
             own[name].copy_(torch.lerp(own[name], weight.to(own[name].dtype), mix))
             self._synced.add(name)
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """The copy's."""
+        """Return the copy's log-probs."""
         return {name: p.detach() for name, p in self._policy.model.named_parameters()}
 
     def change(self, change: Callable[[Policy], None]) -> None:
-        """Changes the copy."""
+        """Change the copy."""
         change(self._policy)
 
     def state(self) -> dict[str, torch.Tensor]:
-        """The weights that `sync` has touched."""
+        """Return the weights that `sync` has touched."""
         own = self.weights()
         return {name: own[name] for name in sorted(self._synced)}
 
     @torch.no_grad()
     def load(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Puts them back."""
+        """Put them back."""
         own = dict(self._policy.model.named_parameters())
         for name, weight in state.items():
             own[name].copy_(weight)
@@ -154,7 +154,7 @@ class NamedReference(FrozenReference):
         self.name = name
 
     def sync(self, policy: Policy, mix: float) -> None:
-        """Refuses: another model is another point to start from."""
+        """Refuse: another model is another point to start from."""
         raise TypeError("NamedReference cannot follow the policy")
 
 
@@ -173,13 +173,13 @@ class AdapterOffReference(Reference):
 
     @torch.no_grad()
     def logps(self, batch: Batch) -> torch.Tensor:
-        """Scores with the adapter switched off."""
+        """Score with the adapter switched off."""
         with self._policy.without_adapter():
             return self._policy.logps(batch)
 
     @torch.no_grad()
     def token_logps(self, batch: Batch) -> torch.Tensor:
-        """Scores with the adapter switched off."""
+        """Score with the adapter switched off."""
         with self._policy.without_adapter():
             return self._policy.score_tokens(batch).logps
 
@@ -203,45 +203,45 @@ class AdapterAsLoadedReference(Reference):
 
     @torch.no_grad()
     def logps(self, batch: Batch) -> torch.Tensor:
-        """Scores with the adapter as it was."""
+        """Score with the adapter as it was."""
         with self._policy.with_weights(self._weights):
             return self._policy.logps(batch)
 
     @torch.no_grad()
     def token_logps(self, batch: Batch) -> torch.Tensor:
-        """Scores with the adapter as it was."""
+        """Score with the adapter as it was."""
         with self._policy.with_weights(self._weights):
             return self._policy.score_tokens(batch).logps
 
     def sync(self, policy: Policy, mix: float) -> None:
-        """Takes the policy's adapter; a mixture of two adapters is none."""
+        """Take the policy's adapter; a mixture of two adapters is none."""
         assert mix == 1.0
         self.load({name: p.detach() for name, p in self._trained().items()})
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """The adapter's."""
+        """Return the adapter's log-probs."""
         return dict(self._weights)
 
     def change(self, change: Callable[[Policy], None]) -> None:
-        """The policy has been changed already; where it was spread over processes its adapter lies likewise here."""
+        """Follow a policy that has been updated already; its adapter is sharded as the policy's is."""
         for name, parameter in self._trained().items():
             if type(parameter.data) is not type(self._weights[name]):
                 self._weights[name] = spread(self._weights[name], parameter.data)
 
     def state(self) -> dict[str, torch.Tensor]:
-        """The adapter, once it has followed the policy."""
+        """Return the adapter, once it has followed the policy."""
         return self.weights() if self._synced else {}
 
     @torch.no_grad()
     def load(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Puts it back."""
+        """Put it back."""
         for name, weight in state.items():
             self._weights[name].copy_(weight)
         self._synced = True
 
 
 class CachedReference(Reference):
-    """Remembers another reference's answers on disk, row by row.
+    """Remember another reference's answers on disk, row by row.
 
     A row's key is a hash of its tokens and of which are scored; the name of a file, and what is in it, is of the
     reference's identity. So the cache survives a change of learning rate, seed, order, subset and added rows, and
@@ -282,7 +282,7 @@ class CachedReference(Reference):
         self._rows, self._seconds, self._told = 0, 0.0, FIRST_TOLD
 
     def logps(self, batch: Batch) -> torch.Tensor:
-        """Looks rows up, asks the inner reference about those that are missing, and remembers them.
+        """Look rows up, asks the inner reference about those that are missing, and remembers them.
 
         Until the policy has moved it asks about the whole batch: policy and reference are one model then, and their
         log-ratio must be exactly 0, which a sum that was rounded in another batch would not give.
@@ -313,7 +313,7 @@ class CachedReference(Reference):
 
     @contextmanager
     def _timed(self, rows: int) -> Iterator[None]:
-        """Tells how fast it fills where that takes long: first after some seconds, then whenever they have doubled."""
+        """Tell how fast it fills where that takes long: first after some seconds, then whenever they have doubled."""
         begun = time.perf_counter()
         yield
         self._rows, self._seconds = self._rows + rows, self._seconds + time.perf_counter() - begun
@@ -325,11 +325,11 @@ class CachedReference(Reference):
             )
 
     def token_logps(self, batch: Batch) -> torch.Tensor:
-        """Asks the inner reference: sums of rows are remembered, single tokens are not."""
+        """Ask the inner reference: sums of rows are remembered, single tokens are not."""
         return self.inner.token_logps(batch)
 
     def change(self, change: Callable[[Policy], None]) -> None:
-        """Changes the inner reference."""
+        """Change the inner reference."""
         self.inner.change(change)
 
     def policy_moved(self) -> None:
@@ -337,7 +337,7 @@ class CachedReference(Reference):
         self._moved = True
 
     def check(self, batch: Batch) -> None:
-        """Compares what is remembered of these rows with fresh answers.
+        """Compare what is remembered of these rows with fresh answers.
 
         Raises:
             ReferenceMismatchError: they differ by more than rounding.
@@ -355,14 +355,14 @@ class CachedReference(Reference):
             )
 
     def flush(self) -> None:
-        """Appends what is new, and waits until it is on disk."""
+        """Append what is new, and wait until it is on disk."""
         try:
             self._store.flush()
         except OSError as error:
             raise self._broken("written", self._store.pattern, error) from error
 
     def reload(self) -> None:
-        """Reads what other processes have written; where several ranks train, after each flush of all of them."""
+        """Read what other processes have written; where several ranks train, after each flush of all of them."""
         try:
             self._store.reload()
         except OSError as error:

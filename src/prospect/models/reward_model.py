@@ -41,7 +41,7 @@ class RewardModel(Policy):
         return "AutoModelForSequenceClassification"
 
     def logps(self, batch: Batch) -> torch.Tensor:
-        """Scores: float32 (N,), of prompt and completion together, read at the last token.
+        """Score: float32 (N,), of prompt and completion together, read at the last token.
 
         It is the model's own forward pass, which finds the last token by the padding id: so the saved model gives the
         same score wherever it is loaded.
@@ -55,7 +55,7 @@ class RewardModel(Policy):
         """Nothing to choose: rows have scores, and tokens no log-probs."""
 
     def save(self, path: Path, card: str) -> None:
-        """Writes a whole sequence-classification model; an adapter is merged into it first."""
+        """Write a whole sequence-classification model; an adapter is merged into it first."""
         model = copy.deepcopy(self.model).merge_and_unload() if self.has_adapter else self.model
         with atomic_directory(path) as temporary:
             model.save_pretrained(temporary, safe_serialization=True)
@@ -66,7 +66,7 @@ class RewardModel(Policy):
 def load_reward_model(
     config: Config, tokenizer: Any, device: torch.device | None = None, *, to_spread: bool = False
 ) -> RewardModel:
-    """Loads the backbone of a language model, or a reward model, ready to train.
+    """Load the backbone of a language model, or a reward model, ready to train.
 
     A new score layer starts at 0: before the first step all completions are worth the same. The arguments are those
     of `load_policy`.
@@ -139,7 +139,7 @@ def _read_classifier(source: ModelSource, settings: ModelSettings, *, new_score:
 
 
 def _with_score(causal: Any, source: ModelSource, *, new_score: bool) -> Any:
-    """The backbone of a language model under a new score layer."""
+    """Return the backbone of a language model under a new score layer."""
     from transformers import AutoModelForSequenceClassification
 
     if not new_score:
@@ -162,7 +162,7 @@ def _no_score(source: ModelSource) -> ModelError:
 
 
 def _choose_padding(model: Any, tokenizer: Any) -> None:
-    """Gives model and tokenizer a padding token that never ends a row.
+    """Give model and tokenizer a padding token that never ends a row.
 
     The model reads its score at the last token that is no padding. Where padding is the end token, as is common, it
     would read it one token too early.

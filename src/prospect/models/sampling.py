@@ -104,7 +104,7 @@ def generate(
     progress: Progress | None = None,
     rendering: Rendering | None = None,
 ) -> list[list[Generated]]:
-    """Returns `samples_per_prompt` completions of every prompt, in the prompts' order.
+    """Return `samples_per_prompt` completions of every prompt, in the prompts' order.
 
     A token is drawn with probability p_i / sum(kept p), p = softmax(logits / temperature) in float32, among
     the `top_k` most probable tokens and of those the fewest that hold `top_p` of the mass.
@@ -208,7 +208,7 @@ def generate_each(
 def _complete(
     model: Any, batch: Sequence[_Row], sampling: Sampling, ends: list[int], max_new_tokens: int, seed: int
 ) -> list[list[int]]:
-    """Returns the generated ids of each row, up to and with its end token."""
+    """Return the generated ids of each row, up to and with its end token."""
     width = max(len(row.ids) for row in batch)
     pad = ends[0] if ends else 0  # any id will do where the attention mask is 0
     ids = [[pad] * (width - len(row.ids)) + row.ids for row in batch]
@@ -224,7 +224,7 @@ def _complete(
 
 
 def _greedy(max_new_tokens: int, pad: int, ends: list[int]) -> GenerationConfig:
-    """What leaves every choice to `_Draw`: a checkpoint's own settings fill only what is not named here."""
+    """Return what leaves every choice to `_Draw`: a checkpoint's own settings fill only what is not named here."""
     return GenerationConfig(
         max_new_tokens=max_new_tokens,
         do_sample=False,
@@ -274,7 +274,7 @@ class _Draw:
 
 
 def draw_tokens(logits: Tensor, draw: Tensor, sampling: Sampling) -> Tensor:
-    """Returns the token that each row draws: the first whose cumulative probability exceeds `draw`.
+    """Return the token that each row draws: the first whose cumulative probability exceeds `draw`.
 
     Tokens are lined up by falling probability, as `top_k` and `top_p` need it.
 
@@ -302,14 +302,14 @@ def draw_tokens(logits: Tensor, draw: Tensor, sampling: Sampling) -> Tensor:
 
 
 def _uniform_draws(seed: int, row: _Row, count: int) -> np.ndarray:
-    """Returns one number in [0, 1) per token to come: a function of seed, prompt ids and sample alone."""
+    """Return one number in [0, 1) per token to come: a function of seed, prompt ids and sample alone."""
     name = f"{seed}|{row.sample}|{','.join(map(str, row.ids))}".encode()
     key = int.from_bytes(hashlib.blake2b(name, digest_size=16).digest(), "little")
     return np.random.Generator(np.random.Philox(key=key)).random(count, dtype=np.float32)
 
 
 def _read(tokenizer: Any, prompt_ids: list[int], ids: list[int], ends: list[int], *, plain: bool) -> Generated:
-    """Returns the completion as text."""
+    """Return the completion as text."""
     text = _decode(tokenizer, ids)
     if plain:
         # Tokenizers of the SentencePiece family drop the first token's space, which here separates two words.
@@ -321,7 +321,7 @@ def _read(tokenizer: Any, prompt_ids: list[int], ids: list[int], ends: list[int]
 
 
 def _shortened(prompt: Text) -> str:
-    """The end of a prompt, which tells it from others that begin alike."""
+    """Return the end of a prompt, which tells it from others that begin alike."""
     text = prompt if isinstance(prompt, str) else prompt[-1].content if prompt else ""
     text = " ".join(text.split())
     return f'"{text}"' if len(text) <= _LONGEST_SHOWN else f'"...{text[-_LONGEST_SHOWN:]}"'
@@ -332,13 +332,13 @@ def _decode(tokenizer: Any, ids: list[int]) -> str:
 
 
 def _until_end(ids: list[int], ends: list[int]) -> list[int]:
-    """Cuts the padding that follows a row's end token."""
+    """Cut the padding that follows a row's end token."""
     end = next((i for i, token in enumerate(ids) if token in ends), len(ids) - 1)
     return ids[: end + 1]
 
 
 def _end_ids(model: Any, tokenizer: Any, renderer: ChatRenderer) -> list[int]:
-    """Returns every token that ends a completion: the tokenizer's, the template's, the checkpoint's own."""
+    """Return every token that ends a completion: the tokenizer's, the template's, the checkpoint's own."""
     own = getattr(model.generation_config, "eos_token_id", None)
     listed = own if isinstance(own, list | tuple) else [own]
     return sorted({*end_token_ids(tokenizer, renderer), *(i for i in listed if i is not None)})
@@ -351,7 +351,7 @@ def _check_counts(**counts: int) -> None:
 
 
 def _check_context(model: Any, encoded: Sequence[list[int]], max_new_tokens: int) -> None:
-    """Refuses what the model has no positions for, before anything is generated."""
+    """Refuse what the model has no positions for, before anything is generated."""
     context = getattr(model.config, "max_position_embeddings", None)
     longest = max(map(len, encoded), default=0)
     if encoded and context is not None and longest + max_new_tokens > context:

@@ -7,7 +7,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 def spread(full: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """A whole tensor as `like` lies: this process's part of it, or all."""
+    """Return a whole tensor as `like` lies: this process's part of it, or all."""
     if isinstance(like, DTensor):
         return distribute_tensor(full.to(like.device, like.dtype), like.device_mesh, like.placements)
     return full.to(like.device)

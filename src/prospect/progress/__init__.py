@@ -16,7 +16,7 @@ Item = TypeVar("Item")
 
 
 class Display:
-    """Says nothing, and is what the displays that speak have in common.
+    """Stay silent; the base of the displays that speak.
 
     Attributes:
         speaks: whether it says anything.
@@ -126,7 +126,7 @@ def note(text: str) -> None:
 
 
 def span(seconds: float) -> str:
-    """A time in words."""
+    """Return a time in words."""
     if seconds < 10:
         return f"{round(seconds, 2):.2g} s"
     if seconds < 100:

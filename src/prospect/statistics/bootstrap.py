@@ -127,7 +127,7 @@ class Resampled:
         return float(np.sqrt(self.prompts / (self.prompts - 1)))
 
     def _share_up_to(self, null: float) -> float:
-        """The largest share whose quantile is at most `null`: the inverse of `np.quantile`."""
+        """Return the largest share whose quantile is at most `null`: the inverse of `np.quantile`."""
         count, size = int(np.searchsorted(self.draws, null, side="right")), self.draws.size
         if count in (0, size):
             return count / size

@@ -1,4 +1,4 @@
-"""Estimates as every evaluation file has them: `{rate | value, low, high, n, level}`; null for no interval."""
+"""Estimate as every evaluation file has them: `{rate | value, low, high, n, level}`; null for no interval."""
 
 from __future__ import annotations
 

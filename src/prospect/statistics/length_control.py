@@ -123,7 +123,7 @@ def _differences(ours: Sequence[float], theirs: Sequence[float], n: int) -> np.n
 
 
 def _scale(difference: np.ndarray) -> float:
-    """The standard deviation of the differences, 0 where they are all the same to rounding."""
+    """Return the standard deviation of the differences, 0 where they are all the same to rounding."""
     spread = float(difference.std(ddof=1)) if difference.size > 1 else 0.0
     return spread if spread > 1e-9 * float(np.abs(difference).max()) else 0.0
 

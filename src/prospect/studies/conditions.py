@@ -54,7 +54,7 @@ def _turned(row: Feedback) -> Feedback:
 
 
 def _texts(row: Feedback) -> bytes:
-    """What a row says, without its verdict: a pair's two sides in an order of their own."""
+    """Return what a row says, without its verdict: a pair's two sides in an order of their own."""
     if isinstance(row, Unpaired):
         return texts_content(row.prompt, row.completion)
     if isinstance(row, Paired):

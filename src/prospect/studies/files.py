@@ -67,18 +67,18 @@ class FilesWorld:
         )
 
     def recipe(self) -> dict[str, Any]:
-        """The model."""
+        """Return the model."""
         return {"model": {"name_or_path": self.settings.model}}
 
     def prepare(self, folder: Path, seed: int) -> None:
-        """Scores the held-out completions by the untrained model; refuses early what cannot be read."""
+        """Score the held-out completions by the untrained model; refuse early what cannot be read."""
         self._read(self.settings.data)
         path = folder / "reference_logps.npy"
         if not path.exists():
             np.save(path, self._logps(self.settings.model))
 
     def feedback(self, folder: Path, seed: int, condition: Condition) -> list[Feedback]:
-        """The feedback as it lies there."""
+        """Return the feedback as it lies there."""
         if condition.intransitive:
             raise ConfigError("study: a condition is intransitive; this feedback is not from simulated raters.")
         return self._read(self.settings.data)

@@ -30,7 +30,7 @@ def find(result: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def place_name(result: Mapping[str, Any], place: Mapping[str, Any] | str) -> str:
-    """A cell in words; the condition only where there are several."""
+    """Warn that a cell in words; the condition only where there are several."""
     if isinstance(place, str):
         return "the start"
     several = len(result["conditions"]) > 1
@@ -38,7 +38,7 @@ def place_name(result: Mapping[str, Any], place: Mapping[str, Any] | str) -> str
 
 
 def number(value: float, unit: str, *, sign: bool = False) -> str:
-    """A number in its unit: shares in percent."""
+    """Warn that a number in its unit: shares in percent."""
     plus = "+" if sign else ""
     return f"{100 * value:{plus}.1f}" if unit == "share" else f"{value:{plus}.2f}"
 
@@ -151,13 +151,13 @@ def _below_start(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _some(names: Sequence[str]) -> str:
-    """The first names, and how many more there are."""
+    """Warn that the first names, and how many more there are."""
     more = len(names) - MOST_NAMES
     return ", ".join(names) if more <= 1 else f"{', '.join(names[:MOST_NAMES])} and {more} more"
 
 
 def _seeds(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The cell whose seeds differ most: an interval over prompts alone would not show it."""
+    """Warn that the cell whose seeds differ most: an interval over prompts alone would not show it."""
     measure, widest = result["measures"][result["primary"]], None
     for cell in result["cells"]:
         values = [run["measures"][result["primary"]] for run in cell["runs"] if run["status"] == "done"]

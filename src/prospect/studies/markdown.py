@@ -22,14 +22,14 @@ def _claim(claim: Mapping[str, Any]) -> list[str]:
 
 
 def rules_table(result: Mapping[str, Any]) -> list[str]:
-    """The claim's rules, each with what was found."""
+    """Return the claim's rules, each with what was found."""
     level = f"{result['level']:.0%}".replace("%", " %")
     lines = [f"| rule | found ({level}) | holds |", "|---|---|---|"]
     return lines + [f"| {rule['text']} | {rule['found']} | {rule['agrees']} |" for rule in result["claim"]["rules"]]
 
 
 def table(result: Mapping[str, Any]) -> Iterator[str]:
-    """The table of cells; the start is its first row."""
+    """Yield the table of cells; the start is its first row."""
     several = len(result["conditions"]) > 1
     measures = _columns(result)
     primary = result["primary"]
@@ -92,7 +92,7 @@ def _wins(cell: Mapping[str, Any]) -> str:
 
 
 def _data(cell: Mapping[str, Any]) -> str:
-    """What the first run that is done was trained on."""
+    """Return what the first run that is done was trained on."""
     for run in cell["runs"]:
         if run["status"] == "done":
             counts = ", ".join(

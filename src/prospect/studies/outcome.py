@@ -85,16 +85,16 @@ class World(Protocol):
     held_out: int
 
     def recipe(self) -> dict[str, Any]:
-        """The parts of a recipe that the world decides: the model above all."""
+        """Return the parts of a recipe that the world decides: the model above all."""
 
     def prepare(self, folder: Path, seed: int) -> None:
-        """Makes what all runs of a seed share, in a folder of its own; called once before `feedback` and `score`."""
+        """Make what all runs of a seed share, in a folder of its own; called once before `feedback` and `score`."""
 
     def feedback(self, folder: Path, seed: int, condition: Condition) -> list[Feedback]:
-        """The feedback of a seed, before `apply_condition`."""
+        """Return the feedback of a seed, before `apply_condition`."""
 
     def score(self, model: Path | None, folder: Path, seed: int) -> Outcome | None:
-        """Scores a trained model; None is the start, and gives None where the start has no score."""
+        """Score a trained model; None is the start, and give None where the start has no score."""
 
 
 class WorldSettings(BaseModel):
@@ -104,7 +104,7 @@ class WorldSettings(BaseModel):
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Any:
-        """Checks the settings that stand in a study."""
+        """Check the settings that stand in a study."""
         try:
             return cls.model_validate({key: value for key, value in values.items() if key != "kind"})
         except ValidationError as error:
@@ -121,7 +121,7 @@ class WorldSettings(BaseModel):
 
 
 def make_world(settings: Mapping[str, Any]) -> World:
-    """Makes the world that a study names.
+    """Make the world that a study names.
 
     Raises:
         ConfigError: there is none of that name, or its settings are wrong.

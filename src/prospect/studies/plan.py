@@ -88,7 +88,7 @@ class Cell:
         return None
 
     def require_same(self, found: Mapping[str, Any], path: Path) -> None:
-        """Refuses numbers that were made with other settings."""
+        """Refuse numbers that were made with other settings."""
         if found.get("digest") != self.digest:
             raise UsageError(
                 f"{path}: {self} was run with other settings or files than the study now has, and numbers of both "
@@ -97,7 +97,7 @@ class Cell:
 
 
 def make_cells(study: Study, world: World, output: Path) -> list[Cell]:
-    """Returns every run of a study, one that another starts from before that one.
+    """Return every run of a study, one that another starts from before that one.
 
     Raises:
         ConfigError: a recipe that is none, or sets what the study decides.
@@ -141,7 +141,7 @@ def make_cells(study: Study, world: World, output: Path) -> list[Cell]:
 
 
 def choose(study: Study, cells: Sequence[Cell], only: Sequence[str]) -> list[Cell]:
-    """Returns the runs of some methods or conditions, with those that they start from.
+    """Return the runs of some methods or conditions, with those that they start from.
 
     Raises:
         ConfigError: a name is neither a method nor a condition.
@@ -157,7 +157,7 @@ def choose(study: Study, cells: Sequence[Cell], only: Sequence[str]) -> list[Cel
 
 
 def with_starts(cells: Sequence[Cell]) -> list[Cell]:
-    """Returns runs with those that they start from, each after the one it starts from."""
+    """Return runs with those that they start from, each after the one it starts from."""
     wanted: dict[int, Cell] = {}
 
     def take(cell: Cell) -> None:

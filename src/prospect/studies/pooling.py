@@ -92,7 +92,7 @@ class Pooled:
         return _least_alpha(lambda alpha: self._tail(null, self._trials(alpha)) < alpha)
 
     def _tail(self, null: float, trials: float) -> float:
-        """The two-sided p value of so many trials."""
+        """Return the two-sided p value of so many trials."""
         from scipy.special import betainc
 
         wins = self.value * trials
@@ -117,7 +117,7 @@ class Pooled:
 
 
 def _least_alpha(excludes: Callable[[float], bool]) -> float:
-    """The least alpha at which an interval of level 1 - alpha leaves something out, by halving; 1 where none does."""
+    """Return the least alpha at which a 1 - alpha interval excludes something, by halving; 1 where none does."""
     low, high = math.log(_LEAST_P), 0.0
     if excludes(_LEAST_P):
         return _LEAST_P

@@ -43,7 +43,7 @@ def run_study(
     say: Say = lambda text: None,
     each_process: Callable[[], None] | None = None,
 ) -> None:
-    """Runs the cells that are not finished; a run that cannot be made is written down, and the others go on.
+    """Run the cells that are not finished; a run that cannot be made is written down, and the others go on.
 
     Args:
         study: the study.
@@ -77,7 +77,7 @@ def run_study(
 
 
 def prepare(settings: Mapping[str, Any], folder: Path, seed: int) -> None:
-    """Makes what all runs of a seed share, and scores the start.
+    """Make what all runs of a seed share, and scores the start.
 
     Raises:
         UsageError: the folder was made with another world.
@@ -97,7 +97,7 @@ def prepare(settings: Mapping[str, Any], folder: Path, seed: int) -> None:
 
 
 def run_cell(settings: Mapping[str, Any], cell: Cell) -> dict[str, Any]:
-    """Trains and scores one run; gives what it wrote down, with "error" where it could not be made."""
+    """Train and score one run; give what it wrote down, with "error" where it could not be made."""
     begun = time.monotonic()
     cell.folder.mkdir(parents=True, exist_ok=True)
     world = make_world(settings)
@@ -143,7 +143,7 @@ def _train_and_score(world: World, cell: Cell) -> dict[str, Any]:
 def _run_in_order(
     cells: Sequence[Cell], settings: Mapping[str, Any], submit: Callable[..., Future[Any]], tell: _Progress
 ) -> None:
-    """Starts each run as soon as the one it begins from is there."""
+    """Start each run as soon as the one it begins from is there."""
     waiting, running = list(cells), dict[Future[Any], Cell]()
     failed: set[tuple[str, str, int]] = set()
     while waiting or running:
@@ -191,7 +191,7 @@ def _result(future: Future[Any], cell: Cell) -> dict[str, Any]:
 
 @contextmanager
 def _workers(jobs: int, each_process: Callable[[], None] | None) -> Iterator[Callable[..., Future[Any]]]:
-    """Gives what starts a function in one of the processes; with one job it is this one."""
+    """Give what starts a function in one of the processes; with one job it is this one."""
     # Read by the children's libraries as they start, and by `train`, which else gives torch all cores.
     with _environment(OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false"):
         if jobs == 1:
@@ -245,7 +245,7 @@ def _environment(**values: str) -> Iterator[None]:
 
 
 class _Progress:
-    """Says what is done, what it showed, and how long the rest will take."""
+    """Say what is done, what it showed, and how long the rest will take."""
 
     def __init__(self, total: int, say: Say) -> None:
         self.total, self.say = total, say

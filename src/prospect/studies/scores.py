@@ -37,7 +37,7 @@ class Scores:
 
     @classmethod
     def read(cls, cells: Sequence[Cell], level: float) -> Scores:
-        """Reads whatever there is."""
+        """Read whatever there is."""
         found = {(cell.method, cell.condition, cell.seed): cell.read() for cell in cells}
         starts = {cell.seed: start for cell in cells if (start := _read(cell.shared / "start.json"))}
         places: dict[Place, Table] = {START: {seed: start["scores"] for seed, start in starts.items()}}
@@ -48,11 +48,11 @@ class Scores:
         return cls(places, found, starts, level)
 
     def pooled(self, place: Place, measure: str) -> Pooled | None:
-        """The mean over seeds and prompts; None where nothing was scored."""
+        """Return the mean over seeds and prompts; None where nothing was scored."""
         return self.contrast([(1.0, place)], measure)
 
     def contrast(self, terms: Sequence[tuple[float, Place]], measure: str) -> Pooled | None:
-        """A weighted sum of places, on the same prompts and seeds; None where one of them has no score."""
+        """Return a weighted sum of places, on the same prompts and seeds; None where one of them has no score."""
         tables = [(weight, self.places.get(place, {})) for weight, place in terms]
         seeds = [seed for seed in self._seeds() if all(measure in table.get(seed, {}) for _, table in tables)]
         if not seeds:
@@ -80,7 +80,7 @@ class Scores:
         )
 
     def estimate(self, place: Place, name: str, measure: Measure) -> dict[str, Any] | None:
-        """The mean with its interval, as it stands in a result."""
+        """Return the mean with its interval, as it stands in a result."""
         pooled = self.pooled(place, name)
         if pooled is None:
             return None
@@ -105,6 +105,6 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def spread(table: Mapping[int, Mapping[str, Sequence[float]]], measure: str) -> tuple[float, float] | None:
-    """The lowest and the highest seed's mean; None for fewer than two."""
+    """Return the lowest and the highest seed's mean; None for fewer than two."""
     means = [sum(scores[measure]) / len(scores[measure]) for scores in table.values() if measure in scores]
     return (min(means), max(means)) if len(means) > 1 else None

@@ -63,22 +63,22 @@ class StoriesWorld:
         )
 
     def recipe(self) -> dict[str, Any]:
-        """The model; the log's continuations were cut at a token limit, so none may end."""
+        """Return the model; the log's continuations were cut at a token limit, so none may end."""
         return {"model": {"name_or_path": self.settings.model}, "data": {"end_token": False}}
 
     def prepare(self, folder: Path, seed: int) -> None:
-        """Refuses early what will be needed late."""
+        """Refuse early what will be needed late."""
         sentiment_of("")
         _ = self._split
 
     def feedback(self, folder: Path, seed: int, condition: Condition) -> list[Feedback]:
-        """The feedback on openings that are not held out."""
+        """Return the feedback on openings that are not held out."""
         if condition.intransitive:
             raise ConfigError("study: a condition is intransitive; this feedback is not from simulated raters.")
         return self._split[0]
 
     def score(self, model: Path | None, folder: Path, seed: int) -> Outcome:
-        """Continues the held-out openings."""
+        """Continue the held-out openings."""
         from prospect.config import ModelSettings
         from prospect.models.policy import load_for_scoring
         from prospect.models.sampling import generate

@@ -53,7 +53,7 @@ class Method(_Section):
     """As in a recipe, but for the seed, which is the study's."""
 
     def recipe(self) -> dict[str, Any]:
-        """What the method sets, as a part of a recipe."""
+        """Return what the method sets, as a part of a recipe."""
         return {key: value for key in RECIPE_SECTIONS if key in self.model_fields_set and (value := getattr(self, key))}
 
 
@@ -163,12 +163,12 @@ class Study(_Section):
     """Whether trained models stay after they were scored."""
 
     def digest(self) -> str:
-        """A hash of everything that decides the numbers; words about them do not."""
+        """Return a hash of everything that decides the numbers; words about them do not."""
         decides = self.model_dump(mode="json", exclude={"name", "title", "question", "claim", "axes", "keep_models"})
         return hash_of({**decides, "world": with_contents(self.world)})
 
     def conditions_of(self, method: str) -> list[str]:
-        """The conditions that a method is run under, in the study's order."""
+        """Return the conditions that a method is run under, in the study's order."""
         wanted = self.methods[method].conditions
         return [name for name in self.conditions if wanted is None or name in wanted]
 
@@ -178,7 +178,7 @@ class Study(_Section):
 
 
 def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
-    """Reads and checks a study.
+    """Read and check a study.
 
     Args:
         path: a YAML file.
@@ -195,7 +195,7 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
 
 
 def check_study(values: Mapping[str, Any], where: str = "study") -> Study:
-    """Makes a study of a mapping, and refuses names that are not there."""
+    """Make a study of a mapping, and refuse names that are not there."""
     try:
         study = Study.model_validate(dict(values))
     except ValidationError as error:
@@ -206,12 +206,12 @@ def check_study(values: Mapping[str, Any], where: str = "study") -> Study:
 
 
 def hash_of(values: Any) -> str:
-    """A short hash of plain values."""
+    """Return a short hash of plain values."""
     return hashlib.blake2b(json.dumps(values, sort_keys=True, default=str).encode(), digest_size=8).hexdigest()
 
 
 def merge(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Gives a mapping with another laid over it, section by section."""
+    """Give a mapping with another laid over it, section by section."""
     inner = {
         key: merge(values[key], change)
         for key, change in changes.items()
@@ -221,7 +221,7 @@ def merge(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 
 
 def unknown(kind: str, name: str, known: Sequence[str], where: str) -> ConfigError:
-    """The refusal of a name that is not there, with the nearest that is."""
+    """Return the refusal of a name that is not there, with the nearest that is."""
     near = difflib.get_close_matches(name, known, n=1)
     hint = f'did you mean "{near[0]}"?' if near else f"There are {', '.join(known)}."
     return ConfigError(f'{where}: there is no {kind} "{name}"; {hint}')
@@ -291,7 +291,7 @@ def _check_names(study: Study, where: str) -> None:
 
 
 def slug(name: str) -> str:
-    """A name as a folder."""
+    """Return a name as a folder."""
     return re.sub(r"[^a-z0-9.+]+", "-", name.lower().replace("%", "percent")).strip("-") or "x"
 
 
@@ -333,7 +333,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
 
 
 def _keys_beside(location: Sequence[str]) -> list[str]:
-    """The keys that are known where an unknown one stands."""
+    """Return the keys that are known where an unknown one stands."""
     for part in reversed(location[:-1]):
         if part in _SECTIONS:
             return list(_SECTIONS[part].model_fields)

@@ -138,7 +138,7 @@ def make_result(study: Study, world: World, cells: Sequence[Cell], file: str) ->
 
 
 def check_measures(study: Study, world: World) -> None:
-    """Refuses a study about a measure that the world has not.
+    """Refuse a study about a measure that the world has not.
 
     Raises:
         ConfigError: it is none of the world's, or neither way of it is better.

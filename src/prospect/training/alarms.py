@@ -35,7 +35,7 @@ class Alarm(NamedTuple):
 
 
 def repetition(text: str) -> float | None:
-    """The share of a text's windows that it has held before: 1 - distinct / all windows of 12 characters.
+    """Return the share of a text's windows that it has held before: 1 - distinct / all windows of 12 characters.
 
     It is seq-rep-n (Welleck et al. 2020, arXiv 1908.04319) over characters, near 0 for natural text and near 1 for a
     character or phrase over and over.
@@ -68,7 +68,7 @@ def repetition_alarm(first: Sequence[Row], now: Sequence[Row]) -> Alarm | None:
 
 
 def length_alarm(first: Sequence[Row], now: Sequence[Row], wanted: float | None = None) -> Alarm | None:
-    """Samples have become much longer or shorter, and not towards the length of good completions.
+    """Sample have become much longer or shorter, and not towards the length of good completions.
 
     Three quarters of the samples, and at least 4, must have changed by half or more in the same direction, and their
     (geometric) mean must have doubled or halved. Two samples of a healthy model differ so much in one given direction
@@ -153,7 +153,7 @@ class Watch:
         return [alarm for alarm in found if alarm is not None]
 
     def catch_up(self, metrics: Sequence[Row], samples: Sequence[Row]) -> None:
-        """Brings it, in a resumed run, to where the run stood."""
+        """Bring it, in a resumed run, to where the run stood."""
         self._first = [row for row in samples if row.get("step") == 0]
         for row in metrics:
             if "loss" in row:
@@ -161,12 +161,12 @@ class Watch:
 
 
 def as_row(step: int, epoch: float, alarms: Sequence[Alarm]) -> dict[str, Any]:
-    """The object that `metrics.jsonl` gets."""
+    """Return the object that `metrics.jsonl` gets."""
     return {"step": step, "epoch": epoch, "alarms": [alarm._asdict() for alarm in alarms]}
 
 
 def _paired(first: Sequence[Row], now: Sequence[Row]) -> list[tuple[Row, Row]]:
-    """Samples of the same prompts, before and now."""
+    """Sample of the same prompts, before and now."""
     before = {repr(row["prompt"]): row for row in first}
     return [(before[repr(row["prompt"])], row) for row in now if repr(row["prompt"]) in before]
 

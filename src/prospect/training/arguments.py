@@ -30,7 +30,7 @@ class Comparison(NamedTuple):
 
 
 def arrange(loss: Loss, compared: Comparison, batch: Batch, group: Sequence[Example]) -> tuple[torch.Tensor, ...]:
-    """Lays a batch out as `loss.row_arguments`.
+    """Lay a batch out as `loss.row_arguments`.
 
     Args:
         loss: says what it takes.
@@ -56,7 +56,7 @@ def first_rows(group: Sequence[Example]) -> list[int]:
 
 
 def concatenate(pieces: Sequence[tuple[torch.Tensor, ...]]) -> tuple[torch.Tensor, ...]:
-    """Joins micro-batches' arguments; tokens (or completions of a prompt) that the shorter ones lack are 0 or false."""
+    """Join micro-batches' arguments; tokens (or completions of a prompt) that the shorter ones lack are 0 or false."""
 
     def join(parts: Sequence[torch.Tensor]) -> torch.Tensor:
         if parts[0].dim() == 1:

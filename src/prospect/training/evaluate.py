@@ -35,7 +35,7 @@ def evaluate_held_out(objective: Objective, dataset: Dataset) -> dict[str, float
 
 
 def write_samples(run: RunDir | None, prepared: Prepared, policy: Policy, step: int) -> list[dict[str, Any]]:
-    """Lets the policy answer the same few prompts as at every other evaluation, and keeps what it wrote.
+    """Let the policy answer the same few prompts as at every other evaluation, and keeps what it wrote.
 
     Args:
         run: where to; None on a process that only takes part.
@@ -76,7 +76,7 @@ def draw_samples(prepared: Prepared, policy: Policy) -> list[dict[str, Any]]:
 
 
 def sample_prompts(prepared: Prepared, count: int) -> list[Text]:
-    """The first distinct prompts of the held-out feedback; of the training feedback where none is held out.
+    """Return the first distinct prompts of the held-out feedback; of the training feedback where none is held out.
 
     Prompts that leave no room for a sample within `data.max_length` are passed over.
     """

@@ -34,17 +34,17 @@ class Tally:
     desirable: list[bool] = field(default_factory=list)
 
     def add(self, name: str, values: torch.Tensor, count: float | None = None) -> None:
-        """Adds values to a sum; in float64, so that the order does not matter."""
+        """Add values to a sum; in float64, so that the order does not matter."""
         self.sums[name] = self.sums.get(name, 0.0) + float(values.detach().double().sum())
         self.counts[name] = self.counts.get(name, 0.0) + (values.numel() if count is None else count)
 
     def take(self, name: str) -> float:
-        """Removes a name and gives its mean."""
+        """Remove a name and give its mean."""
         return self.sums.pop(name) / self.counts.pop(name)
 
     @classmethod
     def together(cls, parts: Sequence[Tally]) -> Tally:
-        """The sums of several tallies, in their order."""
+        """Return the sums of several tallies, in their order."""
         whole = cls()
         for part in parts:
             for name, total in part.sums.items():
@@ -68,7 +68,7 @@ def tally_rows(
     compared: Comparison,
     point: float,
 ) -> None:
-    """Adds what a micro-batch's rows say beyond their loss.
+    """Add what a micro-batch's rows say beyond their loss.
 
     rewards/* are beta * log_ratio; a reward model's are its scores. rewards/accuracies is, for pairs, the share with
     the chosen side's reward above the rejected one's; for scored completions, the share whose best one has the highest
@@ -121,7 +121,7 @@ def _leads(reward: torch.Tensor, best: torch.Tensor, group: Sequence[Example]) -
 
 
 def summarise(tally: Tally, point: ReferencePoint | None) -> dict[str, float]:
-    """The metrics of a step or an evaluation, from its sums."""
+    """Return the metrics of a step or an evaluation, from its sums."""
     means = tally.means()
     values = {"loss": means.pop("loss")}
     if point is not None:

@@ -23,7 +23,7 @@ from prospect.training.step import Objective
 
 
 def build_policy(prepared: Prepared, *, to_spread: bool = False) -> Policy:
-    """Loads what the loss trains: a language model, with a value head where it asks for one, or a reward model.
+    """Load what the loss trains: a language model, with a value head where it asks for one, or a reward model.
 
     Args:
         prepared: the run.
@@ -82,7 +82,7 @@ def build_run_reference(
 
 
 def require_untied_adapter(model: torch.nn.Module) -> None:
-    """Refuses to merge an adapter into a matrix that the model uses twice, of which one use is without it.
+    """Refuse to merge an adapter into a matrix that the model uses twice, of which one use is without it.
 
     Raises:
         ConfigError: naming both.
@@ -104,12 +104,12 @@ def require_untied_adapter(model: torch.nn.Module) -> None:
 
 
 def _plain_name(name: str) -> str:
-    """A weight's name in the model without its adapter."""
+    """Return a weight's name in the model without its adapter."""
     return name.removeprefix("base_model.model.").replace(".base_layer", "")
 
 
 def build_watch(prepared: Prepared) -> Watch:
-    """What looks out for collapse: both rewards falling is a sign for losses on thumbs that have a reference."""
+    """Return the detector of collapse: both rewards falling is a sign for losses on thumbs that have a reference."""
     loss, lengths = prepared.loss, [len(r.completion_ids) for r in flatten(prepared.train.examples) if r.desirable]
     anchored = loss.feedback == "unpaired" and loss.needs_reference and not loss.length_normalised
     beta = float(prepared.hyperparameters.get("beta", 1.0))
@@ -120,7 +120,7 @@ def build_watch(prepared: Prepared) -> Watch:
 
 
 def build_objective(prepared: Prepared, policy: Policy, reference: Reference, world: World | None = None) -> Objective:
-    """Puts together what is minimised."""
+    """Put together what is minimised."""
     reference.change(lambda frozen: frozen.model.eval())  # copied with LoRA's dropout on, it would draw random numbers
     config = prepared.config
     humanline = config.loss.humanline

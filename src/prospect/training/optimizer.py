@@ -33,7 +33,7 @@ def build_optimizer(settings: TrainSettings, parameters: dict[str, torch.nn.Para
 
 
 def learning_rate(settings: TrainSettings, step: int, total: int) -> float:
-    """The learning rate of a step.
+    """Return the learning rate of a step.
 
     It rises linearly over the warm-up and then stays, falls linearly, or falls along a cosine, to 0 after the
     last step.
@@ -56,6 +56,6 @@ def learning_rate(settings: TrainSettings, step: int, total: int) -> float:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
-    """Sets it for every group, each at its scale."""
+    """Set it for every group, each at its scale."""
     for group in optimizer.param_groups:
         group["lr"] = value * group["scale"]

@@ -70,7 +70,7 @@ class Prepared:
 
 
 def prepare(config: Config, now: datetime | None = None) -> Prepared:
-    """Resolves a recipe against its loss, model and data, refusing early what cannot work.
+    """Resolve a recipe against its loss, model and data, refusing early what cannot work.
 
     Args:
         config: the recipe.
@@ -132,7 +132,7 @@ def prepare(config: Config, now: datetime | None = None) -> Prepared:
 def _settle_rendering(
     config: Config, tokenizer: Any, now: datetime | None, *, control_tokens: bool
 ) -> tuple[Config, Rendering]:
-    """Gives the tokenizer the recipe's chat template, and the recipe that template's text and its date."""
+    """Give the tokenizer the recipe's chat template, and the recipe that template's text and its date."""
     data = config.data
     templates = templates_of(tokenizer)
     if data.chat_template is not None:
@@ -155,7 +155,7 @@ def _describe_files(config: Config) -> dict[str, dict[str, Any]]:
 
 
 def _load(config: Config, loss: Loss, encoder: Encoder) -> tuple[Config, Dataset, Dataset | None]:
-    """Loads the data; a share so small that it cannot be evaluated is trained on instead of held out.
+    """Load the data; a share so small that it cannot be evaluated is trained on instead of held out.
 
     Raises:
         ConfigError: the recipe names held-out prompts, and they are too few for the loss.
@@ -178,7 +178,7 @@ def _prompts(dataset: Dataset) -> int:
 
 
 def _resolve(config: Config, loss: Loss, train: Dataset, max_length: int, max_tokens: int) -> Config:
-    """Fills in whatever the recipe left to the loss, the model or the data."""
+    """Fill in whatever the recipe left to the loss, the model or the data."""
     values = config.as_dict()
     values["loss"] |= {
         **loss.hyperparameters,
@@ -197,7 +197,7 @@ def _resolve(config: Config, loss: Loss, train: Dataset, max_length: int, max_to
 
 
 def check_modifiers(config: Config, loss: Loss) -> None:
-    """Refuses what changes a loss where it would change nothing.
+    """Refuse what changes a loss where it would change nothing.
 
     Raises:
         ConfigError: naming the setting.
@@ -213,7 +213,7 @@ def check_modifiers(config: Config, loss: Loss) -> None:
 
 
 def _check_sharding(config: Config) -> None:
-    """Refuses what sharded weights cannot do.
+    """Refuse what sharded weights cannot do.
 
     Raises:
         ConfigError: naming the setting.
@@ -225,7 +225,7 @@ def _check_sharding(config: Config) -> None:
 
 
 def _reference(config: Config, loss: Loss) -> dict[str, Any]:
-    """Settings of the reference: what humanline brings along, and no cache for answers that would not be found again.
+    """Return settings of the reference: humanline's, and no cache where keys would not be found again.
 
     Raises:
         ConfigError: a cache folder, or an adapter as reference, that could not be used; weights too coarse to follow.
@@ -261,7 +261,7 @@ def _reference(config: Config, loss: Loss) -> dict[str, Any]:
 
 
 def _class_weights(config: Config, loss: Loss, train: Dataset) -> dict[str, float]:
-    """The weights that balance the classes, where the loss takes them and the recipe does not set them."""
+    """Return the weights that balance the classes, where the loss takes them and the recipe does not set them."""
     names = {"desirable_weight", "undesirable_weight"}
     counts = train.class_counts()
     takes_them = names <= loss.hyperparameters.keys()

@@ -75,7 +75,7 @@ def _describe_reference(reference: Reference, start: dict[str, float] | None) ->
 
 
 def describe_data(prepared: Prepared) -> dict[str, Any]:
-    """What the run learns from and is held against, with the hashes of its files and of frozen datasets' manifests."""
+    """Return training and evaluation data with the hashes of files and of frozen datasets' manifests."""
     held_out = prepared.held_out.summary() if prepared.held_out else None
     if held_out is not None and "eval" in prepared.files:
         held_out["files"] = prepared.files["eval"]
@@ -83,7 +83,7 @@ def describe_data(prepared: Prepared) -> dict[str, Any]:
 
 
 def git_commit() -> str | None:
-    """The commit of the folder that the run was started in, if that is a git repository."""
+    """Return the commit of the folder that the run was started in, if that is a git repository."""
     try:
         result = subprocess.run(
             ["git", "rev-parse", "HEAD"],  # noqa: S607  whichever git is on the path
@@ -98,7 +98,7 @@ def git_commit() -> str | None:
 
 
 def model_card(prepared: Prepared, run: RunDir) -> str:
-    """The README.md of the saved model: what it is, what it learned from, how it did on held-out feedback."""
+    """Return the README.md of the saved model: what it is, what it learned from, how it did on held-out feedback."""
     loss, known = prepared.loss, run.provenance()
     data, policy = known["data"]["train"], known["policy"]
     facts = {

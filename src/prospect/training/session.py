@@ -67,7 +67,7 @@ class Session:
 
     @classmethod
     def start(cls, prepared: Prepared, policy: Policy, run: RunDir, resume: bool, world: World) -> Session:
-        """Builds all that a run needs and, where it goes on, puts everything back as the last checkpoint has it."""
+        """Build all that a run needs and, where it goes on, put everything back as the last checkpoint has it."""
         config = prepared.config
         with phase("making the reference"):
             reference = build_run_reference(
@@ -122,14 +122,14 @@ class Session:
         )
 
     def move_reference(self, step: int) -> None:
-        """Lets the reference follow the policy where the recipe says so."""
+        """Let the reference follow the policy where the recipe says so."""
         sync = self.prepared.config.reference.sync
         if sync is not None and sync.every and step % sync.every == 0:
             self.reference.sync(self.policy, sync.mix)
             self.objective.running_mean.clear()  # it was of log-ratios to another reference
 
     def clip_gradient(self, step: int) -> float:
-        """Scales the gradient down to the norm allowed; nothing non-finite reaches the optimizer."""
+        """Scale the gradient down to the norm allowed; nothing non-finite reaches the optimizer."""
         norm = clip_gradient(self.policy.trainable().values(), self.prepared.config.train.max_grad_norm)
         if not math.isfinite(norm):
             self.optimizer.zero_grad(set_to_none=True)
@@ -140,14 +140,14 @@ class Session:
         return norm
 
     def count(self, result: StepResult, examples: int, seconds: float) -> None:
-        """Advances every counter."""
+        """Advance every counter."""
         self.progress.step += 1
         self.progress.num_tokens += result.tokens
         self.progress.examples_seen += examples
         self.progress.seconds += seconds
 
     def log(self, result: StepResult, grad_norm: float, rate: float, seconds: float, display: Display) -> None:
-        """Writes a step's metrics and shows them."""
+        """Write a step's metrics and show them."""
         step = self.progress.step
         metrics = {
             "step": step,
@@ -167,7 +167,7 @@ class Session:
             self.ring(self.watch.see_step(metrics), display)
 
     def ring(self, alarms: Sequence[Alarm], display: Display) -> None:
-        """Says what looks like collapse, on the screen and in the run directory."""
+        """Say what looks like collapse, on the screen and in the run directory."""
         step = self.progress.step
         for alarm in alarms:
             display.note(f"ALARM at step {step}: {alarm.text}")
@@ -175,14 +175,14 @@ class Session:
             self.run.append_metrics(as_row(step, round(step / self.prepared.plan.steps_per_epoch, 6), alarms))
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
-        """Appends to the run directory, and passes on to the trackers."""
+        """Append to the run directory, and passes on to the trackers."""
         if self.world.is_main:
             self.run.append_metrics(metrics)
         for tracker in self.trackers:
             tracker.log(metrics["step"], {name: value for name, value in metrics.items() if name != "step"})
 
     def evaluate(self, display: Display) -> None:
-        """Scores held-out feedback and writes samples."""
+        """Score held-out feedback and write samples."""
         step = self.progress.step
         epoch = round(step / self.prepared.plan.steps_per_epoch, 6)
         if self.prepared.held_out is not None:
@@ -201,7 +201,7 @@ class Session:
             self.ring(self.watch.see_samples(samples), display)
 
     def save(self) -> None:
-        """Writes a checkpoint; the reference cache first, so that a resumed run finds every number it had."""
+        """Write a checkpoint; the reference cache first, so that a resumed run finds every number it had."""
         with phase("saving a checkpoint"):
             self._save()
 
@@ -220,7 +220,7 @@ class Session:
         save_checkpoint(self.run.checkpoints_path, groups, self.progress, self.identity, keep, self.world)
 
     def finish(self) -> None:
-        """Writes the aligned model and closes the books."""
+        """Write the aligned model and close the books."""
         self.reference.flush()
         policy = self.whole_policy()
         if policy is None:
@@ -250,7 +250,7 @@ class Session:
             tracker.close()
 
     def whole_policy(self) -> Policy | None:
-        """The policy as it is saved, on the first process.
+        """Return the policy as it is saved, on the first process.
 
         Sharded weights go, one by one, into a model that is loaded anew on the CPU: no device holds the whole.
         """
@@ -267,7 +267,7 @@ class Session:
 
 
 def _eager() -> Any:
-    """Lets compiled layers run uncompiled for a while.
+    """Let compiled layers run uncompiled for a while.
 
     In `generate` each layer has a cache of its own, and so a variant of its own to compile. PyTorch compiles 8 variants
     of a function, and policy and reference share it: samples would leave none for the steps.
@@ -276,7 +276,7 @@ def _eager() -> Any:
 
 
 def _place(policy: Policy, reference: Reference, *, sharded: bool, compiled: bool) -> None:
-    """Brings both models into the shape in which they run. Sharding first: it tries out how to score, uncompiled."""
+    """Bring both models into the shape in which they run. Sharding first: it tries out how to score, uncompiled."""
 
     def place(policy: Policy) -> None:
         if sharded:

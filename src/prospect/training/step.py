@@ -91,7 +91,7 @@ class StepResult:
 
 
 def accumulate_gradient(objective: Objective, examples: Sequence[Example], step: int = 0) -> StepResult:
-    """Adds the gradient of one step to the policy's `.grad`.
+    """Add the gradient of one step to the policy's `.grad`.
 
     L = (1 / D) sum_i weight_i loss_i, D the examples of the step, or its completion tokens for losses that are means
     over tokens.
@@ -114,7 +114,7 @@ def accumulate_gradient(objective: Objective, examples: Sequence[Example], step:
 
 
 def score(objective: Objective, examples: Sequence[Example]) -> StepResult:
-    """The same metrics without a gradient, of the model as it is: no dropout, and z0 is always over all examples.
+    """Return the same metrics without gradient and dropout; z0 is always over all examples.
 
     So the result does not depend on `max_tokens`, and no random number is drawn.
     """
@@ -139,7 +139,7 @@ class _Pass:
         self.points: list[ReferencePoint] = []
 
     def run(self) -> StepResult:
-        """What concerns the whole step first; then micro-batch by micro-batch, each with its share of the gradient."""
+        """Compute what concerns the whole step, then each micro-batch's share of the gradient."""
         with progress.phase(self.when, aloud=False):
             return self._run()
 
@@ -171,7 +171,7 @@ class _Pass:
     def batches(
         self, examples: Sequence[Example], world: World | None = None, *, two_prompts: bool = False
     ) -> Iterator[tuple[list[Example], Batch, bool]]:
-        """This process's micro-batches, on the policy's device, and whether each is to be counted."""
+        """Yield this process's micro-batches, on the policy's device, and whether each is to be counted."""
         world = world or self.objective.world
         groups = micro_batches(examples, self.objective.max_tokens, two_prompts=two_prompts)
         ready = None
@@ -192,7 +192,7 @@ class _Pass:
     def micro_batch(
         self, group: Sequence[Example], batch: Batch, over_step: Sequence[torch.Tensor], tally: Tally
     ) -> torch.Tensor:
-        """A micro-batch's share of the step's loss, a () tensor."""
+        """Return a micro-batch's share of the step's loss, a () tensor."""
         compared = self.compare(batch)
         arguments = [*arrange(self.loss, compared, batch, group), *self.one_for_all(compared.log_ratio), *over_step]
         values = self.loss(*arguments, **self.objective.hyperparameters)
@@ -210,7 +210,7 @@ class _Pass:
         return share
 
     def compare(self, batch: Batch) -> Comparison:
-        """What policy and reference say of the rows."""
+        """Return what policy and reference say of the rows."""
         policy, reference, clip = self.objective.policy, self.objective.reference, self.objective.clip
         if self.loss.reward_model:
             scores = policy.logps(batch)
@@ -234,7 +234,7 @@ class _Pass:
         return Comparison(logps, log_ratio, token_log_ratio, values)
 
     def one_for_all(self, like: torch.Tensor) -> list[torch.Tensor]:
-        """The () tensors that the loss asks for."""
+        """Return the () tensors that the loss asks for."""
         numbers = [self.points[-1].z0.to(like)] if self.loss.needs_reference_point else []
         if self.loss.needs_running_mean:
             numbers.append(torch.tensor(self.objective.running_mean.mean).to(like))
@@ -242,7 +242,7 @@ class _Pass:
 
     @torch.no_grad()
     def over_whole_step(self) -> list[torch.Tensor]:
-        """What the loss wants to know of all examples before it sees any; forwards without gradient or dropout."""
+        """Return the arguments that need all examples; forward passes without gradient or dropout."""
         batches = self.batches(self.examples)
         with evaluating(self.objective.policy.model):
             pieces = [(arrange(self.loss, self.compare(b), b, group), counted) for group, b, counted in batches]
@@ -272,7 +272,7 @@ class _Pass:
         return estimate_reference_point(torch.tensor(log_ratios), clamp=self.loss.needs_reference)
 
     def require_finite(self, values: torch.Tensor, rows: Sequence[Row], what: str) -> None:
-        """Stops before anything that is not a number reaches a gradient, and names the rows."""
+        """Stop before anything that is not a number reaches a gradient, and name the rows."""
         bad = (~values.detach().isfinite()).nonzero().flatten().tolist()
         if not bad:
             return
@@ -291,7 +291,7 @@ class _Pass:
 
 
 def _mean_point(points: Sequence[ReferencePoint]) -> ReferencePoint | None:
-    """What is logged: z0 of the step, or the mean of what the micro-batches had, those of all processes."""
+    """Return what is logged: z0 of the step, or the mean of what the micro-batches had, those of all processes."""
     if not points:
         return None
     return ReferencePoint(*(torch.stack(values).mean() for values in zip(*points, strict=True)))

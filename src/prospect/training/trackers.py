@@ -45,7 +45,7 @@ class TensorBoard(Tracker):
             self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
-        """Writes what is buffered."""
+        """Write what is buffered."""
         self._writer.close()
 
 
@@ -59,7 +59,7 @@ class _RunTracker(Tracker):
         self._module.init(project="prospect", name=folder.name, config=dict(config), **self.options(folder))
 
     def options(self, folder: Path) -> dict[str, Any]:
-        """What this package's init takes besides."""
+        """Return what this package's init takes besides."""
         return {}
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -67,7 +67,7 @@ class _RunTracker(Tracker):
         self._module.log(dict(metrics), step=step)
 
     def close(self) -> None:
-        """Ends the run."""
+        """End the run."""
         self._module.finish()
 
 
@@ -77,7 +77,7 @@ class Wandb(_RunTracker):
     package = "wandb"
 
     def options(self, folder: Path) -> dict[str, Any]:
-        """What this package's init takes besides."""
+        """Return what this package's init takes besides."""
         return {"dir": str(folder), "resume": "allow", "id": folder.name}
 
 
@@ -87,7 +87,7 @@ class Trackio(_RunTracker):
     package = "trackio"
 
     def options(self, folder: Path) -> dict[str, Any]:
-        """What this package's init takes besides."""
+        """Return what this package's init takes besides."""
         return {"resume": "allow"}
 
 
@@ -104,7 +104,7 @@ class MLflow(Tracker):
         self._mlflow.log_metrics(dict(metrics), step=step)
 
     def close(self) -> None:
-        """Ends the run."""
+        """End the run."""
         self._mlflow.end_run()
 
 

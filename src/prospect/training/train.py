@@ -38,7 +38,7 @@ def train(
     resume: bool = False,
     quiet: bool = False,
 ) -> RunDir:
-    """Aligns a model on feedback.
+    """Align a model on feedback.
 
     Args:
         source: a recipe: a YAML file, a mapping, or a config.

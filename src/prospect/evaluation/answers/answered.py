@@ -44,7 +44,7 @@ class Completions:
 
 
 def _as_written(completion: Text) -> Text:
-    """A completion without the white space around it: plain prompts' begin with a space on one side only."""
+    """Return a completion without the white space around it: plain prompts' begin with a space on one side only."""
     if isinstance(completion, str):
         return completion.strip()
     return tuple(Message(turn.role, turn.content.strip(), turn.extra) for turn in completion)

@@ -42,7 +42,7 @@ def generate_file(
     rendering: RenderingOptions | None = None,
     announce: Tell | None = None,
 ) -> Counts:
-    """Samples completions of every prompt of a file and writes them as rows of `prompt, completion, finished`.
+    """Sample completions of every prompt of a file and write them as rows of `prompt, completion, finished`.
 
     The rows load as demonstrations, and as thumbs once somebody adds a `label`. A run that was killed goes on from
     `OUTPUT.partial` when it is started again.

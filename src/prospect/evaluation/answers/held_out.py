@@ -66,7 +66,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
 
 
 def reference_of(subject: Subject, asked: str | None) -> str | None:
-    """What the policy is compared with: a name, "adapter_off", or None."""
+    """Return what the policy is compared with: a name, "adapter_off", or None."""
     if asked is not None:
         return None if asked == NONE else asked
     if subject.config is None:
@@ -91,7 +91,7 @@ def has_reference_point(subject: Subject, reference: str | None) -> bool:
 
 
 def beta_of(subject: Subject, asked: float | None) -> float:
-    """The scale of rewards: asked for, the run's, or the default; 1 for a loss that has none."""
+    """Return the scale of rewards: asked for, the run's, or the default; 1 for a loss that has none."""
     if asked is not None:
         return asked
     if subject.config is None:
@@ -107,7 +107,7 @@ def data_settings(subject: Subject) -> DataSettings:
 
 
 def notes_on_reference(subject: Subject, identity: str | None, asked: str | None) -> list[str]:
-    """What a reader must know to read the numbers right."""
+    """Return what a reader must know to read the numbers right."""
     if identity is None:
         why = "as asked" if asked == NONE else "the run's loss has none" if subject.config else "none is named"
         return [f"no reference ({why}): scores are the policy's own log-probs, which tell nothing about drift"]

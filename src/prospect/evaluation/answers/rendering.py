@@ -102,7 +102,7 @@ def _beginning(prompt: Text) -> str:
 
 
 def _of_run(subject: Subject) -> Rendering:
-    """The settings of a run, whose chat template lies with its tokenizer; the default where there is no run."""
+    """Return the settings of a run, whose chat template lies with its tokenizer; the default where there is no run."""
     return replace(Rendering.of(subject.config.data), chat_template=None) if subject.config else Rendering()
 
 

@@ -278,6 +278,6 @@ def _check(settings: Generation) -> None:
 
 
 def _seed(seed: int, prompt: Text, sample: int) -> int:
-    """A number of a prompt's own, as models from disk have it: its neighbours do not matter."""
+    """Return a number of a prompt's own, as models from disk have it: its neighbours do not matter."""
     name = f"{seed}|{sample}|{prompt_key(prompt)}".encode()
     return int.from_bytes(hashlib.blake2b(name, digest_size=4).digest(), "little") >> 1

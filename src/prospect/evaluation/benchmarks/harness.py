@@ -56,7 +56,7 @@ class Benchmarking:
 def run_benchmarks(
     model: str | Path, tasks: Sequence[str], against: str | Path | None = None, how: Benchmarking | None = None
 ) -> dict[str, Any]:
-    """Runs tasks of lm-evaluation-harness with one model or two.
+    """Run tasks of lm-evaluation-harness with one model or two.
 
     The change is paired by document where the result is the mean of a number per document; of others the two standard
     errors are taken for independent. Words about it are corrected by Holm over all results of the call.
@@ -135,7 +135,7 @@ def _runs_code(name: str) -> UsageError:
 
 @contextmanager
 def _code_execution(allowed: bool) -> Iterator[None]:
-    """What the metric that runs code asks: yes or no, whatever the environment said."""
+    """Answer the metric that runs code: yes or no, whatever the environment says."""
     before = os.environ.get("HF_ALLOW_CODE_EVAL")
     os.environ["HF_ALLOW_CODE_EVAL"] = "1" if allowed else "0"
     try:
@@ -150,7 +150,7 @@ def _code_execution(allowed: bool) -> Iterator[None]:
 def _run(
     manager: Any, tasks: Sequence[str], subject: Subject, how: Benchmarking
 ) -> tuple[dict[str, Any], dict[tuple[str, str], Result]]:
-    """The harness's own results for one model, and ours made of them."""
+    """Return the harness's own results for one model, and ours made of them."""
     loaded = _load_tasks(manager, tasks, how)
     model, tokenizer = load_for_generating(subject)
     wrapped = importlib.import_module("lm_eval.models.huggingface").HFLM(

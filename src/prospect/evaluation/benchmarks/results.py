@@ -59,14 +59,14 @@ def read_results(raw: Mapping[str, Any]) -> dict[tuple[str, str], Result]:
 
 
 def _leaves(raw: Mapping[str, Any], task: str) -> list[str]:
-    """The tasks of a group, down to those with documents."""
+    """Return the tasks of a group, down to those with documents."""
     if task in raw["samples"]:
         return [task]
     return [leaf for child in raw["group_subtasks"].get(task, []) for leaf in _leaves(raw, child)]
 
 
 def _by_document(raw: Mapping[str, Any], task: str, metric: str, filtered: str) -> np.ndarray | None:
-    """A number for each document in the harness's order; None where a document has none."""
+    """Return a number for each document in the harness's order; None where a document has none."""
     rows = [row for leaf in _leaves(raw, task) for row in raw["samples"][leaf] if row["filter"] == filtered]
     values = [row.get(metric) for row in rows]
     if not values or not all(isinstance(value, int | float | np.number) for value in values):

@@ -89,7 +89,7 @@ def judge_completions(
     announce: Tell | None = None,
     watch: Watch | None = None,
 ) -> dict[str, Any]:
-    """Lets two sides answer the prompts of a file, and a judge compare them.
+    """Let two sides answer the prompts of a file, and a judge compare them.
 
     Args:
         model: a run directory, a model, an endpoint:URL#NAME, or a file of completions (rows prompt, completion).
@@ -178,7 +178,7 @@ def gather_sides(
     announce: Tell | None = None,
     watch: Watch | None = None,
 ) -> Sides:
-    """Returns both sides' completions, side by side; arguments and refusals are those of `judge_completions`.
+    """Return both sides' completions, side by side; arguments and refusals are those of `judge_completions`.
 
     Where the sides have several completions of a prompt, the first meets the first, the second the second. Against the
     data's own, each of ours meets each of those.
@@ -236,7 +236,7 @@ def prompts_of(model: str | Path, against: str | Path | None) -> str | Path | No
 
 
 def remove_partial(keep: Path | None) -> None:
-    """Removes what a killed contest would go on from, once its result is there; the completions stay."""
+    """Remove what a killed contest would go on from, once its result is there; the completions stay."""
     for name in ("ours", "theirs"):
         partial = _file(keep, f"{name}.partial")
         if partial is not None:
@@ -289,7 +289,7 @@ def _answers(
 
 
 def _written(side: str | Path) -> Completions | None:
-    """The completions of a file; None of a model, which has yet to write them."""
+    """Return the completions of a file; None of a model, which has yet to write them."""
     if find_subject(side).kind != "completions":
         return None
     file, rows = side, load_feedback(side)

@@ -1,1 +1,1 @@
-"""Scores on held-out feedback."""
+"""Score on held-out feedback."""

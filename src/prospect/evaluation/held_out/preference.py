@@ -113,7 +113,7 @@ def evaluate_feedback(
     limit: int | None = None,
     settings: Settings | None = None,
 ) -> dict[str, Any]:
-    """Scores held-out feedback with a policy and its reference.
+    """Score held-out feedback with a policy and its reference.
 
     r = log pi(y|x) - log ref(y|x), per token where the run's loss is length-normalised;  implied reward = beta r
 
@@ -190,7 +190,7 @@ def _by_policy(
 def _by_reward_model(
     subject: Subject, records: list[Feedback], source: str, settings: Settings
 ) -> tuple[dict[str, Any], Dataset]:
-    """A reward model's scores; they have no zero, so thumbs are held against the median."""
+    """Return a reward model's scores; they have no zero, so thumbs are held against the median."""
     from prospect.evaluation.contest.judges.reward_model import load_scorer
     from prospect.models.reward_model import RewardModel
 
@@ -229,7 +229,7 @@ def _by_reward_model(
 def _measure(
     subject: Subject, dataset: Dataset, asked: _Asked, ours: _Said, theirs: _Said | None, settings: Settings
 ) -> dict[str, Any]:
-    """The numbers, from log-probs."""
+    """Return the numbers, from log-probs."""
     loss, how = subject.loss, settings.intervals
     log_ratio = ours.rows - theirs.rows if theirs else ours.rows
     crossed_ratio = ours.mismatched - theirs.mismatched if theirs else ours.mismatched
@@ -282,7 +282,7 @@ def _drift(
 
 
 def _own_samples(policy: Policy, dataset: Dataset, encoder: Encoder, settings: Settings) -> OwnSamples:
-    """A sample of the policy for each of the first distinct prompts."""
+    """Return a sample of the policy for each of the first distinct prompts."""
     first: dict[str, tuple[Feedback, Row]] = {}
     for record, example in zip(dataset.records, dataset.examples, strict=True):
         first.setdefault(example[0].prompt_key, (record, example[0]))
@@ -311,6 +311,6 @@ def _load_reference(subject: Subject, policy: Policy, name: str, precision: str)
 
 
 def _as_in_the_run(subject: Subject, name: str) -> Any:
-    """What the run did to the adapter that it started from: folded in it is, to rounding, another model."""
+    """Return what the run did to the adapter that it started from: folded in it is, to rounding, another model."""
     config = subject.config
     return config.model.adapter if config is not None and config.model.name_or_path == name else None

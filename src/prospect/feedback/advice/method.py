@@ -145,7 +145,7 @@ def _paired(facts: Facts) -> Choice:
 
 
 def _contradiction(facts: Facts) -> str:
-    """What shows that the pairs are not transitive, if anything does."""
+    """Return what shows that the pairs are not transitive, if anything does."""
     if facts.cycles >= CONTRADICTORY * facts.prompts:
         return f"the preferences of {facts.cycles} of {facts.prompts} prompts go in a circle" if facts.cycles else ""
     # Where the flip rate is known, a pair in both directions is one of the flips.
@@ -261,7 +261,7 @@ def _short_of_verdicts(facts: Facts, rows: int, fewest: int, name: str) -> list[
 
 
 def _while_collecting(facts: Facts) -> list[str]:
-    """What a few thumbs are good for all the same, as the study of benchmarks/advice.py found."""
+    """Return what a few thumbs are good for all the same, as the study of benchmarks/advice.py found."""
     noisy = (usable_flip_rate(facts) or 0.0) >= LOW_NOISE
     if facts.desirable < FEWEST_OF_A_CLASS or facts.prompts < FEWEST_PROMPTS or noisy:
         return []

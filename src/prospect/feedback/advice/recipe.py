@@ -159,7 +159,7 @@ def count_parameters(model: str | None) -> int | None:
 
 
 def _shapes(file: Path) -> list[list[int]]:
-    """The shapes in a safetensors header: 8 bytes of length, then that much JSON."""
+    """Return the shapes in a safetensors header: 8 bytes of length, then that much JSON."""
     with file.open("rb") as stream:
         (length,) = struct.unpack("<Q", stream.read(8))
         if length > 100_000_000:  # the format's own limit
@@ -190,7 +190,7 @@ def _hyperparameters(method: Method, facts: Facts) -> dict[str, Setting]:
 
 
 def _nca_beta(facts: Facts) -> Setting:
-    """The paper's 0.01 draws a good answer up by log 2 / beta = 69 nats: 0.23 a token of one of 300 tokens."""
+    """Default to a larger beta than the paper's 0.01, which draws a good answer up by log 2 / beta = 69 nats."""
     tokens = facts.completion_words * TOKENS_PER_WORD
     if not tokens:
         return Setting(0.01, "the paper's; shorter completions than its 300 tokens want a larger one")
@@ -200,7 +200,7 @@ def _nca_beta(facts: Facts) -> Setting:
 
 
 def _alpha(facts: Facts) -> Setting:
-    """A third of the usual spread: the best completion is then e^3 = 20 times as good a target as the worst."""
+    """Default to a third of the usual spread: the best completion then has e^3 = 20 times the worst's target."""
     if not facts.score_spread:
         return Setting(1.0, "in units of the score; a third of the usual difference between a prompt's best and worst")
     alpha = float(f"{facts.score_spread / 3:.2g}")
@@ -230,5 +230,5 @@ def _paths(data: str | Sequence[str] | None) -> str | list[str]:
 
 
 def _power_of_two_up_to(number: float) -> int:
-    """The largest power of two that is at most the number; 1 at least."""
+    """Return the largest power of two that is at most the number; 1 at least."""
     return 2 ** max(0, math.floor(math.log2(max(number, 1))))

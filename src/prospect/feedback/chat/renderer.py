@@ -164,7 +164,7 @@ class ChatRenderer:
         return self.templates.render(messages, template_tools(tools), self._variables, add_generation_prompt=asks)
 
     def _advice(self, turns: Turns, tools: Tools, asks: bool) -> str:
-        """What helps with a conversation that is refused."""
+        """Return what helps with a conversation that is refused."""
         if has_system(turns):
             try:
                 self._write(place_system(turns, "fold"), tools, asks)

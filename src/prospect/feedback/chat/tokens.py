@@ -78,7 +78,7 @@ class TokenCounter:
         return not self._renderer.is_chat(prompt, completion)
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
-        """Returns the number of tokens of each text, without special tokens."""
+        """Return the number of tokens of each text, without special tokens."""
         counts: list[int] = []
         for start in range(0, len(texts), _BATCH):
             batch = list(texts[start : start + _BATCH])
@@ -86,7 +86,7 @@ class TokenCounter:
         return counts
 
     def row_lengths(self, rows: Sequence[Feedback]) -> list[tuple[int, int]]:
-        """Returns (prompt tokens, completion tokens) of each row, with start and end tokens.
+        """Return (prompt tokens, completion tokens) of each row, with start and end tokens.
 
         Of several completions the longest counts. Where training would refuse a conversation (see `refusal`) the
         contents of its turns are counted.

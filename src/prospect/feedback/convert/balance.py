@@ -25,7 +25,7 @@ class ClassWeights(NamedTuple):
 
 
 def class_counts(rows: Iterable[Feedback]) -> ClassCounts:
-    """Return the number of desirable and undesirable completions; refuses demonstrations and scored rows."""
+    """Return the number of desirable and undesirable completions; refuse demonstrations and scored rows."""
     verdicts = [verdict.desirable for row in rows for verdict in unpaired_of(row)]
     return ClassCounts(desirable=sum(verdicts), undesirable=len(verdicts) - sum(verdicts))
 

@@ -138,14 +138,14 @@ def no_pairs(rows: int, counts: ClassCounts | None) -> DataError:
 
 
 def _by_prompt(rows: Iterable[Feedback]) -> list[tuple[list[Unpaired], list[Unpaired]]]:
-    """The desirable and the undesirable rows of each prompt, in order of first appearance, of thumbs alone."""
+    """Return the desirable and the undesirable rows of each prompt, in order of first appearance, of thumbs alone."""
     thumbs = (thumb for row in rows if not isinstance(row, Paired | Scored) for thumb in unpaired_of(row))
     groups = group_by_prompt(thumbs)
     return [([row for row in group if row.desirable], [row for row in group if not row.desirable]) for group in groups]
 
 
 def _extreme(rows: Sequence[Unpaired], sign: int) -> Unpaired:
-    """The row with the highest score (sign 1) or the lowest (sign -1); the first of several, or where one has none."""
+    """Return the row with the highest score (sign 1) or the lowest (sign -1); the first of several."""
     best, best_score = rows[0], rows[0].score
     for row in rows:
         if row.score is None or best_score is None:

@@ -146,7 +146,7 @@ class _Rows:
             yield row
 
     def join_openings(self) -> int:
-        """Gives every implicit prompt the key of the shortest one that it goes on from; returns for how many rows."""
+        """Give every implicit prompt the key of the shortest one that it goes on from; return for how many rows."""
         joined = 0
         if any(self._implicit):
             size = len(prompt_digest(""))
@@ -168,7 +168,7 @@ def orjson_or_json(line: bytes) -> Any:
 
 
 def _by_prompt(rows: _Rows, groups: Any, share: float | int, seed: int) -> bytes:
-    """The side of each row, as `split_by_prompt` decides it."""
+    """Return the side of each row, as `split_by_prompt` decides it."""
     import numpy as np
 
     order, starts = groups
@@ -213,7 +213,7 @@ def _by_time(rows: _Rows, groups: Any, since: datetime | float) -> tuple[bytes, 
 
 
 def _cut(times: Any, since: datetime | float) -> float:
-    """The time, in seconds since 1970, from which rows are held out; `times` are sorted."""
+    """Return the time, in seconds since 1970, from which rows are held out; `times` are sorted."""
     if isinstance(since, datetime):
         return (since - _EPOCH).total_seconds()
     if not 0 < since < 1:

@@ -62,7 +62,7 @@ class Tally:
     relabelled: int = 0
 
     def leave_out(self, reason: str, rows: int, message: object) -> None:
-        """Adds a reason, if any row was left out for it."""
+        """Add a reason, if any row was left out for it."""
         if rows:
             self.left_out.append(LeftOut(reason, rows, str(message)))
 

@@ -91,14 +91,14 @@ class Labeller:
         return isinstance(self._rule, str)
 
     def see(self, row: Feedback) -> None:
-        """Notes the scores of a row."""
+        """Note the scores of a row."""
         scores = _scores_of(row)
         self._scores.extend(scores)
         if self.needs_prompts and scores:
             self._keys += group_key(row) * len(scores)
 
     def see_scores(self, scores: tuple[float, ...]) -> None:
-        """Notes the scores of a row whose prompt does not matter."""
+        """Note the scores of a row whose prompt does not matter."""
         self._scores.extend(scores)
 
     def label(self, row: Feedback) -> Iterator[Unpaired]:
@@ -198,7 +198,7 @@ def _bounds_per_prompt(scores: array[float], keys: bytearray, rule: str) -> _Bou
 
 
 def _mean(scores: Sequence[float]) -> float:
-    """The mean, rounded once, so that it does not depend on the order."""
+    """Return the mean, rounded once, so that it does not depend on the order."""
     try:
         return math.fsum(scores) / len(scores)
     except OverflowError:

@@ -209,7 +209,7 @@ _LISTED = 20
 
 
 def _counts(data: Gathered, column: str) -> dict[str, int]:
-    """The most frequent values of a column of codes -> rows."""
+    """Return the most frequent values of a column of codes -> rows."""
     import numpy as np
 
     codes, names = getattr(data.table, column), data.table.names[column]

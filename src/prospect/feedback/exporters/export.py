@@ -145,7 +145,7 @@ class _Account:
 
 
 def _said(row: Feedback) -> list[str]:
-    """The optional columns in which the row says something."""
+    """Return the optional columns in which the row says something."""
     said = [name for name in _OPTIONAL if getattr(row, name) is not None]
     said += ["id"] if own_id(row) is not None else []
     said += ["weight"] if row.weight != 1.0 else []
@@ -169,7 +169,7 @@ def _all_turns(row: Feedback) -> Iterator[Message]:
 
 
 def _array(rows: Iterator[bytes]) -> Iterator[bytes]:
-    """A JSON array, a row a line."""
+    """Yield a JSON array, a row a line."""
     before = b"[\n"
     for row in rows:
         yield before + row
@@ -187,7 +187,7 @@ _METHODS = {"unpaired": "kto", "paired": "dpo", "demonstration": "sft"}
 
 
 def _advice(layout: TrainerLayout, survey: Survey, output: Path) -> tuple[list[str], Path | None]:
-    """What to tell the trainer so that it reads the file as it was meant."""
+    """Return what to tell the trainer so that it reads the file as it was meant."""
     method = _METHODS[survey.kind]
     if layout.name == "trl":
         trainer = f"{method.upper()}Trainer"
@@ -210,7 +210,7 @@ def _axolotl_recipe(survey: Survey, method: str, output: Path) -> list[str]:
 
 
 def _dataset_info(survey: Survey, method: str, output: Path) -> tuple[list[str], Path | None]:
-    """The entry that LLaMA-Factory wants: in a new dataset_info.json; one that is there is the user's."""
+    """Return the entry that LLaMA-Factory wants: in a new dataset_info.json; one that is there is the user's."""
     columns = {"messages": "conversations"}
     if survey.kind == "unpaired":
         columns["kto_tag"] = "kto_tag"

@@ -176,7 +176,7 @@ def _completion(row: Feedback) -> Text:
 
 
 def _only_turn(completion: Text) -> Message:
-    """The completion as one turn; of several, other trainers take the last alone for what was judged."""
+    """Return the completion as one turn; of several, other trainers take the last alone for what was judged."""
     turns = as_turns(completion, "assistant")
     if len(turns) != 1:
         raise Unfit("a completion of several turns")

@@ -62,7 +62,7 @@ def csv_records(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def check_header(header: list[str], path: Path, delimiter: str) -> None:
-    """Refuses a header that another separator divides, or in which a name occurs twice."""
+    """Refuse a header that another separator divides, or in which a name occurs twice."""
     for other in {",", ";", "\t"} - {delimiter}:
         if len(header) == 1 and other in header[0]:
             raise DataError(
@@ -99,7 +99,7 @@ def _messages_or_text(cell: str, column: str, where: str) -> Any:
 
 
 def _optional(cell: str, column: str) -> Any:
-    """The typed cell; one that cannot be typed stays text, and is refused where its column is read."""
+    """Return the typed cell; one that cannot be typed stays text, and is refused where its column is read."""
     if cell == "":
         return None
     if column in ("weight", "score"):

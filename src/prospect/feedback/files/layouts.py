@@ -98,7 +98,7 @@ def _lacks_a_column(layout: Layout, columns: set[str], row: Mapping[str, Any]) -
 
 
 def _verdicts(columns: set[str]) -> set[str]:
-    """The columns that judge. Scores do so beside completions; alone they may be anything."""
+    """Return the columns that judge. Scores do so beside completions; alone they may be anything."""
     return columns & (_VERDICTS | _GROUP if columns >= _GROUP else _VERDICTS)
 
 

@@ -29,7 +29,7 @@ class LineSpool:
         return self._lines
 
     def add(self, line: bytes) -> None:
-        """Puts a line aside; it ends with its only line feed."""
+        """Put a line aside; it ends with its only line feed."""
         self._file.write(line)
         self._lines += 1
 
@@ -39,7 +39,7 @@ class LineSpool:
         return iter(self._file)
 
     def copy(self, side_of: Sequence[int], sides: Sequence[BinaryIO]) -> list[int]:
-        """Copies line i to `sides[side_of[i] - 1]`, nowhere where that is 0, and returns the lines of each side."""
+        """Copy line i to `sides[side_of[i] - 1]`, nowhere where that is 0, and return the lines of each side."""
         counts = [0] * len(sides)
         for line, side in zip(self, side_of, strict=True):
             if side:

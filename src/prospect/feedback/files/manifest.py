@@ -42,12 +42,12 @@ def columns_of(row: Feedback) -> dict[str, Any]:
 
 
 def canonical(value: Any, where: str) -> bytes:
-    """Return a row, or a part of it, as JSON in which columns have one order; refuses what JSON cannot say."""
+    """Return a row, or a part of it, as JSON in which columns have one order; refuse what JSON cannot say."""
     return as_json(value, where, _CANONICAL)
 
 
 def as_json(value: Any, where: str, encoder: json.JSONEncoder | None = None) -> bytes:
-    """Return the value as JSON in UTF-8; refuses what JSON cannot say: NaN, half characters."""
+    """Return the value as JSON in UTF-8; refuse what JSON cannot say: NaN, half characters."""
     try:
         return (encoder or _PLAIN).encode(value).encode()
     except (ValueError, TypeError) as error:
@@ -102,7 +102,7 @@ class Summary:
         self._timed = 0
 
     def add(self, row: Feedback, line: bytes) -> None:
-        """Counts a row; `line` is its canonical text. Refuses a second kind."""
+        """Count a row; `line` is its canonical text. Refuses a second kind."""
         self.kind = self.kind or row.kind
         if row.kind != self.kind:
             raise DataError(
@@ -144,7 +144,7 @@ class Summary:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Return the manifest of a frozen folder; refuses a folder that has none, and one that is damaged or too new."""
+    """Return the manifest of a frozen folder; refuse a folder that has none, and one that is damaged or too new."""
     path = folder / MANIFEST
     advice = "Write a frozen dataset with `prospect data freeze FILE... -o FOLDER`"
     try:

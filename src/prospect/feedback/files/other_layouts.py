@@ -108,7 +108,7 @@ def tools_in(value: Any) -> Turns | None:
 
 
 def _said(value: Any) -> Any:
-    """Turns where a cell holds some, alone, in a list or as JSON; any other cell as it is, JSON of another kind too."""
+    """Turn where a cell holds some, alone, in a list or as JSON; any other cell as it is, JSON of another kind too."""
     found = decoded(value)
     turns = [found] if isinstance(found, dict) else found
     return turns if isinstance(turns, list) and turns and all(map(_is_turn, turns)) else value
@@ -119,7 +119,7 @@ def _is_turn(value: Any) -> bool:
 
 
 def _answer(value: Any) -> Cell:
-    """An answer as text or as turns that end with the assistant."""
+    """Return an answer as text or as turns that end with the assistant."""
     said = _said(value)
     if isinstance(said, list) and said:
         turns = turns_in(said)
@@ -143,7 +143,7 @@ def _history(value: Any) -> Turns:
 
 
 def _with_system(turns: Turns, row: Row) -> Turns:
-    """The turns, begun by the system prompt that stands in a column; one within the turns wins."""
+    """Return the turns, begun by the system prompt that stands in a column; one within the turns wins."""
     system = row.get("system")
     if not isinstance(system, str) or not system or (turns and turns[0].get("role") == "system"):
         return turns
@@ -335,7 +335,7 @@ def _is_rated_completions(columns: set[str], row: Row) -> bool:
 
 
 def _scores(completions: list[dict[str, Any]]) -> list[float]:
-    """The scores of the first kind that every completion has; the mean over the aspects goes first.
+    """Return the scores of the first kind that every completion has; the mean over the aspects goes first.
 
     The overall score of UltraFeedback is known to be 10 for some of the worst completions (Argilla, 2023).
     """

@@ -29,7 +29,7 @@ def matching_files(pattern: str) -> list[Path]:
 
 
 def _step(place: Path, part: str) -> Iterator[Path]:
-    """The places that one part of a pattern leads to."""
+    """Yield the places that one part of a pattern leads to."""
     if part == "**":
         yield from _folders_below(place)
     elif glob.has_magic(part):
@@ -40,7 +40,7 @@ def _step(place: Path, part: str) -> Iterator[Path]:
 
 
 def _folders_below(place: Path) -> Iterator[Path]:
-    """The folder and all folders in it, links followed, each real one once: a loop comes back to a known one."""
+    """Yield the folder and all folders in it, links followed, each real one once: a loop comes back to a known one."""
     seen: set[str] = set()
     for folder, inner, _ in os.walk(place, followlinks=True):
         real = os.path.realpath(folder)

@@ -83,7 +83,7 @@ def parse_line(line: bytes, path: Path, number: int) -> dict[str, Any] | None:
 
 
 def _keys(cell: Any, levels: int) -> float:
-    """The number of keys in a row or cell; not a number where the fast parser cannot be trusted with it.
+    """Return the number of keys in a row or cell; not a number where the fast parser cannot be trusted with it.
 
     Of a whole number of more than 64 bits orjson makes a float; and what is nested too deeply is refused with care.
     """
@@ -102,7 +102,7 @@ def _keys(cell: Any, levels: int) -> float:
 
 
 def _parse_with_care(line: bytes, path: Path, number: int) -> dict[str, Any] | None:
-    """What the fast parser refuses or rounds: NaN, half characters, long numbers, blank lines; and messages."""
+    """Return what the fast parser refuses or rounds: NaN, half characters, long numbers, blank lines; and messages."""
     if number == 1:
         line = line.removeprefix(codecs.BOM_UTF8)
     text = _decoded(line, path, number).rstrip()
@@ -163,7 +163,7 @@ def read_parquet(path: Path) -> Iterator[RawRow]:
 
 
 def _batch_rows(batch: Any) -> list[dict[str, Any]]:
-    """The rows of a batch; a time that Python cannot hold comes as text that says no time."""
+    """Return the rows of a batch; a time that Python cannot hold comes as text that says no time."""
     import pyarrow
 
     names = batch.schema.names

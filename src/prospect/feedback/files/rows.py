@@ -121,7 +121,7 @@ class RowParser:
             )
 
     def _note_ignored(self, ignored: Mapping[str, Looks], row: Row, layout: Layout, where: str) -> None:
-        """Counts the columns of a row that look like a verdict; refuses a demonstration that one of them calls bad."""
+        """Count the columns of a row that look like a verdict; refuse a demonstration that one of them calls bad."""
         for column, looks in ignored.items():
             cell = row[column]
             if cell is None or cell == "":
@@ -228,7 +228,7 @@ def _prompt_and_completion(row: Row, layout: Layout, where: str) -> tuple[Text, 
 
 
 def _refuse_rated_turns(turns: Iterable[Message], where: str) -> None:
-    """Refuses turns with verdicts of their own, as chat tools write them: here each would be one to imitate."""
+    """Refuse turns with verdicts of their own, as chat tools write them: here each would be one to imitate."""
     for turn in turns:
         rated = next((field for field in turn.extra if names_a_verdict(field)), None)
         if rated is not None:
@@ -294,7 +294,7 @@ def _tools(value: Any, where: str) -> tuple[dict[str, Any], ...]:
 
 
 def _decoded(value: Any, column: str, expected: str, where: str, advice: str) -> Any:
-    """The value of a cell that holds a list; text, as CSV has to write it, is read as JSON."""
+    """Return the value of a cell that holds a list; text, as CSV has to write it, is read as JSON."""
     if not isinstance(value, str):
         return value
     try:

@@ -71,7 +71,7 @@ class RowStore:
                     yield row
 
     def remember(self) -> None:
-        """Keeps the row that iteration yielded last; the first one that is kept has number 0."""
+        """Keep the row that iteration yielded last; the first one that is kept has number 0."""
         line, offset, length = self._current
         if line < 0:
             self._of.append(-1)

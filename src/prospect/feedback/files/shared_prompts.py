@@ -24,7 +24,7 @@ class Openings:
         self._digests: set[bytes] = set()
 
     def add(self, prompt: str) -> None:
-        """Adds a prompt; the empty one, from which everything goes on, says nothing."""
+        """Add a prompt; the empty one, from which everything goes on, says nothing."""
         if prompt:
             self._digests.add(_hash(prompt).digest())
 

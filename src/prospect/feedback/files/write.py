@@ -45,7 +45,7 @@ def write_jsonl(rows: Iterable[Feedback], path: str | Path) -> int:
 
 @contextmanager
 def jsonl_file(path: Path) -> Iterator[BinaryIO]:
-    """Gives a file for encoded rows that becomes `path` when the block ends well, and vanishes when not."""
+    """Give a file for encoded rows that becomes `path` when the block ends well, and vanishes when not."""
     if path.suffix.lower() not in (".jsonl", ".ndjson"):
         raise DataError(f"{path}: JSON lines are written to .jsonl or .ndjson. Change the name")
     try:
@@ -82,7 +82,7 @@ def encode(row: Feedback) -> bytes:
 
 
 def _encode(cell: Any) -> bytes:
-    """The bytes that json makes of a cell; numbers and verdicts without its set-up."""
+    """Return the bytes that json makes of a cell; numbers and verdicts without its set-up."""
     if cell is True or cell is False:
         return b"true" if cell else b"false"
     if type(cell) is float and -math.inf < cell < math.inf:  # NaN is not
@@ -124,7 +124,7 @@ def as_columns(row: Feedback) -> dict[str, Any]:
 
 
 def _time_text(time: datetime) -> str:
-    """What `write_time` returns, in a fifth of the time for a time in UTC, as nearly all are."""
+    """Return what `write_time` returns, in a fifth of the time for a time in UTC, as nearly all are."""
     if time.tzinfo is UTC:
         return orjson.dumps(time, option=orjson.OPT_UTC_Z)[1:-1].decode()
     return write_time(time)

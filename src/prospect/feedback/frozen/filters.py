@@ -46,7 +46,7 @@ class Filters:
         return "purged" if self.purged and self.purged.covers(row) else None
 
     def as_dict(self) -> dict[str, Any]:
-        """The filters that are set, as the manifest names them."""
+        """Return the filters that are set, as the manifest names them."""
         named: dict[str, Any] = {}
         if self.since:
             named["since"] = write_time(self.since)

@@ -171,7 +171,7 @@ class _Reading:
             raise DataError(f"no row is left to freeze; left out: {counted(self.left_out)}. Set other filters, or none")
 
     def filters(self) -> dict[str, Any]:
-        """What was set, and how many rows it left out for which reason."""
+        """Return what was set, and how many rows it left out for which reason."""
         label_map = {str(label): value for label, value in (self.label_map or {}).items()}
         named = {**({"label_map": label_map} if label_map else {}), **self.taken.as_dict()}
         return {**named, "left_out": dict(self.left_out)} if named else {}
@@ -184,7 +184,7 @@ _HOW_TO_GO_ON = (
 
 
 def _what_is_there(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a frozen dataset under this name; None where the name is free."""
+    """Return the manifest of a frozen dataset under this name; None where the name is free."""
     if folder.is_dir() and frozen_folder(folder):
         return check_frozen(folder)
     if folder.is_dir() and any(folder.iterdir()):

@@ -72,7 +72,7 @@ def key_path() -> Path:
 
 
 def _make_key(path: Path) -> None:
-    """Writes a new key whole, for the owner's eyes; where another process was faster, its key stays."""
+    """Write a new key whole, for the owner's eyes; where another process was faster, its key stays."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     handle, name = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)  # made with mode 0600
     temporary = Path(name)

@@ -138,7 +138,7 @@ class _Plan:
         self.before = self._hashes()
 
     def purged(self, concerns: Callable[[Tombstone], bool]) -> Purged:
-        """What was done, with the hashes of this and all earlier versions that held such rows."""
+        """Return what was done, with the hashes of this and all earlier versions that held such rows."""
         last = (
             len(self.stones)
             if self.marks
@@ -232,7 +232,7 @@ def _is_made_from(identity: str, ids: frozenset[str]) -> bool:
 
 
 def _distinct(paths: Sequence[str | Path]) -> list[Path]:
-    """The datasets, each once, however it was named; refuses what is none."""
+    """Return the datasets, each once, however it was named; refuse what is none."""
     found: dict[Path, Path] = {}
     for path in map(Path, paths):
         folder = frozen_folder(path)

@@ -99,7 +99,7 @@ class _Fields:
             )
 
     def read(self, row: Cells) -> tuple[Cell | None, Cell | None]:
-        """The prompt and the completion of a record; a chat that ends with the assistant is both."""
+        """Return the prompt and the completion of a record; a chat that ends with the assistant is both."""
         if self._completion is None:
             turns = turns_of(row.get(self._chat or ""))
             return (turns[:-1], turns[-1:]) if turns and turns[-1]["role"] == "assistant" else (None, None)
@@ -166,12 +166,12 @@ def _unfit(status: Any) -> str | None:
 
 
 def _verdict(value: Any) -> Any:
-    """A label; one that was chosen alone among several stands for itself."""
+    """Return a label; one that was chosen alone among several stands for itself."""
     return value[0] if isinstance(value, list) and len(value) == 1 else value
 
 
 def _by_user(row: Cells, question: str | None) -> dict[str | None, str]:
-    """What each annotator submitted to a question of text: a better answer, or why."""
+    """Return what each annotator submitted to a question of text: a better answer, or why."""
     answers = _answers(row, question) if question else None
     return {user: text for text, user, status in answers or () if isinstance(text, str) and status == "submitted"}
 

@@ -50,7 +50,7 @@ class _Thread:
         return sorted(found, key=lambda step: step.time or _LONG_AGO) if timed else found
 
     def answers(self, judged: _Step) -> list[_Step]:
-        """The messages that a verdict on this step judges: itself, or what the assistant said within the run."""
+        """Return the messages that a verdict on this step judges: itself, or what the assistant said within the run."""
         if judged.type == "assistant_message":
             return [judged]
         if judged.type in _ROLES:
@@ -151,7 +151,7 @@ def _item(row: Cells, where: str, thread: _Thread, judged: _Step) -> Item:
 
 
 def _before(thread: _Thread, answer: _Step) -> list[dict[str, Any]]:
-    """What was said in the thread before the answer."""
+    """Return what was said in the thread before the answer."""
     turns: list[dict[str, Any]] = []
     for step in thread.messages():
         if step.id == answer.id:

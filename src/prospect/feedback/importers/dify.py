@@ -54,7 +54,7 @@ class _Texts:
         self.conversations.setdefault(message.conversation or name, []).append(name)
 
     def before(self, name: str) -> list[_Message] | None:
-        """The messages before one in its conversation, oldest first; None where one of them is not in the export."""
+        """Return the messages before one in its conversation, oldest first; None where one is not in the export."""
         message = self.messages[name]
         if message.parent is None:  # an older Dify, without branches: what was asked earlier comes first
             return self._by_time(message.conversation or name, name)
@@ -111,7 +111,7 @@ def _read(paths: Sequence[Path], options: Options) -> Iterator[Item]:
 
 
 def _survey(paths: Sequence[Path]) -> tuple[set[str | None], set[str]]:
-    """The kinds of rows there are, and the conversations in which something was judged."""
+    """Return the kinds of rows there are, and the conversations in which something was judged."""
     kinds: set[str | None] = set()
     wanted: set[str] = set()
     for path in paths:

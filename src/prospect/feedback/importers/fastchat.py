@@ -56,7 +56,7 @@ def _item(where: str, row: Mapping[str, Any]) -> Item:
 
 
 def _turns(row: Mapping[str, Any]) -> list[dict[str, Any]] | None:
-    """The state's messages, [name, text] each, of which the first `offset` are examples that the model was given."""
+    """Return the state's messages, [name, text] each; the first `offset` are examples given to the model."""
     said, system = dig(row, "state.messages"), dig(row, "state.system_message")
     names = dig(row, "state.roles")
     user = names[0] if isinstance(names, list) and len(names) == 2 else "user"

@@ -83,7 +83,7 @@ def _layout_of(sample: Sample, others: Mapping[str, str]) -> set[str] | None:
 
 
 def _readable(sample: Sample) -> list[Mapping[str, Any]]:
-    """The first rows with our columns, without those that cannot be read."""
+    """Return the first rows with our columns, without those that cannot be read."""
     found = []
     for row in sample.rows:
         with suppress(UnreadableRow):
@@ -222,7 +222,7 @@ def _ranking(where: str, row: Mapping[str, Any]) -> Item:
 
 
 def _with_shared_prompt(chosen: Cell, rejected: Cell, where: str) -> tuple[Cell | None, Cell, Cell]:
-    """What both sides begin with, as `load_feedback` finds it, and what is left of them; None where nothing is."""
+    """Return the common beginning of both sides, as `load_feedback` finds it, and the rest; None without one."""
     try:
         texts = parse_text(chosen, "chosen", where), parse_text(rejected, "rejected", where)
         cells = [_as_cell(text) for text in split_shared_prompt(*texts, where)]
@@ -248,7 +248,7 @@ def _cell(value: Any) -> Cell | None:
 
 
 def _same_text(rater: str | None, prompt: Cell, completion: Cell) -> str | None:
-    """A name for a completion that the export does not name, so that a rater's later vote on the same text counts."""
+    """Return a name for an unnamed completion, so that a rater's later vote on the same text counts."""
     if rater is None:
         return None
     text = json.dumps([prompt, completion], sort_keys=True, default=str)

@@ -72,7 +72,7 @@ def _is_pairs(conversation: Any) -> bool:
 
 
 def _of_messages(conversation: Any, index: Any) -> Turns | str:
-    """The turns up to the rated one; a text is the reason why there are none."""
+    """Return the turns up to the rated one; a text is the reason why there are none."""
     if not isinstance(conversation, list):
         return "conversation cannot be read"
     place = _whole(index[0] if isinstance(index, list) and index else index)
@@ -91,7 +91,7 @@ def _is_thought(turn: Any) -> bool:
 
 
 def _of_pairs(conversation: list[Any], index: Any) -> Turns | str:
-    """The same of the older form, pairs of what the user and what the bot said; the index is [pair, 0 or 1]."""
+    """Return the same of the older form, pairs of what the user and what the bot said; the index is [pair, 0 or 1]."""
     pair, side = index if isinstance(index, list) and len(index) == 2 else (index, 1)
     pair, side = _whole(pair), _whole(side)
     if pair is None or side not in (0, 1) or pair >= len(conversation) or conversation[pair][side] is None:
@@ -106,7 +106,7 @@ def _of_pairs(conversation: list[Any], index: Any) -> Turns | str:
 
 
 def _whole(value: Any) -> int | None:
-    """A whole number from 0, also as text."""
+    """Return a whole number from 0, also as text."""
     if isinstance(value, str) and value.isdecimal() and len(value) < 10:
         value = int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

@@ -171,7 +171,7 @@ def _person(value: Any) -> str | None:
 
 
 def _verdict(said: Any) -> Any:
-    """A single choice or number; None where there are several, or none."""
+    """Return a single choice or number; None where there are several, or none."""
     said = decoded(said)
     if isinstance(said, dict):
         said = said.get("choices")
@@ -188,7 +188,7 @@ def _one_text(said: Any) -> str | None:
 
 
 def _texts(data: Mapping[str, Any], options: Options) -> tuple[Cell | None, Cell | None]:
-    """The prompt and the completion of a task; a conversation that ends with the assistant is both."""
+    """Return the prompt and the completion of a task; a conversation that ends with the assistant is both."""
     columns = options.columns
     answer = dig(data, columns["completion"]) if "completion" in columns else first(data, *_COMPLETIONS)
     chat = next((turns for name in _CHATS if (turns := turns_of(data.get(name)))), None)

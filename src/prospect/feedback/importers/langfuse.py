@@ -48,7 +48,7 @@ class _Trace:
     generations: list[Said] = field(default_factory=list)
 
     def said(self) -> Said | None:
-        """The trace's own input and output, else those of its one root, else of its one generation."""
+        """Return the trace's own input and output, else those of its one root, else of its one generation."""
         for candidates in (self.whole, self.roots, self.generations):
             if len(candidates) == 1 and candidates[0].fault is None:
                 return candidates[0]
@@ -90,7 +90,7 @@ def _read(paths: Sequence[Path], options: Options) -> Iterator[Item]:
 
 
 def _texts(export: Export, wanted: set[str], options: Options) -> dict[str, Said | _Trace]:
-    """What was said in each observation and each trace that has a score."""
+    """Return what was said in each observation and each trace that has a score."""
     texts: dict[str, Said | _Trace] = {}
     for _, row in export.table("text"):
         name, trace = name_of(row.get("id")), name_of(first(row, "traceId", "trace_id"))
@@ -180,7 +180,7 @@ def _is_correction(row: Cells) -> bool:
 
 
 def _subject(row: Cells) -> tuple[str | None, str | None]:
-    """The trace and the observation that a score names; none of a session."""
+    """Return the trace and the observation that a score names; none of a session."""
     kind, name = dig(row, "subject.kind"), name_of(dig(row, "subject.id"))
     trace = first(row, "traceId", "trace_id", "subject.traceId") or (name if kind == "trace" else None)
     observation = first(row, "observationId", "observation_id") or (name if kind == "observation" else None)

@@ -116,12 +116,12 @@ def _unfit(row: Cells) -> str | None:
 
 
 def _verdict(row: Cells) -> Any:
-    """The score, which is a number or true/false; else the value, which is a word."""
+    """Return the score, which is a number or true/false; else the value, which is a word."""
     return first(row, "score", "value")
 
 
 def _correction(row: Cells) -> str | None:
-    """The answer that someone wrote instead: a text, or the run's output as it should have been."""
+    """Return the answer that someone wrote instead: a text, or the run's output as it should have been."""
     return plain_text_of(decoded(row.get("correction")))
 
 

@@ -79,7 +79,7 @@ def _all_messages(paths: Sequence[Path]) -> Iterator[tuple[str, Cells]]:
 
 
 def _messages(row: Cells) -> Iterator[Cells]:
-    """The message of a row, or all of a conversation: a list, or a tree by `children`."""
+    """Yield the message of a row, or all of a conversation: a list, or a tree by `children`."""
     held = row.get("messages")
     waiting = list(held) if isinstance(held, list) and not _is_message(row) else [row]
     while waiting:
@@ -123,7 +123,7 @@ def _vote(where: str, message: Cells, texts: Mapping[str, Cells]) -> Item:
 
 
 def _prompt(message: Cells, texts: Mapping[str, Cells]) -> list[dict[str, Any]]:
-    """The chain of parents of a message, the oldest first."""
+    """Return the chain of parents of a message, the oldest first."""
     turns: list[dict[str, Any]] = []
     seen: set[str] = set()
     parent = mongo_name(message.get("parentMessageId"))
@@ -143,7 +143,7 @@ def _prompt(message: Cells, texts: Mapping[str, Cells]) -> list[dict[str, Any]]:
 
 
 def _said(message: Cells, side: str) -> str:
-    """The text of a message: of its content parts where it has them, which hold reasoning and tool calls as well."""
+    """Return the text of a message: of its content parts, which also hold reasoning and tool calls."""
     text = text_of(message["content"]) if message.get("content") else text_of(message.get("text"))
     if text is None:
         raise _Unreadable(f"{side} cannot be read as text")

@@ -74,7 +74,7 @@ def _item(where: str, row: Any) -> Item:
 
 
 def _turns(cell: Any, role: str, missing: str) -> Turns:
-    """Turns: their trainers put all text through a chat template."""
+    """Return turns: these trainers put all text through a chat template."""
     if isinstance(cell, str):
         return [{"role": role, "content": cell}]
     if not cell:

@@ -137,7 +137,7 @@ class RowMaker:
         }
 
     def _short(self, where: str) -> str:
-        """The place without folders, so that an export has the same ids wherever it lies."""
+        """Return the place without folders, so that an export has the same ids wherever it lies."""
         for path, name in self._files.items():
             if where.startswith(f"{path}:"):
                 return name + where[len(path) :]
@@ -187,7 +187,7 @@ class Tally:
             yield self._with_own_id(made)
 
     def numbers(self) -> dict[str, Any]:
-        """The counts, by their names in the report."""
+        """Return the counts, by their names in the report."""
         return {
             "desirable": self._labels[True],
             "undesirable": self._labels[False],
@@ -243,7 +243,7 @@ def _check_texts(row: dict[str, Any], columns: Iterable[str]) -> None:
 
 
 def _text(value: Any) -> str | None:
-    """A fact about the row as text that can be written; None where it says nothing."""
+    """Return a fact about the row as text that can be written; None where it says nothing."""
     if value is None or value == "":
         return None
     return str(value).encode(errors="replace").decode()
@@ -255,7 +255,7 @@ def _time(value: Any) -> str | None:
 
 
 def _weight(value: Any) -> float | None:
-    """A weight, also one written as text; None where it is no number of at least 0."""
+    """Return a weight, also one written as text; None where it is no number of at least 0."""
     if isinstance(value, str):
         try:
             value = float(value)

@@ -88,7 +88,7 @@ def _snapshot(row: Cells) -> _Chat | None:
 
 
 def _chat_of(value: Cells) -> _Chat:
-    """The chat within a row or a snapshot: {"chat": {"chat": {...}}}, one level less, or {"messages": [...]} itself."""
+    """Return the chat within a row or snapshot: {"chat": {"chat": {...}}}, one level less, or {"messages": [...]}."""
     system, model = None, None
     for _ in range(3):
         system = system or text_of(value.get("system")) or text_of(dig(value, "params.system"))
@@ -147,7 +147,7 @@ def _missing(chat_id: str | None, message_id: str | None, has_chats: bool) -> st
 
 
 def _annotations(row: Row) -> Iterator[Item]:
-    """The votes that older versions wrote on the messages of a chat; newer ones repeat their feedback rows there."""
+    """Yield the votes on messages of a chat, of older versions; newer ones repeat feedback rows there."""
     chat = _chat_of(row.cells)
     chat_id, rater = _name(row.cells.get("id")), _name(row.cells.get("user_id"))
     for name, message in chat.messages.items():
@@ -200,7 +200,7 @@ def _rated(chat: _Chat, message_id: str | None, index: Any) -> tuple[dict[str, A
 
 
 def _chain(tree: Mapping[str, Any], message_id: str) -> list[Any]:
-    """The rated message and its parents, the oldest first."""
+    """Return the rated message and its parents, the oldest first."""
     chain: list[Any] = []
     seen: set[str] = set()
     name: Any = message_id
@@ -214,7 +214,7 @@ def _chain(tree: Mapping[str, Any], message_id: str) -> list[Any]:
 
 
 def _beginning(listed: list[Any], message_id: str | None, index: Any) -> list[Any]:
-    """The list of messages up to the rated one: by its id, else its index; without either it is the last."""
+    """Return the list of messages up to the rated one: by its id, else its index; without either it is the last."""
     ids = [message.get("id") if isinstance(message, dict) else None for message in listed]
     if message_id is not None and message_id in ids:
         return listed[: ids.index(message_id) + 1]
@@ -248,7 +248,7 @@ def _completion(message: dict[str, Any]) -> str:
 
 
 def _said(text: str) -> str:
-    """What the assistant said, without the reasoning before it."""
+    """Return what the assistant said, without the reasoning before it."""
     if _TOOL_CALLS.search(text):
         raise _Unreadable("tool calls within a text")
     return _REASONING.sub("", text)

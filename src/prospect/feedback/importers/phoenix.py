@@ -104,7 +104,7 @@ def _label_of(row: Cells) -> str:
 
 
 def _verdict(row: Cells) -> Any:
-    """The label, which is what the rater chose; the number where there is no label."""
+    """Return the label, which is what the rater chose; the number where there is no label."""
     return first(row, "result.label", "result.score")
 
 
@@ -127,7 +127,7 @@ def _said(row: Cells, options: Options) -> Said:
 
 
 def _attribute(row: Cells, name: str) -> Any:
-    """An attribute, nested or under a key with dots, within `attributes` or beside it in a data frame's columns."""
+    """Return an attribute, nested or under a dotted key, in `attributes` or in a data frame's columns."""
     found = dig(decoded(row.get("attributes")), name)
     return found if found is not None else dig(row, f"attributes.{name}")
 
@@ -152,7 +152,7 @@ def _numbered(attributes: Any, name: str) -> list[Any]:
 
 
 def _turn(message: Any) -> Any:
-    """An OpenInference message as {role, content}; one that holds more than text is left, and then not read."""
+    """Return an OpenInference message as {role, content}; one that holds more than text is left, and then not read."""
     content = dig(message, "message.content")
     if content is None:
         parts = decoded(dig(message, "message.contents"))

@@ -150,7 +150,7 @@ def _check_options(importer: Importer, options: Options) -> None:
 
 
 def _rater_names(keep: bool) -> Callable[[str], str]:
-    """What a rater is called; the key is asked for when the first one needs a name."""
+    """Return what a rater is called; the key is asked for when the first one needs a name."""
     if keep:
         return lambda rater: rater.encode(errors="replace").decode()
     key = functools.cache(rater_key)
@@ -189,7 +189,7 @@ class _Intake:
         self._unusable_corrections = 0
 
     def add(self, item: Item) -> None:
-        """Takes one verdict of the export."""
+        """Take one verdict of the export."""
         number = len(self._outcomes)
         self._outcomes.append(_KEPT)
         self._times.append(_LONG_AGO)
@@ -274,7 +274,7 @@ class _Intake:
         return None
 
     def finish(self, output: Path | None) -> dict[str, Any]:
-        """Writes the rows that count, and returns the numbers of the report."""
+        """Write the rows that count, and return the numbers of the report."""
         self._latest.clear()
         sums = Counter(self._outcomes)
         kept = sums.pop(_KEPT, 0)
@@ -303,7 +303,7 @@ class _Intake:
         }
 
     def _survivors(self) -> Iterator[Made]:
-        """The spooled rows whose vote was not superseded later: of a vote that was dropped, its correction."""
+        """Yield the spooled rows whose vote was not superseded later: of a vote that was dropped, its correction."""
         superseded = self._reasons.index(SUPERSEDED) if SUPERSEDED in self._reasons else None
         self._spool.seek(0)
         for facts in self._spool:
@@ -314,7 +314,7 @@ class _Intake:
 
 
 def _write(lines: Iterable[bytes], output: Path) -> None:
-    """Writes the lines whole or not at all; where there are none, what was there stays."""
+    """Write the lines whole or not at all; where there are none, what was there stays."""
     lines = iter(lines)
     first = next(lines, None)
     if first is None:

@@ -56,7 +56,7 @@ class ImportReport:
     redacted: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuses an account that does not add up."""
+        """Refuse an account that does not add up."""
         assert self.rows_in == self.kept + sum(self.dropped.values()), (self.rows_in, self.kept, self.dropped)
 
     @property
@@ -65,11 +65,11 @@ class ImportReport:
         return self.kept + self.corrections
 
     def as_json(self) -> dict[str, Any]:
-        """The account as a JSON object."""
+        """Return the account as a JSON object."""
         return {**asdict(self), "files": list(self.files), "rows_out": self.rows_out}
 
     def table(self) -> str:
-        """The account as lines of text, the numbers in one column."""
+        """Return the account as lines of text, the numbers in one column."""
         lines = [("rows in", self.rows_in, "")]
         lines += [(f"- {reason}", count, self._first(reason)) for reason, count in self.dropped.items()]
         lines.append(("kept", self.kept, self._of_kept()))

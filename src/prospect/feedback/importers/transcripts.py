@@ -118,7 +118,7 @@ def turns_of_transcript(text: str) -> Turns | None:
 
 
 def _joined(prompt: Any, completion: Any) -> str | None:
-    """A prompt that ends where the assistant speaks, and what was said then."""
+    """Return a prompt that ends where the assistant speaks, and what was said then."""
     if not isinstance(completion, str):
         return None
     if prompt is None:

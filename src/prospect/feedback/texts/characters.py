@@ -50,7 +50,7 @@ _NAMES = ("none", *_SCRIPTS)
 
 
 def script_of(text: str) -> str:
-    """Returns the writing system that most letters of the text belong to, "none" where there are no letters.
+    """Return the writing system that most letters of the text belong to, "none" where there are no letters.
 
     "japanese" is kana with or without Han characters, "han" the latter without kana.
     """
@@ -94,7 +94,7 @@ _ODD = {
 
 
 def odd_characters(text: str) -> frozenset[str]:
-    """Returns which kinds of characters are in the text that a reader neither sees nor wants.
+    """Return which kinds of characters are in the text that a reader neither sees nor wants.
 
     The kinds: "nul"; "control" (C0 and C1 other than tab and line ends); "replacement" (U+FFFD, where something could
     not be decoded); "surrogate" (half a character); "private_use"; "bidi" (direction overrides; embeddings and isolates

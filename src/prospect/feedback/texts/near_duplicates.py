@@ -48,13 +48,13 @@ class NearDuplicates:
         return {"_parts": self._parts, "_waiting": []}
 
     def add(self, key: int, text: str) -> None:
-        """Adds one text; of many, `add_many` is faster."""
+        """Add one text; of many, `add_many` is faster."""
         self._waiting.append((key, text))
         if len(self._waiting) >= 1000:
             self._flush()
 
     def add_many(self, keys: Sequence[int], texts: Sequence[str]) -> None:
-        """Adds texts, each under its key.
+        """Add texts, each under its key.
 
         Args:
             keys: as many integers as there are texts, each used once.
@@ -70,12 +70,12 @@ class NearDuplicates:
         self._parts.append((np.asarray(keys, np.int64), np.concatenate(signatures), np.concatenate(exact)))
 
     def merge(self, other: NearDuplicates) -> None:
-        """Adds what another instance has collected; keys must not occur in both."""
+        """Add what another instance has collected; keys must not occur in both."""
         other._flush()
         self._parts += other._parts
 
     def groups(self, threshold: float = 0.8) -> list[list[int]]:
-        """Returns the groups of two or more keys whose texts are linked by an estimated similarity >= `threshold`.
+        """Return the groups of two or more keys whose texts are linked by an estimated similarity >= `threshold`.
 
         Links are transitive: a text is in the group of its duplicate's duplicate.
 
@@ -112,7 +112,7 @@ class NearDuplicates:
 
 
 def _chunks(texts: Sequence[str]) -> Iterator[list[bytes]]:
-    """The texts in UTF-8, some `_CHUNK` bytes at a time."""
+    """Yield the texts in UTF-8, some `_CHUNK` bytes at a time."""
     chunk: list[bytes] = []
     size = 0
     for text in texts:
@@ -126,7 +126,7 @@ def _chunks(texts: Sequence[str]) -> Iterator[list[bytes]]:
 
 
 def _sign(texts: list[bytes]) -> tuple[Any, Any]:
-    """The signatures (N, BINS) of N texts, all EMPTY where a text is short, and a hash (N,) of all words of each."""
+    """Return the signatures (N, BINS) of N texts, EMPTY where a text is short, and a hash (N,) of each's words."""
     import numpy as np
 
     sizes = np.fromiter(map(len, texts), np.int64, len(texts))
@@ -152,7 +152,7 @@ def _sign(texts: list[bytes]) -> tuple[Any, Any]:
 
 
 def _hash_words(data: Any) -> tuple[Any, Any]:
-    """A 64-bit hash of every word, and the byte where each begins.
+    """Return a 64-bit hash of every word, and the byte where each begins.
 
     A word of bytes b_0 ... b_k at byte s is the sum of code(b_i) P^(s + i), times P^-s (modulo 2^64, P odd), which is
     the same wherever it stands.
@@ -179,7 +179,7 @@ def _hash_words(data: Any) -> tuple[Any, Any]:
 
 
 def _mix(x: Any) -> Any:
-    """The finaliser of splitmix64: every bit of the result depends on every bit of `x`."""
+    """Return the finaliser of splitmix64: every bit of the result depends on every bit of `x`."""
     import numpy as np
 
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -269,7 +269,7 @@ def _band_keys(signatures: Any, threshold: float) -> Iterator[Any]:
 
 
 def _rows_per_band(threshold: float) -> int:
-    """The most bins per band with which 98 % of pairs at the threshold share a band: 1 - (1 - J^r)^(BINS // r)."""
+    """Return the most bins per band at which 98 % of pairs at the threshold share a band: 1 - (1 - J^r)^(BINS // r)."""
     fit = [r for r in range(1, BINS + 1) if 1 - (1 - threshold**r) ** (BINS // r) >= 0.98]
     return max(fit, default=1)
 
@@ -287,7 +287,7 @@ def _filled(signatures: Any) -> Any:
 
 
 def _similarity(signatures: Any, left: Any, right: Any) -> Any:
-    """The estimated Jaccard index of each pair of rows: agreeing bins over bins that are filled in either."""
+    """Return the estimated Jaccard index of each pair of rows: agreeing bins over bins that are filled in either."""
     import numpy as np
 
     out = np.empty(len(left))

@@ -30,7 +30,7 @@ class Match(NamedTuple):
 
 
 def find_personal_data(text: str) -> list[Match]:
-    """Returns what was found, in the order of the text; no two matches overlap.
+    """Return what was found, in the order of the text; no two matches overlap.
 
     Where two kinds claim the same characters, the more specific one has them: key, email, iban, card, ip, phone.
     """
@@ -52,7 +52,7 @@ def find_personal_data(text: str) -> list[Match]:
 
 
 def redact(text: str) -> tuple[str, Counter[str]]:
-    """Returns the text with [EMAIL], [PHONE], [CARD], [IBAN], [KEY] or [IP] in place of each match, and their counts.
+    """Return the text with [EMAIL], [PHONE], [CARD], [IBAN], [KEY] or [IP] in place of each match, and their counts.
 
     Nothing else changes. Nothing is found in the result, so redacting it again changes nothing.
     """
@@ -88,7 +88,7 @@ def _has_long_number(text: str) -> bool:
 
 
 def _add(found: list[Match], kind: str, spans: Spans) -> None:
-    """Adds the spans that overlap nothing found before; `found` stays in the order of the text."""
+    """Add the spans that overlap nothing found before; `found` stays in the order of the text."""
     for start, end in spans:
         place = bisect_left(found, start, key=_start)
         if (not place or found[place - 1].end <= start) and (place == len(found) or end <= found[place].start):
@@ -143,7 +143,7 @@ def _keys(text: str, pattern: re.Pattern[str]) -> Spans:
 
 
 def _passwords(text: str) -> Spans:
-    """The name:password of addresses such as scheme://name:password@host, but for those that say just that."""
+    """Yield the name:password of addresses such as scheme://name:password@host, but for those that say just that."""
     for match in _PASSWORD.finditer(text):
         if not re.search(":(?:pass|password|passwd|pwd|secret)$", match[1], re.IGNORECASE):
             yield match.span(1)
@@ -334,7 +334,7 @@ def _phones(text: str, first: int, last: int) -> Spans:
 
 
 def _international(number: str) -> str:
-    """The part of "+49 30 1234567 2024" that is a phone number, empty if none is."""
+    """Return the part of "+49 30 1234567 2024" that is a phone number, empty if none is."""
     if re.fullmatch(r"\+[0-9]{1,3}(?:\.[0-9]{3})+|\+[0-9]+\.[0-9]+", number):  # +1.234.567, +48.858844
         return ""
     while number:

@@ -25,7 +25,7 @@ class NotApplicableError(Exception):
 
 
 def of_the_policy(loss: Loss) -> list[str]:
-    """The arguments through which the gradient reaches the policy."""
+    """Return the arguments through which the gradient reaches the policy."""
     return [name for name in loss.row_arguments if name in _OF_THE_POLICY]
 
 
@@ -68,19 +68,19 @@ def is_good(loss: Loss, name: str, given: Arguments) -> torch.Tensor:
 
 
 def with_step(loss: Loss, given: Arguments, hyperparameters: Mapping[str, Any] | None = None) -> Arguments:
-    """The arguments with those of `over_step`, as if these examples were the whole step."""
+    """Return the arguments with those of `over_step`, as if these examples were the whole step."""
     rows = tuple(given[name] for name in loss.row_arguments)
     found = loss.over_whole_step(rows, loss.resolve(hyperparameters or {}))
     return {**given, **dict(zip(loss.over_step, found, strict=True))}
 
 
 def call(loss: Loss, given: Arguments, **hyperparameters: Any) -> torch.Tensor:
-    """The loss of each example, (N,)."""
+    """Return the loss of each example, (N,)."""
     return loss(*(given[name] for name in loss.argument_names), **hyperparameters)
 
 
 def gradients(loss: Loss, given: Arguments, **hyperparameters: Any) -> tuple[torch.Tensor, Arguments]:
-    """The losses (N,), and the gradient of their sum in each argument of the policy and in `values`."""
+    """Return the losses (N,), and the gradient of their sum in each argument of the policy and in `values`."""
     names = [*of_the_policy(loss), *(["values"] if loss.needs_values else [])]
     leaves = {name: given[name].detach().clone().requires_grad_() for name in names}
     values = call(loss, {**given, **leaves}, **hyperparameters)
@@ -97,12 +97,12 @@ def gradients(loss: Loss, given: Arguments, **hyperparameters: Any) -> tuple[tor
 
 
 def rows_of(loss: Loss, given: Arguments, rows: torch.Tensor) -> Arguments:
-    """Some examples; what is known over the whole step stays as it is."""
+    """Return some examples; what is known over the whole step stays as it is."""
     return {name: value[rows] if name in loss.row_arguments else value for name, value in given.items()}
 
 
 def other_value(loss: Loss, name: str) -> float:
-    """A legal value of a hyperparameter that is not its default."""
+    """Return a legal value of a hyperparameter that is not its default."""
     interval, default = loss.interval(name), loss.hyperparameters[name]
     tries = (default * 1.3, default * 0.7, default + 0.37, default - 0.37, (interval.low + interval.high) / 2)
     legal = [float(value) for value in tries if value != default and value in interval]

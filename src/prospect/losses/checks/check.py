@@ -53,7 +53,7 @@ class Result(NamedTuple):
 
 
 def check_loss(loss: Loss) -> list[Result]:
-    """Runs every check on a loss; takes about a second and needs no model.
+    """Run every check on a loss; it takes about a second and needs no model.
 
     Args:
         loss: a registered one, or one's own.

@@ -28,7 +28,7 @@ FAR = 30.0  # nats on the wrong side: far enough for every margin, not yet where
 
 
 def one_value_per_example(loss: Loss) -> None:
-    """A loss is never reduced: only the step knows what to divide by."""
+    """Check that a loss is not reduced: only the step knows what to divide by."""
     for count in (1, 2, 7):
         found = tuple(call(loss, random_arguments(loss, count)).shape)
         if found != (count,):
@@ -54,7 +54,7 @@ def half_precision_is_computed_in_float32(loss: Loss) -> None:
 
 
 def float64_stays_float64(loss: Loss) -> None:
-    """Tests and theory are computed in it."""
+    """Return the type that tests and theory are computed in."""
     found = call(loss, random_arguments(loss)).dtype
     if found != torch.float64:
         raise CheckError(
@@ -63,7 +63,7 @@ def float64_stays_float64(loss: Loss) -> None:
 
 
 def it_is_a_pure_function(loss: Loss) -> None:
-    """The same numbers give the same losses, and stay as they are."""
+    """Check that the same numbers give the same losses, and are not changed."""
     given = random_arguments(loss)
     kept = {name: value.clone() for name, value in given.items()}
     first, second = call(loss, given).clone(), call(loss, {name: value.clone() for name, value in kept.items()})
@@ -171,7 +171,7 @@ def it_learns_from_the_first_step(loss: Loss) -> None:
 
 
 def rows_do_not_meet(loss: Loss) -> None:
-    """The micro-batch cannot change the result: each loss is the one its example has alone, in any order."""
+    """Check that the micro-batch cannot change the result: each loss equals that of its example alone, in any order."""
     given = random_arguments(loss)
     values = call(loss, given)
     order = torch.tensor([4, 2, 6, 0, 1, 5, 3])
@@ -189,7 +189,7 @@ def rows_do_not_meet(loss: Loss) -> None:
 
 
 def only_what_is_there_counts(loss: Loss) -> None:
-    """Padding and absent completions have no say, neither in values nor in gradients."""
+    """Check that padding and absent completions change neither values nor gradients."""
     if loss.level != "token" and loss.feedback != "scored":
         raise NotApplicableError("it sees one number per completion, so there is no padding")
     given = random_arguments(loss)

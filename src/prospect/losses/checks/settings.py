@@ -20,7 +20,7 @@ from prospect.losses.checks.arguments import (
 
 
 def every_hyperparameter_has_an_effect(loss: Loss) -> None:
-    """A setting is used or refused."""
+    """Check that a setting is used or refused."""
     _needs_hyperparameters(loss)
     given = random_arguments(loss, 24)
     values = call(loss, given)
@@ -60,7 +60,7 @@ def unknown_hyperparameters_are_refused(loss: Loss) -> None:
 
 
 def illegal_hyperparameters_are_refused(loss: Loss) -> None:
-    """What lies out of bounds, what is not finite, and what is no number."""
+    """Check that values out of bounds, not finite or not numbers are refused."""
     _needs_hyperparameters(loss)
     for name in loss.hyperparameters:
         interval = loss.interval(name)
@@ -102,7 +102,7 @@ def _needs_hyperparameters(loss: Loss) -> None:
 
 
 def _refusal(loss: Loss, name: str, value: object) -> str:
-    """The message of the refusal, from a call and not from `check` alone; "no refusal" where there is none."""
+    """Return the message of the refusal, from a call and not from `check` alone; "no refusal" where there is none."""
     try:
         call(loss, random_arguments(loss), **{name: value})
     except ConfigError as error:

@@ -174,7 +174,7 @@ def columns_over_time(
 def _scale(
     rows: Sequence[tuple[str, Dots]], guide: float | None, shares: bool
 ) -> tuple[tuple[float, float], Sequence[float]]:
-    """The range of a scale and its ticks."""
+    """Return the range of a scale and its ticks."""
     ends = [float(end) for _, dots in rows for _, dot in dots for end in dot[:3]]
     if shares:
         furthest = max([*ends, guide or 0.0])

@@ -114,7 +114,7 @@ def _grid(x: _Scale, y: _Scale) -> list[Markup]:
 
 
 def _looks(curves: Sequence[Curve]) -> list[int]:
-    """A number for each look; curves that coincide share theirs, since only one of them is seen."""
+    """Return a number for each look; curves that coincide share theirs, since only one of them is seen."""
     return [next(i for i, other in enumerate(curves) if np.allclose(other.y, curve.y)) for curve in curves]
 
 
@@ -124,7 +124,7 @@ def _curve(i: int, curve: Curve, x: _Scale, y: _Scale) -> Markup:
 
 
 def _labels(curves: Sequence[Curve], looks: Sequence[int], y: _Scale) -> list[Markup]:
-    """The names at the right ends, moved apart where they would touch, each with a line to its curve's end."""
+    """Return the names at the right ends, moved apart where they would touch, each with a line to its curve's end."""
     order = sorted(range(len(curves)), key=lambda i: (round(y(float(curves[i].y[-1])), 1), looks[i]))
     places = _apart([y(float(curves[i].y[-1])) for i in order], y.end, y.start)
     parts, right = [], WIDTH - RIGHT

@@ -57,17 +57,17 @@ class Axes:
     log: bool = False
 
     def x(self, value: float) -> float:
-        """The horizontal place of a value."""
+        """Return the x coordinate of a value."""
         low, high, value = (math.log(v) if self.log else v for v in (*self.x_range, value))
         return self.left + (value - low) / (high - low) * (self.right - self.left)
 
     def y(self, value: float) -> float:
-        """The vertical place of a value."""
+        """Return the y coordinate of a value."""
         low, high = self.y_range
         return self.bottom - (value - low) / (high - low) * (self.bottom - self.top)
 
     def points(self, x: np.ndarray, y: np.ndarray) -> str:
-        """The points of a line or an outline, held within the axes."""
+        """Return the points of a line or an outline, held within the axes."""
         inside = np.clip(y, *self.y_range)
         return " ".join(f"{self.x(a):.1f},{self.y(b):.1f}" for a, b in zip(x, inside, strict=True))
 

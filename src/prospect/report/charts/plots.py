@@ -192,7 +192,7 @@ def histogram_pair(
 
 
 def _y_range(lines: Sequence[Line], guide: float | None) -> tuple[float, float]:
-    """The range of the lines and of all but 4 % of their bands, so that one spike hides nothing."""
+    """Return the range of the lines and of all but 4 % of their bands, so that one spike hides nothing."""
     values = [line.y for line in lines]
     values += [np.quantile(line.low, [0.02]) for line in lines if line.low is not None]
     values += [np.quantile(line.high, [0.98]) for line in lines if line.high is not None]
@@ -200,7 +200,7 @@ def _y_range(lines: Sequence[Line], guide: float | None) -> tuple[float, float]:
 
 
 def _inside(lines: Sequence[Line], axes: Axes, guide: float | None) -> list[Markup]:
-    """The level to compare with, then the bands, then the lines over them."""
+    """Return the level to compare with, then the bands, then the lines over them."""
     level = [] if guide is None else [rule(axes.left, axes.y(guide), axes.right, axes.y(guide), "guide")]
     return [*level, *(_band(line, axes) for line in lines), *(_stroke(line, axes) for line in lines)]
 

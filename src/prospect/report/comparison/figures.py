@@ -18,14 +18,14 @@ MOST_ROWS = 40  # of one figure
 
 
 def measures_of(result: dict[str, Any]) -> list[str]:
-    """The names of the measures, the one that the study is about first."""
+    """Return the names of the measures, the one that the study is about first."""
     measures = result.get("measures")
     found = [str(name) for name in measures] if isinstance(measures, dict) else []
     return sorted(found, key=lambda name: name != result.get("primary"))
 
 
 def measures_to_draw(result: dict[str, Any]) -> list[str]:
-    """The first measures, without those of one value everywhere: the table has them, and a figure shows no more."""
+    """Return the first measures, without those of one value everywhere."""
     places = [result.get("start"), *(cell.get("estimates") for cell in cells(result))]
     found = []
     for measure in measures_of(result):
@@ -41,7 +41,7 @@ def is_rate(result: dict[str, Any], measure: str) -> bool:
 
 
 def label_of(result: dict[str, Any], measure: str) -> str:
-    """A measure's name and unit."""
+    """Return a measure's name and unit."""
     label, unit = dig(result, "measures", measure, "label") or measure, dig(result, "measures", measure, "unit")
     plain = not unit or unit == "share" or str(unit) in str(label)
     return str(label) if plain else f"{label} ({unit})"
@@ -57,13 +57,13 @@ def estimate(tree: Any) -> tuple[float, float, float] | None:
 
 
 def names(result: dict[str, Any], key: str) -> list[str]:
-    """The names of methods or conditions, in their order."""
+    """Return the names of methods or conditions, in their order."""
     entries = result.get(key)
     return [str(entry["name"]) for entry in (entries if isinstance(entries, list) else []) if dig(entry, "name")]
 
 
 def cells(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """The cells that can be read."""
+    """Return the cells that can be read."""
     found = result.get("cells")
     return [cell for cell in (found if isinstance(found, list) else []) if isinstance(cell, dict)]
 

@@ -178,7 +178,7 @@ def _estimate(result: dict[str, Any], measure: str, found: tuple[float, float, f
 
 
 def _samples(result: dict[str, Any]) -> list[Sample]:
-    """The first prompts, with what the start and each method wrote; of the first condition and the first seed done."""
+    """Return the first prompts with each method's completions, of the first condition and the first seed done."""
     conditions = names(result, "conditions")
     written: dict[str, tuple[Any, list[tuple[str, Any]]]] = {}
     for cell in cells(result):

@@ -17,7 +17,7 @@ LONGER = 1.5  # times the start's length: what raters often take for quality
 
 
 def headline(result: dict[str, Any]) -> str:
-    """The study and its answer in one line."""
+    """Return the study and its answer in one line."""
     title = str(result.get("title") or result.get("name") or "A comparison").rstrip(".")
     answer = ANSWERS.get(str(dig(result, "claim", "agrees")))
     return f"{title}: {answer}" if answer else title
@@ -34,7 +34,7 @@ def summary(result: dict[str, Any]) -> list[tuple[str, list[str]]]:
 
 
 def worries(result: dict[str, Any]) -> list[str]:
-    """What speaks against relying on the numbers."""
+    """Return what speaks against relying on the numbers."""
     said = [str(f["text"]) for f in _findings(result) if dig(f, "kind") == "worry" and dig(f, "text")]
     of_seeds = any("seed" in text for text in said)
     failed = dig(result, "runs", "failed")
@@ -51,19 +51,19 @@ def worries(result: dict[str, Any]) -> list[str]:
 
 
 def difference(result: dict[str, Any], value: float, measure: str) -> str:
-    """A difference with its sign: points where the measure is a share."""
+    """Return a difference with its sign: points where the measure is a share."""
     text = f"{abs(100 * value):.1f}" if is_rate(result, measure) else number(abs(float(value)))
     sign = "+" if value > 0 else MINUS if value < 0 else ""
     return f"{sign}{text}"
 
 
 def measured(result: dict[str, Any], value: float, measure: str) -> str:
-    """A value as its measure is written."""
+    """Return a value as its measure is written."""
     return percent(value) if is_rate(result, measure) else number(float(value))
 
 
 def baseline_of(comparison: Any) -> str:
-    """What a comparison is with."""
+    """Return what a comparison is with."""
     other = dig(comparison, "baseline")
     if isinstance(other, dict):
         return " · ".join(str(name) for name in (other.get("method"), other.get("condition")) if name is not None)

@@ -18,7 +18,7 @@ KEYS = (("desirable area", "desirable"), ("undesirable area", "undesirable"))
 
 
 def names_of(inspection: dict[str, Any]) -> tuple[str, str]:
-    """What the two classes of completions are called in this kind of feedback."""
+    """Return what the two classes of completions are called in this kind of feedback."""
     return CLASS_NAMES.get(str(inspection.get("kind")), DESIRABLE_UNDESIRABLE)
 
 

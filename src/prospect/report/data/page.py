@@ -77,7 +77,7 @@ def _byline(inspection: dict[str, Any]) -> list[str]:
 
 
 def _remarks(inspection: dict[str, Any]) -> list[Remark]:
-    """The findings, the worst first, as they come within a severity."""
+    """Return the findings, the worst first, as they come within a severity."""
     found = inspection.get("findings")
     remarks = []
     for severity in SEVERITIES:

@@ -35,7 +35,7 @@ METHODS = {
 
 
 def headline(inspection: dict[str, Any]) -> str:
-    """The files in one line."""
+    """Return the files in one line."""
     rows, kind = inspection.get("rows"), str(inspection.get("kind"))
     up, down = inspection.get("desirable"), inspection.get("undesirable")
     what = count(rows, NOUNS.get(kind, "row")) if is_number(rows) else "Feedback"
@@ -53,7 +53,7 @@ def what_is_in_it(inspection: dict[str, Any]) -> tuple[str, list[str]]:
 
 
 def what_suits_it(inspection: dict[str, Any]) -> tuple[str, list[str]]:
-    """The method and its reasons."""
+    """Return the method and its reasons."""
     method, reasons = dig(inspection, "advice", "method"), dig(inspection, "advice", "reasons")
     said = [METHODS[str(method)]] if str(method) in METHODS else [f"{method}."] if method else []
     return "What suits it", said + ([str(reason) for reason in reasons] if isinstance(reasons, list) else [])
@@ -93,7 +93,7 @@ def _lengths(inspection: dict[str, Any]) -> str:
 
 
 def amount(value: float) -> str:
-    """A length: whole from ten on, where a tenth of a word means nothing."""
+    """Return a length: whole from ten on, where a tenth of a word means nothing."""
     return count(round(value)) if value >= 10 else number(float(value)) if value % 1 else count(value)
 
 

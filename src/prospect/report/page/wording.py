@@ -16,7 +16,7 @@ SAME, DELETED, INSERTED = Markup("{}"), Markup("<del>{}</del>"), Markup("<ins>{}
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A number with about `digits` significant digits, integers in full: 1,234 · 12.3 · −0.0420 · 5e−6."""
+    """Return a number with about `digits` significant digits, integers in full: 1,234 · 12.3 · −0.0420 · 5e−6."""
     if value == 0 or isinstance(value, int):
         return f"{value + 0:,.0f}".replace("-", MINUS)  # + 0 turns -0.0 into 0.0
     size = math.floor(math.log10(abs(value)))
@@ -29,7 +29,7 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def percent(share: float) -> str:
-    """A share as a percentage, whole except near the ends: 44%, 0.4%, 99.6%."""
+    """Return a share as a percentage, whole except near the ends: 44%, 0.4%, 99.6%."""
     near_an_end = 0 < share < 0.01 or 0.99 < share < 1
     return f"{100 * share:.{1 if near_an_end else 0}f}%"
 
@@ -40,13 +40,13 @@ def interval(low: float, high: float) -> str:
 
 
 def count(value: float, noun: str = "") -> str:
-    """A count with its noun, in the plural where it is not one: 1 step, 2,400 thumbs."""
+    """Return a count with its noun, in the plural where it is not one: 1 step, 2,400 thumbs."""
     plural = "" if not noun or value == 1 or noun.endswith("s") else "s"
     return f"{value:,.0f} {noun}{plural}".strip()
 
 
 def big(value: float) -> str:
-    """A number of parameters: 260 thousand, 1.2 million, 7 billion."""
+    """Return a number of parameters: 260 thousand, 1.2 million, 7 billion."""
     for size, word in ((1e9, "billion"), (1e6, "million"), (1e3, "thousand")):
         if value >= size:
             return f"{value / size:.{0 if value >= 10 * size else 1}f} {word}".replace(".0 ", " ")
@@ -54,7 +54,7 @@ def big(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A stretch of time in its two largest units: 41 s, 2 min 41 s, 3 h 5 min."""
+    """Return a stretch of time in its two largest units: 41 s, 2 min 41 s, 3 h 5 min."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
@@ -63,13 +63,13 @@ def duration(seconds: float) -> str:
 
 
 def short_path(value: Any) -> str:
-    """The last part of a local path; a hub name (`owner/name`) as it is."""
+    """Return the last part of a local path; a hub name (`owner/name`) as it is."""
     text = str(value)
     return PurePath(text).name if text.startswith(("/", ".", "~")) or text.count("/") != 1 else text
 
 
 def plain(text: Any, limit: int) -> str:
-    """A prompt or completion, string or messages, as one bare text of at most about `limit` characters."""
+    """Return a prompt or completion, string or messages, as one bare text of at most about `limit` characters."""
     if isinstance(text, list):
         turns = (turn for turn in text if isinstance(turn, dict))
         text = "\n".join(f"{turn.get('role', '')}: {turn.get('content', '')}" for turn in turns)
@@ -93,6 +93,6 @@ def differences(before: str, after: str) -> tuple[Markup, Markup]:
 
 
 def _framed(text: str, frame: Markup) -> Markup:
-    """The words in their frame, the white space before them outside it."""
+    """Return the words in their frame, the white space before them outside it."""
     words = text.lstrip()
     return escape(text[: len(text) - len(words)]) + (frame.format(words) if words else Markup(""))

@@ -94,7 +94,7 @@ def _summary(facts: Facts) -> list[tuple[str, list[str]]]:
 
 
 def _examples(facts: Facts) -> list[Sample]:
-    """What the evaluation picked out to read."""
+    """Return what the evaluation picked out to read."""
     examples = dig(facts.comparison.details, "examples") if facts.comparison else None
     chosen = [example for example in examples or () if isinstance(example, dict)][:MOST_SAMPLES]
     return [
@@ -109,7 +109,7 @@ def _examples(facts: Facts) -> list[Sample]:
 
 
 def _samples(facts: Facts) -> list[Sample]:
-    """The first and the last completion of every prompt that was sampled."""
+    """Return the first and the last completion of every prompt that was sampled."""
     by_prompt: dict[str, dict[Any, dict[str, Any]]] = {}
     for row in facts.samples:
         if is_number(row.get("step")):
@@ -149,7 +149,7 @@ def _token_table(facts: Facts) -> Table | None:
 
 
 def _data_notes(facts: Facts) -> list[str]:
-    """What the figures on the data leave out, as short remarks."""
+    """Return what the figures on the data leave out, as short remarks."""
     train = facts.train_data
     held_out = facts.origin("data", "eval", "rows")
     remarks = (

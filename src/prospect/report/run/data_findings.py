@@ -32,7 +32,7 @@ def cut_completions(facts: Facts) -> Finding | None:
 
 
 def dropped_rows(facts: Facts) -> Finding | None:
-    """Records that could not be used."""
+    """Record that could not be used."""
     train = facts.train_data
     dropped, rows = train.get("dropped"), train.get("rows")
     refused = {reason: found["rows"] for reason, found in (train.get("unrenderable") or {}).items()}
@@ -85,7 +85,7 @@ def many_epochs(facts: Facts) -> Finding | None:
 
 
 def too_few_to_tell(facts: Facts) -> Finding | None:
-    """The evaluation is too small for its interval to say much."""
+    """Warn that the evaluation is too small for its interval to say much."""
     compared, rows = facts.comparison, facts.origin("data", "eval", "rows")
     n = compared.after.n if compared else rows
     if not is_number(n) or n >= 100 or (facts.feedback == "demonstration" and not compared):
@@ -99,7 +99,7 @@ def too_few_to_tell(facts: Facts) -> Finding | None:
 
 
 def nothing_held_out(facts: Facts) -> Finding | None:
-    """A finished run that measured nothing on unseen feedback."""
+    """Warn that a finished run that measured nothing on unseen feedback."""
     measured = facts.comparison or any(facts.evaluations.values()) or any("eval_loss" in row for row in facts.metrics)
     if measured or facts.in_progress or not facts.metrics:
         return None

@@ -40,7 +40,7 @@ def contest_lengths(facts: Facts) -> Finding | None:
 
 
 def only_longer(facts: Facts) -> Finding | None:
-    """The win rate is above one half, and at equal length it is not."""
+    """Warn that the win rate is above one half, and at equal length it is not."""
     for contest in _results(facts, "contest"):
         plain, equal = (measured(dig(contest, key), key) for key in ("win_rate", "length_controlled"))
         if not plain or not equal or plain.low <= 0.5 or equal.low > 0.5 or dig(contest, "length_controlled", "note"):
@@ -70,7 +70,7 @@ def repeats(facts: Facts) -> Finding | None:
 
 
 def looks_at_the_place(facts: Facts) -> Finding | None:
-    """The judge chooses what it is shown first, or last."""
+    """Warn that the judge chooses what it is shown first, or last."""
     for contest in _results(facts, "contest"):
         first = measured(dig(contest, "shown_first"), "shown_first")
         if not first or abs(first.value - 0.5) < PLACE or first.low <= 0.5 <= first.high:

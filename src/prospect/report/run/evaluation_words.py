@@ -18,7 +18,7 @@ _VERDICTS = {
 
 
 def contest_headline(facts: Facts) -> str:
-    """The run in one line, by its first contest; empty without one."""
+    """Return the run in one line, by its first contest; empty without one."""
     for contest in _results(facts, "contest"):
         win = measured(dig(contest, "win_rate"), "")
         if win:
@@ -30,7 +30,7 @@ def contest_headline(facts: Facts) -> str:
 
 
 def evaluations_in_words(facts: Facts) -> list[str]:
-    """A sentence for each contest, each measurement of held-out feedback, and the benchmarks."""
+    """Return a sentence for each contest, each measurement of held-out feedback, and the benchmarks."""
     said = [_contest(contest) for contest in _results(facts, "contest")]
     said += [_feedback(feedback) for feedback in _results(facts, "feedback")]
     said += [_benchmarks(tasks) for tasks in _results(facts, "benchmarks")]
@@ -38,7 +38,7 @@ def evaluations_in_words(facts: Facts) -> list[str]:
 
 
 def evaluations_are_sure(facts: Facts) -> list[str]:
-    """What the intervals of the evaluations rest on."""
+    """Return what the intervals of the evaluations rest on."""
     said = []
     for contest in _results(facts, "contest"):
         n, prompts = dig(contest, "n"), dig(contest, "prompts")

@@ -99,7 +99,7 @@ _NOTES = {
 
 
 def _sentences(result: Any, found: Sequence[Measured]) -> list[str]:
-    """What the file says in words, and what follows from its verdicts."""
+    """Return what the file says in words, and what follows from its verdicts."""
     said = [
         text for key in ("sentence", "says", "summary", "text") if isinstance(text := dig(result, key), str) and text
     ]
@@ -120,7 +120,7 @@ def _sentences(result: Any, found: Sequence[Measured]) -> list[str]:
 
 
 def _read(result: Any) -> list[Sample]:
-    """The samples in the file that have two sides, or one."""
+    """Return the samples in the file that have two sides, or one."""
     lists = (dig(result, key) for key in ("examples", "samples", "disagreements"))
     found = []
     for example in next((rows for rows in lists if isinstance(rows, list)), []):

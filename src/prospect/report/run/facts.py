@@ -91,7 +91,7 @@ class Facts:
         return facts
 
     def curve(self, key: str) -> Curve:
-        """The finite values of one metric by step; a step logged twice counts as logged last."""
+        """Return the finite values of one metric by step; a step logged twice counts as logged last."""
         by_step = self._values.get(key, {})
         steps = sorted(by_step)
         return Curve(np.array(steps, float), np.array([by_step[step] for step in steps], float))
@@ -162,7 +162,7 @@ class Facts:
         return float(first), float(second)
 
     def alarms(self, kind: str) -> list[tuple[int, str]]:
-        """The steps at which training raised an alarm of this kind, with its words."""
+        """Return the steps at which training raised an alarm of this kind, with its words."""
         return [
             (int(row["step"]), str(alarm.get("text", "")))
             for row in self.metrics
@@ -197,7 +197,7 @@ class Facts:
 
 
 def dig(tree: Any, *keys: str) -> Any:
-    """The value below nested mappings, None where any step is missing."""
+    """Return the value below nested mappings, None where any step is missing."""
     for key in keys:
         tree = tree.get(key) if isinstance(tree, dict) else None
     return tree
@@ -209,7 +209,7 @@ def is_number(value: Any) -> TypeGuard[float]:
 
 
 def rate_of(value: Any) -> Rate | None:
-    """A rate from its JSON form, None where it is not one."""
+    """Return a rate from its JSON form, None where it is not one."""
     fields = [dig(value, name) for name in Rate._fields]
     return Rate(*fields) if all(is_number(field) for field in fields) else None
 

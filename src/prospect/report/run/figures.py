@@ -45,7 +45,7 @@ def result_figures(facts: Facts) -> list[Figure]:
 
 
 def learning_curves(facts: Facts) -> list[Figure]:
-    """What happened step by step."""
+    """Return what happened step by step."""
     return _present(_loss(facts), _rewards(facts), _margins(facts), _logps(facts), _reference_point(facts))
 
 
@@ -104,13 +104,13 @@ def _present(*figures: Figure | None) -> list[Figure]:
 
 
 def _noisy(facts: Facts, label: str, look: str, key: str) -> list[Line]:
-    """A metric of single steps as a line, no line where it was not logged."""
+    """Return a metric of single steps as a line, no line where it was not logged."""
     curve = facts.curve(key)
     return [trend(label, look, *curve)] if curve else []
 
 
 def _exact(facts: Facts, label: str, look: str, key: str, *, dots: bool = False) -> list[Line]:
-    """A metric without a running mean, no line where it was not logged."""
+    """Return a metric without a running mean, no line where it was not logged."""
     curve = facts.curve(key)
     return [Line(label, look, *thin(*curve)[:2], dots=dots)] if curve else []
 

@@ -92,12 +92,12 @@ def rewards_fell_for_a_while(facts: Facts) -> Finding | None:
 
 
 def samples_repeat_themselves(facts: Facts) -> Finding | None:
-    """Samples have begun to say the same over and over."""
+    """Sample have begun to say the same over and over."""
     return _sample_alarm(facts, "repetition", "Samples repeat themselves", "Samples repeated themselves for a while")
 
 
 def samples_changed_length(facts: Facts) -> Finding | None:
-    """Samples have become much longer or shorter, away from what was good."""
+    """Sample have become much longer or shorter, away from what was good."""
     return _sample_alarm(facts, "length", "Samples changed in length", "Samples changed in length for a while")
 
 
@@ -113,7 +113,7 @@ def _sample_alarm(facts: Facts, kind: str, lasting: str, passing: str) -> Findin
 
 
 def rewards_not_separated(facts: Facts) -> Finding | None:
-    """The mean margin at the end is not above zero."""
+    """Warn that the mean margin at the end is not above zero."""
     end = _ends(facts.curve("rewards/margins"))
     if not end or end.last > 2 * end.error:
         return None
@@ -166,7 +166,7 @@ def saturated(facts: Facts) -> Finding | None:
 
 
 def drifted(facts: Facts) -> Finding | None:
-    """The reference point says that the policy is far from its reference."""
+    """Warn that the reference point says that the policy is far from its reference."""
     z0, tokens = _ends(facts.curve("kl")), facts.origin("data", "train", "completion_tokens")
     means = [mean for name in ("desirable", "undesirable") if is_number(mean := dig(tokens, name, "mean")) and mean > 0]
     if not z0 or not means or z0.last / (sum(means) / len(means)) < DRIFTED or reference_point_out_of_reach(facts):
@@ -182,7 +182,7 @@ def drifted(facts: Facts) -> Finding | None:
 
 
 def clamped_share(facts: Facts) -> float | None:
-    """The share of steps whose z0 estimate was 0 or less before the clamp."""
+    """Return the share of steps whose z0 estimate was 0 or less before the clamp."""
     raw = facts.curve("kl_raw") or facts.curve("kl")
     return float(np.mean(raw.values <= 0)) if raw else None
 

@@ -15,7 +15,7 @@ from prospect.report.run.facts import Curve, Facts, is_number
 
 
 def held_out_not_improving(facts: Facts) -> Finding | None:
-    """The held-out score ends no higher than it began."""
+    """Warn that the held-out score ends no higher than it began."""
     name, score = _held_out_score(facts)
     if len(score.steps) < 2 or score.last - score.first >= 0.01:
         return None
@@ -28,7 +28,7 @@ def held_out_not_improving(facts: Facts) -> Finding | None:
 
 
 def held_out_at_chance(facts: Facts) -> Finding | None:
-    """The held-out score has risen, and by no more than a score of random rewards would scatter.
+    """Warn that the held-out score has risen, and by no more than a score of random rewards would scatter.
 
     Without any skill the standard error of AUROC over P good and Q bad rows is sqrt((P + Q + 1) / (12 P Q)), that of
     the accuracy over N pairs 1 / (2 sqrt(N)).
@@ -52,7 +52,7 @@ def held_out_at_chance(facts: Facts) -> Finding | None:
 
 
 def past_the_best(facts: Facts) -> Finding | None:
-    """The held-out score was clearly higher earlier in the run."""
+    """Warn that the held-out score was clearly higher earlier in the run."""
     name, score = _held_out_score(facts)
     if len(score.steps) < 3:
         return None
@@ -68,7 +68,7 @@ def past_the_best(facts: Facts) -> Finding | None:
 
 
 def loss_rises(facts: Facts) -> Finding | None:
-    """The held-out loss of demonstrations is not lower than it was."""
+    """Warn that the held-out loss of demonstrations is not lower than it was."""
     loss = facts.curve("eval_loss")
     if facts.feedback != "demonstration" or len(loss.steps) < 2 or loss.last < loss.values[:-1].min() * 1.02:
         return None

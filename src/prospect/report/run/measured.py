@@ -106,7 +106,7 @@ def number_table(found: Sequence[Measured], title: str = "Every number with its 
 
 
 def written(value: float, share: bool) -> str:
-    """A number as its kind is written."""
+    """Return a number as its kind is written."""
     return percent(value) if share else number(float(value))
 
 
@@ -122,7 +122,7 @@ def without_numbers(tree: Any) -> Any:
 
 
 def _label(key: Any, child: Any) -> str:
-    """An entry of a list goes by its own name."""
+    """Return the name of a list's entry: its own."""
     if isinstance(key, int):
         for name in ("name", "task", "method", "metric"):
             if isinstance(dig(child, name), str):

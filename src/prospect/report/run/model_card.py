@@ -118,7 +118,7 @@ def card_body(facts: Facts) -> str:
 
 
 def _split(old: str) -> tuple[dict[str, Any], str, str] | None:
-    """The front matter, and what a person wrote above and below ours; None where the card is not ours at all."""
+    """Return the front matter, and what a person wrote above and below ours; None where the card is not ours at all."""
     front, body = _front(old)
     if not body.strip():
         return front, "", ""
@@ -174,7 +174,7 @@ def _loading(facts: Facts) -> str:
 
 
 def _limits(facts: Facts, base: str) -> str:
-    """What the run's page says to worry about, and what holds for every such model."""
+    """Return what the run's page says to worry about, and what holds for every such model."""
     said = [f"{finding.title}. {finding.text}" for finding in findings(facts)]
     fixed = [
         f"It has the licence and the limits of its base, {base}.",
@@ -208,7 +208,7 @@ def _policy(facts: Facts) -> str:
 
 
 def _base(facts: Facts) -> str:
-    """What hubs are to know as the base: of an adapter that was trained on, what that sits on."""
+    """Return what hubs are to know as the base: of an adapter that was trained on, what that sits on."""
     under = facts.origin("policy", "base")
     return str(under) if is_hub_name(under) else _policy(facts)
 
@@ -218,13 +218,13 @@ def _loss_name(facts: Facts) -> str:
 
 
 def _shown(name: Any) -> str:
-    """A hub name as it is, of a path the last part alone."""
+    """Return a hub name as it is, of a path the last part alone."""
     text = str(name)
     return text if is_hub_name(text) else short_path(text.replace("\\", "/")).rpartition("/")[2]
 
 
 def _without_folders(tree: Any) -> Any:
-    """The recipe with the last part of each path in place of the path; numbers, words and hub names stay."""
+    """Return the recipe with the last part of each path in place of the path; numbers, words and hub names stay."""
     if isinstance(tree, dict):
         return {key: _without_folders(value) for key, value in tree.items()}
     if isinstance(tree, list):

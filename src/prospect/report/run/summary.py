@@ -21,7 +21,7 @@ RANKINGS = {
 
 
 def headline(facts: Facts) -> str:
-    """The run in one line."""
+    """Return the run in one line."""
     method, compared = facts.method or "training", facts.comparison
     if not compared and (contests := contest_headline(facts)):
         return contests
@@ -38,7 +38,7 @@ def headline(facts: Facts) -> str:
 
 
 def what_was_done(facts: Facts) -> list[str]:
-    """What was trained on what, for how long."""
+    """Return what was trained on what, for how long."""
     model = short_path(facts.origin("policy", "name_or_path") or facts.recipe("model", "name_or_path") or "a model")
     first = f"{facts.method or 'This run'} trained {model}{_size(facts)}{_on_data(facts)}."
     noise = dig(facts.comparison.details, "noise") if facts.comparison else None
@@ -47,7 +47,7 @@ def what_was_done(facts: Facts) -> list[str]:
 
 
 def what_changed(facts: Facts) -> list[str]:
-    """What is different after training, by the best evidence that the run holds."""
+    """Return what is different after training, by the best evidence that the run holds."""
     compared = facts.comparison
     parts = [*_changed_rates(compared), *_changed_rules(compared)] if compared else []
     unknown = "The run holds no evaluation, so whether the model got better is not known."
@@ -55,7 +55,7 @@ def what_changed(facts: Facts) -> list[str]:
 
 
 def how_sure(facts: Facts) -> list[str]:
-    """The intervals, and what they do and do not cover."""
+    """Return the intervals, and what they do and do not cover."""
     measured = evaluations_are_sure(facts)
     parts = _sure_rates(facts.comparison) if facts.comparison else [] if measured else _sure_held_out(facts)
     parts += measured

@@ -47,7 +47,7 @@ followed the policy and the `running_mean` of a loss; each a mapping of names to
 def save_checkpoint(
     folder: Path, groups: Groups, progress: Progress, identity: Identity, keep: int, world: World | None = None
 ) -> Path:
-    """Writes `step-N` whole or not at all, then removes all but the newest `keep`.
+    """Write `step-N` whole or not at all, then remove all but the newest `keep`.
 
     Args:
         folder: where checkpoints lie.
@@ -96,7 +96,7 @@ def save_checkpoint(
 
 @contextmanager
 def _shared_directory(target: Path, world: World) -> Iterator[Path]:
-    """A folder that appears whole or not at all, made by the first process and filled by all."""
+    """Give a folder that appears whole or not at all, made by the first process and filled by all."""
     if not world.is_main:
         yield Path(world.gather(None)[0])
         world.barrier()  # all parts are written
@@ -121,7 +121,7 @@ def _describe_files(folder: Path, world: World) -> dict[str, FileRecord]:
 
 
 def _writer(name: str) -> int:
-    """The rank that wrote a file: PyTorch numbers the parts from 1, and all the rest is the first one's."""
+    """Return the rank that wrote a file: PyTorch numbers the parts from 1, and all the rest is the first one's."""
     part = re.match(rf"{SHARDED}/shard-(\d+)-", name)
     return int(part[1]) - 1 if part else 0
 
@@ -131,7 +131,7 @@ def _save_file(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint of the highest step; what a crash left half-written never bears such a name."""
+    """Return the checkpoint of the highest step; what a crash left half-written never bears such a name."""
     found = find_checkpoints(folder)
     return found[-1] if found else None
 
@@ -139,7 +139,7 @@ def latest_checkpoint(folder: Path) -> Path | None:
 def load_checkpoint(
     path: Path, likes: Groups, identity: Identity, world: World | None = None
 ) -> tuple[Progress, dict[str, dict[str, torch.Tensor]]]:
-    """Reads a checkpoint, whoever wrote it, and puts the random state back.
+    """Read a checkpoint, whoever wrote it, and put the random state back.
 
     Args:
         path: of the checkpoint.
@@ -215,7 +215,7 @@ def _read_sharded(path: Path, wanted: Groups) -> dict[str, dict[str, torch.Tenso
 
 
 def clean_leftovers(folder: Path) -> None:
-    """Removes what a killed run left half-written."""
+    """Remove what a killed run left half-written."""
     for leftover in folder.glob(f"{TEMPORARY_PREFIX}*"):
         shutil.rmtree(leftover, ignore_errors=True) if leftover.is_dir() else leftover.unlink(missing_ok=True)
 
@@ -280,7 +280,7 @@ def restore_optimizer(
     parameters: Mapping[str, torch.nn.Parameter],
     tensors: Mapping[str, torch.Tensor],
 ) -> None:
-    """Puts moments and step counts back."""
+    """Put moments and step counts back."""
     for name, parameter in parameters.items():
         state: dict[str, Any] = {}
         for key, value in tensors.items():
@@ -298,7 +298,7 @@ def _random_state() -> dict[str, torch.Tensor]:
 
 
 def _restore_random(random: Mapping[str, torch.Tensor], world: World) -> None:
-    """A process that was not there when the checkpoint was written keeps the random state of its start."""
+    """Restore the random state; a process that did not exist when the checkpoint was written keeps its own."""
     if f"cpu.{world.rank}" in random:
         torch.set_rng_state(random[f"cpu.{world.rank}"])
     if f"cuda.{world.rank}" in random and torch.cuda.is_available():

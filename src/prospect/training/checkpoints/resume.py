@@ -25,7 +25,7 @@ from prospect.training.step import Objective
 
 
 def restore(checkpoint: Path, objective: Objective, optimizer: torch.optim.Optimizer, identity: Identity) -> Progress:
-    """Puts weights, optimizer, reference and running mean back as the checkpoint has them.
+    """Put weights, optimizer, reference and running mean back as the checkpoint has them.
 
     Returns:
         How far the run had come.
@@ -91,7 +91,7 @@ def may_differ(setting: str, recipe: Mapping[str, Any]) -> bool:
 
 
 def require_same_recipe(saved: Mapping[str, Any], current: Mapping[str, Any], run: RunDir) -> None:
-    """Refuses to resume a run under another recipe.
+    """Refuse to resume a run under another recipe.
 
     Raises:
         CheckpointError: naming the settings that differ.

@@ -19,7 +19,7 @@ _TUNABLES, _SMALL_BLOCKS = "GLIBC_TUNABLES", "glibc.malloc.tcache_count"
 
 
 def keep_freed_memory() -> bool:
-    """Takes large blocks from the heap and never gives the heap back; one heap for all threads.
+    """Take large blocks from the heap and never gives the heap back; one heap for all threads.
 
     And no lists of free small blocks ("fastbins"), which keep their neighbours from being joined as the caches do.
 
@@ -43,7 +43,7 @@ def caches_small_blocks() -> bool:
 
 
 def restart_without_small_caches() -> None:
-    """Starts this program anew, in the same process, with glibc told to cache no small blocks.
+    """Start this program anew, in the same process, with glibc told to cache no small blocks.
 
     glibc takes that from the environment, as a program starts and never later. Does nothing where it was told, where
     somebody chose another size of the caches, and on systems without glibc.

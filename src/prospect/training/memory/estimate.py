@@ -93,7 +93,7 @@ def estimate_memory(prepared: Prepared) -> dict[str, Any]:
 
 
 def largest_micro_batch(prepared: Prepared) -> Shape:
-    """The micro-batch with most tokens, padding included; of those the one with most scored tokens."""
+    """Return the micro-batch with most tokens, padding included; of those the one with most scored tokens."""
     steps = [examples for _, examples in prepared.plan.steps(0, min(prepared.plan.steps_per_epoch, _STEPS_SEEN))]
     steps.append(prepared.plan.hardest_step())
     shapes = [_shape(group) for examples in steps for group in micro_batches(examples, prepared.max_tokens)]
@@ -103,7 +103,7 @@ def largest_micro_batch(prepared: Prepared) -> Shape:
 
 
 def resident_bytes() -> int:
-    """What the process holds in memory now, as far as the system says it."""
+    """Return what the process holds in memory now, as far as the system says it."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
         import resource
@@ -119,7 +119,7 @@ def _shape(group: list[Example]) -> Shape:
 
 
 def _reference_bytes(prepared: Prepared, weights: int, trained: int) -> int:
-    """What the reference holds: a second model, another one, a second adapter, or nothing."""
+    """Return what the reference holds: a second model, another one, a second adapter, or nothing."""
     settings, model = prepared.config.reference, prepared.config.model
     if not prepared.loss.needs_reference:
         return 0
@@ -132,7 +132,7 @@ def _reference_bytes(prepared: Prepared, weights: int, trained: int) -> int:
 
 
 def _build(prepared: Prepared) -> Any:
-    """The policy's architecture without its weights."""
+    """Return the policy's architecture without its weights."""
     settings = prepared.config.model
     model = _architecture(settings)
     with torch.device("meta"):
@@ -146,7 +146,7 @@ def _build(prepared: Prepared) -> Any:
 
 
 def _architecture(settings: ModelSettings) -> Any:
-    """A model's architecture without its weights; adapters are folded in, and take no place."""
+    """Return a model's architecture without its weights; adapters are folded in, and take no place."""
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
@@ -158,7 +158,7 @@ def _architecture(settings: ModelSettings) -> Any:
 
 
 def _give_shapes(model: Any, device: torch.device) -> None:
-    """Turns weights on no device into weights without numbers on this one; PEFT cannot start with those."""
+    """Turn weights on no device into weights without numbers on this one; PEFT cannot start with those."""
     made: dict[int, torch.Tensor] = {}  # a weight that is there twice, as of a tied head, stays one
     for module in model.modules():
         for name, old in [*module._parameters.items()]:
@@ -173,7 +173,7 @@ def _give_shapes(model: Any, device: torch.device) -> None:
 def _walk_if_possible(
     model: Any, prepared: Prepared, shape: Shape, device: torch.device
 ) -> tuple[_Live | None, str | None]:
-    """What the walk counted, or why there was none."""
+    """Return what the walk counted, or why there was none."""
     try:
         return _walk(model, prepared, shape, device), None
     except Exception as error:  # models bring their own code, and any of it may ask a tensor for its numbers
@@ -181,7 +181,7 @@ def _walk_if_possible(
 
 
 def _with_gaps(peak: int, device: torch.device, *, adapter: bool) -> int:
-    """What the process takes for so many bytes that are alive at once."""
+    """Return what the process takes for so many bytes that are alive at once."""
     if device.type != "cpu":
         return int(peak * (1 + _GAPS_ON_A_GPU))
     beside_caches = _GAPS_OF_ADAPTERS_BESIDE_CACHES if adapter else _GAPS_BESIDE_CACHES
@@ -189,7 +189,7 @@ def _with_gaps(peak: int, device: torch.device, *, adapter: bool) -> int:
 
 
 def _walk(model: Any, prepared: Prepared, shape: Shape, device: torch.device) -> _Live:
-    """What comes and goes within a step, beside weights, gradients, optimizer and reference."""
+    """Return what comes and goes within a step, beside weights, gradients, optimizer and reference."""
     precision = resolve_precision(prepared.config.train.precision, device)
     ids = torch.zeros(shape.rows, shape.longest, dtype=torch.int64)
     for parameter in model.parameters():
@@ -219,7 +219,7 @@ def _scores(model: Any, ids: torch.Tensor, scored: int, reward_model: bool) -> t
 
 @contextmanager
 def _counting() -> Iterator[_Live]:
-    """Counts the memory of every tensor made within."""
+    """Count the memory of every tensor made within."""
     live = _Live()
     with live:
         yield live

@@ -44,7 +44,7 @@ _SAID = (
 def name_the_setting(
     doing: str, prepared: Prepared, run: RunDir, examples: Sequence[Example] = (), *, part: Part = "step"
 ) -> Iterator[None]:
-    """Turns a failed allocation within into a message that says which setting to lower.
+    """Turn a failed allocation within into a message that says which setting to lower.
 
     Args:
         doing: what went on, such as "at step 12".
@@ -89,7 +89,7 @@ def _at_once(examples: Sequence[Example], max_tokens: int) -> str:
 
 
 def _settings(prepared: Prepared, part: Part) -> list[str]:
-    """The settings that would help and are not yet at their end; those that change no number first."""
+    """Return the settings that would help and are not yet at their end; those that change no number first."""
     if part == "samples":
         return ["train.samples (0 for none)", "train.sample_tokens"]
     settings = prepared.config

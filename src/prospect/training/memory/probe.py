@@ -33,7 +33,7 @@ _EVALUATED = 64
 
 
 def probe(prepared: Prepared, steps: int = PROBE_STEPS) -> dict[str, Any]:
-    """Runs a few steps for real and says what the whole run will take; nothing is written.
+    """Run a few steps for real and say what the whole run will take; nothing is written.
 
     Args:
         prepared: the run.
@@ -101,7 +101,7 @@ def count_evaluations(prepared: Prepared) -> int:
 
 
 def peak_bytes(device: torch.device) -> int:
-    """The most memory there was so far: of the whole process on a CPU, of PyTorch on a GPU."""
+    """Return the most memory there was so far: of the whole process on a CPU, of PyTorch on a GPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     try:
@@ -129,11 +129,11 @@ class _Timed(Reference):
         self.seconds, self.tokens = 0.0, 0
 
     def logps(self, batch: Batch) -> torch.Tensor:
-        """The inner one's."""
+        """Return the inner one's."""
         return self._time(batch, self.inner.logps)
 
     def token_logps(self, batch: Batch) -> torch.Tensor:
-        """The inner one's."""
+        """Return the inner one's."""
         return self._time(batch, self.inner.token_logps)
 
     def _time(self, batch: Batch, ask: Any) -> torch.Tensor:
@@ -187,7 +187,7 @@ class _Bench:
         self.optimizer.zero_grad(set_to_none=True)
 
     def rates(self, prepared: Prepared, steps: int) -> Rates:
-        """Times a few of the run's first steps."""
+        """Time a few of the run's first steps."""
         self.reference.seconds, self.reference.tokens = 0.0, 0
         tokens, update, begun = 0, 0.0, time.perf_counter()
         for index, examples in prepared.plan.steps(0, steps):
@@ -220,12 +220,12 @@ class _Bench:
 
 
 def _settle(device: torch.device) -> None:
-    """Waits for what a GPU still has to do."""
+    """Wait for what a GPU still has to do."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def _some(examples: Sequence[Example]) -> Sequence[Example]:
-    """Some examples from all over; all of them where the some are of one prompt, of which no z0 can be made."""
+    """Return some examples from all over; all of them where the some are of one prompt, of which no z0 can be made."""
     some = examples[:: -(-len(examples) // _EVALUATED)]
     return some if len({example[0].prompt_key for example in some}) > 1 else examples

@@ -34,7 +34,7 @@ def speaks() -> bool:
 
 
 def first_host(nodes: str) -> str:
-    """The first machine of a Slurm list: `a[03-05,9],b` gives `a03`."""
+    """Return the first machine of a Slurm list: `a[03-05,9],b` gives `a03`."""
     name = re.match(r"([^\[,]+)(?:\[([^\],-]+)[^\]]*\]([^,]*))?", nodes)
     assert name is not None
     return "".join(part or "" for part in name.groups())

@@ -17,7 +17,7 @@ from prospect.models.spreading import spread as spread
 
 
 def shard_policy(policy: Policy, device: torch.device) -> None:
-    """Spreads a policy that lies on the CPU over all processes, and chooses how it scores there."""
+    """Spread a policy that lies on the CPU over all processes, and chooses how it scores there."""
     shard_model(policy.model, device)
     if policy.value_head is not None:
         policy.value_head.to(device)
@@ -25,7 +25,7 @@ def shard_policy(policy: Policy, device: torch.device) -> None:
 
 
 def shard_model(model: Any, device: torch.device) -> None:
-    """Spreads a model's weights over all processes: each layer is put together only while it is used.
+    """Spread a model's weights over all processes: each layer is put together only while it is used.
 
     A model on the CPU comes to the device a layer at a time, of which this process's part stays.
 
@@ -61,13 +61,13 @@ def shard_model(model: Any, device: torch.device) -> None:
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor put together from everybody's part, on the CPU; all processes must ask."""
+    """Return a tensor put together from everybody's part, on the CPU; all processes must ask."""
     tensor = tensor.detach()
     return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).cpu()
 
 
 def clip_gradient(parameters: Iterable[torch.nn.Parameter], max_norm: float) -> float:
-    """Scales gradients down to a norm, sharded ones too.
+    """Scale gradients down to a norm, sharded ones too.
 
     Returns:
         the norm before, of all gradients together.
@@ -88,14 +88,14 @@ def clip_gradient(parameters: Iterable[torch.nn.Parameter], max_norm: float) -> 
 
 
 def save_sharded(tensors: Mapping[str, torch.Tensor], path: str) -> None:
-    """Writes each process's part of the tensors, as safetensors; any number of processes can read them."""
+    """Write each process's part of the tensors, as safetensors; any number of processes can read them."""
     from torch.distributed.checkpoint import HuggingFaceStorageWriter, save
 
     save(dict(tensors), storage_writer=HuggingFaceStorageWriter(path, save_distributed=True))
 
 
 def load_sharded(targets: dict[str, torch.Tensor], path: str) -> None:
-    """Fills tensors, whole ones or this process's parts, from what `save_sharded` wrote."""
+    """Fill tensors, whole ones or this process's parts, from what `save_sharded` wrote."""
     from torch.distributed.checkpoint import HuggingFaceStorageReader, load
 
     load(targets, storage_reader=HuggingFaceStorageReader(path), no_dist=not dist.is_initialized())

@@ -50,7 +50,7 @@ class World:
         return self.rank == 0
 
     def barrier(self) -> None:
-        """Waits for the others."""
+        """Wait for the others."""
         if self.size > 1:
             with _other_ranks():
                 dist.barrier()
@@ -69,7 +69,7 @@ class World:
         return any(self.gather(flag)) if self.size > 1 else flag
 
     def sum_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
-        """Adds up everybody's gradients, a bucket at a time.
+        """Add up everybody's gradients, a bucket at a time.
 
         Where somebody has none it counts as 0. Where nobody has one there is none afterwards either: AdamW passes such
         a parameter over, and would decay and move one whose gradient is 0.
@@ -113,7 +113,7 @@ def _sum_together(gradients: Sequence[torch.Tensor], share: float) -> None:
 
 @contextmanager
 def _other_ranks() -> Iterator[None]:
-    """Says in words what a broken connection means.
+    """Say in words what a broken connection means.
 
     Raises:
         TrainingError: another process ended.
@@ -129,7 +129,7 @@ def _other_ranks() -> Iterator[None]:
 
 
 def join_world(*, sharded: bool) -> World:
-    """Joins the other processes of this run, if there are any, for as long as this one lives.
+    """Join the other processes of this run, if there are any, for as long as this one lives.
 
     Args:
         sharded: whether weights will be spread over the processes.
@@ -148,7 +148,7 @@ def join_world(*, sharded: bool) -> World:
 
 
 def share_cores(environment: Mapping[str, str]) -> None:
-    """Gives each process of this machine its part of the cores that it may use; OMP_NUM_THREADS wins.
+    """Give each process of this machine its part of the cores that it may use; OMP_NUM_THREADS wins.
 
     PyTorch counts the machine's cores. In a container that may use 2 of 64, its 64 threads would wait for each other.
     """
@@ -157,7 +157,7 @@ def share_cores(environment: Mapping[str, str]) -> None:
 
 
 def own_cores(environment: Mapping[str, str], allotted: int) -> int:
-    """This process's part of the cores, at least 1.
+    """Return this process's part of the cores, at least 1.
 
     Slurm may have bound each task to cores of its own: what it may use is its part already. Unbound, a task may run on
     all cores of the job, or of the machine.

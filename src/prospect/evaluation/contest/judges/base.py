@@ -72,7 +72,7 @@ class Verdict:
 
 
 class Judge(ABC):
-    """Says which of two completions is better.
+    """Say which of two completions is better.
 
     Attributes:
         name: for people.

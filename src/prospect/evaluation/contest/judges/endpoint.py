@@ -41,7 +41,7 @@ CHARACTERS_PER_TOKEN = 4  # for the estimate of cost: about what English text ha
 
 
 class EndpointJudge(Judge):
-    """Asks a server for a letter: by a JSON schema where it takes one, else for the bare letter, read strictly.
+    """Ask a server for a letter: by a JSON schema where it takes one, else for the bare letter, read strictly.
 
     Whatever is neither is unparsed: nothing is searched for a letter. A server that refuses the schema is asked without
     it from then on. A request that it refuses for itself (too long, say) is unparsed, and not kept.

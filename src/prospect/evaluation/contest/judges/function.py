@@ -17,7 +17,7 @@ _WORDS = {"first", "second", "tie", "unparsed"}
 
 
 class FunctionJudge(Judge):
-    """Asks a function `(prompt, first, second)`, which returns "first", "second", "tie", or a number.
+    """Ask a function `(prompt, first, second)`, which returns "first", "second", "tie", or a number.
 
     Above 0 the first is better, below 0 the second, 0 is a tie; None and NaN say nothing and count as unparsed.
 

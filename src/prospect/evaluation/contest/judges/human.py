@@ -168,7 +168,7 @@ def read_votes(path: str | Path) -> Votes:
 
 
 def _pair_key(item: Item) -> str:
-    """The same whichever completion comes first."""
+    """Return a key that does not depend on which completion comes first."""
     return text_key(item.prompt, *sorted((item.first, item.second), key=text_key))
 
 
@@ -203,5 +203,5 @@ def _render(data: Mapping[str, Any], rubric: str, title: str) -> str:
 
 
 def _hash(text: str) -> str:
-    """What the page's own rules let through: this script and this style, and none that a text might smuggle in."""
+    """Return the page's content security policy: this script and this style, and none from a text."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

@@ -14,7 +14,7 @@ BATCH_TOKENS = 16384
 
 
 class RewardModelJudge(GradingJudge):
-    """Scores each completion after its prompt, rendered as in training, with its end token.
+    """Score each completion after its prompt, rendered as in training, with its end token.
 
     It does not see the other completion, so it is asked once, and equal texts surely tie. A completion that is longer
     than the model's context has no score, and its verdict is unparsed.

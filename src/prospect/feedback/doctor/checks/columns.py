@@ -91,7 +91,7 @@ class Columns:
         self.prompts: set[int] = set()
 
     def add(self, record: Feedback, line: int, *, implicit: bool) -> None:
-        """Adds a row."""
+        """Add a row."""
         at = self.columns
         row = len(self.ids)
         self.ids.append(_clean(record.id)[:_LONGEST_NAME] or None)
@@ -155,7 +155,7 @@ class Columns:
             self._mark(f"odd:{name}", row)
 
     def _look_closer(self, record: Feedback, row: int, prompt: int, prompt_text: str, texts: list[str]) -> None:
-        """What is too slow for every row of a large file; rows of one prompt are in a sample together, or none is."""
+        """Run the checks that are too slow for every row of a large file, on a sample of whole prompts."""
         place = prompt / 2**64
         if place < self.settings.with_tokens:
             self.samples.append((row, record))
@@ -172,7 +172,7 @@ class Columns:
         self.marks.setdefault(name, []).append(row)
 
     def table(self) -> Table:
-        """The rows so far."""
+        """Return the rows so far."""
         import numpy as np
 
         arrays = {name: np.array(values, dtype=TYPES[name]) for name, values in self.columns.items()}
@@ -187,7 +187,7 @@ class Columns:
 
 
 def _judged(record: Feedback) -> tuple[tuple[Text, ...], tuple[int, ...], tuple[float, ...]]:
-    """The completions of a record, the verdict on each and its score."""
+    """Return the completions of a record, the verdict on each and its score."""
     nan = float("nan")
     if isinstance(record, Unpaired):
         return (record.completion,), (int(record.desirable),), (nan if record.score is None else record.score,)
@@ -200,7 +200,7 @@ def _judged(record: Feedback) -> tuple[tuple[Text, ...], tuple[int, ...], tuple[
 
 
 def _text(text: Text) -> tuple[str, int, int]:
-    """The words of a text, its length in bytes of UTF-8, and a hash that it shares with no other text."""
+    """Return the words of a text, its length in bytes of UTF-8, and a hash that it shares with no other text."""
     if isinstance(text, str):
         encoded = text.encode()
         return text, len(encoded), _hash(encoded)
@@ -232,5 +232,5 @@ def _words(text: str) -> int:
 
 
 def _clean(name: str) -> str:
-    """A name that can be sent, hashed and printed: half characters and control characters become question marks."""
+    """Return a printable name: half characters and control characters become question marks."""
     return name if name.isprintable() else "".join(c if c.isprintable() else "?" for c in name)

@@ -94,11 +94,11 @@ class Gathered:
         )
 
     def ids(self, rows: Any) -> tuple[str, ...]:
-        """The ids of a few rows, as examples."""
+        """Return the ids of a few rows, as examples."""
         return tuple(self.table.row_id(int(row), self.files) for row in rows[:EXAMPLES])
 
     def row(self, key: int) -> int:
-        """The row that a key of `near` means."""
+        """Return the row that a key of `near` means."""
         return row_of_key(key, self.starts)
 
 
@@ -155,7 +155,7 @@ def _pieces_or_reason(numbers: Iterator[int], file: int, place: Path | str, brok
 
 
 def _measure_all(work: Iterator[Piece], settings: Settings, processes: int) -> Iterator[Measured]:
-    """The results in the order of the pieces; no more pieces are on their way than keeps all processes busy."""
+    """Yield the results in the order of the pieces; no more pieces are on their way than keeps all processes busy."""
     if processes <= 1:
         yield from map(measure, work, repeat(settings))
         return

@@ -100,7 +100,7 @@ def length_effect(data: Gathered) -> Comparison | None:
 
 
 def _best_minus_worst(data: Gathered) -> NDArray[Any]:
-    """The difference in words, of the rows that have a best and a worst completion."""
+    """Return the difference in words, of the rows that have a best and a worst completion."""
     import numpy as np
 
     table = data.table
@@ -117,7 +117,7 @@ def _correlation(data: Gathered) -> float:
 
 
 def too_long(case: Case) -> Iterator[Finding]:
-    """What `max_length` would cut."""
+    """Yield what `max_length` would cut."""
     import numpy as np
 
     tokens = case.tokens

@@ -121,7 +121,7 @@ def place_of_best(case: Case) -> Iterator[Finding]:
 
 
 def _best_places(data: Gathered) -> tuple[Any, Any]:
-    """The place of the one best completion of each row that has one, and how many completions the row has."""
+    """Return the place of the one best completion of each row that has one, and how many completions the row has."""
     import numpy as np
 
     table = data.table

@@ -153,7 +153,7 @@ def _rows_of(data: Gathered, raters: NDArray[Any]) -> NDArray[Any]:
 
 
 def _listed(data: Gathered, raters: NDArray[Any], n: NDArray[Any]) -> str:
-    """The raters with the most votes, by name."""
+    """Return the raters with the most votes, by name."""
     most = sorted(raters.tolist(), key=lambda rater: -int(n[rater]))
     listed = ", ".join(f"{data.table.names['rater'][rater]}: {int(n[rater]):,}" for rater in most[:EXAMPLES])
     return f"{listed}, ..." if len(most) > EXAMPLES else listed

@@ -107,7 +107,7 @@ def _size(path: Path) -> int:
 
 
 def _first_line_in(file: Any, start: int) -> int:
-    """Moves to the first line that begins at `start` or later, and returns its offset."""
+    """Move to the first line that begins at `start` or later, and return its offset."""
     if start == 0:
         return 0
     file.seek(start - 1)
@@ -154,7 +154,7 @@ def _numbered(place: Path | str) -> Iterator[tuple[int, dict[str, Any] | Problem
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | Problem]]:
-    """The objects of a JSON list, one after another, up to where the file breaks; or the file's one object."""
+    """Yield the objects of a JSON list, one after another, up to where the file breaks; or the file's one object."""
     # A byte that is not UTF-8 becomes half a character, and so marks the row that it is in.
     text = path.read_bytes().removeprefix(codecs.BOM_UTF8).decode(errors="surrogateescape")
     for number, row in enumerate(json_items(text), start=1):

@@ -71,13 +71,13 @@ class Table:
         return len(self.line)
 
     def marked(self, mark: str) -> NDArray[Any]:
-        """The rows that have a trait, ascending."""
+        """Return the rows that have a trait, ascending."""
         import numpy as np
 
         return self.marks.get(mark, np.zeros(0, dtype=np.int64))
 
     def row_id(self, row: int, file_names: Sequence[str]) -> str:
-        """What a person looks a row up by: its own id, else `file:line`."""
+        """Return what a person looks a row up by: its own id, else `file:line`."""
         return self.ids[row] or f"{file_names[int(self.file[row])]}:{int(self.line[row])}"
 
 

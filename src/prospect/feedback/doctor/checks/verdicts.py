@@ -105,7 +105,7 @@ def contradictions(case: Case) -> Iterator[Finding]:
 
 
 def noise(case: Case) -> Iterator[Finding]:
-    """The flip rate, where several votes exist."""
+    """Yield the flip rate, where several votes exist."""
     votes = votes_of(case.data)
     found = noise_of(votes)
     if found is None or votes is None or found.items < _FEW_ITEMS:

@@ -124,7 +124,7 @@ def _other_texts(value: dict[str, Any], key: str) -> bool:
 
 
 def _unwrapped(value: Any) -> Any:
-    """The answer within the layers that providers and frameworks put around it: choices, generations, output, ..."""
+    """Return the answer within the layers of providers and frameworks: choices, generations, output, ..."""
     for _ in range(_LAYERS):
         if isinstance(value, list) and len(value) == 1 and isinstance(value[0], list):
             value = value[0]
@@ -143,7 +143,7 @@ def _unwrapped(value: Any) -> Any:
 
 
 def _opened(value: Any) -> Any:
-    """A text that is the JSON of a message or of a provider's answer, opened; any other text is left as it is."""
+    """Return the JSON of a message or of a provider's answer opened; any other text as it is."""
     found = decoded(value)
     if isinstance(found, dict):
         plain = _is_turn(found) or any(isinstance(found.get(key), list) for key in ("choices", "generations", *_TURNS))
@@ -169,7 +169,7 @@ def _is_turn(value: dict[str, Any]) -> bool:
 
 
 def _is_reasoning(turn: Any) -> bool:
-    """An entry beside the messages that holds what the model thought, which is no part of its answer."""
+    """Return an entry beside the messages that holds what the model thought, which is no part of its answer."""
     return isinstance(turn, dict) and turn.get("type") == "reasoning" and "role" not in turn
 
 
@@ -178,7 +178,7 @@ def _is_choice(value: dict[str, Any]) -> bool:
 
 
 def _without_wrapping(turn: Any) -> Any:
-    """A turn without LangChain's serialisation ({"lc": 1, "id": [..., "HumanMessage"], "kwargs": {...}})."""
+    """Return a turn without LangChain's serialisation ({"lc": 1, "id": [..., "HumanMessage"], "kwargs": {...}})."""
     if not isinstance(turn, dict):
         return turn
     if isinstance(turn.get("kwargs"), dict) and isinstance(turn.get("id"), list) and turn["id"]:

@@ -234,7 +234,7 @@ def _first_lines(path: Path) -> Iterator[Row | Dropped]:
 
 
 def _first_of_json(path: Path) -> Iterator[Row | Dropped]:
-    """The first objects of a long list; anything else that is long has to be read whole."""
+    """Yield the first objects of a long list; anything else that is long has to be read whole."""
     with path.open("rb") as file:
         text = file.read(_SAMPLE_BYTES).removeprefix(codecs.BOM_UTF8).decode(errors="ignore").lstrip()
     if not text.startswith("["):
