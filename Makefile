@@ -33,7 +33,7 @@ test: install ## the whole suite on two workers; make test ARGS="tests/unit -k l
 # What adds up in another order: other loops of PyTorch, other products of oneDNN and MKL, two threads. One run for each
 # word, a comma between variables of one run: make test-kernels KERNELS=MKL_CBWR=AVX2,OMP_NUM_THREADS=2
 KERNELS ?= ATEN_CPU_CAPABILITY=default ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_CBWR=COMPATIBLE OMP_NUM_THREADS=2
-NUMERICAL = tests/unit/test_kernels.py tests/loop $(shell grep -rlE '^ *(import|from) torch' tests --include='test_*.py' --exclude-dir=loop --exclude-dir=gpu)
+NUMERICAL = tests/unit/models/test_kernels.py tests/loop $(shell grep -rlE '^ *(import|from) torch' tests --include='test_*.py' --exclude-dir=loop --exclude-dir=gpu)
 
 test-kernels: install ## the tests that compute with PyTorch (tests/loop, and all that import it) with other CPU kernels; KERNELS="A=b C=d,E=f"
 	@failed=; for kernels in $(KERNELS); do \

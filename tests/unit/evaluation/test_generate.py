@@ -24,7 +24,7 @@ from prospect.errors import ConfigError, ModelError
 from prospect.feedback.records import Message
 from prospect.models.sampling import Sampling, draw_tokens, generate
 
-STORIES = Path(__file__).parents[3] / "shared/models/stories260K"
+STORIES = Path(__file__).parents[4] / "shared/models/stories260K"
 WORDS = ["<pad>", "<s>", "</s>", "<end>", "<user>", "<assistant>", *"abcdefghijklmnopqrstuvwxyz"]
 TEMPLATE = (
     "<s>{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}<end>{% endfor %}"

@@ -396,7 +396,7 @@ def test_a_hub_dataset_that_cannot_be_read_gives_its_reason(hub):
 
 # The ecosystem's layouts and the real data, read in place
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"{SHARED} is not on this machine")
 
 
