@@ -9,8 +9,6 @@ from typing import Literal
 
 import torch
 
-from prospect.losses.advantages import kl_terms
-
 Reduction = Literal["tokens", "rows", "length"]
 Ratio = Literal["token", "sequence"]
 
