@@ -1,4 +1,4 @@
-"""Prompts -> sampled completions, by the model's own `generate` and a stream of random numbers per prompt.
+"""Prompts -> sampled completions, with a stream of random numbers per prompt.
 
 A prompt's completion depends on the model, the seed, the prompt and the sample's number, and on nothing else:
 not on what else is asked in the same call, nor in which order, nor on the batch size. So a model before and
@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import GenerationConfig
 
 from prospect import progress
 from prospect.data.render import encode_prompt, end_token_ids, make_renderer
@@ -28,9 +27,12 @@ from prospect.feedback.chat.renderer import ChatRenderer
 from prospect.feedback.chat.rendering import Rendering
 from prospect.feedback.chat.thoughts import read_opening
 from prospect.feedback.records import Text
+from prospect.models.decoding import decode
 from prospect.models.modes import evaluating
 
 LOWEST_TEMPERATURE = 1e-6  # logits divided by less could leave the range of float32
+_FIRST = (128, 2048)  # how many tokens are ordered before the whole vocabulary is
+_MARGIN = 1e-5  # float32 sums of probabilities in another order differ by less
 _LONGEST_SHOWN = 60  # characters of a prompt in a message
 
 Progress = Callable[[int, int], None]
@@ -209,38 +211,18 @@ def _complete(
     model: Any, batch: Sequence[_Row], sampling: Sampling, ends: list[int], max_new_tokens: int, seed: int
 ) -> list[list[int]]:
     """Return the generated ids of each row, up to and with its end token."""
-    width = max(len(row.ids) for row in batch)
-    pad = ends[0] if ends else 0  # any id will do where the attention mask is 0
-    ids = [[pad] * (width - len(row.ids)) + row.ids for row in batch]
-    mask = [[0] * (width - len(row.ids)) + [1] * len(row.ids) for row in batch]
-    draws = torch.tensor(np.stack([_uniform_draws(seed, row, max_new_tokens) for row in batch]))
-    output = model.generate(
-        input_ids=torch.tensor(ids, device=model.device),
-        attention_mask=torch.tensor(mask, device=model.device),
-        generation_config=_greedy(max_new_tokens, pad, ends),
-        logits_processor=[_Draw(sampling, draws.to(model.device), width)],
-    )
-    return [_until_end(row, ends) for row in output[:, width:].tolist()]
+    prompts = list({tuple(row.ids): row.ids for row in batch}.values())
+    places = {tuple(ids): place for place, ids in enumerate(prompts)}
+    draws = torch.tensor(np.stack([_uniform_draws(seed, row, max_new_tokens) for row in batch])).to(model.device)
 
+    def draw(logits: Tensor, rows: Tensor, step: int) -> Tensor:
+        # A token may be forbidden, with -inf; a row of nothing but that, NaN or +inf gives no distribution.
+        broken = ~logits.amax(-1).isfinite()
+        if bool(broken.any()):
+            raise _NotFiniteError(int(rows[broken][0]), step)
+        return draw_tokens(logits, draws[rows, step], sampling)
 
-def _greedy(max_new_tokens: int, pad: int, ends: list[int]) -> GenerationConfig:
-    """Return what leaves every choice to `_Draw`: a checkpoint's own settings fill only what is not named here."""
-    return GenerationConfig(
-        max_new_tokens=max_new_tokens,
-        do_sample=False,
-        num_beams=1,
-        temperature=1.0,
-        top_p=1.0,
-        top_k=50,
-        typical_p=1.0,
-        repetition_penalty=1.0,
-        no_repeat_ngram_size=0,
-        num_return_sequences=1,
-        return_dict_in_generate=False,
-        use_cache=True,
-        pad_token_id=pad,
-        eos_token_id=ends or None,
-    )
+    return decode(model, prompts, [places[tuple(row.ids)] for row in batch], draw, ends, max_new_tokens)
 
 
 class _NotFiniteError(Exception):
@@ -251,32 +233,11 @@ class _NotFiniteError(Exception):
         self.row, self.step = row, step
 
 
-class _Draw:
-    """A logits processor that draws each row's next token with the row's own random number.
-
-    It returns scores that leave the drawn token alone, so that `generate` can only take it.
-    """
-
-    def __init__(self, sampling: Sampling, draws: Tensor, prompt_width: int) -> None:
-        self.sampling = sampling
-        self.draws = draws  # (N, tokens) in [0, 1)
-        self.prompt_width = prompt_width
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        step = input_ids.shape[1] - self.prompt_width
-        # A token may be forbidden, with -inf; a row of nothing but that, NaN or +inf gives no distribution.
-        broken = ~scores.amax(-1).isfinite()
-        if bool(broken.any()):
-            raise _NotFiniteError(int(broken.nonzero()[0]), step)
-        draw = self.draws[:, step]
-        chosen = draw_tokens(scores, draw, self.sampling)
-        return torch.full_like(scores, -torch.inf).scatter_(1, chosen[:, None], 0.0)
-
-
 def draw_tokens(logits: Tensor, draw: Tensor, sampling: Sampling) -> Tensor:
     """Return the token that each row draws: the first whose cumulative probability exceeds `draw`.
 
-    Tokens are lined up by falling probability, as `top_k` and `top_p` need it.
+    Tokens are ordered by falling probability, as `top_k` and `top_p` need it; equal ones by their ids. Most rows draw
+    one of the few most probable tokens, so the whole vocabulary is sorted only for the others.
 
     Args:
         logits: (N, V), any float type.
@@ -288,17 +249,69 @@ def draw_tokens(logits: Tensor, draw: Tensor, sampling: Sampling) -> Tensor:
     """
     if sampling.temperature == 0:
         return logits.argmax(-1)
-    probs, order = torch.softmax(logits.float() / sampling.temperature, -1).sort(descending=True, stable=True)
-    if sampling.top_k:
-        probs, order = probs[:, : sampling.top_k], order[:, : sampling.top_k]
+    probs = torch.softmax(logits.float() / sampling.temperature, -1)
+    chosen = torch.empty(len(probs), dtype=torch.long, device=probs.device)
+    open_rows = torch.arange(len(probs), device=probs.device)
+    for size in _FIRST:
+        if probs.shape[1] <= 2 * size or not len(open_rows):
+            break
+        chosen[open_rows], sure = _draw_from_first(probs[open_rows], draw[open_rows], sampling, size)
+        open_rows = open_rows[~sure]
+    if len(open_rows):
+        ordered = probs[open_rows].sort(descending=True, stable=True)
+        chosen[open_rows] = _draw_from(*ordered, draw[open_rows], sampling, None)[0]
+    return chosen
+
+
+def _draw_from_first(probs: Tensor, draw: Tensor, sampling: Sampling, size: int) -> tuple[Tensor, Tensor]:
+    """Draw from the `size` most probable tokens, and tell which draws the others cannot change; see `_draw_from`."""
+    ids = probs.topk(size + 1).indices.sort(-1).values  # equal ones in the order of their ids, which topk has not
+    first, order = probs.gather(1, ids).sort(descending=True, stable=True)
+    return _draw_from(first[:, :-1], ids.gather(1, order)[:, :-1], draw, sampling, first[:, -1])
+
+
+def _draw_from(
+    probs: Tensor, order: Tensor, draw: Tensor, sampling: Sampling, rest: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Draw from probabilities (N, M) in falling order, and tell which draws the tokens left out cannot change.
+
+    Args:
+        probs: those of all tokens, or of the most probable ones.
+        order: their ids, (N, M).
+        draw: (N,) uniform in [0, 1).
+        sampling: top_p and top_k.
+        rest: (N,), the most probable token left out; None if there is none.
+
+    Returns:
+        Token ids (N,), and bool (N,): false where the draw depends on tokens left out, or lies on a boundary.
+    """
+    sure = torch.ones(len(probs), dtype=torch.bool, device=probs.device)
+    whole = rest is None
+    if sampling.top_k and (rest is None or sampling.top_k <= probs.shape[1]):
+        probs, order, whole = probs[:, : sampling.top_k], order[:, : sampling.top_k], True
+        if rest is not None:
+            sure &= probs[:, -1] > rest  # an equal one left out could come first
         probs = probs / probs.sum(-1, keepdim=True)
+    elif sampling.top_k:
+        return order[:, 0].clone(), ~sure
     cumulative = probs.cumsum(-1)
-    probs = probs * (cumulative - probs < sampling.top_p)  # a token stays while those before it hold less than top_p
+    before = cumulative - probs
+    kept = before < sampling.top_p  # a token stays while those before it hold less than top_p
+    if rest is not None and sampling.top_p < 1:
+        sure &= (before - sampling.top_p).abs().amin(-1) > _MARGIN
+        if not whole:
+            sure &= ~kept[:, -1] & (probs[:, -1] > rest)
+    probs = probs * kept
     cumulative = probs.cumsum(-1)
-    target = draw[:, None].float() * cumulative[:, -1:]
+    total = cumulative[:, -1:] if whole or sampling.top_p < 1 else torch.ones_like(cumulative[:, -1:])
+    target = draw[:, None].float() * total
     # In float32 a draw next to 1 may reach the total itself, which no sum exceeds: then the last one kept.
     place = (cumulative <= target).sum(-1).minimum((probs > 0).sum(-1) - 1)
-    return order.gather(1, place[:, None])[:, 0]
+    if rest is not None:
+        sure &= (cumulative - target).abs().amin(-1) > _MARGIN
+        if not whole:
+            sure &= (target[:, 0] < cumulative[:, -1]) & (probs.gather(1, place[:, None])[:, 0] > rest)
+    return order.gather(1, place[:, None])[:, 0], sure
 
 
 def _uniform_draws(seed: int, row: _Row, count: int) -> np.ndarray:
@@ -329,12 +342,6 @@ def _shortened(prompt: Text) -> str:
 
 def _decode(tokenizer: Any, ids: list[int]) -> str:
     return tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-
-
-def _until_end(ids: list[int], ends: list[int]) -> list[int]:
-    """Cut the padding that follows a row's end token."""
-    end = next((i for i, token in enumerate(ids) if token in ends), len(ids) - 1)
-    return ids[: end + 1]
 
 
 def _end_ids(model: Any, tokenizer: Any, renderer: ChatRenderer) -> list[int]:
