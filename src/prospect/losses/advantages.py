@@ -24,7 +24,7 @@ def kl_terms(log_ratio: torch.Tensor, estimator: KLEstimator = "k1") -> torch.Te
 
     Args:
         log_ratio: log policy - log reference, any shape, nats.
-        estimator: "k1" is unbiased; "k2" has the least variance near 0, and a bias; "k3" is unbiased and never negative.
+        estimator: "k1" is unbiased; "k2" has little variance, and a bias; "k3" is unbiased and never negative.
 
     Returns:
         One estimate per log-ratio, nats.

@@ -19,7 +19,7 @@ _STILL_WORTH_KEEPING = 0.8
 _OPTIONAL = ("position_ids", "past_key_values", "logits_to_keep")
 
 Draw = Callable[[Tensor, Tensor, int], Tensor]
-"""Called with logits (R, V), the rows' numbers (R,) and the step from 0; returns the token that each row draws, (R,)."""
+"""Called with logits (R, V), the rows' numbers (R,) and the step from 0; returns the token of each row, (R,)."""
 
 
 @torch.no_grad()

@@ -253,7 +253,7 @@ def draw_tokens(logits: Tensor, draw: Tensor, sampling: Sampling) -> Tensor:
     chosen = torch.empty(len(probs), dtype=torch.long, device=probs.device)
     open_rows = torch.arange(len(probs), device=probs.device)
     for size in _FIRST:
-        if probs.shape[1] <= 2 * size or not len(open_rows):
+        if probs.shape[1] <= 16 * size or not len(open_rows):  # a short vocabulary is sorted as fast
             break
         chosen[open_rows], sure = _draw_from_first(probs[open_rows], draw[open_rows], sampling, size)
         open_rows = open_rows[~sure]
