@@ -9,20 +9,19 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import polars as pl
 
 from prospect.errors import DataError
 from prospect.feedback.doctor.checks.columns import Columns, Settings
 from prospect.feedback.doctor.checks.reading import Piece, Problem, rows_of
-from prospect.feedback.doctor.checks.table import Table
 from prospect.feedback.files.labels import LabelReader
 from prospect.feedback.files.layouts import Layout
 from prospect.feedback.files.rows import Ignored, RowParser
 from prospect.feedback.findings import EXAMPLES
 from prospect.feedback.records import Feedback, Kind
-
-if TYPE_CHECKING:
-    from prospect.feedback.texts.near_duplicates import NearDuplicates
+from prospect.feedback.texts.near_duplicates import NearDuplicates
 
 _REASONS = 40  # different reasons in one piece; a file of unlabelled numbers has a new one in every row
 OTHER_REASONS = "other reasons"
@@ -38,33 +37,42 @@ class Bad:
 
 
 @dataclass(kw_only=True)
+class Part:
+    """The rows of one kind in a piece.
+
+    Attributes:
+        rows: a frame of `Row`, lines counted from the piece's first.
+        completions: a frame of `Completion`.
+        near: the completions of sampled rows, by the number of their row.
+        near_prompts: the prompts of sampled rows, likewise.
+        samples: sampled records with their row, where tokens are to be counted.
+    """
+
+    rows: pl.DataFrame
+    completions: pl.DataFrame
+    near: NearDuplicates
+    near_prompts: NearDuplicates
+    samples: list[tuple[int, Feedback]]
+
+
+@dataclass(kw_only=True)
 class Measured:
     """What one piece amounts to.
 
     Attributes:
-        number: the piece's place among all pieces.
         file: the number of its file.
         lines: how many lines it has; 0 where rows bring their own numbers.
-        tables: kind -> its rows, with line numbers counted from the piece's first.
+        parts: kind -> its rows.
         bad: reason -> the rows.
         negatives: how often an undesirable label was 0 and how often -1.
-        near: the completions of sampled rows, to be compared; see `near_key`.
-        near_prompts: the prompts of sampled rows, likewise.
-        samples: sampled records with their row, where tokens are to be counted.
-        looked_at: kind -> how many rows were searched for personal data.
         ignored: see `RowParser.ignored`.
     """
 
-    number: int
     file: int
     lines: int
-    tables: dict[Kind, Table]
+    parts: dict[Kind, Part]
     bad: dict[str, Bad]
     negatives: Counter[str]
-    near: dict[Kind, NearDuplicates]
-    near_prompts: dict[Kind, NearDuplicates]
-    samples: dict[Kind, list[tuple[int, Feedback]]]
-    looked_at: Counter[Kind]
     ignored: Counter[Ignored]
 
 
@@ -90,20 +98,26 @@ def measure(piece: Piece, settings: Settings) -> Measured:
             _count_bad(bad, number, f"cannot be read ({type(error).__name__}). Mend or remove the row")
             continue
         if record.kind not in kinds:
-            kinds[record.kind] = Columns(piece, settings)
+            kinds[record.kind] = Columns(piece.file, settings)
         kinds[record.kind].add(record, number, implicit=row.get("prompt") is None)
     return Measured(
-        number=piece.number,
         file=piece.file,
         lines=lines,
-        tables={kind: columns.table() for kind, columns in kinds.items()},
+        parts={kind: _part(columns) for kind, columns in kinds.items()},
         bad=bad,
         negatives=parser.negatives(),
-        near={kind: columns.near for kind, columns in kinds.items()},
-        near_prompts={kind: columns.near_prompts for kind, columns in kinds.items()},
-        samples={kind: columns.samples for kind, columns in kinds.items()},
-        looked_at=Counter({kind: columns.looked_at for kind, columns in kinds.items()}),
         ignored=parser.ignored,
+    )
+
+
+def _part(columns: Columns) -> Part:
+    rows, completions = columns.frames()
+    return Part(
+        rows=rows,
+        completions=completions,
+        near=columns.near,
+        near_prompts=columns.near_prompts,
+        samples=columns.samples,
     )
 
 
