@@ -34,7 +34,7 @@ def exact_duplicates(case: Case) -> Iterator[Finding]:
 def near_duplicates(case: Case) -> Iterator[Finding]:
     """Completions that are almost the same."""
     data = case.data
-    first = data.completions.unique("row", keep="first", maintain_order=True)
+    first = data.completions.filter(pl.col("row").is_first_distinct())
     completion, verdict = first["completion"].to_numpy(), first["verdict"].fill_null(-1).to_numpy()
     shown, members, mixed = [], 0, 0
     for rows in data.near.groups(SIMILAR):
@@ -63,8 +63,10 @@ def near_duplicates(case: Case) -> Iterator[Finding]:
 def boilerplate(case: Case) -> Iterator[Finding]:
     """One completion given to many prompts."""
     completions = case.data.completions
-    often = completions.group_by("completion").agg(pl.col("prompt").n_unique().alias("prompts"))
-    often = often.filter(pl.col("prompts") >= max(_MANY_PROMPTS, 0.001 * len(case.data)))
+    least = max(_MANY_PROMPTS, 0.001 * len(case.data))
+    repeated = completions.group_by("completion").len().filter(pl.col("len") >= least)
+    prompts = completions.join(repeated, on="completion", how="semi").select("completion", "prompt").unique()
+    often = prompts.group_by("completion").agg(prompts=pl.len()).filter(pl.col("prompts") >= least)
     if not len(often):
         return
     at = completions.join(often, on="completion", how="semi")

@@ -103,13 +103,9 @@ class Gathered:
         """Return the rows that have a trait, ascending."""
         return self.traits.get(trait, self.rows["row"].head(0))
 
-    def thumbs(self) -> pl.DataFrame:
-        """Return rows with their one completion: of thumbs and demonstrations."""
-        return self.rows.hstack(self.completions.drop("row", "prompt"))
-
     def frequencies(self, column: str, most: int | None = None) -> dict[Any, int]:
         """Return the values of a column -> rows, the most frequent first, and of equal ones the first seen."""
-        counts = self.rows.drop_nulls(column).group_by(column, maintain_order=True).len()
+        counts = self.rows.select(column).drop_nulls().group_by(column, maintain_order=True).len()
         return dict(counts.sort("len", descending=True, maintain_order=True).head(most or len(counts)).iter_rows())
 
     def bad_by_count(self) -> list[tuple[str, BadRows]]:

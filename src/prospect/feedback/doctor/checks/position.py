@@ -62,7 +62,7 @@ def first_answer(case: Case) -> Iterator[Finding]:
     """Whether the first completion of a prompt gets the better verdicts."""
     if case.data.kind != "unpaired":
         return
-    prompts = case.data.thumbs().group_by("prompt", maintain_order=True)
+    prompts = case.data.completions.group_by("prompt", maintain_order=True)
     votes = prompts.agg(pl.col("verdict").first(), chance=pl.col("verdict").mean())
     votes = votes.filter((pl.col("chance") > 0) & (pl.col("chance") < 1))
     n = len(votes)
@@ -124,8 +124,8 @@ def _best_places(data: Gathered) -> tuple[Any, Any]:
 
 def time_summary(data: Gathered) -> dict[str, Any] | None:
     """Return the first and last time, and verdicts by class and day; None where no row has a time."""
-    rows = (data.thumbs() if data.kind == "unpaired" else data.rows).drop_nulls("time")
-    time = rows["time"].to_numpy()
+    known = data.rows["time"].is_not_null()
+    time = data.rows["time"].filter(known).to_numpy()
     if not len(time):
         return None
     low, high = float(time.min()), float(time.max())
@@ -137,7 +137,7 @@ def time_summary(data: Gathered) -> dict[str, Any] | None:
     period = ((time - start) // length).astype(np.int64)
     classes: dict[str, Any] = {"rows": np.ones(len(time), dtype=bool)}
     if data.kind == "unpaired":
-        verdict = rows["verdict"].to_numpy()
+        verdict = data.completions["verdict"].filter(known).to_numpy()
         classes = {"desirable": verdict == 1, "undesirable": verdict == 0}
     shown = np.unique(period)
     index = np.searchsorted(shown, period)

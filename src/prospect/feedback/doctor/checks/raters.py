@@ -50,7 +50,7 @@ def one_sided(case: Case) -> Iterator[Finding]:
 
 def bursts(case: Case) -> Iterator[Finding]:
     """Many votes of one rater within seconds."""
-    known = case.data.rows.drop_nulls(["rater", "time"]).sort("rater", "time", maintain_order=True)
+    known = case.data.rows.select("row", "rater", "time").drop_nulls().sort("rater", "time", maintain_order=True)
     took = pl.col("time") - pl.col("time").shift(_BURST - 1).over("rater")
     ends = known.select("row", "rater", ends=(took < _BURST_SECONDS).fill_null(False))
     inside = ends.filter(pl.any_horizontal(pl.col("ends").shift(-i, fill_value=False) for i in range(_BURST)))
@@ -92,7 +92,8 @@ def against_the_others(case: Case) -> Iterator[Finding]:
         return
     others = pl.col("votes") - 1
     agreeing = pl.when("up").then(pl.col("ups") - 1).otherwise(others - pl.col("ups"))
-    judged = case.votes.each.filter(others > 0).drop_nulls("rater")
+    judged = case.votes.each.drop_nulls("rater").join(case.votes.items.drop("row").filter(others > 0), on="item")
+    judged = judged.with_columns(rater=case.data.rows["rater"].gather(judged["row"]))
     raters = judged.group_by("rater").agg(rows=pl.len(), share=(agreeing / others).mean())
     raters = _raters(case.data).select("rater").join(raters, on="rater", maintain_order="left")
     sure = pl.col("share") + 1 / pl.col("rows").sqrt() < 0.5  # two standard errors below a half
@@ -112,9 +113,10 @@ def against_the_others(case: Case) -> Iterator[Finding]:
 def _raters(data: Gathered) -> pl.DataFrame:
     """Return the known raters with their rows and, of thumbs, the desirable ones: those with the most rows first."""
     counts = {"rows": pl.len().cast(pl.Int64)}
+    rows = data.rows.select("rater")
     if data.kind == "unpaired":
         counts["desirable"] = pl.col("verdict").sum().cast(pl.Int64)
-    rows = data.thumbs() if data.kind == "unpaired" else data.rows
+        rows = rows.with_columns(data.completions["verdict"])
     raters = rows.drop_nulls("rater").group_by("rater", maintain_order=True).agg(**counts)
     return raters.sort("rows", descending=True, maintain_order=True)
 
