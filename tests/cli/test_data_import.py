@@ -10,7 +10,7 @@ import pytest
 
 from prospect.cli.main import main
 from prospect.feedback import load_feedback
-from prospect.feedback.importers import ALL
+from prospect.feedback.importers import all_importers
 
 ROWS = [
     {"prompt": "Where?", "completion": "There.", "label": "good", "rater": "anna"},
@@ -119,4 +119,4 @@ def test_an_undeclared_verdict_ends_the_import_with_its_row(capsys: pytest.Captu
 def test_the_message_of_an_unknown_format_lists_all_of_them(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("nothing", "export.jsonl", "--dry-run") == 2
     err = capsys.readouterr().err
-    assert all(importer.name in err for importer in ALL)
+    assert all(importer.name in err for importer in all_importers())
