@@ -247,6 +247,8 @@ class Blocked:
     def create_module(self, spec):
         raise ImportError(f"{{spec.name}} is blocked")
 
+    exec_module = create_module
+
 sys.meta_path.insert(0, Blocked())
 from prospect.cli.main import main
 sys.exit(main(["data", "inspect", {str(path)!r}, "--eval", {str(path)!r}, "--json"]))
