@@ -257,7 +257,7 @@ def collect_answers(
             if progress is not None:
                 progress(done, len(keys))
         found = [
-            [written(answer, prompt) for sample in samples if (answer := kept.get(keys[name, sample])) is not None]
+            [written(one, prompt) for sample in samples if (one := kept.get(keys[name, sample])) is not None]
             for name, prompt in zip(names, prompts, strict=True)
         ]
     given = [one for row in found for one in row]
