@@ -21,6 +21,8 @@ from prospect.feedback.split import prompt_digest
 Choice = Literal["first", "second", "tie", "unparsed"]
 
 MIRRORED: dict[Choice, Choice] = {"first": "second", "second": "first", "tie": "tie", "unparsed": "unparsed"}
+CREDIT: dict[Choice, float | None] = {"first": 1.0, "second": 0.0, "tie": 0.5, "unparsed": None}
+"""What a choice is worth to the first completion, as the statistics take it."""
 
 # Items that a scoring judge looks at before it gives its first verdicts.
 SCORED_TOGETHER = 256
