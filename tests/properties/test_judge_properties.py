@@ -27,7 +27,7 @@ from prospect.evaluation.contest.judges import (
     judge_named,
 )
 from prospect.evaluation.contest.judges.asking import Asking
-from prospect.evaluation.contest.judges.base import MIRRORED, text_key
+from prospect.evaluation.contest.judges.base import MIRRORED, text_key, verdict_of_scores
 from prospect.evaluation.contest.judges.human import _pair_key
 from servers import said
 
@@ -185,8 +185,8 @@ def test_a_score_agrees_with_the_comparison_or_is_refused(example: Example) -> N
             made.score("p", "a")
         return
     for item, verdict in zip(ITEMS, made.compare_many(ITEMS), strict=True):
-        lead = made.score(item.prompt, item.first, item.target) - made.score(item.prompt, item.second, item.target)
-        assert verdict.choice == ("first" if lead > 0 else "second" if lead < 0 else "tie")
+        scores = [made.score(item.prompt, text, item.target) for text in (item.first, item.second)]
+        assert verdict.choice == verdict_of_scores(*scores).choice
 
 
 def test_a_name_that_no_judge_can_have_is_refused() -> None:
