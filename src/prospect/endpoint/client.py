@@ -86,6 +86,7 @@ class Endpoint:
     _fields: RequestFields = field(init=False, repr=False, compare=False)
     _calls: set[Future[Response]] = field(default_factory=set, repr=False, compare=False)
     _stopped: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
+    _abandoned: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self.url = _checked_url(self.url)
@@ -143,10 +144,13 @@ class Endpoint:
             left = False
         finally:
             self._stopped.set()  # tries that wait for the next one give up
-            for call in list(self._calls) if left else ():
-                call.cancel()
+            if left:
+                self._abandoned.set()  # before the look at the calls: one that starts meanwhile sees it itself
+                for call in list(self._calls):
+                    call.cancel()
             pool.shutdown(wait=True, cancel_futures=True)
             self._stopped.clear()
+            self._abandoned.clear()
         if failure is not None:
             raise failure
 
@@ -211,6 +215,8 @@ class Endpoint:
             headers["Authorization"] = f"Bearer {key}"
         call = start_post(f"{self.url}/{path}", data, headers, timeout=self.timeout)
         self._calls.add(call)
+        if self._abandoned.is_set():
+            call.cancel()
         try:
             response = call.result()
         except ssl.SSLCertVerificationError as error:
