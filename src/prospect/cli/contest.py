@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from prospect.cli.announce import announce_gguf
-from prospect.cli.generate import add_sampling, add_service, one_or_more, service_from
+from prospect.cli.generate import add_sampling, add_service, service_from
 from prospect.cli.judging import add_judge, check_judge_options, judge_from
 from prospect.cli.label_map import add_label_map, read_label_map
 from prospect.cli.progress import Counter
 from prospect.cli.rendering import add_rendering, asked_rendering, refuse_without_model
-from prospect.cli.result import add_result, check_result, write_result
+from prospect.cli.result import add_result, check_result, one_or_more, write_result
 from prospect.errors import UsageError
 from prospect.evaluation.answers.rendering import RenderingOptions
 from prospect.evaluation.answers.subject import Subject, find_subject

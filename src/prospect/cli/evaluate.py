@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 
 from prospect.cli.announce import announce_gguf
-from prospect.cli.generate import one_or_more
 from prospect.cli.label_map import add_label_map, read_label_map
 from prospect.cli.rendering import add_rendering, asked_rendering
-from prospect.cli.result import add_result, check_result, write_result
+from prospect.cli.result import add_result, check_result, one_or_more, write_result
 from prospect.errors import UsageError
 from prospect.evaluation.answers.rendering import RenderingOptions
 from prospect.evaluation.answers.subject import find_subject

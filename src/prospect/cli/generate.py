@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from typing import Any
 
 from prospect.cli.announce import announce_gguf
 from prospect.cli.progress import Counter
@@ -87,11 +86,6 @@ def add_service(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="a further field of each request, such as max_completion_tokens=512; temperature=null leaves one out",
     )
-
-
-def one_or_more(files: list[str] | None) -> Any:
-    """Return files as the library takes them: one by its name, several as a list, None for none."""
-    return files[0] if files and len(files) == 1 else files
 
 
 def service_from(options: argparse.Namespace) -> Service:

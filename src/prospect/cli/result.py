@@ -41,6 +41,11 @@ def check_result(options: argparse.Namespace, subject: Subject) -> None:
         output_folder(subject.run.evaluation_path)
 
 
+def one_or_more(files: list[str] | None) -> Any:
+    """Return files as the library takes them: one by its name, several as a list, None for none."""
+    return files[0] if files and len(files) == 1 else files
+
+
 def write_result(options: argparse.Namespace, subject: Subject | None, result: Mapping[str, Any]) -> None:
     """Write the result into its file and the run directory, and print it; `evaluation` in it is the usual name."""
     say("\n".join(tell(result)))
