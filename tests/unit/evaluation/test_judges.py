@@ -138,6 +138,20 @@ def test_a_python_file_without_that_function_is_refused(tmp_path: Path):
         judge_named(f"{tmp_path / 'mine.py'}:f")
 
 
+def test_a_judge_of_your_own_is_a_function_a_class_or_an_object_of_a_file(tmp_path: Path):
+    (tmp_path / "mine.py").write_text(
+        "from prospect.evaluation.contest.judges import ScoringJudge\n"
+        "class Long(ScoringJudge):\n    name = identity = 'long'\n"
+        "    def score_each(self, rows):\n        yield from enumerate(len(row.completion) for row in rows)\n"
+        "long = Long()\ndef longer(prompt, first, second):\n    return len(first) - len(second)\n"
+    )
+    for name in ("Long", "long", "longer"):
+        judge = judge_named(f"{tmp_path / 'mine.py'}:{name}")
+        assert judge.compare("p", "good", "bad").choice == "first"
+        assert judge.gives_scores == (name != "longer")
+    assert judge_named(f"{tmp_path / 'mine.py'}:Long").score("p", "good") == 4
+
+
 @pytest.mark.parametrize(
     ("said", "choice"),
     [
