@@ -184,7 +184,8 @@ def test_a_score_agrees_with_the_comparison_or_is_refused(example: Example) -> N
         with pytest.raises(UsageError, match="does not score one"):
             made.score("p", "a")
         return
-    for item, verdict in zip(ITEMS, made.compare_many(ITEMS), strict=True):
+    items = [*ITEMS, Item("p", "the same", "the same", "x")]
+    for item, verdict in zip(items, made.compare_many(items), strict=True):
         scores = [made.score(item.prompt, text, item.target) for text in (item.first, item.second)]
         assert verdict.choice == verdict_of_scores(*scores).choice
 
