@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from prospect.errors import DataError, UsageError
 from prospect.evaluation.contest.judges.base import Item, Judge, Verdict, plain_text, text_key, verdict_of_scores
 from prospect.feedback.records import Text
-from prospect.user_code import import_file
+from prospect.user_code import import_file, source_digest
 
 _WORDS = {"first", "second", "tie", "unparsed"}
 
@@ -86,12 +85,11 @@ def load_object(address: str) -> tuple[Any, str]:
     path = Path(file).expanduser().resolve()
     if not file or not path.is_file():
         raise UsageError(f"{address}: there is no file {file or address}; expected FILE.py:NAME.")
-    source = path.read_bytes()
     module = import_file(path, f"prospect_judge_{text_key(str(path))}")
     found = getattr(module, attribute, None)
     if not callable(found) and not isinstance(found, Judge):
         raise UsageError(f'{address}: there is no function "{attribute}" in {file}.')
-    return found, hashlib.sha256(source).hexdigest()
+    return found, source_digest(path)
 
 
 def source_of(function: Callable[..., Any]) -> str:
