@@ -45,34 +45,48 @@ class Settings:
     with_tokens: float = 0.0
 
 
+@dataclass(kw_only=True)
+class Part:
+    """The rows of one kind in a piece.
+
+    Attributes:
+        rows: a frame of `Row`, lines counted from the piece's first.
+        completions: a frame of `Completion`.
+        near: the completions of sampled rows, to be compared, by the number of their row.
+        near_prompts: the prompts of sampled rows, likewise.
+        samples: sampled records with their row, where tokens are to be counted.
+    """
+
+    rows: pl.DataFrame
+    completions: pl.DataFrame
+    near: NearDuplicates
+    near_prompts: NearDuplicates
+    samples: list[tuple[int, Feedback]]
+
+
 class Columns:
     """The rows of one kind in one piece, as they are read.
 
     Args:
         file: number of the file.
         settings: how closely rows are looked at.
-
-    Attributes:
-        near: the completions of sampled rows, to be compared, by the number of their row.
-        near_prompts: the prompts of sampled rows, likewise.
-        samples: sampled records with their row, where tokens are to be counted.
     """
 
     def __init__(self, file: int, settings: Settings):
-        self.near, self.near_prompts = NearDuplicates(), NearDuplicates()
-        self.samples: list[tuple[int, Feedback]] = []
+        self._near, self._near_prompts = NearDuplicates(), NearDuplicates()
+        self._samples: list[tuple[int, Feedback]] = []
         self._file = file
         self._settings = settings
         self._rows: list[Row] = []
         self._completions: list[Completion] = []
         self._prompts: set[int] = set()
 
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def frames(self) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Return the rows and their completions."""
-        return frame(Row, self._rows), frame(Completion, self._completions)
+    def part(self) -> Part:
+        """Return the rows so far."""
+        rows, completions = frame(Row, self._rows), frame(Completion, self._completions)
+        return Part(
+            rows=rows, completions=completions, near=self._near, near_prompts=self._near_prompts, samples=self._samples
+        )
 
     def add(self, record: Feedback, line: int, *, implicit: bool) -> None:
         """Add a row."""
@@ -92,7 +106,7 @@ class Columns:
         traits = _traits(record, prompt_text, texts, hashes, script)
         sampled = prompt / 2**64 < self._settings.sampled
         if sampled:
-            self.near.add(row, "\n".join(text[:_NEAR_CHARACTERS] for text in texts))
+            self._near.add(row, "\n".join(text[:_NEAR_CHARACTERS] for text in texts))
             kinds = {match.kind for text in (prompt_text, *texts) for match in find_personal_data(text)}
             traits += [f"personal:{kind}" for kind in kinds]
         self._sample(record, row, prompt, prompt_text)
@@ -121,10 +135,10 @@ class Columns:
         """Keep whole prompts of a sample, chosen by their hash."""
         place = prompt / 2**64
         if place < self._settings.with_tokens:
-            self.samples.append((row, record))
+            self._samples.append((row, record))
         if place < self._settings.prompts and prompt not in self._prompts:
             self._prompts.add(prompt)
-            self.near_prompts.add(row, prompt_text[:_NEAR_CHARACTERS])
+            self._near_prompts.add(row, prompt_text[:_NEAR_CHARACTERS])
 
 
 def _traits(record: Feedback, prompt: str, texts: list[str], hashes: list[int], script: str) -> list[str]:

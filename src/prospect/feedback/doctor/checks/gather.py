@@ -17,8 +17,8 @@ import polars as pl
 
 from prospect import progress
 from prospect.errors import DataError
-from prospect.feedback.doctor.checks.columns import Settings
-from prospect.feedback.doctor.checks.measure import OTHER_REASONS, Measured, Part, measure, reason_of
+from prospect.feedback.doctor.checks.columns import Part, Settings
+from prospect.feedback.doctor.checks.measure import OTHER_REASONS, BadRows, Measured, count_bad, measure, reason_of
 from prospect.feedback.doctor.checks.reading import Piece, estimate_rows, pieces
 from prospect.feedback.files.rows import Ignored
 from prospect.feedback.files.sources import Source, find_places
@@ -30,21 +30,6 @@ SAMPLE = 200_000  # rows compared for near duplicates and searched for personal 
 TOKEN_SAMPLE = 10_000  # rows whose tokens are counted: a share is then known to within a percent
 _WORTH_A_PROCESS = 32 << 20  # bytes; below this a second process takes longer to start than it saves
 _MOST_REASONS = 100
-
-
-@dataclass(kw_only=True)
-class BadRows:
-    """Rows that cannot be read for one reason, of all files.
-
-    Attributes:
-        count: how many.
-        rows: (file, line) of the first few.
-        message: what is wrong with the first, as `load_feedback` says it.
-    """
-
-    count: int = 0
-    rows: list[tuple[int, int]] = field(default_factory=list)
-    message: str = ""
 
 
 @dataclass(kw_only=True)
@@ -205,11 +190,7 @@ class _Merge:
     """Puts measured pieces together: line numbers become those of the file, and a file gets one kind."""
 
     files: int
-    frames: dict[Kind, list[tuple[pl.DataFrame, pl.DataFrame]]] = field(default_factory=dict)
-    near: dict[Kind, NearDuplicates] = field(default_factory=dict)
-    near_prompts: dict[Kind, NearDuplicates] = field(default_factory=dict)
-    samples: dict[Kind, list[tuple[int, Feedback]]] = field(default_factory=dict)
-    rows: Counter[Kind] = field(default_factory=Counter)
+    parts: dict[Kind, list[Part]] = field(default_factory=dict)
     bad: dict[str, BadRows] = field(default_factory=dict)
     ignored: Counter[Ignored] = field(default_factory=Counter)
 
@@ -225,13 +206,14 @@ class _Merge:
         self.negatives[file] += piece.negatives
         self.ignored += piece.ignored
         for reason, bad in piece.bad.items():
-            self._add_bad(file, reason, bad.count, [before + line for line in bad.rows], bad.message)
+            bad.rows = [(file, before + line) for _, line in bad.rows]
+            self._add_bad(file, reason, bad)
         if self.kinds[file] is None and piece.parts:
             self.kinds[file] = min(piece.parts, key=lambda kind: piece.parts[kind].rows["line"][0])
         for kind, part in piece.parts.items():
             part.rows = part.rows.with_columns(pl.col("line") + before)
             if kind == self.kinds[file]:
-                self._add_part(kind, part)
+                self.parts.setdefault(kind, []).append(part)
             else:
                 message = (
                     f"the row is {kind}, but the file begins with {self.kinds[file]} rows; expected one kind in one "
@@ -239,24 +221,12 @@ class _Merge:
                     "Split the file by kind, or complete the columns of the odd rows"
                 )
                 lines = part.rows["line"].head(EXAMPLES).to_list()
-                self._add_bad(file, reason_of(message), len(part.rows), lines, message)
+                odd = BadRows(count=len(part.rows), rows=[(file, line) for line in lines], message=message)
+                self._add_bad(file, reason_of(message), odd)
 
-    def _add_part(self, kind: Kind, part: Part) -> None:
-        """Add the rows of a part, numbered after those before them."""
-        start = self.rows[kind]
-        self.near.setdefault(kind, NearDuplicates()).merge(part.near, start)
-        self.near_prompts.setdefault(kind, NearDuplicates()).merge(part.near_prompts, start)
-        self.samples.setdefault(kind, []).extend((start + row, record) for row, record in part.samples)
-        self.frames.setdefault(kind, []).append((part.rows, part.completions.with_columns(pl.col("row") + start)))
-        self.rows[kind] += len(part.rows)
-
-    def _add_bad(self, file: int, reason: str, count: int, lines: list[int], message: str) -> None:
-        self.unreadable[file] += count
-        if reason not in self.bad and len(self.bad) >= _MOST_REASONS:
-            reason = OTHER_REASONS
-        entry = self.bad.setdefault(reason, BadRows(message=message))
-        entry.count += count
-        entry.rows += [(file, line) for line in lines[: EXAMPLES - len(entry.rows)]]
+    def _add_bad(self, file: int, reason: str, found: BadRows) -> None:
+        self.unreadable[file] += found.count
+        count_bad(self.bad, reason, found, _MOST_REASONS)
 
     def finish(self, names: list[str], broken: dict[str, str], sampled: float) -> Gathered:
         for file, name in enumerate(names):
@@ -264,25 +234,34 @@ class _Merge:
                 broken.setdefault(
                     name, "there are no rows; expected at least one row of feedback. Check how it was written"
                 )
-        if not self.rows:
+        if not self.parts:
             raise DataError(_nothing_readable(names, broken, self.bad))
-        ((kind, _),) = self.rows.most_common(1)
-        rows, completions = (pl.concat(frames) for frames in zip(*self.frames[kind], strict=True))
-        others = Counter({other: count for other, count in self.rows.items() if other != kind})
+        rows = Counter({kind: sum(len(part.rows) for part in parts) for kind, parts in self.parts.items()})
+        ((kind, _),) = rows.most_common(1)
+        del rows[kind]
+        near, near_prompts, samples = NearDuplicates(), NearDuplicates(), []
+        start = 0
+        for part in self.parts[kind]:
+            near.merge(part.near, start)
+            near_prompts.merge(part.near_prompts, start)
+            samples += [(start + row, record) for row, record in part.samples]
+            part.completions = part.completions.with_columns(pl.col("row") + start)
+            start += len(part.rows)
+        all_rows = pl.concat([part.rows for part in self.parts[kind]])
         return Gathered(
             files=names,
             file_kinds=self.kinds,
             broken=broken,
             kind=kind,
-            rows=rows.with_row_index("row").cast({"row": pl.Int64}),
-            completions=completions,
-            other_kinds=others,
+            rows=all_rows.with_row_index("row").cast({"row": pl.Int64}),
+            completions=pl.concat([part.completions for part in self.parts[kind]]),
+            other_kinds=rows,
             bad=self.bad,
             unreadable=self.unreadable,
             negatives=self.negatives,
-            near=self.near[kind],
-            near_prompts=self.near_prompts[kind],
-            samples=self.samples[kind],
+            near=near,
+            near_prompts=near_prompts,
+            samples=samples,
             sampled=sampled,
             ignored=self.ignored,
         )

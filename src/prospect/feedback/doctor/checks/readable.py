@@ -7,8 +7,7 @@ from collections.abc import Iterator
 import polars as pl
 
 from prospect.feedback.doctor.checks.case import Case, several, that
-from prospect.feedback.doctor.checks.gather import BadRows
-from prospect.feedback.doctor.checks.measure import OTHER_REASONS
+from prospect.feedback.doctor.checks.measure import OTHER_REASONS, BadRows
 from prospect.feedback.files.verdict_columns import describe_ignored
 from prospect.feedback.findings import Finding
 
