@@ -20,6 +20,7 @@ from prospect.training.alarms import Watch
 from prospect.training.prepare import Prepared
 from prospect.training.processes.world import World
 from prospect.training.step import Objective
+from prospect.training.text_medium import TextMedium
 
 
 def build_policy(prepared: Prepared, *, to_spread: bool = False) -> Policy:
@@ -130,7 +131,7 @@ def build_objective(prepared: Prepared, policy: Policy, reference: Reference, wo
         policy=policy,
         reference=reference,
         max_tokens=prepared.max_tokens,
-        max_length=prepared.max_length,
+        medium=TextMedium(prepared.max_length),
         reference_point=config.reference_point,
         seed=config.train.seed,
         sft_weight=config.loss.sft_weight,
