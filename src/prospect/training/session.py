@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 
+from prospect import progress as screen
 from prospect.data.batch import collate, flatten
-from prospect.data.loader import micro_batches
+from prospect.data.loader import StepPlan, micro_batches
 from prospect.errors import CheckpointError, TrainingError
+from prospect.feedback.records import Text
 from prospect.losses.registry import source_digests
 from prospect.models.adapters import compile_layers
 from prospect.models.loading import default_device
 from prospect.models.policy import Policy
 from prospect.models.reference import Reference, check_identity
+from prospect.models.sampling import Generated
 from prospect.progress import phase
 from prospect.run_dir import RunDir
 from prospect.training.alarms import Alarm, Watch, as_row
@@ -35,7 +38,7 @@ from prospect.training.checkpoints.checkpoint import (
 )
 from prospect.training.checkpoints.resume import restore
 from prospect.training.checkpoints.state import Identity, Progress
-from prospect.training.evaluate import evaluate_held_out, write_samples
+from prospect.training.evaluate import evaluate_held_out, write, write_samples
 from prospect.training.memory.out_of_memory import name_the_setting
 from prospect.training.objective import build_objective, build_policy, build_run_reference, build_watch
 from prospect.training.optimizer import build_optimizer
@@ -45,12 +48,31 @@ from prospect.training.processes.world import World
 from prospect.training.progress import Display
 from prospect.training.provenance import describe_run, model_card
 from prospect.training.step import Objective, StepResult
+from prospect.training.stopping import Stop
 from prospect.training.trackers import Tracker, open_trackers
 
 
 @dataclass
 class Session:
-    """What a run holds while it trains; one in each process. `train.run_steps` says in which order it acts."""
+    """What a run holds while it trains; one in each process. `train.run_steps` says in which order it acts.
+
+    Attributes:
+        prepared: the recipe.
+        policy: the model that is trained.
+        reference: what it is compared with.
+        objective: what is minimised.
+        optimizer: moves the policy.
+        identity: what a checkpoint must be of to be loaded.
+        progress: how far the run has come.
+        run: its directory.
+        provenance: as it is written.
+        trackers: where metrics go besides.
+        world: the processes of the run.
+        watch: looks out for collapse.
+        plan: which rows make the steps; the recipe's, unless a caller gives it another.
+        shown: where steps are shown.
+        stop: whether a signal came.
+    """
 
     prepared: Prepared
     policy: Policy
@@ -64,6 +86,9 @@ class Session:
     trackers: list[Tracker]
     world: World
     watch: Watch
+    plan: StepPlan
+    shown: screen.Display = field(default_factory=screen.Display)
+    stop: Stop = field(default_factory=Stop)
 
     @classmethod
     def start(cls, prepared: Prepared, policy: Policy, run: RunDir, resume: bool, world: World) -> Session:
@@ -119,7 +144,13 @@ class Session:
             trackers,
             world,
             watch,
+            prepared.plan,
         )
+
+    @property
+    def epoch(self) -> float:
+        """How often the rows have been passed over."""
+        return round(self.progress.step / self.plan.steps_per_epoch, 6)
 
     def move_reference(self, step: int) -> None:
         """Let the reference follow the policy where the recipe says so."""
@@ -151,7 +182,7 @@ class Session:
         step = self.progress.step
         metrics = {
             "step": step,
-            "epoch": round(step / self.prepared.plan.steps_per_epoch, 6),
+            "epoch": self.epoch,
             **result.metrics,
             "grad_norm": grad_norm,
             "learning_rate": rate,
@@ -164,15 +195,15 @@ class Session:
         display.step(step, metrics)
         if step % self.prepared.config.train.log_every == 0 or step == self.prepared.total_steps:
             self.write_metrics(metrics)
-            self.ring(self.watch.see_step(metrics), display)
+            self.ring(self.watch.see_step(metrics))
 
-    def ring(self, alarms: Sequence[Alarm], display: Display) -> None:
+    def ring(self, alarms: Sequence[Alarm]) -> None:
         """Say what looks like collapse, on the screen and in the run directory."""
         step = self.progress.step
         for alarm in alarms:
-            display.note(f"ALARM at step {step}: {alarm.text}")
+            screen.note(f"ALARM at step {step}: {alarm.text}")
         if alarms and self.world.is_main:
-            self.run.append_metrics(as_row(step, round(step / self.prepared.plan.steps_per_epoch, 6), alarms))
+            self.run.append_metrics(as_row(step, self.epoch, alarms))
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
         """Append to the run directory, and passes on to the trackers."""
@@ -181,24 +212,39 @@ class Session:
         for tracker in self.trackers:
             tracker.log(metrics["step"], {name: value for name, value in metrics.items() if name != "step"})
 
-    def evaluate(self, display: Display) -> None:
+    def evaluate(self) -> None:
         """Score held-out feedback and write samples."""
         step = self.progress.step
-        epoch = round(step / self.prepared.plan.steps_per_epoch, 6)
         if self.prepared.held_out is not None:
             with name_the_setting(
                 f"in the evaluation at step {step}", self.prepared, self.run, self.prepared.held_out.examples
             ):
                 metrics = evaluate_held_out(self.objective, self.prepared.held_out)
-            self.write_metrics({"step": step, "epoch": epoch, **metrics})
-            display.note(_describe_evaluation(step, metrics))
+            self.write_metrics({"step": step, "epoch": self.epoch, **metrics})
+            screen.note(_describe_evaluation(step, metrics))
         # A reward model writes nothing. Sharded weights are put together by all processes, whoever wants the samples.
         if not self.prepared.loss.reward_model and (self.world.is_main or self.world.lockstep):
             run = self.run if self.world.is_main else None
-            eager = _eager() if self.prepared.config.train.compile else nullcontext()
-            with name_the_setting(f"in the samples at step {step}", self.prepared, self.run, part="samples"), eager:
+            with self._sampling():
                 samples = write_samples(run, self.prepared, self.policy, step)
-            self.ring(self.watch.see_samples(samples), display)
+            self.ring(self.watch.see_samples(samples))
+
+    def sample(self, prompts: Sequence[Text], **settings: Any) -> list[list[Generated]]:
+        """Let the policy as it is answer prompts; sharded weights need all processes to ask.
+
+        Args:
+            prompts: strings or conversations.
+            **settings: of `prospect.models.sampling.generate`.
+        """
+        with self._sampling():
+            return write(self.prepared, self.policy, prompts, **settings)
+
+    @contextmanager
+    def _sampling(self) -> Iterator[None]:
+        where = f"in the samples at step {self.progress.step}"
+        eager = _eager() if self.prepared.config.train.compile else nullcontext()
+        with name_the_setting(where, self.prepared, self.run, part="samples"), eager:
+            yield
 
     def save(self) -> None:
         """Write a checkpoint; the reference cache first, so that a resumed run finds every number it had."""
@@ -221,6 +267,10 @@ class Session:
 
     def finish(self) -> None:
         """Write the aligned model and close the books."""
+        with name_the_setting("while the finished model was written", self.prepared, self.run, part="loading"):
+            self._finish()
+
+    def _finish(self) -> None:
         self.reference.flush()
         policy = self.whole_policy()
         if policy is None:
