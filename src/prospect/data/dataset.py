@@ -13,6 +13,7 @@ import numpy as np
 from prospect import progress
 from prospect.config import DataSettings
 from prospect.data.batch import Example, Row, flatten, row_from_ids
+from prospect.data.loader import padded
 from prospect.data.render import Encoder, PromptTooLongError
 from prospect.errors import ConfigError, DataError
 from prospect.feedback.chat.rendering import UnrenderableError
@@ -275,7 +276,7 @@ def require_sampled_logps(rows: Sequence[Row], method: str) -> None:
 
 def longest_example(dataset: Dataset) -> tuple[int, Example]:
     """Return the example that takes most tokens at once, padding included, and how many."""
-    sizes = [len(example) * max(row.length for row in example) for example in dataset.examples]
+    sizes = [padded([example]) for example in dataset.examples]
     size = max(sizes)
     return size, dataset.examples[sizes.index(size)]
 

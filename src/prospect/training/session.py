@@ -41,7 +41,7 @@ from prospect.training.checkpoints.state import Identity, Progress
 from prospect.training.evaluate import evaluate_held_out, write, write_samples
 from prospect.training.memory.out_of_memory import name_the_setting
 from prospect.training.objective import build_objective, build_policy, build_run_reference, build_watch
-from prospect.training.optimizer import build_optimizer
+from prospect.training.optimizer import build_optimizer, set_learning_rate
 from prospect.training.prepare import Prepared
 from prospect.training.processes.sharding import clip_gradient, shard_policy, whole
 from prospect.training.processes.world import World
@@ -169,6 +169,13 @@ class Session:
                 "train.learning_rate, or use train.precision: fp32."
             )
         return norm
+
+    def update(self, rate: float) -> None:
+        """Move the policy along its gradient, and clear that."""
+        set_learning_rate(self.optimizer, rate)
+        self.optimizer.step()
+        self.reference.policy_moved()
+        self.optimizer.zero_grad(set_to_none=True)
 
     def count(self, result: StepResult, examples: int, seconds: float) -> None:
         """Advance every counter."""

@@ -25,7 +25,7 @@ from prospect.training.checkpoints.resume import require_same_recipe, with_saved
 from prospect.training.memory.allocator import keep_freed_memory
 from prospect.training.memory.out_of_memory import name_the_setting
 from prospect.training.objective import build_policy
-from prospect.training.optimizer import learning_rate, set_learning_rate
+from prospect.training.optimizer import learning_rate
 from prospect.training.prepare import Prepared, prepare, require_feedback_for_loss
 from prospect.training.processes.world import World, join_world, share_cores
 from prospect.training.progress import Display
@@ -212,10 +212,7 @@ def _run_steps(session: Session, until: int, display: Display) -> None:
             result = accumulate_gradient(session.objective, examples, step)
             grad_norm = session.clip_gradient(step)
             rate = learning_rate(settings, step, total)
-            set_learning_rate(session.optimizer, rate)
-            session.optimizer.step()
-        session.reference.policy_moved()
-        session.optimizer.zero_grad(set_to_none=True)
+            session.update(rate)
         session.count(result, len(examples), time.monotonic() - begun)
         session.log(result, grad_norm, rate, time.monotonic() - begun, display)
         _end_step(session)
