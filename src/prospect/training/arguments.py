@@ -38,14 +38,12 @@ class Comparison(NamedTuple):
     sampled_logps: torch.Tensor | None = None
 
 
-def contrast(loss: Loss, both: BothLogps, clip: tuple[float, float] | None, counts: torch.Tensor) -> Comparison:
+def contrast(both: BothLogps, clip: tuple[float, float] | None) -> Comparison:
     """Take the log-ratios of policy and reference.
 
     Args:
-        loss: says whether they are of tokens, and means or sums.
         both: what the models say.
         clip: lowest and highest log-ratio of a token, nats; None leaves them as they are.
-        counts: scored tokens of each row, (N,).
     """
     units = both.units
     if units is None:
@@ -54,8 +52,6 @@ def contrast(loss: Loss, both: BothLogps, clip: tuple[float, float] | None, coun
         token_log_ratio = units.logps - units.reference_logps
         token_log_ratio = token_log_ratio if clip is None else token_log_ratio.clamp(*clip)
         log_ratio = token_log_ratio.sum(1)
-    if loss.length_normalised:
-        log_ratio = log_ratio / counts
     by_token = (units.values, units.scored, units.sampled_logps) if units is not None else ()
     return Comparison(both.logps, log_ratio, token_log_ratio, *by_token)
 

@@ -235,8 +235,11 @@ class _Pass:
         what = "the model's score" if self.loss.reward_model else "the policy's log-prob"
         self.require_finite(both.logps, batch.rows, what)
         self.require_finite(both.reference_logps, batch.rows, "the reference's log-prob")
+        compared = contrast(both, clip)
+        if not self.loss.length_normalised:
+            return compared
         counts = torch.tensor([self.medium.scored_units(row) for row in batch.rows], device=both.logps.device)
-        return contrast(self.loss, both, clip, counts)
+        return compared._replace(log_ratio=compared.log_ratio / counts)
 
     def count_units(self, rows: Sequence[AnyRow]) -> int:
         """Return the scored units of rows."""
@@ -309,12 +312,10 @@ class _Pass:
 def _prefetch(parts: Iterator[_MicroBatch]) -> Iterator[_MicroBatch]:
     """Yield each micro-batch once the next is laid out: a GPU gets that while it works on this one."""
     ready = next(parts, None)
-    for following in parts:
-        if ready is not None:
-            yield ready
-        ready = following
-    if ready is not None:
+    while ready is not None:
+        following = next(parts, None)
         yield ready
+        ready = following
 
 
 def _mean_point(points: Sequence[ReferencePoint]) -> ReferencePoint | None:
