@@ -20,7 +20,7 @@ from prospect.cli.dry_run import show
 from prospect.config import load_config
 from prospect.data.batch import row_from_ids
 from prospect.data.render import encode_prompt
-from prospect.errors import DataError
+from prospect.errors import ConfigError, DataError
 from prospect.losses import get_loss
 from prospect.models.reference import NoReference, Reference
 from prospect.models.sampling import generate
@@ -28,6 +28,7 @@ from prospect.training.medium import BothLogps, Draw, UnitLogps
 from prospect.training.objective import build_objective, build_policy
 from prospect.training.prepare import prepare
 from prospect.training.step import Objective, accumulate_gradient, score
+from prospect.training.train import hold
 from tolerances import FORWARD, distance, near, rounding
 
 SIZE = 3
@@ -238,3 +239,12 @@ def test_feedback_files_cannot_feed_such_a_loss(recipe: Any, sampled_loss: str, 
     config = load_config(recipe(sampled_loss))
     with pytest.raises(DataError, match=r"feedback\.jsonl:1: loss sampled_ratio needs .* 32 of 32 rows have none"):
         prospect.train(config, quiet=True) if act == "train" else show(config, as_json=True)
+
+
+def test_a_held_session_cannot_hold_text_out_for_such_a_loss(recipe: Any, sampled_loss: str) -> None:
+    values = recipe(sampled_loss, data={"eval": 4})
+    with (
+        pytest.raises(ConfigError, match=r"data\.eval is 4, and loss sampled_ratio needs"),
+        hold(values, quiet=True),
+    ):
+        pass

@@ -141,6 +141,19 @@ def require_feedback_for_loss(prepared: Prepared) -> None:
         require_sampled_logps(flatten(prepared.train.examples), f"loss {prepared.loss.name}")
 
 
+def require_evaluable(prepared: Prepared) -> None:
+    """Refuse held-out feedback on which a held session could not evaluate its loss.
+
+    Raises:
+        ConfigError: the loss needs log-probs of sampled tokens.
+    """
+    if prepared.loss.needs_sampled_logps and prepared.held_out is not None:
+        raise ConfigError(
+            f"data.eval is {prepared.config.data.eval!r}, and loss {prepared.loss.name} needs the log-probs with which "
+            "tokens were sampled, which feedback files do not have. Set data.eval: null."
+        )
+
+
 def _settle_rendering(
     config: Config, tokenizer: Any, now: datetime | None, *, control_tokens: bool
 ) -> tuple[Config, Rendering]:

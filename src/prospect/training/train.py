@@ -26,7 +26,7 @@ from prospect.training.memory.allocator import keep_freed_memory
 from prospect.training.memory.out_of_memory import name_the_setting
 from prospect.training.objective import build_policy
 from prospect.training.optimizer import learning_rate
-from prospect.training.prepare import Prepared, prepare, require_feedback_for_loss
+from prospect.training.prepare import Prepared, prepare, require_evaluable, require_feedback_for_loss
 from prospect.training.processes.world import World, join_world, share_cores
 from prospect.training.progress import Display
 from prospect.training.run_lock import Claim, claim
@@ -98,6 +98,7 @@ def hold(
     with _claimed(source, overrides, resume=resume, quiet=quiet) as claimed:
         if claimed.finished:
             raise CheckpointError(f"{claimed.run.path} holds a finished run. Name another output directory.")
+        require_evaluable(claimed.prepared)
         with claimed.session() as session:
             yield session
         if session.stop.signal:
