@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 import prospect
 from conftest import thumbs
 from prospect.data.batch import row_from_ids
-from prospect.data.loader import Plan, Rounds
+from prospect.data.loader import Plan
 from prospect.data.render import encode_prompt
+from prospect.data.rounds import Rounds
 from prospect.errors import CheckpointError, ConfigError, DataError, RunStopped
 from prospect.evaluation.answers.writers import Generation, LocalWriter, collect_answers, find_writer
 from prospect.run_dir import RunDir

@@ -18,8 +18,9 @@ from prospect.data.dataset import (
     require_fitting_rows,
     require_sampled_logps,
 )
-from prospect.data.loader import Plan, StepPlan
+from prospect.data.loader import Plan
 from prospect.data.render import Encoder, templates_of
+from prospect.data.rounds import StepPlan
 from prospect.errors import ConfigError
 from prospect.feedback.chat.rendering import Rendering
 from prospect.feedback.chat.templates import DEFAULT

@@ -13,15 +13,12 @@ import torch
 from safetensors import SafetensorError
 
 from prospect import progress as screen
-from prospect.data.batch import collate, flatten
-from prospect.data.loader import StepPlan, micro_batches
+from prospect.data.rounds import StepPlan
 from prospect.errors import CheckpointError, TrainingError
 from prospect.feedback.records import Text
 from prospect.losses.registry import source_digests
-from prospect.models.adapters import compile_layers
-from prospect.models.loading import default_device
 from prospect.models.policy import Policy
-from prospect.models.reference import Reference, check_identity
+from prospect.models.reference import Reference
 from prospect.models.sampling import Generated
 from prospect.progress import phase
 from prospect.run_dir import RunDir
@@ -40,10 +37,17 @@ from prospect.training.checkpoints.resume import restore
 from prospect.training.checkpoints.state import Identity, Progress
 from prospect.training.evaluate import evaluate_held_out, write, write_samples
 from prospect.training.memory.out_of_memory import name_the_setting
-from prospect.training.objective import build_objective, build_policy, build_run_reference, build_watch
+from prospect.training.objective import (
+    build_objective,
+    build_policy,
+    build_run_reference,
+    build_watch,
+    check_first_step,
+    place_models,
+)
 from prospect.training.optimizer import build_optimizer, set_learning_rate
 from prospect.training.prepare import Prepared
-from prospect.training.processes.sharding import clip_gradient, shard_policy, whole
+from prospect.training.processes.sharding import clip_gradient, whole
 from prospect.training.processes.world import World
 from prospect.training.progress import Display
 from prospect.training.provenance import describe_run, model_card
@@ -56,22 +60,7 @@ from prospect.training.trackers import Tracker, open_trackers
 class Session:
     """What a run holds while it trains; one in each process. `train.run_steps` says in which order it acts.
 
-    Attributes:
-        prepared: the recipe.
-        policy: the model that is trained.
-        reference: what it is compared with.
-        objective: what is minimised.
-        optimizer: moves the policy.
-        identity: what a checkpoint must be of to be loaded.
-        progress: how far the run has come.
-        run: its directory.
-        provenance: as it is written.
-        trackers: where metrics go besides.
-        world: the processes of the run.
-        watch: looks out for collapse.
-        plan: which rows make the steps; the recipe's, unless a caller gives it another.
-        shown: where steps are shown.
-        stop: whether a signal came.
+    A caller that holds one may give it another `plan`.
     """
 
     prepared: Prepared
@@ -103,11 +92,11 @@ class Session:
                 agree=world.any if world.lockstep else None,
                 to_spread=world.lockstep,
             )
-            _place(policy, reference, sharded=world.lockstep, compiled=config.train.compile)
+            place_models(policy, reference, sharded=world.lockstep, compiled=config.train.compile)
         if world.size > 1:  # weights were made alike everywhere; dropout need not be
             torch.manual_seed(config.train.seed + world.rank)
         objective = build_objective(prepared, policy, reference, world)
-        start = _check_first_step(prepared, policy, reference)
+        start = check_first_step(prepared, policy, reference)
         identity = Identity(
             policy=policy.identity,
             reference=reference.identity,
@@ -330,37 +319,6 @@ def _eager() -> Any:
     of a function, and policy and reference share it: samples would leave none for the steps.
     """
     return torch.compiler.set_stance("force_eager")
-
-
-def _place(policy: Policy, reference: Reference, *, sharded: bool, compiled: bool) -> None:
-    """Bring both models into the shape in which they run. Sharding first: it tries out how to score, uncompiled."""
-
-    def place(policy: Policy) -> None:
-        if sharded:
-            shard_policy(policy, default_device())
-        if compiled:
-            compile_layers(policy.model)
-
-    place(policy)
-    reference.change(place)
-
-
-def _check_first_step(prepared: Prepared, policy: Policy, reference: Reference) -> dict[str, float] | None:
-    """Ask both models about the first micro-batch; where another model is the reference, about the whole first step.
-
-    Returns:
-        where rewards need not be 0 before the first step, what they are there: `log_ratio`, the mean in nats, and the
-        `rows` that it is of; else None.
-    """
-    examples = next(prepared.plan.steps(0, 1))[1]
-    groups = micro_batches(examples, prepared.max_tokens)
-    compiled, found = prepared.config.train.compile, []
-    for group in groups[:1] if reference.starts_equal else groups:
-        log_ratio = check_identity(policy, reference, collate(flatten(group)).to(policy.device), compiled=compiled)
-        found += [] if log_ratio is None else log_ratio.tolist()
-    if reference.starts_equal:
-        return None
-    return {"log_ratio": round(sum(found) / len(found), 6), "rows": len(found)}
 
 
 def _describe_evaluation(step: int, metrics: dict[str, float]) -> str:

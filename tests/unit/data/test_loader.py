@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from prospect.data.batch import Example, Row
-from prospect.data.loader import Plan, Rounds, micro_batches
+from prospect.data.loader import Plan, micro_batches
+from prospect.data.rounds import Rounds
 from prospect.errors import DataError
 
 
