@@ -43,7 +43,7 @@ class Rounds:
     @property
     def steps_per_epoch(self) -> int:
         """Steps in one pass over the examples of the last round."""
-        return self._rounds[-1][2].steps_per_epoch
+        return self._rounds[-1][2].steps_per_epoch if self._rounds else 1
 
     def steps(self, start: int, stop: int) -> Iterator[tuple[int, list[Example]]]:
         """Yield `(step number from 0, its examples)`; each round's plan counts from 0.
