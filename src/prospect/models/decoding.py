@@ -18,15 +18,15 @@ _STILL_WORTH_KEEPING = 0.8
 
 _OPTIONAL = ("position_ids", "past_key_values", "logits_to_keep")
 
-Draw = Callable[[Tensor, Tensor, int], Tensor]
-"""Called with logits (R, V), the rows' numbers (R,) and the step from 0; returns the token of each row, (R,)."""
+Draw = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
+"""Called with logits (R, V), the rows' numbers (R,) and the step from 0; returns tokens and log-probs, (R,)."""
 
 
 @torch.no_grad()
 def decode(
     model: Any, prompts: Sequence[list[int]], owners: Sequence[int], draw: Draw, ends: Collection[int], limit: int
-) -> list[list[int]]:
-    """Return the ids that each row draws, up to and with its end token, at most `limit` of them.
+) -> list[tuple[list[int], list[float]]]:
+    """Return the ids that each row draws, up to and with its end token, at most `limit` of them, with their log-probs.
 
     Args:
         model: a causal language model in eval mode.
@@ -39,15 +39,16 @@ def decode(
     state = _State(model, prompts)
     logits = state.read_prompts().index_select(0, torch.tensor(owners, device=model.device))
     state.select(torch.tensor(owners, device=model.device))
-    drawn: list[list[int]] = [[] for _ in owners]
+    drawn: list[tuple[list[int], list[float]]] = [([], []) for _ in owners]
     rows = torch.arange(len(owners), device=model.device)
     ending = torch.tensor(sorted(ends), device=model.device)
     open_rows = torch.ones(len(owners), dtype=torch.bool, device=model.device)
     for step in range(limit):
-        tokens = draw(logits, rows, step)
-        for row, token, is_open in zip(rows.tolist(), tokens.tolist(), open_rows.tolist(), strict=True):
+        tokens, logps = draw(logits, rows, step)
+        for row, token, logp, is_open in zip(*(x.tolist() for x in (rows, tokens, logps, open_rows)), strict=True):
             if is_open:
-                drawn[row].append(token)
+                drawn[row][0].append(token)
+                drawn[row][1].append(logp)
         open_rows = open_rows & ~torch.isin(tokens, ending)
         left = int(open_rows.sum())
         if not left or step + 1 == limit:

@@ -48,6 +48,8 @@ class Generated(NamedTuple):
         finished: whether it ended with an end token; false where the limit cut it.
         ids: the tokens themselves, the end token with them; empty where only the text was kept.
         opened: the think tag that the prompt ends with, so that the completion begins in thoughts; else "".
+        logps: the log-prob of each of `ids`, nats: log softmax(logits / temperature) over the whole vocabulary, before
+            `top_p` and `top_k` leave tokens out; 0 at temperature 0, where nothing is drawn.
     """
 
     text: str
@@ -55,6 +57,7 @@ class Generated(NamedTuple):
     finished: bool
     ids: tuple[int, ...] = ()
     opened: str = ""
+    logps: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,26 +204,27 @@ def generate_each(
                     f"{list(prompts).index(id(prompt)) + 1} ({_shortened(prompt)}). Its weights are damaged or too "
                     "large for their number format: load another checkpoint, or the same one as float32."
                 ) from None
-            for row, ids in zip(batch, completions, strict=True):
+            for row, (ids, logps) in zip(batch, completions, strict=True):
                 prompt = asked[row.number][0]
-                yield row.number, _read(tokenizer, row.ids, ids, ends, plain=not renderer.is_chat(prompt))
+                yield row.number, _read(tokenizer, row.ids, ids, logps, ends, plain=not renderer.is_chat(prompt))
             progress.count(start + len(batch), len(rows), "completions")
 
 
 def _complete(
     model: Any, batch: Sequence[_Row], sampling: Sampling, ends: list[int], max_new_tokens: int, seed: int
-) -> list[list[int]]:
-    """Return the generated ids of each row, up to and with its end token."""
+) -> list[tuple[list[int], list[float]]]:
+    """Return the generated ids of each row, up to and with its end token, and the log-prob of each."""
     prompts = list({tuple(row.ids): row.ids for row in batch}.values())
     places = {tuple(ids): place for place, ids in enumerate(prompts)}
     draws = torch.tensor(np.stack([_uniform_draws(seed, row, max_new_tokens) for row in batch])).to(model.device)
 
-    def draw(logits: Tensor, rows: Tensor, step: int) -> Tensor:
+    def draw(logits: Tensor, rows: Tensor, step: int) -> tuple[Tensor, Tensor]:
         # A token may be forbidden, with -inf; a row of nothing but that, NaN or +inf gives no distribution.
         broken = ~logits.amax(-1).isfinite()
         if bool(broken.any()):
             raise _NotFiniteError(int(rows[broken][0]), step)
-        return draw_tokens(logits, draws[rows, step], sampling)
+        chosen = draw_tokens(logits, draws[rows, step], sampling)
+        return chosen, drawn_logps(logits, chosen, sampling.temperature)
 
     return decode(model, prompts, [places[tuple(row.ids)] for row in batch], draw, ends, max_new_tokens)
 
@@ -314,6 +318,14 @@ def _draw_from(
     return order.gather(1, place[:, None])[:, 0], sure
 
 
+def drawn_logps(logits: Tensor, chosen: Tensor, temperature: float) -> Tensor:
+    """Return log softmax(logits / temperature) of the chosen tokens, float32 (N,); see `Generated.logps`."""
+    if temperature == 0:
+        return torch.zeros(len(chosen), device=logits.device)
+    scaled = logits.float() / temperature
+    return scaled.gather(1, chosen[:, None])[:, 0] - scaled.logsumexp(1)
+
+
 def _uniform_draws(seed: int, row: _Row, count: int) -> np.ndarray:
     """Return one number in [0, 1) per token to come: a function of seed, prompt ids and sample alone."""
     name = f"{seed}|{row.sample}|{','.join(map(str, row.ids))}".encode()
@@ -321,7 +333,9 @@ def _uniform_draws(seed: int, row: _Row, count: int) -> np.ndarray:
     return np.random.Generator(np.random.Philox(key=key)).random(count, dtype=np.float32)
 
 
-def _read(tokenizer: Any, prompt_ids: list[int], ids: list[int], ends: list[int], *, plain: bool) -> Generated:
+def _read(
+    tokenizer: Any, prompt_ids: list[int], ids: list[int], logps: list[float], ends: list[int], *, plain: bool
+) -> Generated:
     """Return the completion as text."""
     text = _decode(tokenizer, ids)
     if plain:
@@ -330,7 +344,7 @@ def _read(tokenizer: Any, prompt_ids: list[int], ids: list[int], ends: list[int]
         text = whole.removeprefix(before) if whole.startswith(before) else text
     # The last tokens are enough for a tag and the white space after it.
     opened = read_opening(tokenizer.decode(prompt_ids[-16:], clean_up_tokenization_spaces=False)).tag
-    return Generated(text, len(ids), bool(ids) and ids[-1] in ends, tuple(ids), opened)
+    return Generated(text, len(ids), bool(ids) and ids[-1] in ends, tuple(ids), opened, tuple(logps))
 
 
 def _shortened(prompt: Text) -> str:

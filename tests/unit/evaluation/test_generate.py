@@ -20,9 +20,11 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from prospect.data.render import encode_prompt
 from prospect.errors import ConfigError, ModelError
 from prospect.feedback.records import Message
 from prospect.models.sampling import Sampling, draw_tokens, generate
+from tolerances import FORWARD, assert_near
 
 STORIES = Path(__file__).parents[4] / "shared/models/stories260K"
 WORDS = ["<pad>", "<s>", "</s>", "<end>", "<user>", "<assistant>", *"abcdefghijklmnopqrstuvwxyz"]
@@ -73,18 +75,48 @@ def one(results):
     return [samples[0].text for samples in results]
 
 
+@pytest.mark.parametrize("sampling", [{"temperature": 1.0}, {"temperature": 0.7, "top_p": 0.5}, {"top_k": 3}])
+def test_logps_are_those_of_the_whole_distribution_at_the_temperature(model, tokenizer, sampling):
+    """Before top_p and top_k leave tokens out; the end token has one too."""
+    for prompt, (answer,) in zip(
+        PROMPTS, generate(model, tokenizer, PROMPTS, max_new_tokens=12, **sampling), strict=True
+    ):
+        prompt_ids = encode_prompt(tokenizer, prompt)
+        ids = torch.tensor([[*prompt_ids, *answer.ids]])
+        with torch.no_grad():
+            logits = model(ids).logits[0, len(prompt_ids) - 1 : -1]
+        expected = (logits / sampling.get("temperature", 0.8)).log_softmax(-1)
+        expected = expected.gather(1, torch.tensor(answer.ids)[:, None])[:, 0]
+        assert answer.tokens == len(answer.ids) == len(answer.logps)
+        assert_near(torch.tensor(answer.logps), expected, FORWARD)
+
+
+def test_greedy_tokens_are_certain(model, tokenizer):
+    [(answer,)] = generate(model, tokenizer, ["a"], max_new_tokens=4, temperature=0)
+    assert answer.logps == (0.0,) * answer.tokens
+
+
+def assert_same(found, expected):
+    """The same completions; their log-probs only to rounding, since other neighbours mean other padding."""
+    for row, other in zip(found, expected, strict=True):
+        assert [one._replace(logps=()) for one in row] == [one._replace(logps=()) for one in other]
+        for one, same in zip(row, other, strict=True):
+            assert_near(torch.tensor(one.logps), torch.tensor(same.logps), FORWARD)
+
+
 def test_a_sample_does_not_depend_on_its_neighbours_or_their_order(model, tokenizer):
     together = generate(model, tokenizer, PROMPTS, max_new_tokens=12, samples_per_prompt=3)
     backwards = generate(model, tokenizer, PROMPTS[::-1], max_new_tokens=12, samples_per_prompt=3)
     alone = [generate(model, tokenizer, [p], max_new_tokens=12, samples_per_prompt=3)[0] for p in PROMPTS]
-    assert together == backwards[::-1] == alone
+    assert_same(together, alone)
+    assert_same(backwards[::-1], alone)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 100])
 def test_a_sample_does_not_depend_on_the_batch_size(model, tokenizer, batch_size):
     expected = generate(model, tokenizer, PROMPTS, max_new_tokens=12, samples_per_prompt=2, batch_size=7)
     found = generate(model, tokenizer, PROMPTS, max_new_tokens=12, samples_per_prompt=2, batch_size=batch_size)
-    assert found == expected
+    assert_same(found, expected)
 
 
 def test_fewer_samples_and_a_lower_limit_are_a_part_of_more(model, tokenizer):
