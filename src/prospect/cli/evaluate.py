@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from prospect.errors import UsageError
 from prospect.evaluation.answers.rendering import RenderingOptions
 from prospect.evaluation.answers.subject import ENDPOINT, Subject, find_subject
 from prospect.outputs import output_file, output_folder
+from prospect.results.benchmarks import BenchmarksResult
+from prospect.results.contest import ContestResult
+from prospect.results.feedback import FeedbackResult
 from prospect.statistics.estimates import Intervals
 from prospect.terminal import print_json, say
 
@@ -128,7 +132,7 @@ def run(options: argparse.Namespace) -> int:
     announce_gguf(options.model, options.against)
     if options.page:
         return _write_page(options)
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, FeedbackResult | ContestResult | BenchmarksResult] = {}
     if options.judge:
         found["contest"] = _contest(options, subject)
     elif options.data or not options.tasks:
@@ -195,7 +199,7 @@ def _data(options: argparse.Namespace) -> Any:
     return options.data[0] if options.data and len(options.data) == 1 else options.data
 
 
-def _feedback(options: argparse.Namespace) -> dict[str, Any]:
+def _feedback(options: argparse.Namespace) -> FeedbackResult:
     from prospect.evaluation.held_out.preference import Settings, evaluate_feedback
 
     settings = Settings(
@@ -218,7 +222,7 @@ def _feedback(options: argparse.Namespace) -> dict[str, Any]:
     )
 
 
-def _contest(options: argparse.Namespace, subject: Subject) -> dict[str, Any]:
+def _contest(options: argparse.Namespace, subject: Subject) -> ContestResult:
     from prospect.evaluation.contest.judged import judge_completions
     from prospect.evaluation.contest.judges.names import judge_named
 
@@ -320,7 +324,7 @@ def _judging(options: argparse.Namespace, subject: Subject | None) -> Any:
     )
 
 
-def _benchmarks(options: argparse.Namespace) -> dict[str, Any]:
+def _benchmarks(options: argparse.Namespace) -> BenchmarksResult:
     from prospect.evaluation.benchmarks.harness import Benchmarking, run_benchmarks
 
     how = Benchmarking(
@@ -337,9 +341,14 @@ def _benchmarks(options: argparse.Namespace) -> dict[str, Any]:
     return run_benchmarks(options.model, tasks, options.against, how)
 
 
-def _write(options: argparse.Namespace, subject: Subject, found: dict[str, dict[str, Any]]) -> None:
+def _write(
+    options: argparse.Namespace,
+    subject: Subject,
+    found: Mapping[str, FeedbackResult | ContestResult | BenchmarksResult],
+) -> None:
     """Into the file, the run directory, and to stdout; the table goes to people."""
-    result = next(iter(found.values())) if len(found) == 1 else found
+    results = {kind: part.as_dict() for kind, part in found.items()}
+    result = next(iter(results.values())) if len(results) == 1 else results
     for part in found.values():
         _say("\n".join(tell(part)))
     if options.output:

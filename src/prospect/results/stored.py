@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, ClassVar, Self, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic_core import core_schema
@@ -68,13 +68,7 @@ class Stored(Part):
         if not isinstance(value, Mapping):
             raise CheckpointError(f"{where}: holds no object. Was it edited by hand?")
         cls._require_format(value.get("format"), where)
-        try:
-            return cls.model_validate({**value, "format": _format_of(cls)}, extra="ignore")
-        except ValidationError as error:
-            detail = error.errors()[0]
-            place = ".".join(map(str, detail["loc"])) or "it"
-            what = detail["msg"][:1].lower() + detail["msg"][1:]
-            raise CheckpointError(f"{where}: {place} cannot be read: {what}. Was it edited by hand?") from None
+        return parse_part(cls, {**value, "format": _format_of(cls)}, where)
 
     @classmethod
     def _require_format(cls, found: Any, where: str | Path) -> None:
@@ -88,6 +82,24 @@ class Stored(Part):
                 f"{where}: format is {found}; expected {_format_of(cls)} or older. Read it with the version that "
                 "wrote it, or a newer one."
             )
+
+
+AnyPart = TypeVar("AnyPart", bound=Part)
+
+
+def parse_part(kind: type[AnyPart], value: Any, where: str | Path) -> AnyPart:
+    """Return the model of an object that was read; fields that it does not know are left out.
+
+    Raises:
+        CheckpointError: a field is wrong.
+    """
+    try:
+        return kind.model_validate(value, extra="ignore")
+    except ValidationError as error:
+        detail = error.errors()[0]
+        place = ".".join(map(str, detail["loc"])) or "it"
+        what = detail["msg"][:1].lower() + detail["msg"][1:]
+        raise CheckpointError(f"{where}: {place} cannot be read: {what}. Was it edited by hand?") from None
 
 
 def read_json(path: Path) -> Any:

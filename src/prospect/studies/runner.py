@@ -123,7 +123,7 @@ def _train_and_score(world: World, cell: Cell, begun: float) -> CellOutcome:
     from prospect.training.train import train
 
     before = RunDir(cell.run_path)
-    if before.provenance().get("finished") and not cell.model_path.exists():
+    if before.provenance().finished and not cell.model_path.exists():
         shutil.rmtree(cell.run_path)  # its model was removed after scoring, and now another run starts from it
     rows = apply_condition(world.feedback(cell.shared, cell.seed, cell.settings), cell.settings, cell.seed)
     counts = count(rows, get_loss(cell.recipe["loss"]["name"]).feedback)
@@ -132,7 +132,7 @@ def _train_and_score(world: World, cell: Cell, begun: float) -> CellOutcome:
     outcome = world.score(run.model_path, cell.shared, cell.seed)
     assert outcome is not None, "only the start may have no score"
     metrics = run.metrics()
-    steps = max((row["step"] for row in metrics), default=0)
+    steps = max((int(row["step"]) for row in metrics), default=0)
     raw = [row["kl_raw"] for row in metrics if "kl_raw" in row]
     clamped = sum(z0 < 0 for z0 in raw) / len(raw) if raw else None
     return CellOutcome(

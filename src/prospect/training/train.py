@@ -74,7 +74,7 @@ def _train(config: Config, world: World, shown: progress.Display, stop: Stop, *,
         prepared = prepare(config, world.gather(datetime.now())[0])  # one time for all processes
         if begun:
             require_same_recipe(run.config(), prepared.config.as_dict(), run)
-            if run.provenance().get("finished"):
+            if run.provenance().finished:
                 return run
         torch.manual_seed(config.train.seed)
         with name_the_setting("while the model was loaded", prepared, run, part="loading"):
