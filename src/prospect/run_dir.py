@@ -154,15 +154,26 @@ class RunDir:
 
     def metrics(self) -> list[MetricsRow]:
         """Return every logged row of numbers, training steps and evaluations, in order."""
-        return [row for row in self._logged() if "alarms" not in row]
+        return self.logged()[0]
 
     def alarms(self) -> list[AlarmsRow]:
         """Return every row of alarms, in order."""
-        return [AlarmsRow.model_validate(row) for row in self._logged() if "alarms" in row]
+        return self.logged()[1]
 
-    def _logged(self) -> list[dict[str, Any]]:
-        """Return every row of the metrics, of numbers and of alarms, once it was checked."""
-        return [_check_logged(row, f"{self.metrics_path}:{number}") for number, row in _read_jsonl(self.metrics_path)]
+    def logged(self) -> tuple[list[MetricsRow], list[AlarmsRow]]:
+        """Return what `metrics` and `alarms` do, of one reading."""
+        numbers, alarms = [], []
+        for number, row in _read_jsonl(self.metrics_path):
+            if "alarms" in row:
+                alarms.append(parse_part(AlarmsRow, row, f"{self.metrics_path}:{number}"))
+                continue
+            fault = find_fault(row)
+            if fault is not None:
+                raise CheckpointError(
+                    f"{self.metrics_path}:{number}: {fault}. Was it edited by hand? Delete that line."
+                )
+            numbers.append(row)
+        return numbers, alarms
 
     def samples(self) -> list[SampleRow]:
         """Return every sampled completion."""
@@ -229,14 +240,12 @@ class RunDir:
         Raises:
             CheckpointError: a row that no run wrote.
         """
-        kept = {
-            self.metrics_path: self._logged(),
-            self.samples_path: [sample.as_dict() for sample in self.samples()],
-        }
-        for path, rows in kept.items():
+        self.logged(), self.samples()
+        for path in (self.metrics_path, self.samples_path):
             if path.exists():
+                kept = [row for _, row in _read_jsonl(path) if row["step"] <= step]
                 with _writing(path):
-                    write_text(path, "".join(_line(row) for row in rows if row["step"] <= step))
+                    write_text(path, "".join(_line(row) for row in kept))
 
 
 def find_checkpoints(folder: Path) -> list[Path]:
@@ -286,20 +295,6 @@ def _writing(path: Path) -> Iterator[None]:
         raise CheckpointError(
             f"{path}: cannot be written ({error.strerror}). Free some space; a run continues with --resume."
         ) from error
-
-
-def _check_logged(row: dict[str, Any], where: str) -> dict[str, Any]:
-    """Return a row of the metrics.
-
-    Raises:
-        CheckpointError: it is neither one of numbers nor one of alarms.
-    """
-    if "alarms" in row:
-        return parse_part(AlarmsRow, row, where).as_dict()
-    fault = find_fault(row)
-    if fault is not None:
-        raise CheckpointError(f"{where}: {fault}. Was it edited by hand? Delete that line.")
-    return row
 
 
 def _line(row: Mapping[str, Any]) -> str:

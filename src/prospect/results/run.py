@@ -179,5 +179,10 @@ def find_fault(row: Mapping[str, object]) -> str | None:
     step = row.get("step")
     if type(step) is not int or step < 0:
         return f"step is {step!r}; expected a whole number of at least 0"
-    odd = next((name for name, value in row.items() if type(value) is not float and type(value) is not int), None)
-    return None if odd is None else f"{odd} is {row[odd]!r:.60}; expected a number"
+    if _NUMBERS.issuperset(map(type, row.values())):
+        return None
+    odd = next(name for name, value in row.items() if type(value) not in _NUMBERS)
+    return f"{odd} is {row[odd]!r:.60}; expected a number"
+
+
+_NUMBERS = {int, float}

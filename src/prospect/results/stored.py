@@ -21,7 +21,7 @@ from prospect.atomic import write_json
 from prospect.errors import CheckpointError
 
 # What is written holds nothing but its fields, and no infinity, which JSON has not.
-_STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
 class Part(BaseModel):

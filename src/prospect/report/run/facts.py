@@ -80,8 +80,7 @@ class Facts:
             path.resolve().name,
             run.config(),
             run.provenance(),
-            run.metrics(),
-            run.alarms(),
+            *run.logged(),
             run.samples(),
             run.evaluations(),
         )
