@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from prospect.results.stored import AS_OBJECT, Part, Stored
 from prospect.statistics.estimates import Number, Share
@@ -16,7 +16,7 @@ NumberObject = Annotated[Number, AS_OBJECT]
 class Evaluation(Stored):
     """A file of `evaluation/`."""
 
-    older_formats: ClassVar[tuple[Any, ...]] = (None,)
+    older_formats: ClassVar[tuple[int | None, ...]] = (None,)
 
 
 class Named(Part):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from pydantic import JsonValue
 
@@ -17,7 +16,7 @@ AnyEvaluation = FeedbackResult | ContestResult | BenchmarksResult | BeforeAfterR
 KINDS: tuple[type[AnyEvaluation], ...] = (FeedbackResult, ContestResult, BenchmarksResult, BeforeAfterResult)
 
 
-def parse_evaluation(value: Any, where: Path) -> AnyEvaluation | JsonValue:
+def parse_evaluation(value: JsonValue, where: Path) -> AnyEvaluation | JsonValue:
     """Return the model of a file in `evaluation/`; what another program wrote is returned as it is.
 
     A file of 0.1 has no format, and is known by its fields.

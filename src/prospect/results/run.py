@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 from pydantic import Field, JsonValue
 
@@ -144,7 +144,7 @@ class LossOrigin(Part):
 class Provenance(Stored):
     """`provenance.json`: where a run comes from. Fields that an older version did not write are null or empty."""
 
-    older_formats: ClassVar[tuple[Any, ...]] = (None, 1)
+    older_formats: ClassVar[tuple[int | None, ...]] = (None, 1)
     format: str = "prospect.run/1"
     prospect: str | None = None
     """The version that wrote it."""

@@ -38,7 +38,7 @@ class Stored(Part):
     """A whole file. A subclass gives `format` a default and declares its fields."""
 
     format: str
-    older_formats: ClassVar[tuple[Any, ...]] = ()
+    older_formats: ClassVar[tuple[int | None, ...]] = ()
     """What the files of 0.1 hold in place of the format's name."""
 
     def write(self, path: Path) -> None:
@@ -55,7 +55,7 @@ class Stored(Part):
         return cls.parse(read_json(path), path)
 
     @classmethod
-    def parse(cls, value: Any, where: str | Path) -> Self:
+    def parse(cls, value: object, where: str | Path) -> Self:
         """Return the model of an object that was read; fields of a newer minor version are left out.
 
         Args:
@@ -71,7 +71,7 @@ class Stored(Part):
         return parse_part(cls, {**value, "format": _format_of(cls)}, where)
 
     @classmethod
-    def _require_format(cls, found: Any, where: str | Path) -> None:
+    def _require_format(cls, found: object, where: str | Path) -> None:
         if any(found == older and type(found) is type(older) for older in cls.older_formats):
             return
         ours, theirs = _split(_format_of(cls)), _split(found)
@@ -87,7 +87,7 @@ class Stored(Part):
 AnyPart = TypeVar("AnyPart", bound=Part)
 
 
-def parse_part(kind: type[AnyPart], value: Any, where: str | Path) -> AnyPart:
+def parse_part(kind: type[AnyPart], value: object, where: str | Path) -> AnyPart:
     """Return the model of an object that was read; fields that it does not know are left out.
 
     Raises:
@@ -118,7 +118,7 @@ def _format_of(model: type[Stored]) -> str:
     return str(model.model_fields["format"].default)
 
 
-def _split(text: Any) -> tuple[str, int] | None:
+def _split(text: object) -> tuple[str, int] | None:
     """Return the name and the major version of a format; None where it is none."""
     found = re.fullmatch(r"([a-z_.]+)/(\d+)(?:\.\d+)?", text) if isinstance(text, str) else None
     return (found[1], int(found[2])) if found else None

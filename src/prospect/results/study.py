@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field, JsonValue
 
@@ -13,16 +13,21 @@ START: Final = "start"
 Agrees = Literal["yes", "no", "cannot tell"]
 
 
-class PooledRate(Part):
-    """A share over prompts and seeds. Both are taken as draws; with one seed, prompts alone are."""
+class _Pooled(Part):
+    """A mean over prompts and seeds. Both are taken as draws; with one seed, prompts alone are."""
 
-    rate: float
     low: float
     high: float
     n: int
     """Prompts times seeds."""
     prompts: int
     seeds: int
+
+
+class PooledRate(_Pooled):
+    """A share over prompts and seeds."""
+
+    rate: float
 
     @property
     def mean(self) -> float:
@@ -30,16 +35,10 @@ class PooledRate(Part):
         return self.rate
 
 
-class PooledValue(Part):
+class PooledValue(_Pooled):
     """A mean that is no share, over prompts and seeds."""
 
     value: float
-    low: float
-    high: float
-    n: int
-    """Prompts times seeds."""
-    prompts: int
-    seeds: int
 
     @property
     def mean(self) -> float:
@@ -274,7 +273,7 @@ class StudyResult(Stored):
 class _Scored(Stored):
     """Scores by measure, one for each held-out prompt in the world's order."""
 
-    older_formats: ClassVar[tuple[Any, ...]] = (None,)
+    older_formats: ClassVar[tuple[int | None, ...]] = (None,)
     digest: str
     """Hash of what decides the numbers."""
     scores: dict[str, list[float]]
@@ -303,7 +302,7 @@ class CellOutcome(_Scored):
 class CellFailure(Stored):
     """`failure.json` of a run: why it could not be made."""
 
-    older_formats: ClassVar[tuple[Any, ...]] = (None,)
+    older_formats: ClassVar[tuple[int | None, ...]] = (None,)
     format: str = "prospect.study.failure/1"
     digest: str
     method: str

@@ -119,30 +119,26 @@ def _find(question: Question, measure: Measure, scores: Scores) -> Found | None:
 
 
 def _answer(question: Question, measure: Measure, found: Found | None, p_holm: float, level: float) -> RuleAnswer:
-    bound = _bound(question.rule)
-    answer = RuleAnswer(
+    bound, agrees = _bound(question.rule), CANNOT_TELL
+    if found is not None:
+        upwards = question.rule.must_be in ("higher", "not lower")
+        right_side = found.value > bound if upwards else found.value < bound
+        if right_side and found.p < 1 - level:
+            agrees = YES
+        elif not right_side and p_holm < 1 - level:
+            agrees = NO
+    value, low, high = (_number(number, measure) for number in found[:3]) if found else ("", "", "")
+    return RuleAnswer(
         text=question.text,
-        agrees=CANNOT_TELL,
-        found="not run",
+        agrees=agrees,
+        found=f"{value} ({low} to {high})" if found else "not run",
         measure=question.measure,
-        value=None,
-        low=None,
-        high=None,
+        value=found.value if found else None,
+        low=found.low if found else None,
+        high=found.high if found else None,
         bound=bound,
-        p_holm=None,
+        p_holm=p_holm if found else None,
     )
-    if found is None:
-        return answer
-    upwards = question.rule.must_be in ("higher", "not lower")
-    right_side = found.value > bound if upwards else found.value < bound
-    agrees = CANNOT_TELL
-    if right_side and found.p < 1 - level:
-        agrees = YES
-    elif not right_side and p_holm < 1 - level:
-        agrees = NO
-    value, low, high = (_number(number, measure) for number in found[:3])
-    numbers = {"value": found.value, "low": found.low, "high": found.high, "p_holm": p_holm}
-    return answer.model_copy(update={"agrees": agrees, "found": f"{value} ({low} to {high})", **numbers})
 
 
 def _in_words(study: Study, rule: Rule, measure: Measure, left: str, right: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prospect.results.study import START, CellFailure, CellOutcome, PooledRate, PooledValue, StartOutcome
@@ -44,10 +44,6 @@ class Scores:
                 table[seed] = outcome.scores
         return cls(places, found, starts, level)
 
-    def pooled(self, place: Place, measure: str) -> Pooled | None:
-        """Return the mean over seeds and prompts; None where nothing was scored."""
-        return self.contrast([(1.0, place)], measure)
-
     def contrast(self, terms: Sequence[tuple[float, Place]], measure: str) -> Pooled | None:
         """Return a weighted sum of places, on the same prompts and seeds; None where one of them has no score."""
         tables = [(weight, self.places.get(place, {})) for weight, place in terms]
@@ -78,7 +74,7 @@ class Scores:
 
     def estimate(self, place: Place, name: str, measure: Measure) -> PooledRate | PooledValue | None:
         """Return the mean with its interval, as it stands in a result."""
-        pooled = self.pooled(place, name)
+        pooled = self.contrast([(1.0, place)], name)
         if pooled is None:
             return None
         counts = {"n": pooled.n, "prompts": pooled.prompts, "seeds": pooled.seeds}
@@ -97,9 +93,3 @@ class Scores:
 
     def _seeds(self) -> list[int]:
         return list(dict.fromkeys([*(seed for _, _, seed in self.found), *self.starts]))
-
-
-def spread(table: Mapping[int, Mapping[str, Sequence[float]]], measure: str) -> tuple[float, float] | None:
-    """Return the lowest and the highest seed's mean; None for fewer than two."""
-    means = [sum(scores[measure]) / len(scores[measure]) for scores in table.values() if measure in scores]
-    return (min(means), max(means)) if len(means) > 1 else None

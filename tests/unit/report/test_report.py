@@ -476,6 +476,14 @@ def test_a_run_that_has_just_begun_has_a_page(tmp_path):
     assert "1 of 400 steps so far" in page_of(run.path)
 
 
+def test_a_value_that_is_not_finite_is_not_drawn(full):
+    before = Facts.read(RunDir(full)).curve("loss")
+    with (full / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 401, "loss": NaN}\n{"step": 402, "loss": 1e999}\n')
+    assert Facts.read(RunDir(full)).curve("loss").steps.tolist() == before.steps.tolist()
+    assert "nan" not in page_of(full).partition("<h3>Loss</h3>")[2].partition("</svg>")[0]
+
+
 def test_what_is_no_run_directory_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="no such run directory"):
         build_report(tmp_path / "absent")

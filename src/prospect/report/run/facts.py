@@ -94,8 +94,8 @@ class Facts:
     def curve(self, key: str) -> Curve:
         """Return the finite values of one metric by step; a step logged twice counts as logged last."""
         by_step = self._values.get(key, {})
-        steps = sorted(by_step)
-        return Curve(np.array(steps, float), np.array([by_step[step] for step in steps], float))
+        points = np.array(sorted(by_step.items()), float).reshape(-1, 2)
+        return Curve(*points[np.isfinite(points[:, 1])].T)
 
     @cached_property
     def _values(self) -> dict[str, dict[float, float]]:
