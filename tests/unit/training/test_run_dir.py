@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from prospect.errors import CheckpointError
 from prospect.results.run import Alarm, AlarmsRow, PolicyOrigin, Provenance, SampleRow
@@ -248,4 +249,6 @@ def test_nothing_that_is_not_a_number_is_written(run: RunDir) -> None:
     run.append_metrics(ROWS[0])
     with pytest.raises(ValueError, match="not JSON compliant"):
         run.append_metrics({"loss": float("nan")})
+    with pytest.raises(ValidationError, match="finite number"):
+        run.write_provenance(Provenance(seconds=float("inf")))
     assert run.metrics() == ROWS[:1]
