@@ -75,7 +75,7 @@ def test_an_adapter_trained_on_starts_at_rewards_of_exactly_zero_and_stays_on_it
     assert run.config()["model"]["adapter"] == "continue"
     first = first_step(run)
     assert first["rewards/chosen"] == first["rewards/rejected"] == first["kl"] == 0.0
-    assert "start" not in run.provenance()["reference"]
+    assert run.provenance().reference.start is None
     before, after = weights(sft.model_path), weights(run.model_path)
     assert before.keys() == after.keys()
     assert not any(torch.equal(before[name], after[name]) for name in before if "lora_B" in name)
@@ -277,12 +277,12 @@ def test_another_model_as_reference_says_where_rewards_start(recipe: Any, sft: R
     reference = {"name_or_path": str(model_path)}
     values = recipe("kto", thumbs(24), model={"name_or_path": str(sft.path)}, reference=reference, train=TRAIN)
     run = prospect.train(values, quiet=True)
-    first, known = first_step(run), run.provenance()["reference"]
-    assert known["name_or_path"] == str(model_path)
-    assert known["start"]["rows"] == 8
-    assert abs(known["start"]["log_ratio"]) > 0.01
+    first, known = first_step(run), run.provenance().reference
+    assert known.name_or_path == str(model_path)
+    assert known.start["rows"] == 8
+    assert abs(known.start["log_ratio"]) > 0.01
     mean = (first["rewards/chosen"] + first["rewards/rejected"]) / 2
-    assert mean == pytest.approx(0.1 * known["start"]["log_ratio"], rel=1e-4)  # four of each class, and beta
+    assert mean == pytest.approx(0.1 * known.start["log_ratio"], rel=1e-4)  # four of each class, and beta
     off = recipe(
         "kto",
         thumbs(24),
@@ -292,10 +292,8 @@ def test_another_model_as_reference_says_where_rewards_start(recipe: Any, sft: R
         output=f"{run.path}-off",
     )
     without = prospect.train(off, quiet=True)
-    assert without.provenance()["reference"]["start"]["log_ratio"] == pytest.approx(
-        known["start"]["log_ratio"], rel=1e-4
-    )
-    assert without.provenance()["reference"]["identity"] == known["identity"]
+    assert without.provenance().reference.start["log_ratio"] == pytest.approx(known.start["log_ratio"], rel=1e-4)
+    assert without.provenance().reference.identity == known.identity
 
 
 def test_a_run_as_reference_is_its_model_and_another_one_is_refused_on_resume(
@@ -311,8 +309,8 @@ def test_a_run_as_reference_is_its_model_and_another_one_is_refused_on_resume(
         prospect.train(other, resume=True, quiet=True)
     run = prospect.train(values, resume=True, quiet=True)
     known = run.provenance()
-    assert known["reference"]["identity"] == load_for_scoring(ModelSettings(name_or_path=str(sft.path))).identity
-    assert known["reference"]["identity"] != known["policy"]["identity"]
+    assert known.reference.identity == load_for_scoring(ModelSettings(name_or_path=str(sft.path))).identity
+    assert known.reference.identity != known.policy.identity
 
 
 @pytest.mark.parametrize(
@@ -375,7 +373,7 @@ def test_full_sft_then_kto_from_the_run_directory_then_new_thumbs(recipe: Any, t
         assert first["rewards/chosen"] == first["rewards/rejected"] == 0.0
     assert not same(names[1].model_path, names[2].model_path)
     assert (
-        names[2].provenance()["policy"]["identity"]
+        names[2].provenance().policy.identity
         == load_for_scoring(ModelSettings(name_or_path=str(names[1].model_path))).identity
     )
 
@@ -428,10 +426,10 @@ def test_an_evaluation_compares_with_the_reference_of_the_run(
     values = recipe("kto", thumbs(24), model=model, reference=reference, data={"eval": 8}, train=TRAIN)
     run = prospect.train(values, quiet=True)
     found = evaluate_feedback(run.path, settings=Settings(kl_prompts=0))
-    assert not any("not those that the run was trained against" in note for note in found["notes"])
+    assert not any("not those that the run was trained against" in note for note in found.notes)
     ended = [row for row in run.metrics() if "eval_rewards/margins" in row][-1]
     # The same log-ratios, of one model put together in two ways (an adapter, or folded in), in another batch.
-    chosen = found["drift"]["log_ratio"]["desirable"]["value"]
+    chosen = found.drift.log_ratio["desirable"].value
     assert 0.1 * chosen == pytest.approx(ended["eval_rewards/chosen"], rel=1e-3, abs=1e-5)
 
 

@@ -113,7 +113,7 @@ def test_two_processes_end_with_the_weights_of_one(recipe: Any, tmp_path: Path, 
     more: dict[str, Any] = {"data": {"eval": 4}, "train": {"samples": 2, "sample_tokens": 4, "eval_every": 3}}
     recipes = [recipe_for(recipe, loss, tmp_path / loss, parallel, **more) for loss in losses]
     for pair in trained_alike(tmp_path, recipes):
-        assert pair.provenance()["finished"]
+        assert pair.provenance().finished
 
 
 @pytest.mark.slow
@@ -149,7 +149,7 @@ def test_an_adapter_that_is_trained_on_and_another_reference_are_the_same_in_two
     assert continued.config()["model"]["adapter"] == "continue"
     step = next(row for row in continued.metrics() if row["step"] == 1)
     assert step["rewards/chosen"] == step["rewards/rejected"] == 0.0
-    assert abs(named.provenance()["reference"]["start"]["log_ratio"]) > 0.01
+    assert abs(named.provenance().reference.start["log_ratio"]) > 0.01
 
 
 @pytest.mark.slow

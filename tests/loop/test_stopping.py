@@ -74,7 +74,7 @@ def stop_and_resume(
     assert stop.value.exit_code == 143
     run = RunDir(values["output"])
     assert [path.name for path in run.checkpoints()] == [f"step-{step}"]
-    assert not run.provenance()["finished"] and not run.model_path.exists()
+    assert not run.provenance().finished and not run.model_path.exists()
     assert_same(whole, prospect.train(values, resume=True, quiet=True))
 
 
@@ -167,7 +167,7 @@ def test_a_signal_while_the_model_is_written_lets_it_be_written(
     with pytest.raises(RunStopped, match="the run is finished and its model is in"):
         prospect.train(values, quiet=True)
     run = RunDir(values["output"])
-    assert run.provenance()["finished"] and (run.model_path / "model.safetensors").exists()
+    assert run.provenance().finished and (run.model_path / "model.safetensors").exists()
 
 
 def test_trackers_are_ended_by_a_stop(values: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,10 +92,10 @@ def test_the_run_directory_holds_what_the_design_names(recipe: Any) -> None:
         "rewards/accuracies logps/chosen logps/rejected num_tokens tokens_per_second examples_seen completion_tokens"
     )
     assert set(named.split()) <= training_rows(run)[0].keys()
-    assert training_rows(run)[-1]["num_tokens"] == run.provenance()["data"]["train"]["tokens"]
-    assert [row["step"] for row in run.samples()] == [0, 0, 4, 4]
+    assert training_rows(run)[-1]["num_tokens"] == run.provenance().data.train.tokens
+    assert [row.step for row in run.samples()] == [0, 0, 4, 4]
     provenance = run.provenance()
-    assert provenance["finished"] and provenance["reference"]["identity"] == provenance["policy"]["identity"]
+    assert provenance.finished and provenance.reference.identity == provenance.policy.identity
     assert not list(run.path.rglob(".tmp-*"))
 
 
@@ -387,6 +387,6 @@ def test_a_share_too_small_to_evaluate_is_trained_on(recipe: Any) -> None:
     """A tenth of ten prompts is one, and one prompt cannot give a z0."""
     run = prospect.train(recipe("kto", thumbs(10), data={"eval": 0.1}), quiet=True)
     assert run.config()["data"]["eval"] is None
-    assert run.provenance()["data"]["train"]["rows"] == 10
+    assert run.provenance().data.train.rows == 10
     with pytest.raises(ConfigError, match=r"data\.eval is 1 and holds out one single prompt"):
         prospect.train(recipe("kto", thumbs(10), data={"eval": 1}, output="unused"), quiet=True)

@@ -23,6 +23,7 @@ from prospect.training.run_lock import require_unheld
 
 if TYPE_CHECKING:
     from prospect.demo.run import Outcome
+    from prospect.results.before_after import BeforeAfterExample
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,13 +85,11 @@ def _rules(outcome: Outcome) -> Table:
     return table
 
 
-def _side_by_side(example: dict[str, object]) -> Table:
-    table = Table(title=str(example["prompt"]), title_justify="left", expand=True)
-    cells = []
-    for side in ("before", "after"):
-        table.add_column(f"{side}: {'passes' if example[f'{side}_passes'] else 'does not pass'}", ratio=1)
-        cells.append(str(example[side]).replace("[", "\\["))
-    table.add_row(*cells)
+def _side_by_side(example: BeforeAfterExample) -> Table:
+    table = Table(title=str(example.prompt), title_justify="left", expand=True)
+    for side, passes in (("before", example.before_passes), ("after", example.after_passes)):
+        table.add_column(f"{side}: {'passes' if passes else 'does not pass'}", ratio=1)
+    table.add_row(*(str(text).replace("[", "\\[") for text in (example.before, example.after)))
     return table
 
 

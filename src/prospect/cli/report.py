@@ -7,9 +7,6 @@ import sys
 from pathlib import Path
 
 from prospect.errors import UsageError
-from prospect.report.run.build import build_report
-from prospect.report.run.model_card import write_model_card
-from prospect.run_dir import RunDir
 from prospect.terminal import say
 
 
@@ -20,6 +17,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write report.html and the model card, and print the page's path."""
+    from prospect.report.run.build import build_report
+    from prospect.report.run.model_card import write_model_card
+    from prospect.run_dir import RunDir
+
     if not Path(options.run).is_dir():
         raise UsageError(f"{options.run}: there is no such run directory. prospect train and prospect demo write them.")
     say(build_report(options.run), sys.stdout)

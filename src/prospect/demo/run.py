@@ -23,6 +23,7 @@ from prospect.feedback import class_counts, write_jsonl
 from prospect.models.sampling import Generated
 from prospect.report.run.build import build_report
 from prospect.report.run.model_card import write_model_card
+from prospect.results.before_after import BeforeAfter, BeforeAfterExample, BeforeAfterResult, MeanWords
 from prospect.run_dir import RunDir
 from prospect.statistics.rates import Rate, proportion, win_rate
 from prospect.training.memory.allocator import keep_freed_memory
@@ -62,7 +63,7 @@ class Outcome:
     after: Rate
     win_rate: Rate
     rules: dict[str, tuple[Rate, Rate]]
-    examples: list[dict[str, Any]]
+    examples: list[BeforeAfterExample]
     thumbs: tuple[int, int]
     seconds: float
     report: Path
@@ -197,11 +198,17 @@ def conclude(
         seconds=0.0,
         report=run.report_path,
     )
-    words = {"before": _mean_words(before), "after": _mean_words(after)}
-    result = {**outcome.as_dict(), "noise": feedback.noise, "customers": asdict(feedback)}
-    result |= {"mean_words": words, "examples": outcome.examples}
-    for name in ("seconds", "report", "thumbs"):
-        del result[name]
+    result = BeforeAfterResult(
+        before=outcome.before,
+        after=outcome.after,
+        win_rate=wins,
+        method=method,
+        rules={rule: BeforeAfter(before=b, after=a) for rule, (b, a) in rules.items()},
+        noise=feedback.noise,
+        customers=asdict(feedback),
+        mean_words=MeanWords(before=_mean_words(before), after=_mean_words(after)),
+        examples=outcome.examples,
+    )
     run.write_evaluation("demo", result)
     report = build_report(run.path)
     write_model_card(run.path)
@@ -221,15 +228,15 @@ def _examples(
     before: Sequence[Sequence[Generated]],
     after: Sequence[Sequence[Generated]],
     passed: Sequence[tuple[bool, bool]],
-) -> list[dict[str, Any]]:
+) -> list[BeforeAfterExample]:
     """Return the first three held-out prompts, whatever became of them: chosen by nobody."""
     return [
-        {
-            "prompt": asked[i].message,
-            "before": before[i][0].text,
-            "after": after[i][0].text,
-            "before_passes": passed[i][0],
-            "after_passes": passed[i][1],
-        }
+        BeforeAfterExample(
+            prompt=asked[i].message,
+            before=before[i][0].text,
+            after=after[i][0].text,
+            before_passes=passed[i][0],
+            after_passes=passed[i][1],
+        )
         for i in range(3)
     ]

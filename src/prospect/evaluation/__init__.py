@@ -24,11 +24,12 @@ _NAMES = {
         "mcnemar",
         "verdict",
     ),
-    "evaluation.contest.contest": ("Contest", "hold_contest"),
+    "evaluation.contest.contest": ("hold_contest",),
     "statistics.discrimination": ("accuracy", "auroc", "auroc_delong", "class_margin", "log_loss"),
     "endpoint.client": ("Endpoint",),
     "evaluation.answers.generate": ("generate_file",),
     "evaluation.contest.judged": ("Judging", "judge_completions"),
+    "results.contest": ("Contest", "TextMeasures"),
     "statistics.length_control": ("LengthControlled", "length_controlled_win_rate"),
     "statistics.means": ("mean_by_prompt", "rate_by_prompt"),
     "statistics.planning": (
@@ -41,7 +42,7 @@ _NAMES = {
         "planned_half_width",
     ),
     "evaluation.held_out.preference": ("Settings", "evaluate_feedback"),
-    "evaluation.contest.text_measures": ("TextMeasures", "distinct_ngrams", "measure_texts", "repeated_ngrams"),
+    "evaluation.contest.text_measures": ("distinct_ngrams", "measure_texts", "repeated_ngrams"),
     "evaluation.contest.judges.verdict_cache": ("VerdictCache",),
     "statistics.rates": ("Rate", "overlap", "proportion", "win_rate"),
 }

@@ -120,7 +120,7 @@ class _Claimed:
     @property
     def finished(self) -> bool:
         """Whether there is nothing left to do."""
-        return self.begun and bool(self.run.provenance().get("finished"))
+        return self.begun and bool(self.run.provenance().finished)
 
     @contextmanager
     def session(self) -> Iterator[Session]:

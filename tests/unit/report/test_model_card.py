@@ -12,6 +12,7 @@ from test_report import HOSTILE, config, demo_evaluation, provenance, rate, writ
 from prospect.cli.main import main
 from prospect.report.run.facts import Facts
 from prospect.report.run.model_card import BEGIN, END, front_matter, is_hub_name, write_model_card
+from prospect.results.run import Provenance
 from prospect.run_dir import RunDir
 
 OF_TRAINING = """---
@@ -51,7 +52,7 @@ def front_of(text: str) -> dict[str, Any]:
 
 
 def facts_with(**parts: Any) -> Facts:
-    return Facts("run", {"loss": {"name": "kto"}, **parts}, {}, [], [], {})
+    return Facts("run", {"loss": {"name": "kto"}, **parts}, Provenance(), [], [], [], {})
 
 
 def test_the_card_has_results_with_intervals_limits_and_the_recipe(run: RunDir) -> None:

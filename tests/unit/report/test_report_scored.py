@@ -7,6 +7,7 @@ from pathlib import Path
 from prospect.report.run.build import build_report
 from prospect.report.run.facts import Facts
 from prospect.report.run.summary import what_changed, what_was_done
+from prospect.results.run import Provenance
 from prospect.run_dir import RunDir
 
 HISTOGRAM = {"edges": [0, 10, 20], "desirable": [4, 2], "undesirable": [1, 5]}
@@ -32,11 +33,11 @@ def scored_run(path: Path) -> RunDir:
     run = RunDir(path)
     path.mkdir()
     run.write_provenance(
-        {
-            "finished": "2026-11-21T07:32:41+00:00",
-            "loss": {"name": "infonca", "feedback": "scored", "hyperparameters": {"beta": 0.1}},
-            "data": {"train": train, "eval": None},
-        }
+        Provenance(
+            finished="2026-11-21T07:32:41+00:00",
+            loss={"name": "infonca", "feedback": "scored", "hyperparameters": {"beta": 0.1}},
+            data={"train": train, "eval": None},
+        )
     )
     for step in range(1, 6):
         rewards = {"rewards/chosen": 0.1 * step, "rewards/rejected": -0.1 * step, "rewards/margins": 0.2 * step}

@@ -5,9 +5,8 @@ from __future__ import annotations
 from prospect.report.page.parts import Card
 from prospect.report.page.wording import count, duration, interval, number, percent, short_path
 from prospect.report.run import summary
-from prospect.report.run.evaluations import results_of
-from prospect.report.run.facts import Facts, dig, is_number
-from prospect.report.run.measured import measured
+from prospect.report.run.facts import Facts
+from prospect.results.contest import ContestResult
 
 
 def key_numbers(facts: Facts) -> list[Card]:
@@ -25,18 +24,18 @@ def key_numbers(facts: Facts) -> list[Card]:
 
 def _pass_card(facts: Facts) -> Card | None:
     compared = facts.comparison
-    return compared and Card("pass rate", percent(compared.after.rate), f"was {percent(compared.before.rate)}")
+    if not compared:
+        return None
+    return Card("pass rate", percent(compared.after.rate), f"was {percent(compared.before.rate)}")
 
 
 def _win_card(facts: Facts) -> Card | None:
-    win = facts.comparison.win if facts.comparison else None
+    win = facts.comparison.win_rate if facts.comparison else None
     if win:
         return Card("wins against its start", percent(win.rate), f"95%: {interval(win.low, win.high)}")
-    for _, kind, contest in results_of(facts):
-        found = measured(dig(contest, "win_rate"), "") if kind == "contest" else None
-        if found:
-            against = f"wins against {dig(contest, 'theirs') or 'the other side'}"
-            return Card(against, percent(found.value), f"95%: {interval(found.low, found.high)}")
+    for contest in facts.results(ContestResult):
+        win = contest.win_rate
+        return Card(f"wins against {contest.theirs}", percent(win.rate), f"95%: {interval(win.low, win.high)}")
     return None
 
 
@@ -62,18 +61,15 @@ def _margin_card(facts: Facts) -> Card | None:
 
 def _data_card(facts: Facts) -> Card | None:
     train, counts = facts.train_data, facts.class_counts
-    rows = train.get("rows")
-    if not is_number(rows):
+    if train.rows is None:
         return None
-    note = (
-        f"{percent(counts[0] / sum(counts))} desirable" if counts else f"from {short_path(train.get('source', 'data'))}"
-    )
-    return Card(f"{summary.NOUNS.get(str(train.get('kind')), 'record')}s", count(rows), note)
+    note = f"{percent(counts[0] / sum(counts))} desirable" if counts else f"from {short_path(train.source or 'data')}"
+    return Card(f"{summary.NOUNS.get(str(train.kind), 'record')}s", count(train.rows), note)
 
 
 def _steps_card(facts: Facts) -> Card | None:
-    seconds, speed = facts.origin("seconds"), facts.curve("tokens_per_second")
-    time = duration(seconds) if is_number(seconds) else ""
+    seconds, speed = facts.provenance.seconds, facts.curve("tokens_per_second")
+    time = duration(seconds) if seconds is not None else ""
     pace = f"{number(float(sorted(speed.values)[len(speed.values) // 2]))} tokens/s" if speed else ""
     note = " · ".join(part for part in (time, pace) if part)
     return Card("steps", count(facts.steps_done), note) if facts.steps_done else None

@@ -9,16 +9,16 @@ from collections.abc import Callable
 
 from prospect.report.page.parts import Finding
 from prospect.report.page.wording import count, number, percent
-from prospect.report.run.facts import Facts, dig, is_number
+from prospect.report.run.facts import Facts, is_number
 from prospect.statistics.rates import proportion
 
 
 def cut_completions(facts: Facts) -> Finding | None:
     """Completions that max_length cuts never teach the model how to end."""
     train = facts.train_data
-    cut, limit = train.get("cut"), facts.recipe("data", "max_length")
-    completions = sum(n for n in (train.get("desirable"), train.get("undesirable")) if is_number(n))
-    if not is_number(cut) or completions < 1:
+    cut, limit = train.cut, facts.recipe("data", "max_length")
+    completions = (train.desirable or 0) + (train.undesirable or 0)
+    if cut is None or completions < 1:
         return None
     share = cut / completions
     if share < 0.01:
@@ -34,11 +34,10 @@ def cut_completions(facts: Facts) -> Finding | None:
 def dropped_rows(facts: Facts) -> Finding | None:
     """Record that could not be used."""
     train = facts.train_data
-    dropped, rows = train.get("dropped"), train.get("rows")
-    refused = {reason: found["rows"] for reason, found in (train.get("unrenderable") or {}).items()}
-    if not is_number(dropped) or not is_number(rows):
+    refused = {reason: found.rows for reason, found in train.unrenderable.items()}
+    if train.dropped is None or train.rows is None:
         return None
-    dropped += sum(refused.values())
+    dropped, rows = train.dropped + sum(refused.values()), train.rows
     if dropped < 0.01 * (rows + dropped) or dropped == 0:
         return None
     share = dropped / (rows + dropped)
@@ -74,8 +73,8 @@ def rare_class(facts: Facts) -> Finding | None:
 
 def many_epochs(facts: Facts) -> Finding | None:
     """More passes over the data than these methods are used with."""
-    epochs = facts.origin("epochs")
-    if not is_number(epochs) or epochs <= 3 or facts.in_progress:
+    epochs = facts.provenance.epochs
+    if epochs is None or epochs <= 3 or facts.in_progress:
         return None
     return Finding(
         False,
@@ -86,11 +85,11 @@ def many_epochs(facts: Facts) -> Finding | None:
 
 def too_few_to_tell(facts: Facts) -> Finding | None:
     """Warn that the evaluation is too small for its interval to say much."""
-    compared, rows = facts.comparison, facts.origin("data", "eval", "rows")
-    n = compared.after.n if compared else rows
-    if not is_number(n) or n >= 100 or (facts.feedback == "demonstration" and not compared):
+    compared = facts.comparison
+    n = compared.after.n if compared else facts.held_out.rows
+    if n is None or n >= 100 or (facts.feedback == "demonstration" and not compared):
         return None
-    half = (proportion(n / 2, int(n)).high - 0.5) if n >= 1 else 0.5
+    half = (proportion(n / 2, n).high - 0.5) if n >= 1 else 0.5
     return Finding(
         True,
         f"The evaluation counts only {count(n, 'row')}",
@@ -113,16 +112,14 @@ def nothing_held_out(facts: Facts) -> Finding | None:
 
 def length_changed(facts: Facts) -> Finding | None:
     """Completions grew or shrank a lot, which raters often mistake for quality."""
-    words = (
-        [dig(facts.comparison.details, "mean_words", when) for when in ("before", "after")] if facts.comparison else []
-    )
-    if not words or not all(is_number(mean) and mean > 0 for mean in words) or 2 / 3 <= words[1] / words[0] <= 1.5:
+    words = facts.comparison.mean_words if facts.comparison else None
+    if not words or min(words.before, words.after) <= 0 or 2 / 3 <= words.after / words.before <= 1.5:
         return None
-    grew = "longer" if words[1] > words[0] else "shorter"
+    grew = "longer" if words.after > words.before else "shorter"
     return Finding(
         True,
         f"Completions became much {grew}",
-        f"From {number(words[0])} to {number(words[1])} words on average: part of any change may be length.",
+        f"From {number(words.before)} to {number(words.after)} words on average: part of any change may be length.",
     )
 
 

@@ -5,14 +5,13 @@ Each check is one function of the facts that returns a `Finding` or None, as in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 from prospect.report.page.parts import Finding
 from prospect.report.page.wording import count, interval, number, percent
-from prospect.report.run.evaluations import results_of
-from prospect.report.run.facts import Facts, dig, is_number
-from prospect.report.run.measured import measured
+from prospect.report.run.facts import Facts
+from prospect.results.contest import ContestResult
+from prospect.results.feedback import FeedbackResult
 
 LONGER = 1.5  # times as long: two samples of one model differ by less in most cases
 LOOPS = 0.1  # of the texts repeat themselves, more than on the other side
@@ -23,27 +22,26 @@ FAR = 0.5  # nats of KL per token of the policy's own samples
 
 def contest_lengths(facts: Facts) -> Finding | None:
     """Our completions are much longer or shorter than the other side's."""
-    for contest in _results(facts, "contest"):
-        ours, theirs = (dig(contest, side, "words", "value") for side in ("our_texts", "their_texts"))
-        if not (is_number(ours) and is_number(theirs) and min(ours, theirs) > 0):
+    for contest in facts.results(ContestResult):
+        if not contest.our_texts or not contest.their_texts:
             continue
-        if 1 / LONGER < ours / theirs < LONGER:
+        ours, theirs = contest.our_texts.words.value, contest.their_texts.words.value
+        if min(ours, theirs) <= 0 or 1 / LONGER < ours / theirs < LONGER:
             continue
         word = "longer" if ours > theirs else "shorter"
         return Finding(
             True,
-            f"Completions are much {word} than {_named(contest, 'theirs')}'s",
-            f"{number(float(ours))} words on average against {number(float(theirs))}:"
-            " part of the win rate may be length.",
+            f"Completions are much {word} than {contest.theirs}'s",
+            f"{number(ours)} words on average against {number(theirs)}: part of the win rate may be length.",
         )
     return None
 
 
 def only_longer(facts: Facts) -> Finding | None:
     """Warn that the win rate is above one half, and at equal length it is not."""
-    for contest in _results(facts, "contest"):
-        plain, equal = (measured(dig(contest, key), key) for key in ("win_rate", "length_controlled"))
-        if not plain or not equal or plain.low <= 0.5 or equal.low > 0.5 or dig(contest, "length_controlled", "note"):
+    for contest in facts.results(ContestResult):
+        plain, equal = contest.win_rate, contest.length_controlled
+        if not equal or plain.low <= 0.5 or equal.low > 0.5 or equal.note:
             continue
         return Finding(
             True,
@@ -55,14 +53,14 @@ def only_longer(facts: Facts) -> Finding | None:
 
 def repeats(facts: Facts) -> Finding | None:
     """More of our texts loop than of theirs."""
-    for contest in _results(facts, "contest"):
-        ours, theirs = (measured(dig(contest, side, "looping"), side) for side in ("our_texts", "their_texts"))
-        before = theirs.value if theirs else 0.0
-        if not ours or ours.value - before < LOOPS:
+    for contest in facts.results(ContestResult):
+        ours, theirs = (texts and texts.looping for texts in (contest.our_texts, contest.their_texts))
+        before = theirs.rate if theirs else 0.0
+        if not ours or ours.rate - before < LOOPS:
             continue
         return Finding(
             True,
-            f"{percent(ours.value)} of the completions repeat themselves",
+            f"{percent(ours.rate)} of the completions repeat themselves",
             f"More than half of such a text has been said before in it; on the other side it is {percent(before)}."
             " The usual cause is a learning rate that is too high, or a beta that is too low.",
         )
@@ -71,15 +69,15 @@ def repeats(facts: Facts) -> Finding | None:
 
 def looks_at_the_place(facts: Facts) -> Finding | None:
     """Warn that the judge chooses what it is shown first, or last."""
-    for contest in _results(facts, "contest"):
-        first = measured(dig(contest, "shown_first"), "shown_first")
-        if not first or abs(first.value - 0.5) < PLACE or first.low <= 0.5 <= first.high:
+    for contest in facts.results(ContestResult):
+        first = contest.shown_first
+        if not first or abs(first.rate - 0.5) < PLACE or first.low <= 0.5 <= first.high:
             continue
-        both = is_number(dig(contest, "orders")) and contest["orders"] > 1
+        both = contest.orders > 1
         so = "Both orders were asked, so it favours nobody, but ties are many." if both else "Ask it in both orders."
         return Finding(
             not both,
-            f"The judge chose the completion shown first in {percent(first.value)} of its verdicts",
+            f"The judge chose the completion shown first in {percent(first.rate)} of its verdicts",
             f"It looks at the place as well as at the text. {so}",
         )
     return None
@@ -87,9 +85,9 @@ def looks_at_the_place(facts: Facts) -> Finding | None:
 
 def unread(facts: Facts) -> Finding | None:
     """Verdicts that could not be read; they stay in the denominator."""
-    for contest in _results(facts, "contest"):
-        lost, n = dig(contest, "unparsed"), dig(contest, "win_rate", "n") or dig(contest, "n")
-        if not (is_number(lost) and is_number(n) and n > 0) or lost / n < UNREAD:
+    for contest in facts.results(ContestResult):
+        lost, n = contest.unparsed, contest.win_rate.n
+        if not n or lost / n < UNREAD:
             continue
         return Finding(
             True,
@@ -102,14 +100,14 @@ def unread(facts: Facts) -> Finding | None:
 
 def far_away(facts: Facts) -> Finding | None:
     """KL from the reference, by the policy's own samples."""
-    for feedback in _results(facts, "feedback"):
-        kl, tokens = dig(feedback, "drift", "kl", "value"), dig(feedback, "drift", "kl", "tokens")
-        if not (is_number(kl) and is_number(tokens) and tokens > 0) or kl / tokens < FAR:
+    for feedback in facts.results(FeedbackResult):
+        kl = feedback.drift.kl if feedback.drift else None
+        if not kl or kl.value is None or not kl.tokens or kl.value / kl.tokens < FAR:
             continue
         return Finding(
             True,
             "The policy writes what its reference hardly would",
-            f"KL is {number(float(kl), 2)} nats over completions of {number(float(tokens), 2)} tokens, by the"
+            f"KL is {number(kl.value, 2)} nats over completions of {number(kl.tokens, 2)} tokens, by the"
             " policy's own samples: it may have lost what the reference could do. A higher beta or a lower"
             " learning rate holds it closer.",
         )
@@ -124,11 +122,3 @@ EVALUATION_CHECKS: tuple[Callable[[Facts], Finding | None], ...] = (
     unread,
     looks_at_the_place,
 )
-
-
-def _results(facts: Facts, wanted: str) -> Iterator[Any]:
-    return (result for _, kind, result in results_of(facts) if kind == wanted)
-
-
-def _named(contest: Any, side: str) -> str:
-    return str(dig(contest, side) or "the other side")

@@ -8,7 +8,7 @@ from prospect.report.charts.bars import stacked_bars, whiskers
 from prospect.report.charts.drawing import Figure
 from prospect.report.charts.plots import Line, histogram_pair, line_chart, running_mean, thin, trend
 from prospect.report.page.wording import percent
-from prospect.report.run.facts import Curve, Facts, dig, is_number
+from prospect.report.run.facts import Curve, Facts
 from prospect.report.run.findings import clamped_share
 
 REWARD = "implied reward (β · nats)"
@@ -25,7 +25,7 @@ def result_figures(facts: Facts) -> list[Figure]:
         return []
     pairs = {
         "all rules together" if compared.rules else "all": (compared.before, compared.after),
-        **compared.rules,
+        **{name: (rule.before, rule.after) for name, rule in compared.rules.items()},
     }
     passes = whiskers(
         [(name, (("before", before), ("after", after))) for name, (before, after) in pairs.items()],
@@ -34,8 +34,8 @@ def result_figures(facts: Facts) -> list[Figure]:
         x_label="completions that pass",
         keys=BEFORE_AFTER,
     )
-    wins = compared.win and whiskers(
-        [("after training against before", (("after", compared.win),))],
+    wins = compared.win_rate and whiskers(
+        [("after training against before", (("after", compared.win_rate),))],
         title="Win rate of the trained model against its start",
         reading="Right of the dashed 50% line the trained model wins more often. The bar is the 95% interval.",
         x_label="comparisons won, ties counting half",
@@ -208,15 +208,13 @@ def _balance(facts: Facts) -> Figure | None:
 
 
 def _lengths(facts: Facts) -> Figure | None:
-    histogram = facts.origin("data", "train", "completion_histogram")
-    edges = dig(histogram, "edges")
-    if not isinstance(edges, list) or len(edges) < 2 or not all(map(is_number, edges)) or edges[0] >= edges[-1]:
+    histogram = facts.train_data.completion_histogram
+    if histogram is None or len(histogram.edges) < 2 or histogram.edges[0] >= histogram.edges[-1]:
         return None
+    edges = histogram.edges
     names = ("demonstrations", "") if facts.feedback == "demonstration" else facts.class_names
-    classes = zip(CLASS_LOOKS, names, (dig(histogram, key) for key in CLASS_LOOKS), strict=False)
-    counts = [
-        (look, name, n) for look, name, n in classes if isinstance(n, list) and len(n) == len(edges) - 1 and any(n)
-    ]
+    classes = zip(CLASS_LOOKS, names, (histogram.desirable, histogram.undesirable), strict=True)
+    counts = [(look, name, n) for look, name, n in classes if n and len(n) == len(edges) - 1 and any(n)]
     if not counts:
         return None
     sides = f" {names[0].capitalize()} upwards, {names[1]} downwards." if len(counts) > 1 else ""

@@ -15,7 +15,7 @@ from prospect.report.page.parts import Finding
 from prospect.report.page.wording import count, number, percent
 from prospect.report.run.data_findings import DATA_CHECKS, many_epochs
 from prospect.report.run.evaluation_findings import EVALUATION_CHECKS
-from prospect.report.run.facts import Curve, Facts, dig, is_number
+from prospect.report.run.facts import Curve, Facts
 from prospect.report.run.held_out_findings import HELD_OUT_CHECKS
 from prospect.run_dir import RunDir
 from prospect.training.alarms import REWARD_STEPS
@@ -43,8 +43,8 @@ def reference_point_out_of_reach(facts: Facts) -> Finding | None:
     There r = 0, and the slope of sigma(beta (r - z0)) is sigma(beta z0) sigma(-beta z0): where beta z0 is SATURATED, a
     fortieth of what it is at z0 = 0. Both classes then lie where the loss is flat, and nothing brings them back.
     """
-    z0, beta = facts.curve("kl"), facts.origin("loss", "hyperparameters", "beta")
-    if not z0 or not is_number(beta) or not _is_sigmoid(facts):
+    z0, beta = facts.curve("kl"), facts.beta
+    if not z0 or beta is None or not _is_sigmoid(facts):
         return None
     late = float(z0.values[-max(1, len(z0.steps) // 4) :].mean())
     if beta * late <= SATURATED:
@@ -148,8 +148,8 @@ def saturated(facts: Facts) -> Finding | None:
     if facts.feedback == "paired":
         places = {"pairs": _ends(facts.curve("rewards/margins"))}
     else:
-        z0, beta = _ends(facts.curve("kl")), facts.origin("loss", "hyperparameters", "beta")
-        shift = beta * z0.last if z0 and is_number(beta) else 0.0
+        z0, beta = _ends(facts.curve("kl")), facts.beta
+        shift = beta * z0.last if z0 and beta is not None else 0.0
         sides = zip(facts.class_names, ("chosen", "rejected"), strict=True)
         ends = {name: _ends(facts.curve(f"rewards/{side}")) for name, side in sides}
         places = {name: end and end._replace(last=end.last - shift) for name, end in ends.items()}
@@ -167,8 +167,8 @@ def saturated(facts: Facts) -> Finding | None:
 
 def drifted(facts: Facts) -> Finding | None:
     """Warn that the reference point says that the policy is far from its reference."""
-    z0, tokens = _ends(facts.curve("kl")), facts.origin("data", "train", "completion_tokens")
-    means = [mean for name in ("desirable", "undesirable") if is_number(mean := dig(tokens, name, "mean")) and mean > 0]
+    z0, tokens = _ends(facts.curve("kl")), facts.train_data.completion_tokens
+    means = [lengths.mean for lengths in tokens.values() if lengths.mean > 0]
     if not z0 or not means or z0.last / (sum(means) / len(means)) < DRIFTED or reference_point_out_of_reach(facts):
         return None
     per_token = z0.last / (sum(means) / len(means))
@@ -207,7 +207,7 @@ CHECKS: tuple[Callable[[Facts], Finding | None], ...] = (
 
 
 def _is_sigmoid(facts: Facts) -> bool:
-    return str(facts.origin("loss", "name") or facts.recipe("loss", "name")) in SIGMOIDS
+    return facts.loss in SIGMOIDS
 
 
 class _Ends(NamedTuple):

@@ -11,7 +11,7 @@ import numpy as np
 
 from prospect.report.page.parts import Finding
 from prospect.report.page.wording import count, number
-from prospect.report.run.facts import Curve, Facts, is_number
+from prospect.report.run.facts import Curve, Facts
 
 
 def held_out_not_improving(facts: Facts) -> Finding | None:
@@ -34,12 +34,11 @@ def held_out_at_chance(facts: Facts) -> Finding | None:
     the accuracy over N pairs 1 / (2 sqrt(N)).
     """
     name, score = _held_out_score(facts)
-    rows = [facts.origin("data", "eval", side) for side in ("desirable", "undesirable")]
-    if not score or not all(is_number(n) and n > 0 for n in rows) or held_out_not_improving(facts):
+    good, bad = facts.held_out.desirable, facts.held_out.undesirable
+    if not score or not good or not bad or held_out_not_improving(facts):
         return None
     if name != "AUROC" and facts.feedback != "paired":  # chance is one half of pairs, and something else of thumbs
         return None
-    good, bad = rows
     error = np.sqrt((good + bad + 1) / (12 * good * bad)) if name == "AUROC" else 0.5 / np.sqrt(good)
     if score.last > 0.5 + 2 * error:
         return None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from prospect.report.page.parts import Table
 from prospect.report.page.wording import MINUS, count, number, percent
 from prospect.report.run.facts import dig, is_number
+from prospect.results.benchmarks import TaskScore
 
 MOST_NUMBERS = 240  # rows of the table; more are in the file
 # Whole parts of a file that are no result of their own: texts, one entry for each row, bins of a figure, plans.
@@ -85,6 +86,16 @@ def measured(tree: Any, name: str) -> Measured | None:
         value, low, high = (min(1.0, max(0.0, end)) for end in (value, low, high))
     n, verdict = dig(tree, "n"), dig(tree, "verdict")
     return Measured(name, value, low, high, n if is_number(n) else None, share, str(verdict) if verdict else "")
+
+
+def known(found: Mapping[str, tuple[Any, ...] | TaskScore | None]) -> list[Measured]:
+    """Return those that have an interval, by name: named tuples of the statistics, or scores of tasks."""
+    trees = {
+        name: one.as_dict() if isinstance(one, TaskScore) else one._asdict()  # type: ignore[attr-defined]
+        for name, one in found.items()
+        if one is not None
+    }
+    return [entry for name, tree in trees.items() if (entry := measured(tree, name))]
 
 
 def number_table(found: Sequence[Measured], title: str = "Every number with its interval") -> Table | None:

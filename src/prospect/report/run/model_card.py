@@ -15,7 +15,8 @@ from prospect.atomic import write_text
 from prospect.model_source import how_to_load
 from prospect.report.page.wording import count, number, short_path
 from prospect.report.run import summary
-from prospect.report.run.facts import Facts, dig
+from prospect.report.run.evaluations import plain_tree
+from prospect.report.run.facts import Facts
 from prospect.report.run.findings import findings
 from prospect.report.run.measured import numbers_of, written
 from prospect.run_dir import RunDir
@@ -76,9 +77,10 @@ def front_matter(facts: Facts, kept: dict[str, Any] | None = None) -> dict[str, 
     base, sources = _base(facts), facts.recipe("data", "train")
     data = [str(source).partition(":")[0] for source in (sources if isinstance(sources, list) else [sources])]
     tags = kept.pop("tags", [])
-    ours = ["prospect", *([_loss_name(facts)] if _loss_name(facts) else [])]
-    loads_with = facts.origin("policy", "loads_with")
-    adapter = "Peft" in str(loads_with) if loads_with else bool(facts.recipe("model", "lora"))
+    loss = facts.loss.rpartition(":")[2]
+    ours = ["prospect", *([loss] if loss else [])]
+    loads_with = facts.provenance.policy.loads_with
+    adapter = "Peft" in loads_with if loads_with else bool(facts.recipe("model", "lora"))
     found: dict[str, Any] = {"library_name": "peft" if adapter else "transformers"}
     if is_hub_name(base):
         found["base_model"] = base
@@ -100,7 +102,7 @@ def is_hub_name(name: Any) -> bool:
 
 def card_body(facts: Facts) -> str:
     """Return the card's text: what it is, results with intervals, limits, how to make it again."""
-    method, base = facts.method or "training", _shown(_policy(facts) or "a model")
+    method, base = facts.method or "training", _shown(facts.model or "a model")
     sections = [
         f"# {_plain(base)}, aligned with {_plain(method)}",
         _paragraph(summary.what_was_done(facts)),
@@ -143,7 +145,7 @@ def _front(text: str) -> tuple[dict[str, Any], str]:
 
 def _result_table(facts: Facts) -> str:
     """Every number with an interval: the comparison before and after, and the evaluations."""
-    rows = [(name, entry) for name, result in facts.evaluations.items() for entry in numbers_of(result)]
+    rows = [(name, entry) for name, result in facts.evaluations.items() for entry in numbers_of(plain_tree(result))]
     if not rows:
         return ""
     several = len({name for name, _ in rows}) > 1  # then two may have a win rate
@@ -169,8 +171,8 @@ def _held_out_table(facts: Facts) -> str:
 
 
 def _loading(facts: Facts) -> str:
-    loads_with = facts.origin("policy", "loads_with")
-    return how_to_load(str(loads_with)) if loads_with else ""
+    loads_with = facts.provenance.policy.loads_with
+    return how_to_load(loads_with) if loads_with else ""
 
 
 def _limits(facts: Facts, base: str) -> str:
@@ -184,16 +186,15 @@ def _limits(facts: Facts, base: str) -> str:
 
 
 def _again(facts: Facts) -> str:
-    version, commit = facts.origin("prospect"), facts.origin("git")
-    train, identity = facts.train_data, facts.origin("policy", "identity")
+    origin, train = facts.provenance, facts.train_data
+    identity = origin.policy.identity
     about = [
-        f"prospect-align {version}" if version else "",
-        f"commit {str(commit)[:12]} of the folder it was started in" if commit else "",
-        f"feedback {_shown(train.get('source'))}, hash {str(train.get('sha256'))[:16]}" if train.get("sha256") else "",
-        f"base model of identity {str(identity)[:16]}" if identity else "",
+        f"prospect-align {origin.prospect}" if origin.prospect else "",
+        f"commit {origin.git[:12]} of the folder it was started in" if origin.git else "",
+        f"feedback {_shown(train.source)}, hash {train.sha256[:16]}" if train.sha256 else "",
+        f"base model of identity {identity[:16]}" if identity else "",
     ]
-    versions = facts.origin("versions")
-    packages = ", ".join(f"{k} {v}" for k, v in versions.items()) if isinstance(versions, dict) else ""
+    packages = ", ".join(f"{name} {version}" for name, version in origin.versions.items())
     lines = [f"- {_plain(text)}" for text in (*about, packages) if text]
     if not facts.config:
         return "\n".join(lines)
@@ -203,18 +204,10 @@ def _again(facts: Facts) -> str:
     return "\n".join([*lines, "", text, "", f"{fence}yaml", recipe, fence])
 
 
-def _policy(facts: Facts) -> str:
-    return str(facts.origin("policy", "name_or_path") or facts.recipe("model", "name_or_path") or "")
-
-
 def _base(facts: Facts) -> str:
     """Return what hubs are to know as the base: of an adapter that was trained on, what that sits on."""
-    under = facts.origin("policy", "base")
-    return str(under) if is_hub_name(under) else _policy(facts)
-
-
-def _loss_name(facts: Facts) -> str:
-    return str(facts.origin("loss", "name") or dig(facts.config, "loss", "name") or "").rpartition(":")[2]
+    under = facts.provenance.policy.base
+    return str(under) if is_hub_name(under) else facts.model
 
 
 def _shown(name: Any) -> str:
