@@ -49,10 +49,15 @@ class OtherLayout(NamedTuple):
 
 def find_other_layout(row: Row) -> OtherLayout | None:
     """Return the layout of a row that is not one of ours; None where it is, or where no layout is known."""
-    if _MARKS.isdisjoint(row) and not ("messages" in row and "chosen" in row):
+    if not may_be_other_layout(row):
         return None
     columns = {column for column, cell in row.items() if cell is not None}
     return next((layout for layout in OTHER_LAYOUTS if layout.fits(columns, row)), None)
+
+
+def may_be_other_layout(row: Row) -> bool:
+    """Return whether a row has columns with which it may have another layout than ours; nearly none has."""
+    return not _MARKS.isdisjoint(row) or ("messages" in row and "chosen" in row)
 
 
 def own_columns(row: Row) -> Row:
