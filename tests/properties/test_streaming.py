@@ -31,8 +31,8 @@ from prospect.feedback.convert.streaming import Conversion, convert_files
 from prospect.feedback.convert.subsample import ClassShares, keep_shares, one_per_prompt
 from prospect.feedback.convert.thresholds import Threshold, to_unpaired_by_score
 from prospect.feedback.files.readers import parse_line
-from prospect.feedback.files.rowstore import group_keys
 from prospect.feedback.files.write import as_columns, encode
+from prospect.feedback.split import group_keys
 from prospect.feedback.times import write_time
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)

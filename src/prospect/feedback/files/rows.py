@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from prospect.errors import DataError
 from prospect.feedback.files.implicit_prompt import split_shared_prompt
@@ -17,12 +17,21 @@ from prospect.feedback.files.layouts import OPTIONAL_COLUMNS, Layout, find_layou
 from prospect.feedback.files.other_layouts import UnreadableRow, find_other_layout, may_be_other_layout, own_columns
 from prospect.feedback.files.text import encodable, join_prompt, parse_text, parse_turns, split_last_turn
 from prospect.feedback.files.verdict_columns import Looks, ignored_verdicts, names_a_verdict, says_no
-from prospect.feedback.records import Demonstration, Feedback, Kind, Message, Paired, Scored, Text, Unpaired
+from prospect.feedback.records import (
+    Demonstration,
+    Feedback,
+    Kind,
+    Message,
+    Paired,
+    Scored,
+    Text,
+    Unpaired,
+    record,
+)
 from prospect.feedback.times import read_time
 from prospect.feedback.wording import found, show
 
 Row = Mapping[str, Any]
-Record = TypeVar("Record", bound=Feedback)
 
 _LEAVE_OUT = "Leave it out where there is none"
 
@@ -158,18 +167,6 @@ def with_own_columns(row: Row, where: str) -> Row:
         layout = find_other_layout(row)
         assert layout is not None, "what has no other layout is not read"
         raise DataError(f"{where}: the row is {layout.title} that cannot be read: {error}. Mend or remove it") from None
-
-
-def record(kind: type[Record], fields: dict[str, Any]) -> Record:
-    """Return the record with these fields, as its constructor would, at a quarter of the price.
-
-    A frozen dataclass sets its twenty fields one by one. A field that is not given is found on the class, where
-    dataclasses keep their defaults. The fields must be right: names and the required ones are not checked. The
-    record keeps the dictionary itself.
-    """
-    made = object.__new__(kind)
-    object.__setattr__(made, "__dict__", fields)
-    return made
 
 
 def _paired(row: Row, where: str, fields: dict[str, Any]) -> Paired:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prospect.feedback.convert.kinds import to_unpaired
+from prospect.feedback.convert.verdicts import to_unpaired
 from prospect.feedback.doctor.checks.table import UNJUDGED
 from prospect.feedback.records import Demonstration, Feedback, Scored, Unpaired
 
