@@ -71,8 +71,11 @@ class InShares(Maker[Unpaired]):
 
     def __iter__(self) -> Iterator[Unpaired]:
         """Yield the rows that are kept."""
+        counts, mark_of = self._counts, self.mark
         for row in self._rows:
-            if self.count(self.mark(row)):
+            mark = mark_of(row)
+            counts[mark] += 1
+            if mark > 1:
                 yield row
 
     def mark(self, row: Feedback) -> int:
