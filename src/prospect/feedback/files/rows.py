@@ -14,7 +14,8 @@ from prospect.feedback.files.implicit_prompt import split_shared_prompt
 from prospect.feedback.files.json_text import parse_json
 from prospect.feedback.files.labels import LabelReader
 from prospect.feedback.files.layouts import OPTIONAL_COLUMNS, Layout, find_layout
-from prospect.feedback.files.other_layouts import UnreadableRow, find_other_layout, may_be_other_layout, own_columns
+from prospect.feedback.files.other_cells import UnreadableRow
+from prospect.feedback.files.other_layouts import find_other_layout, may_be_other_layout, number_of, own_columns
 from prospect.feedback.files.text import encodable, join_prompt, parse_text, parse_turns, split_last_turn
 from prospect.feedback.files.verdict_columns import Looks, ignored_verdicts, names_a_verdict, says_no
 from prospect.feedback.records import (
@@ -273,14 +274,9 @@ def _score(value: Any, where: str) -> float:
 
 def finite_number(value: Any) -> float | None:
     """Return the value as a finite float; None if it is not one. True is a label, not the number 1."""
-    if type(value) is not float:
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            return None
-        try:
-            value = float(value)
-        except OverflowError:
-            return None
-    return value if math.isfinite(value) else None
+    if type(value) is float:
+        return value if math.isfinite(value) else None
+    return None if isinstance(value, str) else number_of(value)
 
 
 def _name(column: str) -> Callable[[Any, str], str]:
