@@ -8,7 +8,7 @@ import pytest
 from prospect.errors import ConfigError, DataError
 from prospect.feedback import Demonstration, Message, Paired, Scored, Unpaired
 from prospect.feedback.convert.thresholds import ByScore, Threshold, to_unpaired_by_score
-from prospect.feedback.files.rowstore import RowList
+from prospect.feedback.files.rowstore import Rows
 
 
 def scored(prompt, *scores, **more):
@@ -45,7 +45,7 @@ def test_a_score_of_at_least_the_threshold_is_desirable(rule, expected):
 )
 def test_per_prompt_the_threshold_is_that_of_the_prompts_own_scores(rule, expected):
     rows = [scored("p", 1.0, 2.0, 9.0), scored("q", 100.0, 101.0), scored("tied", 5.0, 5.0), thumb("alone", "x", 1.0)]
-    maker = ByScore(RowList(rows), Threshold(rule, per_prompt=True))
+    maker = ByScore(Rows(rows), Threshold(rule, per_prompt=True))
     assert [verdict.desirable for verdict in maker] == expected
     assert (maker.undecided, maker.without_score) == (3, 0)
     assert labels(rows, rule, per_prompt=True) == expected
@@ -80,7 +80,7 @@ def test_a_verdict_keeps_its_row_and_its_score():
 
 def test_rows_without_a_score_and_labels_that_change_are_counted():
     rows = [thumb("p", "a", None), thumb("p", "b", 1.0), thumb("p", "c", 3.0)]
-    maker = ByScore(RowList(rows), Threshold(2.0))
+    maker = ByScore(Rows(rows), Threshold(2.0))
     assert [verdict.id for verdict in maker] == ["b", "c"]
     assert (maker.without_score, maker.relabelled) == (1, 1)
 

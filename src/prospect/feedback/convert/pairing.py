@@ -12,7 +12,7 @@ from prospect.feedback.convert.balance import ClassCounts
 from prospect.feedback.convert.maker import LeftOut, Maker, UnconvertibleError, made_by
 from prospect.feedback.convert.subsample import content_rank, row_content, texts_content
 from prospect.feedback.convert.verdicts import joined_fields, unpaired_of
-from prospect.feedback.files.rowstore import Remembered, RowList, Rows
+from prospect.feedback.files.rowstore import Remembered, Rows
 from prospect.feedback.records import Feedback, Paired, Scored, Unpaired, record
 from prospect.feedback.split import group_key, group_keys
 
@@ -51,12 +51,12 @@ def to_paired(rows: Iterable[Feedback], *, pairing: Pairing = "cycle", seed: int
 
     Refuses demonstrations, and rows that make no pair.
     """
-    return made_by(Pairs(RowList(rows, first=("paired", "scored")), pairing, seed))
+    return made_by(Pairs(Rows(rows, first=("paired", "scored")), pairing, seed))
 
 
 def count_unpairable(rows: Iterable[Feedback]) -> Unpairable:
     """Return how many rows, of how many prompts, `to_paired` leaves out."""
-    pairs = Pairs(RowList(rows))
+    pairs = Pairs(Rows(rows))
     deque(pairs, maxlen=0)
     return pairs.left_out
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from prospect.feedback.convert.maker import LeftOut, Maker, UnconvertibleError, made_by
 from prospect.feedback.convert.verdicts import joined_fields
-from prospect.feedback.files.rowstore import RowList, Rows
+from prospect.feedback.files.rowstore import Rows
 from prospect.feedback.records import Demonstration, Feedback, Paired, Scored, Unpaired
 from prospect.feedback.split import group_key, group_keys
 
@@ -38,12 +38,12 @@ def to_scored(rows: Iterable[Feedback]) -> list[Scored]:
 
     Refuses rows of which nothing is left.
     """
-    return made_by(Groups(RowList(rows, first=("scored", "paired"))))
+    return made_by(Groups(Rows(rows, first=("scored", "paired"))))
 
 
 def count_unscorable(rows: Iterable[Feedback]) -> Unscorable:
     """Return how many rows, of how many prompts, `to_scored` leaves out."""
-    groups = Groups(RowList(rows))
+    groups = Groups(Rows(rows))
     deque(groups, maxlen=0)
     return groups.left_out
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from prospect.errors import ConfigError, DataError
 from prospect.feedback.convert.maker import LeftOut, Maker, made_by
 from prospect.feedback.convert.subsample import uniform
-from prospect.feedback.files.rowstore import RowList, Rows, scores_of
+from prospect.feedback.files.rowstore import Rows, scores_of
 from prospect.feedback.records import Demonstration, Feedback, Paired, Scored, Text, Unpaired, record
 from prospect.feedback.split import group_key, group_keys, prompt_digest
 
@@ -58,7 +58,7 @@ def to_unpaired_by_score(rows: Iterable[Feedback], threshold: Threshold) -> list
 
     Refuses pairs, rows of which none has a score and, over all prompts, scores that are all equal.
     """
-    return made_by(ByScore(RowList(rows), threshold))
+    return made_by(ByScore(Rows(rows), threshold))
 
 
 class ByScore(Maker[Unpaired]):

@@ -43,10 +43,6 @@ class Verdicts(Maker[Unpaired]):
             else:
                 yield from unpaired_of(row)
 
-    def finish(self) -> list[LeftOut]:
-        """Return that nothing was left out."""
-        return []
-
 
 class Demonstrations(Maker[Demonstration]):
     """Makes the rows of `to_demonstrations`."""

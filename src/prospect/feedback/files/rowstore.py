@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pickle
 import tempfile
-from abc import ABC, abstractmethod
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,50 +21,23 @@ from prospect.feedback.records import Feedback, Kind, Scored
 _HELD = 4096  # rows of one group that are held at once: some megabytes
 
 
-class Rows(ABC):
+class Rows:
     """Rows to iterate over, as often as needed, and to ask for by number, those that `remember` was called for.
-
-    Attributes:
-        kinds: kind -> rows, of the rows read; complete after an iteration.
-    """
-
-    kinds: Counter[str]
-
-    @abstractmethod
-    def __iter__(self) -> Iterator[Feedback]:
-        """Yield the rows in their order."""
-
-    @abstractmethod
-    def scores(self) -> Iterator[tuple[float, ...]]:
-        """Yield the scores of each row, none where it has none."""
-
-    @abstractmethod
-    def remember(self, row: Feedback) -> None:
-        """Keep the row that iteration yielded last; the first one that is kept has number 0."""
-
-    @abstractmethod
-    def __getitem__(self, number: int) -> Feedback:
-        """Return a remembered row."""
-
-    @abstractmethod
-    def check_unchanged(self) -> None:
-        """Refuse files that were written to since they were first read."""
-
-
-class RowList(Rows):
-    """The rows of a list.
 
     Args:
         rows: records of any kind.
         first: the kinds whose rows come first.
+
+    Attributes:
+        kinds: kind -> rows, complete after an iteration.
     """
 
-    def __init__(self, rows: Iterable[Feedback], first: Sequence[Kind] = ()) -> None:
+    def __init__(self, rows: Iterable[Feedback] = (), first: Sequence[Kind] = ()) -> None:
         self._rows = list(rows)
         if first:
             self._rows.sort(key=lambda row: first.index(row.kind) if row.kind in first else len(first))
         self._remembered: list[Feedback] = []
-        self.kinds = Counter(row.kind for row in self._rows)
+        self.kinds: Counter[str] = Counter(row.kind for row in self._rows)
 
     def __iter__(self) -> Iterator[Feedback]:
         """Yield the rows in their order."""
@@ -76,7 +48,7 @@ class RowList(Rows):
         return map(scores_of, self._rows)
 
     def remember(self, row: Feedback) -> None:
-        """Keep a row; the first one that is kept has number 0."""
+        """Keep the row that iteration yielded last; the first one that is kept has number 0."""
         self._remembered.append(row)
 
     def __getitem__(self, number: int) -> Feedback:
@@ -84,7 +56,7 @@ class RowList(Rows):
         return self._remembered[number]
 
     def check_unchanged(self) -> None:
-        """Do nothing: a list is no file."""
+        """Refuse rows that have changed since they were first read; those of a list have not."""
 
 
 def scores_of(row: Feedback) -> tuple[float, ...]:
@@ -95,7 +67,7 @@ def scores_of(row: Feedback) -> tuple[float, ...]:
 
 
 class RowStore(Rows):
-    """The rows of a source.
+    """The rows of a source, which may be larger than memory.
 
     Of a file of JSON lines only places are remembered, 24 bytes a row, and its lines are read again. Rows of other
     sources are put into a temporary file.
@@ -107,6 +79,7 @@ class RowStore(Rows):
     """
 
     def __init__(self, source: Source, label_map: Mapping[Any, bool] | None, folder: Path):
+        super().__init__()
         self._source = source
         self._folder = folder
         self._places = find_places(source)
@@ -118,7 +91,6 @@ class RowStore(Rows):
         self._place, self._current = 0, (0, 0, 0)
         self._of, self._line = array("i"), array("Q")
         self._offset, self._length = array("Q"), array("Q")
-        self.kinds = Counter()
 
     def __enter__(self) -> RowStore:
         return self
