@@ -253,6 +253,22 @@ def test_a_damaged_line_is_read_as_json_reads_it_or_refused(row, data):
         assert found is None if not line.strip() else same(found, expected)
 
 
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(["a", "b", ":", '":']), json_values), max_size=4),
+    st.sampled_from([":", " :", "\t: "]),
+    st.sampled_from([":", "\\u003a", "\\u003A"]),
+)
+def test_a_key_that_is_there_twice_is_refused_however_the_line_is_written(items, colon, escape):
+    text = ", ".join(json.dumps(key).replace(":", escape) + colon + json.dumps(cell) for key, cell in items)
+    line = f"{{{text}}}\n".encode()
+    if len({key for key, _ in items}) == len(items):
+        assert same(parse_line(line, Path("f.jsonl"), 1), dict(items))
+        return
+    with pytest.raises(DataError, match=r"f\.jsonl:1: .* is there twice in one object"):
+        parse_line(line, Path("f.jsonl"), 1)
+
+
 @pytest.mark.parametrize(
     ("line", "row"),
     [

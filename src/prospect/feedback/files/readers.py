@@ -6,6 +6,7 @@ import codecs
 import json
 import math
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ RawRow = tuple[str, str, dict[str, Any]]
 
 _LONGEST_INTEGER = 2.0**63
 _BUFFER = 2**20  # bytes read at once
+_ESCAPED_COLON = re.compile(rb"\\u003[aA]")
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -73,8 +75,9 @@ def parse_line(line: bytes, path: Path, number: int) -> dict[str, Any] | None:
         row = orjson.loads(line)
     except orjson.JSONDecodeError:
         return _parse_with_care(line, path, number)
-    # As many colons as keys and texts account for: no key is there twice.
-    if type(row) is dict and line.count(b":") == _colons(row, DEEPEST) and b"\\u003" not in line:
+    # As many colons as keys and texts account for, none of them escaped: no key is there twice.
+    escaped = b"\\u003" in line and _ESCAPED_COLON.search(line)
+    if type(row) is dict and not escaped and line.count(b":") == _colons(row, DEEPEST):
         return row
     return _parse_with_care(line, path, number)
 
