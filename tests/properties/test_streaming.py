@@ -31,6 +31,7 @@ from prospect.feedback.convert.streaming import Conversion, convert_files
 from prospect.feedback.convert.subsample import ClassShares, keep_shares, one_per_prompt
 from prospect.feedback.convert.thresholds import Threshold, to_unpaired_by_score
 from prospect.feedback.files.readers import parse_line
+from prospect.feedback.files.rowstore import RowStore
 from prospect.feedback.files.write import as_columns, encode
 from prospect.feedback.split import group_keys
 from prospect.feedback.times import write_time
@@ -173,6 +174,21 @@ def test_rows_of_a_csv_file_are_remembered_like_lines(rows):
     ]
     for kind in ("paired", "scored"):
         assert converted(rows, Conversion(to=kind), ".csv")[0] == converted(rows, Conversion(to=kind))[0]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+def test_a_remembered_row_is_the_row_that_was_read_and_names_its_line(tmp_path, suffix):
+    write_jsonl(
+        [Unpaired(prompt="p", completion=f"c{i}", desirable=True, id=f"{i}", where="") for i in range(4)],
+        tmp_path / "f.jsonl",
+    )
+    source = as_csv(tmp_path / "f.jsonl") if suffix == ".csv" else tmp_path / "f.jsonl"
+    with RowStore(source, None, tmp_path) as store:
+        for row in store:
+            if row.id != "1":
+                store.remember(row)
+        assert [store[2], store[0], store[1]] == [load_feedback(source)[i] for i in (3, 0, 2)]
+        assert store.kinds == {"unpaired": 4}
 
 
 @settings(deadline=None)
