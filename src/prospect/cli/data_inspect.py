@@ -6,13 +6,11 @@ import argparse
 import json
 import os
 
-from prospect.cli.inspection_text import print_inspection
 from prospect.cli.label_map import add_label_map, read_label_map
 from prospect.cli.rendering import add_rendering, asked_rendering
 from prospect.errors import UsageError
 from prospect.feedback.chat.rendering import Rendering
 from prospect.feedback.doctor.checks.tokens import LONGEST_DEFAULT, RowCounter
-from prospect.feedback.doctor.inspect import inspect_feedback
 from prospect.outputs import output_file
 from prospect.terminal import say
 
@@ -47,6 +45,9 @@ def run(options: argparse.Namespace) -> int:
     Returns:
         1 with --strict if a finding is an error, else 0.
     """
+    from prospect.cli.inspection_text import print_inspection
+    from prospect.feedback.doctor.inspect import inspect_feedback
+
     inspection = inspect_feedback(
         options.files,
         label_map=read_label_map(options.label_map),

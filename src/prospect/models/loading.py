@@ -12,7 +12,7 @@ import torch
 from prospect.config import ModelSettings
 from prospect.data.control_tokens import CONTROL_TOKENS, ask_after_good, control_token_ids
 from prospect.errors import ModelError
-from prospect.model_source import ModelSource, find_model, require_context
+from prospect.model_source import MODEL_CONFIG, ModelSource, find_model, require_context
 
 DEFAULT_MAX_LENGTH = 2048  # the longest row where neither recipe nor model sets a limit
 
@@ -63,7 +63,7 @@ def load_model_config(settings: ModelSettings) -> Any:
             raise _broken_gguf(source, "configuration", error) from error
         raise ModelError(
             f"{source.place}: the model's configuration could not be read ({first_line(error)}). A model folder needs "
-            "config.json beside its weights: save it with model.save_pretrained(folder)."
+            f"config.json beside its weights: save it with model.save_pretrained(folder).{_own_code(source, settings)}"
         ) from error
 
 
@@ -83,7 +83,7 @@ def load_whole(source: ModelSource, settings: ModelSettings) -> Any:
             raise _broken_gguf(source, "model", error) from error
         raise ModelError(
             f"{source.place}: the model could not be loaded ({first_line(error)}). It must be a causal language "
-            "model with config.json and safetensors weights."
+            f"model with config.json and safetensors weights.{_own_code(source, settings)}"
         ) from error
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
@@ -92,6 +92,17 @@ def load_whole(source: ModelSource, settings: ModelSettings) -> Any:
             "would be random. Is it a model of another kind?"
         )
     return (as_plain(model) if source.gguf else model).eval()
+
+
+def _own_code(source: ModelSource, settings: ModelSettings) -> str:
+    """Return what to do about code that comes with a model, where it may not run."""
+    try:
+        brings_code = "auto_map" in source.read(MODEL_CONFIG)
+    except ModelError:  # a file that is no JSON; the message says so already
+        return ""
+    if settings.trust_remote_code or not brings_code:
+        return ""
+    return " It brings code of its own: read that, and set model.trust_remote_code: true if it may run."
 
 
 def as_plain(model: Any) -> Any:

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 
 import torch
 
-from prospect.data.batch import Batch, Example
+from prospect.data.batch import AnyRow
 from prospect.losses.base import Loss
 from prospect.losses.reference_point import ReferencePoint
 from prospect.training.arguments import Comparison
+from prospect.training.medium import AnyBatch
 
 
 @dataclass
@@ -63,8 +64,8 @@ def tally_rows(
     tally: Tally,
     loss: Loss,
     beta: float,
-    batch: Batch,
-    group: Sequence[Example],
+    batch: AnyBatch,
+    group: Sequence[tuple[AnyRow, ...]],
     compared: Comparison,
     point: float,
 ) -> None:
@@ -113,7 +114,7 @@ def _by_class(tally: Tally, name: str, values: torch.Tensor, chosen: torch.Tenso
         tally.add(f"{name}/rejected", values[~chosen])
 
 
-def _leads(reward: torch.Tensor, best: torch.Tensor, group: Sequence[Example]) -> torch.Tensor:
+def _leads(reward: torch.Tensor, best: torch.Tensor, group: Sequence[tuple[AnyRow, ...]]) -> torch.Tensor:
     """By how much each prompt's best completion leads the others: (rows,) to (N,)."""
     sizes = [len(example) for example in group]
     prompts = zip(reward.split(sizes), best.split(sizes), strict=True)
@@ -131,23 +132,3 @@ def summarise(tally: Tally, point: ReferencePoint | None) -> dict[str, float]:
         values["rewards/margins"] = means["rewards/chosen"] - means["rewards/rejected"]
     means.pop("log_ratio", None)
     return values | {name: value for name, value in means.items() if name not in values}
-
-
-def auroc(scores: Sequence[float], positive: Sequence[bool]) -> float | None:
-    """Probability that a random positive scores above a random negative, ties counting half.
-
-    AUROC = (R - P (P + 1) / 2) / (P Q), R the sum of the positives' mid-ranks, P positives, Q negatives.
-
-    Returns:
-        None where one class is absent.
-    """
-    values = torch.tensor(scores, dtype=torch.float64)
-    mask = torch.tensor(positive, dtype=torch.bool)
-    positives, negatives = int(mask.sum()), int((~mask).sum())
-    if not positives or not negatives:
-        return None
-    _, index, counts = values.unique(return_inverse=True, return_counts=True)
-    last = counts.cumsum(0).double()
-    midrank = last - (counts.double() - 1) / 2
-    rank_sum = float(midrank[index][mask].sum())
-    return (rank_sum - positives * (positives + 1) / 2) / (positives * negatives)

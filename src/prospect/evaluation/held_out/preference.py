@@ -144,7 +144,8 @@ def evaluate_feedback(
     subject = find_subject(model)
     if subject.kind in ("endpoint", "completions"):
         raise UsageError(
-            f"{model}: held-out feedback needs the log-probs of a model that is loaded. Add --judge to compare texts."
+            f"{model}: held-out feedback needs the log-probs of a model that is loaded. Compare texts with prospect "
+            "contest."
         )
     records, source = read_held_out(subject, data, label_map, limit)
     if subject.is_reward_model:
@@ -234,7 +235,7 @@ def _measure(
     log_ratio = ours.rows - theirs.rows if theirs else ours.rows
     crossed_ratio = ours.mismatched - theirs.mismatched if theirs else ours.mismatched
     # A log-prob falls with every token, so it is looked at per token, unless the loss itself compares sums.
-    by_token = theirs is None and (loss is None or loss.mean_over == "tokens")
+    by_token = theirs is None and (loss is None or loss.over_units)
     by_token = by_token or (loss is not None and loss.length_normalised)
     tokens = np.array([len(row.completion_ids) for row in asked.rows], dtype=float)
     if by_token:

@@ -19,8 +19,8 @@ class HalfCharacterError(DataError):
     """A text holds half a surrogate pair."""
 
 
-class OtherRoleError(DataError):
-    """A completion does not begin and end with the assistant."""
+class SpeakerError(DataError):
+    """The turns of a completion do not begin and end with the assistant."""
 
 
 def parse_text(value: Any, column: str, where: str) -> Text:
@@ -113,7 +113,7 @@ def _completion_turns(prompt: Turns, completion: Text, column: str, where: str) 
     if turns and turns[0].role == turns[-1].role == "assistant":
         return turns
     roles = names(turn.role for turn in turns) if turns else "an empty list"
-    raise OtherRoleError(
+    raise SpeakerError(
         f"{where}: the turns of {column} are {roles}; expected them to begin and end with the assistant. "
         'Turns before the answer belong in prompt; an empty answer is [{"role": "assistant", "content": ""}]'
     )

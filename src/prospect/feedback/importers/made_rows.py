@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from prospect.errors import DataError
 from prospect.feedback.files.other_layouts import number_of
 from prospect.feedback.files.rows import RowParser, finite_number
-from prospect.feedback.files.text import HalfCharacterError, OtherRoleError, parse_text
+from prospect.feedback.files.text import HalfCharacterError, SpeakerError, parse_text
 from prospect.feedback.files.write import encode
 from prospect.feedback.frozen.tombstones import Graveyard
 from prospect.feedback.importers.report import by_frequency
@@ -148,7 +148,7 @@ class RowMaker:
         parser = next(parser for side, parser in self._parsers.items() if side in row)
         try:
             record = parser.parse(row, where, row["id"])
-        except OtherRoleError as error:
+        except SpeakerError as error:
             raise Unusable("completion is not the assistant's") from error
         except DataError as error:
             raise Unusable("row cannot be read as feedback") from error

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from prospect.feedback.convert.verdicts import to_unpaired
-from prospect.feedback.doctor.checks.table import UNJUDGED
 from prospect.feedback.records import Demonstration, Feedback, Scored, Text, Unpaired
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+UNJUDGED = -1  # the verdict on a completion that is neither desirable nor undesirable
 LONGEST_DEFAULT = 2048
 """`data.max_length` where a recipe does not set it: the model's context, at most this."""
 
@@ -62,7 +62,7 @@ def count_tokens(model: str | Path, samples: Sequence[tuple[int, Feedback]], cou
 
     Args:
         model: its name.
-        samples: row in the table and record.
+        samples: row number and record.
         counter: of the model.
     """
     import numpy as np

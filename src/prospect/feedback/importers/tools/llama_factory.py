@@ -12,7 +12,19 @@ from typing import Any
 
 from prospect.feedback.files.other_cells import Turns, UnreadableRow, tools_in, turns_in
 from prospect.feedback.files.other_layouts import own_columns
-from prospect.feedback.importers.shapes.base import Dropped, Importer, Item, Options, Preference, Sample, Vote
+from prospect.feedback.importers import importer
+from prospect.feedback.importers.shapes.base import (
+    ANSWER,
+    ANSWERED,
+    ASKED,
+    USER,
+    Dropped,
+    Item,
+    Options,
+    Preference,
+    Sample,
+    Vote,
+)
 from prospect.feedback.importers.shapes.joining import NO_COMPLETION, NO_PROMPT, Cells, name_of
 from prospect.feedback.importers.shapes.reading import each_row
 
@@ -83,19 +95,17 @@ def _turns(cell: Any, role: str, missing: str) -> Turns:
     return turns_in(cell)
 
 
-IMPORTERS = (
-    Importer(
-        name="llama-factory",
-        title="LLaMA-Factory",
-        recognises=_recogniser(_is_llama_factory),
-        read=_read,
-        polarity=_VERDICTS,
-    ),
-    Importer(
-        name="ms-swift",
-        title="ms-swift",
-        recognises=_recogniser(_is_swift),
-        read=_read,
-        polarity=_VERDICTS,
-    ),
-)
+llama_factory = importer(
+    "llama-factory",
+    title="LLaMA-Factory",
+    recognises=_recogniser(_is_llama_factory),
+    polarity=_VERDICTS,
+    example={"kto.json": [{"instruction": ASKED, "output": ANSWERED, "kto_tag": True}]},
+)(_read)
+ms_swift = importer(
+    "ms-swift",
+    title="ms-swift",
+    recognises=_recogniser(_is_swift),
+    polarity=_VERDICTS,
+    example={"dpo.jsonl": [{"messages": [USER, ANSWER], "rejected_response": "No idea."}]},
+)(_read)
