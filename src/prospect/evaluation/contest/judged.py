@@ -20,7 +20,7 @@ from prospect.evaluation.contest.contest import hold_contest
 from prospect.evaluation.contest.judges.asking import Price, Progress
 from prospect.evaluation.contest.judges.base import Item, Judge, plain_text
 from prospect.evaluation.contest.judges.verdict_cache import VerdictCache
-from prospect.feedback.convert.kinds import to_demonstrations
+from prospect.feedback.convert.verdicts import to_demonstrations
 from prospect.feedback.files.sources import Source, load_feedback
 from prospect.feedback.files.write import write_jsonl
 from prospect.feedback.records import Demonstration, Text, Unpaired
