@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 import prospect
 from conftest import make_model, pairs, thumbs
 from prospect.errors import CheckpointError, ConfigError, ReferenceMismatchError, TrainingError
+from prospect.model_card import read_card
 from prospect.run_dir import RunDir
 from tolerances import BACKWARD, assert_trained_alike, rounding
 
@@ -73,6 +74,9 @@ def test_the_run_directory_holds_what_the_design_names(recipe: Any) -> None:
     assert {"model.safetensors", "config.json", "tokenizer.json", "chat_template.jinja", "README.md"} <= {
         path.name for path in run.model_path.iterdir()
     }
+    card = read_card(run.model_path / "README.md")
+    assert card.front.tags == ["prospect", "kto"] and "AutoModelForCausalLM.from_pretrained" in card.ours
+    assert str(run.path.parent) not in card.text, "no folder of this machine"
     named = "loss grad_norm learning_rate epoch kl kl_raw kl_stderr rewards/chosen rewards/rejected rewards/margins "
     named += (
         "rewards/accuracies logps/chosen logps/rejected num_tokens tokens_per_second examples_seen completion_tokens"

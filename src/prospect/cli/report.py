@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from prospect.errors import UsageError
+from prospect.model_card import FILE
 from prospect.report.run.build import build_report
 from prospect.report.run.model_card import write_model_card
 from prospect.run_dir import RunDir
@@ -27,6 +28,6 @@ def run(options: argparse.Namespace) -> int:
     if card:
         say(f"model card: {card}")
     elif RunDir(options.run).model_path.is_dir():
-        path = RunDir(options.run).model_path / "README.md"
-        say(f"model card: {path} was written by somebody else and is left as it is.")
+        path = RunDir(options.run).model_path / FILE
+        say(f"model card: {path} has another author and is left as it is.")
     return 0

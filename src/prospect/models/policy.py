@@ -16,6 +16,7 @@ from prospect.config import Config, ModelSettings
 from prospect.data.batch import Batch
 from prospect.data.control_tokens import control_token_ids
 from prospect.errors import ConfigError
+from prospect.model_card import FILE as CARD
 from prospect.models.adapter_files import write_base
 from prospect.models.adapters import add_adapter, enable_gradient_checkpointing
 from prospect.models.loading import default_device, load_tokenizer, resolve_precision
@@ -139,7 +140,7 @@ class Policy:
             self.tokenizer.save_pretrained(temporary)
             if self.value_head is not None:
                 save_file(self.value_head.state_dict(), temporary / f"{VALUE_HEAD}.safetensors")
-            write_text(temporary / "README.md", card)
+            write_text(temporary / CARD, card)
 
 
 def load_policy(

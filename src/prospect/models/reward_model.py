@@ -14,6 +14,7 @@ from prospect.config import Config, ModelSettings
 from prospect.data.batch import Batch
 from prospect.data.render import end_token_ids
 from prospect.errors import ModelError
+from prospect.model_card import FILE as CARD
 from prospect.model_source import ADAPTER_CONFIG, ModelSource, find_model
 from prospect.models.adapter_files import merge, put_on
 from prospect.models.adapters import add_adapter, enable_gradient_checkpointing
@@ -60,7 +61,7 @@ class RewardModel(Policy):
         with atomic_directory(path) as temporary:
             model.save_pretrained(temporary, safe_serialization=True)
             self.tokenizer.save_pretrained(temporary)
-            write_text(temporary / "README.md", card)
+            write_text(temporary / CARD, card)
 
 
 def load_reward_model(
