@@ -17,7 +17,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
-from prospect.errors import ConfigError, UsageError
+from prospect.errors import UsageError
 from prospect.losses import Loss, all_losses, get_loss
 from prospect.losses.checks.check import Result, check_loss
 from prospect.outputs import output_file
@@ -42,8 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--plot",
         type=output_file,
-        metavar="FILE.svg",
-        help="draw the value functions of these human-aware losses, or those of the KTO paper's figure",
+        metavar="FILE",
+        help="draw the value functions of these human-aware losses, or those of the KTO paper's figure: an SVG, PDF or "
+        "PNG file by its suffix",
     )
     parser.add_argument("--json", action="store_true", help="print JSON on stdout")
 
@@ -103,14 +104,19 @@ def _results(name: str, results: Sequence[Result]) -> str:
 
 
 def _plot(path: Path, losses: Sequence[Loss], as_json: bool) -> None:
-    from prospect.atomic import write_text
     from prospect.cli.value_curves import curves_of, papers_curves
-    from prospect.report.charts.curves import chart
+    from prospect.report.charts.figure_file import require_figure, write_figure
 
-    if path.suffix != ".svg":
-        raise ConfigError(f"--plot {path}: expected a name that ends in .svg; SVG is what is written.")
+    require_figure(path)
     curves = curves_of(losses) if losses else papers_curves()
-    write_text(path, chart(curves))
+    write_figure(
+        path,
+        curves,
+        title="What an outcome is worth to a human",
+        x_label="z: reward above the reference point, in units of 1 / beta (nats without a beta)",
+        y_label="value v(z)",
+        guides=(0, 0),
+    )
     if as_json:
         print(json.dumps({"plot": str(path), "curves": [curve.label for curve in curves]}))
     else:
