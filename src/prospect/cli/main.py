@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Sequence
 
 from prospect import __version__, progress
+from prospect.cli.completion import SHELLS, PrintCompletion
 from prospect.cli.parser import Parser
 from prospect.errors import ProspectError, RunStopped
 from prospect.terminal import say
@@ -139,6 +140,9 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
         prog="prospect", description="Align language models with human-aware losses, from thumbs up and thumbs down."
     )
     parser.add_argument("--version", action="version", version=f"prospect {__version__}")
+    parser.add_argument(
+        "--print-completion", action=PrintCompletion, choices=SHELLS, help="print a script that completes commands"
+    )
     subparsers = parser.add_subparsers(dest="verb", metavar="COMMAND", title="commands")
     return parser, {name: subparsers.add_parser(name, help=text, description=text) for name, text in VERBS.items()}
 
