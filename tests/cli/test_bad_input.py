@@ -163,7 +163,9 @@ def test_a_model_folder_without_a_tokenizer(attempt: Any, model_path: Path, tmp_
     code, message = attempt(thumbs(8), "--model", str(bare))
     assert code == 1
     assert (
-        message.startswith("ModelError: ") and "no tokenizer could be loaded" in message and "tokenizer.json" in message
+        message.startswith("ModelError: ")
+        and "the tokenizer could not be loaded" in message
+        and "tokenizer.json" in message
     )
 
 

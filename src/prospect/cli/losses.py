@@ -15,13 +15,16 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from prospect import progress
 from prospect.errors import UsageError
-from prospect.losses import Loss, all_losses, get_loss
-from prospect.losses.checks.check import Result, check_loss
 from prospect.outputs import output_file
 from prospect.terminal import say
+
+if TYPE_CHECKING:
+    from prospect.losses import Loss
+    from prospect.losses.checks.check import Result
 
 GROUPS = ("unpaired", "paired", "scored", "demonstration")
 HEADER = ("name", "feedback", "level", "reference", "z0", "HALO", "learning rate", "hyperparameters", "paper")
@@ -61,6 +64,8 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("losses: check and --plot are two commands; give one at a time.")
     if checks and not names:
         raise UsageError("losses check: which one? prospect losses check my_file.py:my_loss")
+    with progress.phase("loading PyTorch"):
+        from prospect.losses import all_losses, get_loss
     losses = [get_loss(name) for name in names]
     if checks:
         return _check(losses, options.json)
@@ -80,6 +85,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _check(losses: Sequence[Loss], as_json: bool) -> int:
+    from prospect.losses.checks.check import check_loss
+
     found = {loss.name: check_loss(loss) for loss in losses}
     failed = {name: [r.name for r in results if r.passed is False] for name, results in found.items()}
     if as_json:
@@ -128,6 +135,8 @@ def _plot(path: Path, losses: Sequence[Loss], as_json: bool) -> None:
 
 def _as_dict(loss: Loss) -> dict[str, Any]:
     """All traits, what stands for functions by their names."""
+    from prospect.losses import Loss
+
     traits = {field.name: getattr(loss, field.name) for field in fields(Loss)}
     del traits["function"]
     return traits | {
@@ -147,6 +156,8 @@ def _given(loss: Loss) -> list[str]:
 
 def _whole(loss: Loss) -> str:
     """Name, doc, the learning rate, and every other trait that is not what a loss has anyhow."""
+    from prospect.losses import Loss
+
     shown = _as_dict(loss)
     rows: list[tuple[str, str]] = [("feedback", loss.feedback)]
     for field in fields(Loss):

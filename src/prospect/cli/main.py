@@ -55,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Before torch starts: threads that wait by spinning take the core from those that work, and with one other busy
     # program beside it a run on two cores is slowed many times over. Asleep they cost little on an idle machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if not sys.stderr.isatty():  # the bars of libraries are for terminals
+        os.environ.setdefault("TQDM_DISABLE", "1")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # what the terminal's encoding lacks is shown as an escape
             stream.reconfigure(errors="backslashreplace")

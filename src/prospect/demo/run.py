@@ -18,7 +18,7 @@ from prospect.demo.customer import Rater, collect_thumbs
 from prospect.demo.rubric import check
 from prospect.demo.settings import METHODS, Feedback
 from prospect.demo.world import REPLY_TOKENS, Inquiry, held_out_prompts, training_prompts
-from prospect.errors import ConfigError
+from prospect.errors import ConfigError, RunStopped
 from prospect.feedback import class_counts, write_jsonl
 from prospect.models.sampling import Generated
 from prospect.report.run.build import build_report
@@ -118,7 +118,11 @@ def _run(output: Path, method: str, seed: int, feedback: Feedback) -> Outcome:
         before = answer(base, asked, 1, seed)
     counts = write_thumbs(output, inquiries, replies, feedback, seed)
     progress.note(f"thumbs: {counts[0]} up, {counts[1]} down; aligning by {method}")
-    run = train(recipe(method, output, seed))
+    try:
+        run = train(recipe(method, output, seed))
+    except RunStopped as stop:
+        again = "stopped. The demo begins anew each time: start it again with the same command."
+        raise RunStopped(again, stop.signal) from None
     with progress.phase("asking the aligned model the same held-out questions"):
         after = answer(load_base(run.model_path), asked, 1, seed)
     return conclude(run, method, asked, before, after, counts, feedback, begun)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -31,20 +33,17 @@ def load_tokenizer(settings: ModelSettings, *, control_tokens: bool = False) -> 
 
     source = find_model(settings.name_or_path).tokenizer
     options = {"trust_remote_code": settings.trust_remote_code, **_gguf(source)}
-    try:
+    with _reading(
+        source,
+        "tokenizer",
+        "A model folder needs tokenizer.json and tokenizer_config.json beside its weights: save it with "
+        "tokenizer.save_pretrained(folder).",
+    ):
         tokenizer = AutoTokenizer.from_pretrained(source.place, **options)
         if not control_tokens or control_token_ids(tokenizer):
             return tokenizer
         tokenizer = AutoTokenizer.from_pretrained(source.place, extra_special_tokens=CONTROL_TOKENS, **options)
         return ask_after_good(tokenizer)
-    except Exception as error:  # Transformers raises half a dozen kinds here, some without a message
-        if source.gguf:
-            raise _broken_gguf(source, "tokenizer", error) from error
-        raise ModelError(
-            f"{source.place}: no tokenizer could be loaded ({first_line(error)}). A model folder needs "
-            "tokenizer.json and tokenizer_config.json beside its weights: save it with "
-            "tokenizer.save_pretrained(folder)."
-        ) from error
 
 
 def load_model_config(settings: ModelSettings) -> Any:
@@ -56,15 +55,12 @@ def load_model_config(settings: ModelSettings) -> Any:
     from transformers import AutoConfig
 
     source = find_model(settings.name_or_path).root
-    try:
+    with _reading(
+        source,
+        "configuration",
+        "A model folder needs config.json beside its weights: save it with model.save_pretrained(folder).",
+    ):
         return AutoConfig.from_pretrained(source.place, trust_remote_code=settings.trust_remote_code, **_gguf(source))
-    except Exception as error:  # as above
-        if source.gguf:
-            raise _broken_gguf(source, "configuration", error) from error
-        raise ModelError(
-            f"{source.place}: the model's configuration could not be read ({first_line(error)}). A model folder needs "
-            "config.json beside its weights: save it with model.save_pretrained(folder)."
-        ) from error
 
 
 def load_whole(source: ModelSource, settings: ModelSettings) -> Any:
@@ -76,15 +72,8 @@ def load_whole(source: ModelSource, settings: ModelSettings) -> Any:
     """
     from transformers import AutoModelForCausalLM
 
-    try:
+    with _reading(source, "model", "It must be a causal language model with config.json and safetensors weights."):
         model, info = AutoModelForCausalLM.from_pretrained(source.place, **loading_options(settings), **_gguf(source))
-    except Exception as error:  # as above
-        if source.gguf:
-            raise _broken_gguf(source, "model", error) from error
-        raise ModelError(
-            f"{source.place}: the model could not be loaded ({first_line(error)}). It must be a causal language "
-            "model with config.json and safetensors weights."
-        ) from error
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         raise ModelError(
@@ -114,11 +103,25 @@ def _gguf(source: ModelSource) -> dict[str, str]:
     return {"gguf_file": source.gguf}
 
 
-def _broken_gguf(source: ModelSource, what: str, error: BaseException) -> ModelError:
-    return ModelError(
-        f"{source.name}: its {what} could not be read from GGUF ({first_line(error)}). Transformers reads a list of "
-        "architectures; where this is none of them, or the file is damaged, take the model's safetensors."
-    )
+@contextmanager
+def _reading(source: ModelSource, what: str, advice: str) -> Iterator[None]:
+    """Turn any error of Transformers, which raises half a dozen kinds, into a ModelError.
+
+    Args:
+        source: what is read.
+        what: the part of it.
+        advice: what a folder of Transformers needs; of GGUF the advice is another.
+    """
+    try:
+        yield
+    except Exception as error:
+        if source.gguf:
+            raise ModelError(
+                f"{source.name}: its {what} could not be read from GGUF ({first_line(error)}). Transformers reads a "
+                "list of architectures; where this is none of them, or the file is damaged, take the model's "
+                "safetensors."
+            ) from error
+        raise ModelError(f"{source.place}: the {what} could not be loaded ({first_line(error)}). {advice}") from error
 
 
 def loading_options(settings: ModelSettings) -> dict[str, Any]:

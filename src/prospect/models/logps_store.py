@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from prospect.atomic import sync
+
 # 16 bytes of key in two halves; and with its number.
 KEY = np.dtype([("head", "<u8"), ("tail", "<u8")])
 SLOT = np.dtype([("head", "<u8"), ("tail", "<u8"), ("value", "<f4")])
@@ -159,7 +161,7 @@ class LogpsStore:
             except FileExistsError:
                 number += 1
             else:
-                _sync_names(self.folder)
+                sync(self.folder)
                 return path
 
 
@@ -195,12 +197,3 @@ class _File:
             hit = record["tail"] == wanted["tail"][left]
             values[left[hit]] = record["value"][hit]
             left, at = left[~hit], at[~hit] + 1
-
-
-def _sync_names(folder: Path) -> None:
-    """Force a new file's name to disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -77,14 +77,14 @@ def test_what_a_crash_moved_aside_is_not_in_the_way(tmp_path: Path) -> None:
 def test_everything_is_on_disk_before_the_name_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[str] = []
     target = tmp_path / "step-1"
-    real = atomic._sync
+    real = atomic.sync
 
     def watched(path: Path) -> None:
         real(path)
         synced.append("folder" if path == tmp_path else path.name)
         assert target.exists() == (path == tmp_path)
 
-    monkeypatch.setattr(atomic, "_sync", watched)
+    monkeypatch.setattr(atomic, "sync", watched)
     with atomic_directory(target) as temporary:
         (temporary / "sub").mkdir()
         (temporary / "sub" / "a").write_text("a")
