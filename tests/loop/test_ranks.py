@@ -43,11 +43,7 @@ def together(folder: Path, *, ranks: int = 2, check: bool = True, **job: Any) ->
     """Runs the worker in several processes under torchrun."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), WORKER]
     return subprocess.run(
-        [*command, write_job(folder, **job)],
-        check=check,
-        capture_output=True,
-        text=True,
-        timeout=200,
+        [*command, write_job(folder, **job)], check=check, capture_output=True, text=True, timeout=200
     )
 
 

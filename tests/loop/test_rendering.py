@@ -115,11 +115,7 @@ def test_a_model_answers_as_it_was_trained(recipe: Any, model: Any, tmp_path: Pa
     """The recipe's template is saved with it, and a run directory knows the rest."""
     template = families.GEMMA.replace("trim)", "trim) ~ (mark or '')")
     (tmp_path / "mine.jinja").write_text(template, encoding="utf-8")
-    data = {
-        "chat_template": str(tmp_path / "mine.jinja"),
-        "template_arguments": {"mark": "!"},
-        "system_role": "fold",
-    }
+    data = {"chat_template": str(tmp_path / "mine.jinja"), "template_arguments": {"mark": "!"}, "system_role": "fold"}
     values = recipe(rows=talks(16, system=True), model={"name_or_path": model(None)}, data=data, train={"max_steps": 1})
     run = prospect.train(values, quiet=True)
     (tmp_path / "mine.jinja").unlink()  # the run needs it no more

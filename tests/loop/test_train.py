@@ -63,14 +63,9 @@ def test_desirable_and_undesirable_move_apart_on_held_out_rows_too(recipe: Any) 
 def test_the_run_directory_holds_what_the_design_names(recipe: Any) -> None:
     values = recipe("kto", thumbs(32), data={"eval": 0.2}, train={"save_every": 2, "samples": 2, "sample_tokens": 8})
     run = prospect.train(values, quiet=True)
-    assert {
-        "config.yaml",
-        "provenance.json",
-        "metrics.jsonl",
-        "samples.jsonl",
-        "checkpoints",
-        "model",
-    } <= {path.name for path in run.path.iterdir()}
+    assert {"config.yaml", "provenance.json", "metrics.jsonl", "samples.jsonl", "checkpoints", "model"} <= {
+        path.name for path in run.path.iterdir()
+    }
     assert {"model.safetensors", "config.json", "tokenizer.json", "chat_template.jinja", "README.md"} <= {
         path.name for path in run.model_path.iterdir()
     }
@@ -164,15 +159,7 @@ def test_kill_nine_at_any_moment_resumes_to_the_same_bits(recipe: Any, tmp_path:
     values = recipe("kto", thumbs(40), data={"eval": 4}, train={"save_every": 1, "epochs": 4, "batch_size": 4})
     whole = prospect.train({**values, "output": str(tmp_path / "whole")}, quiet=True)
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(values))
-    command = [
-        sys.executable,
-        "-m",
-        "prospect",
-        "train",
-        str(tmp_path / "recipe.yaml"),
-        "--resume",
-        "--quiet",
-    ]
+    command = [sys.executable, "-m", "prospect", "train", str(tmp_path / "recipe.yaml"), "--resume", "--quiet"]
     run = RunDir(values["output"])
     # Three deaths: as soon as there is a new checkpoint, then a little later each time.
     for wait in (0.0, 0.05, 0.13):

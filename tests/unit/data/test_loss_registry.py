@@ -118,9 +118,7 @@ def test_unknown_loss_is_refused_with_the_nearest_name_and_all_others(typed: str
     assert meant is None or f'did you mean "{meant}"?' in str(caught.value)
 
 
-def test_a_decorated_function_is_registered_under_its_name_or_the_given_one(
-    registered: dict[str, Loss],
-) -> None:
+def test_a_decorated_function_is_registered_under_its_name_or_the_given_one(registered: dict[str, Loss]) -> None:
     @loss("paired")
     def margin(chosen: torch.Tensor, rejected: torch.Tensor) -> torch.Tensor:
         return rejected - chosen

@@ -95,14 +95,7 @@ def test_text_parts_are_joined(load):
 
 
 def test_optional_columns_are_kept(load):
-    options = {
-        "weight": 0,
-        "score": -3,
-        "id": 7,
-        "rater": "ann",
-        "tools": '[{"name": "f"}]',
-        "finished": False,
-    }
+    options = {"weight": 0, "score": -3, "id": 7, "rater": "ann", "tools": '[{"name": "f"}]', "finished": False}
     (row,) = load({"prompt": "a", "chosen": "b", "rejected": "c", **options})
     assert (row.weight, row.score, row.id, row.rater) == (0.0, -3.0, "7", "ann")
     assert (row.tools, row.finished) == (({"name": "f"},), False)
@@ -116,8 +109,7 @@ def test_null_optional_columns_are_absent(load):
 
 def test_a_null_cell_is_absent_in_its_row_only(load, refusal):
     full, implicit = load(
-        {"prompt": "a b", "chosen": "c d", "rejected": "c e"},
-        {"prompt": None, "chosen": "c d", "rejected": "c e"},
+        {"prompt": "a b", "chosen": "c d", "rejected": "c e"}, {"prompt": None, "chosen": "c d", "rejected": "c e"}
     )
     assert (full.prompt, implicit.prompt) == ("a b", "c")
     row = {"prompt": "a", "completion": "b", "label": True}
@@ -254,14 +246,8 @@ def test_a_label_map_that_says_nothing_clear_is_refused(load, label_map, message
             {"text": "a", "label": True},
             ["columns prompt and completion are missing", 'Found "text": did you mean "completion"?'],
         ),
-        (
-            {"prompt": "a", "text": "b"},
-            ["column completion is missing", 'Found "text": did you mean "completion"?'],
-        ),
-        (
-            {"conversations": "Hi? Yes."},
-            ["column messages is missing", '"conversations": did you mean "messages"?'],
-        ),
+        ({"prompt": "a", "text": "b"}, ["column completion is missing", 'Found "text": did you mean "completion"?']),
+        ({"conversations": "Hi? Yes."}, ["column messages is missing", '"conversations": did you mean "messages"?']),
         ({"messages": [ASK, SAY], "chosen": "a"}, ["column rejected is missing; found messages and chosen."]),
         ({"prompt": "a", "completions": ["b", "c"]}, ["column scores is missing; found prompt and completions."]),
         ({"prompt": "a", "completions": ["b", "c"], "scores": None}, ["column scores is null"]),
@@ -349,15 +335,9 @@ def test_two_layouts_of_one_kind_in_one_file_are_legal(load):
     ("row", "message"),
     [
         ({"prompt": 5, "completion": "b"}, "prompt is a number (5); expected a string or a list of"),
-        (
-            {"prompt": "a", "completion": True},
-            "completion is true/false (true); expected a string or a list of",
-        ),
+        ({"prompt": "a", "completion": True}, "completion is true/false (true); expected a string or a list of"),
         ({"prompt": ASK, "completion": "b"}, "prompt is an object; expected a string or a list of"),
-        (
-            {"prompt": ["a"], "completion": "b"},
-            'prompt[0] is a string ("a"); expected {"role": ..., "content": ...}',
-        ),
+        ({"prompt": ["a"], "completion": "b"}, 'prompt[0] is a string ("a"); expected {"role": ..., "content": ...}'),
         (
             {"prompt": [{"content": "a"}], "completion": "b"},
             "prompt[0] has no role, only content; expected a role such as user",
@@ -366,10 +346,7 @@ def test_two_layouts_of_one_kind_in_one_file_are_legal(load):
             {"prompt": [{"role": 1, "content": "a"}], "completion": "b"},
             "prompt[0] has role 1; expected a role such as user",
         ),
-        (
-            {"prompt": [{"role": "", "content": "a"}], "completion": "b"},
-            "prompt[0] has role empty; expected a role",
-        ),
+        ({"prompt": [{"role": "", "content": "a"}], "completion": "b"}, "prompt[0] has role empty; expected a role"),
         (
             {"messages": [{"speaker": "human", "value": "a"}]},
             "messages[0] has no role, only speaker and value; expected a role such as user",
@@ -379,10 +356,7 @@ def test_two_layouts_of_one_kind_in_one_file_are_legal(load):
             "messages[1].content is null; expected a string. Write the text",
         ),
         ({"messages": [ASK, {"role": "assistant"}]}, "messages[1].content is null; expected a string"),
-        (
-            {"messages": [ASK, {"role": "assistant", "content": 5}]},
-            "messages[1].content is a number (5); expected",
-        ),
+        ({"messages": [ASK, {"role": "assistant", "content": 5}]}, "messages[1].content is a number (5); expected"),
         (
             {"messages": [{"role": "user", "content": [{"type": "image", "image": "x"}]}, SAY]},
             'messages[0].content has a part of type "image"; expected only parts of type text',
@@ -391,16 +365,10 @@ def test_two_layouts_of_one_kind_in_one_file_are_legal(load):
             {"messages": [{"role": "user", "content": ["a"]}, SAY]},
             "messages[0].content has a part of type a string; expected",
         ),
-        (
-            {"messages": "a"},
-            'messages is a string ("a"); expected a list of {"role": ..., "content": ...}. Plain text',
-        ),
+        ({"messages": "a"}, 'messages is a string ("a"); expected a list of {"role": ..., "content": ...}. Plain text'),
         ({"messages": [ASK]}, "messages ends with the user; expected it to end with the assistant"),
         ({"messages": []}, "messages is an empty list; expected it to end with the assistant"),
-        (
-            {"text": [ASK, SAY]},
-            "text is a list; expected a string. A conversation belongs in the column messages",
-        ),
+        ({"text": [ASK, SAY]}, "text is a list; expected a string. A conversation belongs in the column messages"),
         (
             {"prompt": [ASK], "completion": [SAY, ASK]},
             "the turns of completion are assistant and user; expected them to begin and end with",
@@ -411,23 +379,11 @@ def test_two_layouts_of_one_kind_in_one_file_are_legal(load):
             "assistant. Turns before the answer belong in prompt",
         ),
         ({"prompt": [ASK], "completion": []}, "the turns of completion are an empty list; expected"),
-        (
-            {"chosen": [ASK, SAY], "rejected": "a"},
-            "chosen is a conversation and rejected is a string; without a",
-        ),
-        (
-            {"chosen": [SAY], "rejected": [NO]},
-            "chosen and rejected share no user turn before the assistant's",
-        ),
+        ({"chosen": [ASK, SAY], "rejected": "a"}, "chosen is a conversation and rejected is a string; without a"),
+        ({"chosen": [SAY], "rejected": [NO]}, "chosen and rejected share no user turn before the assistant's"),
         ({"chosen": [], "rejected": []}, "chosen and rejected share no user turn before the assistant's"),
-        (
-            {"chosen": [ASK], "rejected": [ASK]},
-            "chosen and rejected share no user turn before the assistant's",
-        ),
-        (
-            {"chosen": [ASK, SAY, ASK], "rejected": [ASK, NO]},
-            "the turns of chosen are assistant and user; expected",
-        ),
+        ({"chosen": [ASK], "rejected": [ASK]}, "chosen and rejected share no user turn before the assistant's"),
+        ({"chosen": [ASK, SAY, ASK], "rejected": [ASK, NO]}, "the turns of chosen are assistant and user; expected"),
         ({"text": "a\ud800b"}, "text holds half a character, \\ud800, at position 1; expected whole Unicode"),
         (
             {"messages": [ASK, {"role": "assistant", "content": "\udc00"}]},
@@ -458,11 +414,7 @@ def test_a_wrong_cell_is_named_by_its_own_row(refusal):
         ("id", True, "id is true/false (true); expected a string or a whole number"),
         ("rater", ["ann"], "rater is a list; expected a string or a whole number"),
         ("finished", 1, "finished is a number (1); expected true or false. It is false where"),
-        (
-            "tools",
-            {"name": "f"},
-            "tools is an object; expected a list of objects, one schema each",
-        ),
+        ("tools", {"name": "f"}, "tools is an object; expected a list of objects, one schema each"),
         ("tools", ["f"], "tools is a list; expected a list of objects, one schema each"),
         ("tools", "{", 'tools is a string ("{"); expected a list of objects, or that list as JSON. Mend'),
         ("tools", "[" * 100_000, "expected a list of objects, or that list as JSON. Mend the JSON"),

@@ -60,12 +60,7 @@ def test_a_byte_order_mark_is_not_part_of_the_first_row(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    "text",
-    [
-        json.dumps([ROW, ROW]),
-        json.dumps([ROW, ROW], indent=2),
-        f"{json.dumps(ROW)}\n{json.dumps(ROW)}\n",
-    ],
+    "text", [json.dumps([ROW, ROW]), json.dumps([ROW, ROW], indent=2), f"{json.dumps(ROW)}\n{json.dumps(ROW)}\n"]
 )
 def test_a_json_file_is_an_array_or_one_object_per_line(tmp_path, text):
     path = tmp_path / "f.json"
@@ -167,26 +162,14 @@ def test_a_csv_cell_longer_than_the_csv_modules_limit_is_read(tmp_path):
     [
         ("prompt,completion,label\na,b\n", [":2: the row has 2 cells; expected 3", "Quote cells"]),
         ("prompt,completion,label\na,b,1,c\n", [":2: the row has 4 cells; expected 3"]),
-        (
-            "prompt,completion,label\na,b,\n",
-            [":2: label is empty; expected true/false", "Give the row a label"],
-        ),
+        ("prompt,completion,label\na,b,\n", [":2: label is empty; expected true/false", "Give the row a label"]),
         ('prompt,completion,label\na,"b\nc,d,1\n', [":2: broken CSV", "double the quotes"]),
         ("prompt,prompt,label\na,b,1\n", [":1: two columns are named prompt", "Rename"]),
-        (
-            "prompt;completion;label\na;b;1\n",
-            [':1: the columns are separated by ";"; expected ","', "Use commas"],
-        ),
+        ("prompt;completion;label\na;b;1\n", [':1: the columns are separated by ";"; expected ","', "Use commas"]),
         ("prompt\tcompletion\n", [r':1: the columns are separated by "\t"; expected ","']),
         ("prompt,completion,label\n", [": there are no rows; expected at least one row"]),
-        (
-            "prompt,completion,label,weight\na,b,1,nan\n",
-            [":2: weight is a number (NaN)", "finite number, at least 0"],
-        ),
-        (
-            "prompt,completion,label,weight\na,b,1,much\n",
-            [':2: weight is a string ("much"); expected a finite'],
-        ),
+        ("prompt,completion,label,weight\na,b,1,nan\n", [":2: weight is a number (NaN)", "finite number, at least 0"]),
+        ("prompt,completion,label,weight\na,b,1,much\n", [':2: weight is a string ("much"); expected a finite']),
         (
             "prompt,completion,label,finished\na,b,1,maybe\n",
             [':2: finished is a string ("maybe")', "expected true or false"],
@@ -371,16 +354,7 @@ def test_a_local_file_of_a_hub_name_wins(hub, tmp_path):
 
 @pytest.mark.parametrize(
     "source",
-    [
-        "data/train.jsonl",
-        "./owner/name",
-        "/owner/name",
-        "~/owner/name",
-        "a/b/c",
-        "name",
-        "data/x.PARQUET",
-        Path("a/b"),
-    ],
+    ["data/train.jsonl", "./owner/name", "/owner/name", "~/owner/name", "a/b/c", "name", "data/x.PARQUET", Path("a/b")],
 )
 def test_what_looks_like_a_path_is_a_missing_file_not_a_hub_name(hub, source):
     assert f"{source}: no such file" in refusal(source)
@@ -429,10 +403,7 @@ def test_every_layout_of_the_ecosystem_loads(name, kind, conversational):
     [
         ("conversational_prompt_only", "the row is a prompt only; nobody has answered it"),
         ("standard_prompt_only", "the row is a prompt only; nobody has answered it"),
-        (
-            "standard_stepwise_supervision",
-            "stepwise supervision, one label per step; expected one label for a whole",
-        ),
+        ("standard_stepwise_supervision", "stepwise supervision, one label per step; expected one label for a whole"),
     ],
 )
 def test_layouts_without_a_verdict_on_a_whole_completion_are_refused(name, why):

@@ -28,11 +28,7 @@ def test_a_directory_appears_whole_and_at_once(tmp_path: Path) -> None:
         (temporary / "state").write_text("s")
         assert not target.exists()
         assert temporary.parent == target.parent  # a rename never crosses a file system
-    assert {p.relative_to(target).as_posix() for p in target.rglob("*")} == {
-        "inner",
-        "inner/weights",
-        "state",
-    }
+    assert {p.relative_to(target).as_posix() for p in target.rglob("*")} == {"inner", "inner/weights", "state"}
     assert not leftovers(tmp_path)
 
 

@@ -12,14 +12,7 @@ import pytest
 from prospect.demo.base import BASE, load_base
 from prospect.demo.customer import Rater, collect_thumbs
 from prospect.demo.rubric import MAX_WORDS, REMEDIES, RULES, check, passes
-from prospect.demo.world import (
-    PROBLEMS,
-    REPLY_TOKENS,
-    Inquiry,
-    held_out_prompts,
-    is_held_out,
-    training_prompts,
-)
+from prospect.demo.world import PROBLEMS, REPLY_TOKENS, Inquiry, held_out_prompts, is_held_out, training_prompts
 from prospect.errors import ConfigError
 from prospect.feedback.records import Message
 from prospect.models.sampling import Generated, generate

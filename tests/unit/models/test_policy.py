@@ -362,10 +362,7 @@ def test_compiled_layers_train_to_nearly_the_same_numbers(recipe: Any, tmp_path:
     def metrics(compiled: bool) -> list[dict[str, Any]]:
         values = recipe("kto", train={**train, "compile": compiled}, output=str(tmp_path / f"run-{compiled}"))
         run = subprocess.run(
-            [sys.executable, "-c", script, json.dumps(values)],
-            capture_output=True,
-            text=True,
-            check=True,
+            [sys.executable, "-c", script, json.dumps(values)], capture_output=True, text=True, check=True
         )
         return json.loads(run.stdout.splitlines()[-1])
 

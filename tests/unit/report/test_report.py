@@ -72,10 +72,7 @@ def summary(kind="unpaired", rows=2400, desirable=1130, *, cut=0, dropped=0):
         "undesirable": rows - desirable if kind == "unpaired" else None,
         "prompt_tokens": {"mean": 44.0, "p50": 43, "p90": 55, "max": 71},
         "completion_tokens": {"desirable": stats} if single else classes,
-        "completion_histogram": {
-            "edges": edges,
-            **({"desirable": counts["desirable"]} if single else counts),
-        },
+        "completion_histogram": {"edges": edges, **({"desirable": counts["desirable"]} if single else counts)},
         "cut": cut,
         "empty_completions": 2,
         "dropped": dropped,
@@ -85,12 +82,7 @@ def summary(kind="unpaired", rows=2400, desirable=1130, *, cut=0, dropped=0):
 def config(method):
     return {
         "model": {"name_or_path": "/models/support-desk-1m", "dtype": "float32", "lora": None},
-        "data": {
-            "train": "/data/thumbs.jsonl",
-            "eval": "/data/held.jsonl",
-            "max_length": 256,
-            "class_weights": "auto",
-        },
+        "data": {"train": "/data/thumbs.jsonl", "eval": "/data/held.jsonl", "max_length": 256, "class_weights": "auto"},
         "loss": {"name": method, **({} if method == "sft" else {"beta": 0.1})},
         "reference": {"kind": "frozen", "cache": None},
         "train": {"batch_size": 32, "epochs": 2, "learning_rate": 5e-4, "scheduler": "cosine", "seed": 7},
@@ -209,11 +201,7 @@ def write_run(path, method="kto", steps=400, *, evaluation=None, prompt=None, pr
     write_metrics(run, metrics(method, steps, **shape))
     for step, completions in ((0, BEFORE), (steps // 2, BEFORE), (steps, AFTER)):
         run.append_samples(
-            {
-                "step": step,
-                "prompt": [{"role": "user", "content": prompt or p}] if prompt else p,
-                "completion": c,
-            }
+            {"step": step, "prompt": [{"role": "user", "content": prompt or p}] if prompt else p, "completion": c}
             for p, c in zip(PROMPTS, completions, strict=True)
         )
     if evaluation is not None:
@@ -740,10 +728,7 @@ DATA = {"eval": summary(rows=400, desirable=190)}
             "12% of the completions were cut at 256 tokens",
             {"provenance_changes": {"data": DATA | {"train": summary(cut=300)}}},
         ),
-        (
-            "10% of the records were dropped",
-            {"provenance_changes": {"data": DATA | {"train": summary(dropped=267)}}},
-        ),
+        ("10% of the records were dropped", {"provenance_changes": {"data": DATA | {"train": summary(dropped=267)}}}),
         (
             "11% of the records were dropped",
             {"provenance_changes": {"data": DATA | {"train": summary(dropped=200) | {"unrenderable": REFUSED}}}},
@@ -896,11 +881,7 @@ def test_words_and_paths_are_short():
     assert [duration(41), duration(161.4), duration(11_100)] == ["41 s", "2 min 41 s", "3 h 5 min"]
     assert [short_path("/a/b/c.jsonl"), short_path("Qwen/Qwen3-0.6B")] == ["c.jsonl", "Qwen/Qwen3-0.6B"]
     assert plain([{"role": "user", "content": "Hi"}], 99) == "user: Hi"
-    assert [plain(" Hi.\n", 99), plain("", 99), plain("abcdef", 4)] == [
-        "Hi.",
-        "(empty)",
-        "abcd … (2 more characters)",
-    ]
+    assert [plain(" Hi.\n", 99), plain("", 99), plain("abcdef", 4)] == ["Hi.", "(empty)", "abcd … (2 more characters)"]
 
 
 def test_differences_are_marked_word_by_word():

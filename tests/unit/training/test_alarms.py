@@ -156,8 +156,4 @@ def test_a_watch_without_rewards_or_beta_is_quiet() -> None:
 def test_the_row_is_what_metrics_jsonl_gets() -> None:
     alarm = repetition_alarm(samples([NATURAL] * 4), samples([" ".join(WORDS[:1] * 40)] * 4))
     assert alarm is not None
-    assert as_row(7, 0.5, [alarm]) == {
-        "step": 7,
-        "epoch": 0.5,
-        "alarms": [{"kind": "repetition", "text": alarm.text}],
-    }
+    assert as_row(7, 0.5, [alarm]) == {"step": 7, "epoch": 0.5, "alarms": [{"kind": "repetition", "text": alarm.text}]}
