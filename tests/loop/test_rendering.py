@@ -27,14 +27,10 @@ from prospect.evaluation.held_out.preference import Settings, evaluate_feedback
 from prospect.feedback.chat.rendering import Rendering
 from prospect.feedback.files.sources import load_feedback
 from prospect.feedback.records import Message
-from prospect.training.session import Session
+from runs import killed_after
 
 SYSTEM = {"role": "system", "content": "Be brief."}
 QUICK = Settings(kl_prompts=2, kl_tokens=4)
-
-
-class Killed(Exception):
-    """Stands in for the moment of death."""
 
 
 def talks(count: int, *, system: bool = False) -> list[dict[str, Any]]:
@@ -81,16 +77,8 @@ def test_a_run_goes_on_with_the_date_it_began_with(
 ) -> None:
     values = recipe(rows=talks(16), model={"name_or_path": model(template)}, train={"max_steps": 4, "save_every": 2})
     at(monkeypatch, datetime(2026, 11, 21, 9, 30, 15, 99))
-    save = Session.save
-
-    def die(session: Session) -> None:
-        save(session)
-        raise Killed
-
-    monkeypatch.setattr(Session, "save", die)
-    with pytest.raises(Killed):
+    with killed_after(0, "save"):
         prospect.train(values, quiet=True)
-    monkeypatch.setattr(Session, "save", save)
     at(monkeypatch, datetime(2026, 11, 23, 18, 1, 2))
     with pytest.raises(CheckpointError, match=r"data\.template_date was '2026-11-21T09:30:15' and is now '2026-11-22"):
         prospect.train(values, overrides=["data.template_date='2026-11-22'"], resume=True, quiet=True)
