@@ -95,7 +95,7 @@ def test_bars_of_libraries_are_for_terminals() -> None:
 
 def test_a_demo_that_is_stopped_names_no_flag_that_it_lacks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from prospect.demo import run
-    from prospect.demo.settings import Feedback
+    from prospect.demo.settings import DemoFeedback
 
     def stopped(recipe: object) -> None:
         raise RunStopped("Continue with the same command and --resume.", signal.SIGTERM)
@@ -104,5 +104,5 @@ def test_a_demo_that_is_stopped_names_no_flag_that_it_lacks(monkeypatch: pytest.
     monkeypatch.setattr(run, "write_thumbs", lambda *_: (1, 1))
     monkeypatch.setattr(run, "answer", lambda *_: [])
     with pytest.raises(RunStopped, match=r"^stopped\. The demo begins anew each time") as stop:
-        run.run_demo(tmp_path / "demo", method="kto", seed=0, feedback=Feedback(), quiet=True)
+        run.run_demo(tmp_path / "demo", method="kto", seed=0, feedback=DemoFeedback(), quiet=True)
     assert stop.value.exit_code == 128 + signal.SIGTERM

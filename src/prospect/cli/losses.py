@@ -24,7 +24,7 @@ from prospect.terminal import say
 
 if TYPE_CHECKING:
     from prospect.losses import Loss
-    from prospect.losses.checks.check import Result
+    from prospect.losses.checks.check import CheckResult
 
 GROUPS = ("unpaired", "paired", "scored", "demonstration")
 HEADER = ("name", "feedback", "level", "reference", "z0", "HALO", "learning rate", "hyperparameters", "paper")
@@ -100,7 +100,7 @@ def _check(losses: Sequence[Loss], as_json: bool) -> int:
     return 1 if any(failed.values()) else 0
 
 
-def _results(name: str, results: Sequence[Result]) -> str:
+def _results(name: str, results: Sequence[CheckResult]) -> str:
     words = {True: "pass", False: "FAIL", None: "not applicable"}
     lines = [f"{words[r.passed]:14}  {r.name.replace('_', ' ')}{f': {r.message}' * bool(r.message)}" for r in results]
     counts = [sum(r.passed is kind for r in results) for kind in words]

@@ -23,7 +23,7 @@ class Row:
         id: of the feedback record.
         desirable: the verdict; for a pair, true for the chosen side; for a demonstration, true.
         weight: factor on the example's loss.
-        score: a number somebody gave the completion; only losses on scored feedback look at it.
+        score: a number given to the completion by a rater or a model; only losses on scored feedback look at it.
         key: hash of the tokens and of what is scored; the same row has the same key in every run.
     """
 
@@ -121,10 +121,10 @@ def collate(rows: Sequence[Row]) -> Batch:
 def mismatched_partners(rows: Sequence[Row], seed: int) -> list[int]:
     """Say for every row whose completion it borrows for the estimate of z0.
 
-    The rows are put in a circle in an order that depends on their content and the seed, not on how they lie
+    The rows are put in a circle in an order that depends on their content and the seed, not on their places
     in the batch, prompts together; then each takes the completion m places on, m being the rows of the
     commonest prompt. With one row to a prompt that is x_i with y_{i+1}. Nobody gets its own completion,
-    nobody gets one of its own prompt unless one prompt has more than half of the rows (and then as few as can
+    no row gets one of its own prompt unless one prompt has more than half of the rows (and then as few as can
     be), and each completion is borrowed once.
 
     Raises:

@@ -244,7 +244,7 @@ def _split(tokenizer: Any, text: str, boundary: int, *, add_special_tokens: bool
         return_special_tokens_mask=True,
     )
     ids, offsets, special = encoding["input_ids"], encoding["offset_mapping"], encoding["special_tokens_mask"]
-    # An end token that the tokenizer adds is taken off here: whether there is one is for _terminate to say.
+    # An end token that the tokenizer adds is removed here; _terminate decides whether there is one.
     while add_special_tokens and ids and special[-1] and offsets[-1] == (0, 0) and len(ids) > 1:
         ids, offsets, special = ids[:-1], offsets[:-1], special[:-1]
     cut = next((i for i, (_, end) in enumerate(offsets) if end > boundary), len(ids))

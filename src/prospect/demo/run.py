@@ -16,7 +16,7 @@ from prospect import progress
 from prospect.demo.base import BASE, answer, load_base
 from prospect.demo.customer import Rater, collect_thumbs
 from prospect.demo.rubric import check
-from prospect.demo.settings import METHODS, Feedback
+from prospect.demo.settings import METHODS, DemoFeedback
 from prospect.demo.world import REPLY_TOKENS, Inquiry, held_out_prompts, training_prompts
 from prospect.errors import ConfigError, RunStopped
 from prospect.feedback import class_counts, write_jsonl
@@ -42,7 +42,7 @@ RULE_NAMES = {
 
 
 @dataclass(frozen=True)
-class Outcome:
+class DemoOutcome:
     """What a demo run showed; each rate carries a 95 % interval.
 
     Attributes:
@@ -86,9 +86,9 @@ def run_demo(
     *,
     method: str = "kto",
     seed: int = 0,
-    feedback: Feedback | None = None,
+    feedback: DemoFeedback | None = None,
     quiet: bool = False,
-) -> Outcome:
+) -> DemoOutcome:
     """Sample, collect thumbs, align, and compare.
 
     Args:
@@ -104,10 +104,10 @@ def run_demo(
     if method not in METHODS:
         raise ConfigError(f'demo method is "{method}"; expected one of {", ".join(METHODS)}.')
     with progress.shown("prospect demo", quiet=quiet):
-        return _run(output, method, seed, feedback or Feedback())
+        return _run(output, method, seed, feedback or DemoFeedback())
 
 
-def _run(output: Path, method: str, seed: int, feedback: Feedback) -> Outcome:
+def _run(output: Path, method: str, seed: int, feedback: DemoFeedback) -> DemoOutcome:
     begun = time.monotonic()
     keep_freed_memory()
     base = load_base()
@@ -132,7 +132,7 @@ def write_thumbs(
     output: Path,
     inquiries: Sequence[Inquiry],
     replies: Sequence[Sequence[Generated]],
-    feedback: Feedback,
+    feedback: DemoFeedback,
     seed: int,
 ) -> tuple[int, int]:
     """Write the customers' thumbs to feedback.jsonl; give how many are up and down."""
@@ -177,9 +177,9 @@ def conclude(
     before: Sequence[Sequence[Generated]],
     after: Sequence[Sequence[Generated]],
     counts: tuple[int, int],
-    feedback: Feedback,
+    feedback: DemoFeedback,
     begun: float,
-) -> Outcome:
+) -> DemoOutcome:
     """Count who keeps which rules, and write evaluation/demo.json and the report."""
     old = [check(inquiry, reply[0].text) for inquiry, reply in zip(asked, before, strict=True)]
     new = [check(inquiry, reply[0].text) for inquiry, reply in zip(asked, after, strict=True)]
@@ -190,7 +190,7 @@ def conclude(
     difference = [sum(b.values()) - sum(a.values()) for a, b in zip(old, new, strict=True)]
     wins = win_rate(sum(d > 0 for d in difference), sum(d < 0 for d in difference), sum(d == 0 for d in difference))
     passed = [(all(a.values()), all(b.values())) for a, b in zip(old, new, strict=True)]
-    outcome = Outcome(
+    outcome = DemoOutcome(
         method=method,
         before=_share([a for a, _ in passed]),
         after=_share([b for _, b in passed]),
@@ -209,7 +209,7 @@ def conclude(
     run.write_evaluation("demo", result)
     report = build_report(run.path)
     write_model_card(run.path)
-    return Outcome(**{**vars(outcome), "seconds": time.monotonic() - begun, "report": report})
+    return DemoOutcome(**{**vars(outcome), "seconds": time.monotonic() - begun, "report": report})
 
 
 def _share(kept: Sequence[bool]) -> Rate:

@@ -1,4 +1,4 @@
-"""What Transformers loads: models, tokenizers and their configuration, with errors that say what to do."""
+"""What Transformers loads: models, tokenizers and their configuration, with errors that name the remedy."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ DEFAULT_MAX_LENGTH = 2048  # the longest row where neither recipe nor model sets
 
 
 def load_tokenizer(settings: ModelSettings, *, control_tokens: bool = False) -> Any:
-    """Load the tokenizer that lies with the model; an adapter may leave it to its base.
+    """Load the tokenizer in the model's folder, or, of an adapter without one, that of its base.
 
     Args:
         settings: which model.
-        control_tokens: whether it gets the tokens that say a verdict, where it has none yet.
+        control_tokens: whether to add the tokens that state a verdict, where it has none yet.
 
     Raises:
         ModelError: there is none.
@@ -91,7 +91,7 @@ def as_plain(model: Any) -> Any:
 
 
 def _gguf(source: ModelSource) -> dict[str, str]:
-    """Return what Transformers is told to read a GGUF file.
+    """Return the arguments by which Transformers reads a GGUF file.
 
     Raises:
         ModelError: the package that reads it is not installed.
@@ -156,7 +156,7 @@ def fit_embeddings(model: Any, tokenizer: Any) -> range:
     return range(have, len(tokenizer))
 
 
-# Settings of a model's configuration that say where it came from or how it is run, not what it computes.
+# Settings of a model's configuration that describe its origin or how it is run, not what it computes.
 _NOT_ARITHMETIC = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "use_cache"}
 
 
@@ -198,5 +198,5 @@ def resolve_max_length(asked: int | None, model_config: Any) -> int:
 
 
 def first_line(error: BaseException) -> str:
-    """Return what a library's error says first, or its name where it says nothing."""
+    """Return the first line of a library's error, or the error's name where it is empty."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

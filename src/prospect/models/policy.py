@@ -39,7 +39,7 @@ class Policy:
         identity: hash of the weights it was loaded with, an adapter that was there included, and of what else decides
             its log-probs.
         has_adapter: whether it has an adapter; of what is trained then nothing else is trained.
-        value_head: what a loss with `needs_values` asks for the value of each token; None for the others.
+        value_head: what a loss with `needs_values` asks for the value of each token; else None.
         base_identity: the same hash without the adapter; None where no adapter was there when it was loaded.
         base: what the adapter sits on, as Transformers loads it in any directory; None where it must be saved beside.
         holds_embeddings: whether the adapter was saved with whole embeddings.
@@ -134,7 +134,7 @@ class Policy:
                 write_base(self.model, self.tokenizer, Path(base))
             self.model.peft_config["default"].base_model_name_or_path = base
         with atomic_directory(path) as temporary:
-            # Of new embeddings an adapter keeps the rows that were trained; `fit_embeddings` makes the others again.
+            # Of new embeddings an adapter keeps the rows that were trained; `fit_embeddings` restores the rest.
             adapter = {"save_embedding_layers": self.holds_embeddings} if self.has_adapter else {}
             self.model.save_pretrained(temporary, safe_serialization=True, **adapter)
             self.tokenizer.save_pretrained(temporary)

@@ -34,7 +34,7 @@ PAD_TOKEN = "<|pad|>"  # noqa: S105  a token of text, no secret
 
 @dataclass
 class RewardModel(Policy):
-    """A sequence-classification model with one label; its score of a row stands where a policy has log-probs."""
+    """A sequence-classification model with one label; it gives a score per row where a policy gives log-probs."""
 
     @property
     def loads_with(self) -> str:
@@ -91,7 +91,7 @@ def load_reward_model(
 
 
 def load_classifier(settings: ModelSettings, *, new_score: bool) -> Any:
-    """Load a sequence-classification model with one label, from whatever its name stands for; adapters are folded in.
+    """Load a sequence-classification model with one label, from any model that can be named; adapters are merged.
 
     Args:
         settings: which, and how its weights are held.

@@ -1,4 +1,4 @@
-"""Do scores tell desirable from undesirable completions? Accuracy, AUROC, margins and log loss, each with its interval.
+"""Do scores separate desirable from undesirable completions? Accuracy, AUROC, margins, log loss, with intervals.
 
 Scores are implied rewards, a reward model's or a judge's numbers; labels are the thumbs. None needs a judge.
 """
@@ -206,14 +206,14 @@ def _components(values: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def _share_below(others: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """For each value, the share of the others below it, equal ones counting half."""
+    """For each value, the share of the other values below it, equal ones counting half."""
     ordered = np.sort(others)
     left, right = (np.searchsorted(ordered, values, side=side) for side in _SIDES)
     return (left + right) / (2 * others.size)
 
 
 def _weighted_auroc(values: np.ndarray, labels: np.ndarray) -> Statistic:
-    """AUROC of rows that count as often as their weights say."""
+    """AUROC of weighted rows."""
     at_good, at_bad = np.flatnonzero(labels), np.flatnonzero(~labels)
     at_bad = at_bad[np.argsort(values[at_bad], kind="stable")]
     left, right = (np.searchsorted(values[at_bad], values[at_good], side=side) for side in _SIDES)

@@ -44,7 +44,7 @@ def as_number(estimate: Estimate, how: Intervals) -> dict[str, Any]:
 
 
 def without_interval(value: float, n: int, how: Intervals) -> dict[str, Any]:
-    """Return a number of one single prompt, which says nothing about other prompts."""
+    """Return a number of one single prompt, which allows no conclusion on other prompts."""
     return {"value": float(value), "low": None, "high": None, "n": n, "prompts": 1, "level": how.level}
 
 

@@ -17,7 +17,7 @@ from prospect.errors import ConfigError
 from prospect.losses import Loss, get_loss, loss, registry
 from prospect.losses.base import ARGUMENTS
 from prospect.losses.declared import Declared, declared_losses
-from prospect.losses.hyperparameters import BOUNDS, Interval
+from prospect.losses.hyperparameters import BOUNDS, Bounds
 
 OWN = """
 import torch
@@ -360,7 +360,7 @@ def test_a_human_value_takes_the_settings_that_it_names() -> None:
     ],
 )
 def test_an_interval_holds_what_it_says(text: str, inside: list[float], outside: list[float], said: str) -> None:
-    interval = Interval.parse(text)
+    interval = Bounds.parse(text)
     assert all(value in interval for value in inside)
     assert not [value for value in outside if value in interval]
     if "-inf, inf" not in text:
@@ -370,7 +370,7 @@ def test_an_interval_holds_what_it_says(text: str, inside: list[float], outside:
 @pytest.mark.parametrize("text", ["", "0, 1", "(0)", "(0, 1, 2)", "(a, b)", "(1, 0)", "(1, 1)", "[nan, 1]", "]0, 1["])
 def test_what_is_no_interval_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="is no interval; expected"):
-        Interval.parse(text)
+        Bounds.parse(text)
 
 
 def test_a_losss_own_bounds_win_over_those_of_the_name() -> None:

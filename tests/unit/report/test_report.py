@@ -12,7 +12,7 @@ from prospect.errors import CheckpointError
 from prospect.report.charts.plots import MAX_POINTS, line_chart, nice_ticks, running_mean, thin, tick_labels, trend
 from prospect.report.page.wording import count, differences, duration, number, percent, plain, short_path
 from prospect.report.run.build import build_report
-from prospect.report.run.facts import Facts
+from prospect.report.run.facts import RunFacts
 from prospect.report.run.findings import findings, worst_worries
 from prospect.run_dir import RunDir
 from prospect.statistics.rates import proportion
@@ -214,11 +214,11 @@ def page_of(path):
 
 
 def titles(path):
-    return {finding.title for finding in findings(Facts.read(RunDir(path)))}
+    return {finding.title for finding in findings(RunFacts.read(RunDir(path)))}
 
 
 def worries(path):
-    return {finding.title for finding in findings(Facts.read(RunDir(path))) if finding.worry}
+    return {finding.title for finding in findings(RunFacts.read(RunDir(path))) if finding.worry}
 
 
 VOID = {"meta", "link", "br", "img", "hr", "circle", "rect", "line", "polyline", "polygon"}
@@ -344,7 +344,7 @@ def test_a_run_of_ten_thousand_steps_stays_small(tmp_path):
 
 
 def test_the_rows_of_a_long_run_are_gone_through_once(full, monkeypatch):
-    facts, seen = Facts.read(RunDir(full)), []
+    facts, seen = RunFacts.read(RunDir(full)), []
     monkeypatch.setattr(
         "prospect.report.run.facts.is_number", lambda value: seen.append(value) or isinstance(value, float)
     )
@@ -373,12 +373,9 @@ def test_long_and_many_samples_are_cut(tmp_path):
 def test_the_report_is_written_at_once_and_again(full):
     first = build_report(full)
     assert first == full / "report.html"
-    assert build_report(str(full)) == first
+    page = first.read_text(encoding="utf-8")
+    assert build_report(str(full)) == first and first.read_text(encoding="utf-8") == page
     assert not list(full.glob(".tmp*"))
-
-
-def test_the_same_run_gives_the_same_page(full):
-    assert page_of(full) == page_of(full)
 
 
 def test_torch_is_not_imported(full):
@@ -474,25 +471,34 @@ def test_what_is_no_run_directory_is_refused(tmp_path):
 # -- methods ----------------------------------------------------------------------------------------------
 
 
-def test_a_paired_run_speaks_of_chosen_and_rejected(tmp_path):
-    text = page_of(write_run(tmp_path / "run", "dpo"))
-    assert "DPO trained support-desk-1m (1.2 million parameters) on 2,400 preference pairs" in text
-    assert "chosen" in text and "undesirable</span>" not in text
-    assert "Label balance" not in text and "Reference point z0" not in text
-
-
-def test_a_run_on_demonstrations_has_no_rewards(tmp_path):
-    text = page_of(write_run(tmp_path / "run", "sft"))
-    assert "Log-probability of the completions" in text
-    assert "Rewards" not in text
-    assert "The loss on held-out data went from 2.92 to 1.95." in text
-
-
-def test_pairs_read_as_thumbs_are_counted_on_both_sides(tmp_path):
-    data = {"train": summary("paired"), "eval": None}
-    text = page_of(write_run(tmp_path / "run", provenance_changes={"data": data}))
-    assert "on 2,400 preference pairs, each read as one thumb up and one thumb down" in text
-    assert "desirable 2,400 (50%)" in text
+@pytest.mark.parametrize(
+    ("method", "changes", "present", "absent"),
+    [
+        (
+            "dpo",
+            {},
+            ["DPO trained support-desk-1m (1.2 million parameters) on 2,400 preference pairs", "chosen"],
+            ["undesirable</span>", "Label balance", "Reference point z0"],
+        ),
+        (
+            "sft",
+            {},
+            ["Log-probability of the completions", "The loss on held-out data went from 2.92 to 1.95."],
+            ["Rewards"],
+        ),
+        (
+            "kto",
+            {"data": {"train": summary("paired"), "eval": None}},
+            ["on 2,400 preference pairs, each read as one thumb up and one thumb down", "desirable 2,400 (50%)"],
+            [],
+        ),
+    ],
+    ids=["pairs", "demonstrations", "pairs read as thumbs"],
+)
+def test_a_page_speaks_of_the_feedback_of_its_method(tmp_path, method, changes, present, absent):
+    text = page_of(write_run(tmp_path / "run", method, provenance_changes=changes))
+    assert [part for part in present if part not in text] == []
+    assert [part for part in absent if part in text] == []
 
 
 def test_other_evaluations_are_listed_by_name(full):
@@ -756,7 +762,7 @@ def test_what_should_worry_does(tmp_path, title, changes):
 def test_what_is_only_worth_knowing_does_not_worry(tmp_path, title, changes):
     run = write_run(tmp_path / "run", **changes)
     assert title in titles(run)
-    assert worries(run) == set()
+    assert worries(run) == set() and worst_worries(RunDir(run)) == []
 
 
 def test_class_weights_that_make_up_for_a_rare_class_calm_the_worry(tmp_path):
@@ -766,7 +772,7 @@ def test_class_weights_that_make_up_for_a_rare_class_calm_the_worry(tmp_path):
     assert "Only 7% of the thumbs are desirable" in titles(run) - worries(run)
 
 
-def test_a_held_out_loss_that_turns_is_told_for_demonstrations(tmp_path):
+def test_a_held_out_loss_of_demonstrations_that_turns_is_a_worry(tmp_path):
     run = RunDir(write_run(tmp_path / "run", "sft"))
     run.append_metrics({"step": 500, "eval_loss": 2.4})
     assert "The held-out loss rises" in worries(run.path)
@@ -801,10 +807,6 @@ def test_no_more_than_two_worries_are_told_and_the_worst_of_them(tmp_path):
     assert said == ["The rewards of both classes fall together", "Held-out AUROC did not improve"]
 
 
-def test_what_worries_nobody_is_not_told(tmp_path):
-    assert worst_worries(RunDir(write_run(tmp_path / "run", clamped=0.6))) == []
-
-
 @pytest.mark.parametrize(
     ("desirable", "undesirable", "auroc", "told"),
     # Standard errors of AUROC under chance: sqrt(41 / 4800) = 0.092 and sqrt(401 / 480000) = 0.029.
@@ -818,7 +820,7 @@ def test_a_held_out_score_that_chance_would_give_too_is_told(tmp_path, desirable
 
 def test_worries_come_first(tmp_path):
     run = write_run(tmp_path / "run", auroc=0.5, clamped=0.6)
-    kinds = [finding.worry for finding in findings(Facts.read(RunDir(run)))]
+    kinds = [finding.worry for finding in findings(RunFacts.read(RunDir(run)))]
     assert kinds == sorted(kinds, reverse=True) and len(set(kinds)) == 2
 
 

@@ -18,7 +18,7 @@ from prospect.statistics.bootstrap import RESAMPLES
 from prospect.statistics.comparisons import Comparison, compare_outcomes
 from prospect.statistics.length_control import LengthControlled, length_controlled_win_rate
 from prospect.statistics.means import rate_by_prompt
-from prospect.statistics.planning import Plan, plan
+from prospect.statistics.planning import ContestPlan, plan
 from prospect.statistics.rates import Rate, win_rate
 
 OUTCOMES: dict[Choice, float | None] = {"first": 1.0, "second": 0.0, "tie": 0.5, "unparsed": None}
@@ -95,7 +95,7 @@ class Contest:
     our_texts: TextMeasures | None
     their_texts: TextMeasures | None
     shown_first: Rate | None
-    plan: Plan
+    plan: ContestPlan
     planned_calls: Calls
     calls: Calls
     entries: tuple[Entry, ...]

@@ -34,7 +34,7 @@ _SETTINGS = {
     "svg.hashsalt": "prospect",
     "text.parse_math": False,  # a name with a dollar sign is a name
 }
-# Curves are told apart by dash as well as by colour; the first is drawn boldest.
+# Curves differ in dash as well as in colour; the first is drawn boldest.
 _COLOURS = ("#1d2023", "#0068a8", "#b84800", "#7a5195", "#2f7d32")
 _DASHES = ("-", (0, (6, 3)), (0, (1.5, 3)), (0, (8, 3, 1.5, 3)), (0, (4, 2)), (0, (9, 4)), (0, (1, 2)))
 _LONGEST_LABEL = 32

@@ -126,7 +126,7 @@ def _wins(result: dict[str, Any]) -> Figure | None:
 
 
 def _whiskers(result: dict[str, Any], values: dict[tuple[str, str], tuple[float, float, float]], **words: Any) -> Any:
-    """Rows are conditions and dots methods, so that what is compared stands together; with one condition, methods."""
+    """Rows are conditions and dots methods, so that what is compared is adjacent; with one condition, methods."""
     if not values:
         return None
     methods, conditions = names(result, "methods"), names(result, "conditions")

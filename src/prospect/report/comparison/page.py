@@ -24,10 +24,10 @@ from prospect.report.page.parts import (
     COMPLETION_LIMIT,
     FIRST_SAMPLES,
     PROMPT_LIMIT,
-    Card,
-    Sample,
-    Side,
-    Table,
+    KeyNumber,
+    PageTable,
+    SampleRow,
+    SampleSide,
     flat,
 )
 from prospect.report.page.wording import MINUS, count, differences, duration, plain
@@ -78,32 +78,32 @@ def _byline(result: dict[str, Any]) -> list[str]:
     return [part for part in (*parts, "not complete" if result.get("complete") is False else "") if part]
 
 
-def _cards(result: dict[str, Any]) -> list[Card]:
+def _cards(result: dict[str, Any]) -> list[KeyNumber]:
     done, wanted, seconds = dig(result, "runs", "done"), dig(result, "runs", "wanted"), result.get("seconds")
     prompts, seeds = dig(result, "world", "prompts"), result.get("seeds")
     methods, conditions = names(result, "methods"), names(result, "conditions")
     found = []
     if is_number(done):
         note = f"of {count(wanted)} wanted" if is_number(wanted) and wanted != done else "all that were wanted"
-        found.append(Card("runs", count(done), note))
+        found.append(KeyNumber("runs", count(done), note))
     if methods:
         found.append(
-            Card(_plural("method", methods), count(len(methods)), ", ".join(methods) if len(methods) < 4 else "")
+            KeyNumber(_plural("method", methods), count(len(methods)), ", ".join(methods) if len(methods) < 4 else "")
         )
     if conditions:
         found.append(
-            Card(
+            KeyNumber(
                 _plural("condition", conditions),
                 count(len(conditions)),
                 ", ".join(conditions) if len(conditions) < 4 else "",
             )
         )
     if isinstance(seeds, list) and seeds:
-        found.append(Card(_plural("seed", seeds), count(len(seeds)), "each a training run of its own"))
+        found.append(KeyNumber(_plural("seed", seeds), count(len(seeds)), "each a training run of its own"))
     if is_number(prompts):
-        found.append(Card("held-out prompts", count(prompts), "each run is scored on them"))
+        found.append(KeyNumber("held-out prompts", count(prompts), "each run is scored on them"))
     if is_number(seconds):
-        found.append(Card("training and scoring", duration(seconds), "one process after another"))
+        found.append(KeyNumber("training and scoring", duration(seconds), "one process after another"))
     return found
 
 
@@ -111,7 +111,7 @@ def _plural(noun: str, things: list[Any]) -> str:
     return noun if len(things) == 1 else f"{noun}s"
 
 
-def _rule_table(result: dict[str, Any]) -> Table | None:
+def _rule_table(result: dict[str, Any]) -> PageTable | None:
     rules = dig(result, "claim", "rules")
     rows = [
         (str(dig(rule, "text") or ""), str(dig(rule, "agrees") or ""), str(dig(rule, "found") or ""))
@@ -119,10 +119,10 @@ def _rule_table(result: dict[str, Any]) -> Table | None:
         if isinstance(rule, dict)
     ]
     head = ("what the claim means here", "holds", "what was found")
-    return Table("The claim, rule by rule", head, rows) if rows else None
+    return PageTable("The claim, rule by rule", head, rows) if rows else None
 
 
-def _comparison_table(result: dict[str, Any]) -> Table | None:
+def _comparison_table(result: dict[str, Any]) -> PageTable | None:
     """Each cell against its baseline, with the only word that its interval allows."""
     found = result.get("comparisons")
     rows = []
@@ -146,7 +146,7 @@ def _comparison_table(result: dict[str, Any]) -> Table | None:
     unit = "points" if dig(result, "measures", primary, "kind") == "rate" else "difference"
     head = ("what", "against", unit, "interval", "p (Holm)", "in a word")
     name = label_of(result, primary) if primary else "the measure"
-    return Table(f"Differences in {name}, on the same prompts and seeds", head, rows) if rows else None
+    return PageTable(f"Differences in {name}, on the same prompts and seeds", head, rows) if rows else None
 
 
 def _p(value: Any) -> str:
@@ -155,7 +155,7 @@ def _p(value: Any) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _cell_table(result: dict[str, Any]) -> Table | None:
+def _cell_table(result: dict[str, Any]) -> PageTable | None:
     measures = measures_of(result)
     rows = []
     for cell in cells(result):
@@ -167,7 +167,7 @@ def _cell_table(result: dict[str, Any]) -> Table | None:
     if any(start):
         rows.insert(0, ("the start", *(_estimate(result, m, e) for m, e in zip(measures, start, strict=True))))
     head = ("method and condition", *(label_of(result, measure) for measure in measures))
-    return Table("Every measure with its interval", head, rows) if rows else None
+    return PageTable("Every measure with its interval", head, rows) if rows else None
 
 
 def _estimate(result: dict[str, Any], measure: str, found: tuple[float, float, float] | None) -> str:
@@ -177,7 +177,7 @@ def _estimate(result: dict[str, Any], measure: str, found: tuple[float, float, f
     return f"{value} ({low} to {high})"
 
 
-def _samples(result: dict[str, Any]) -> list[Sample]:
+def _samples(result: dict[str, Any]) -> list[SampleRow]:
     """Return the first prompts with each method's completions, of the first condition and the first seed done."""
     conditions = names(result, "conditions")
     written: dict[str, tuple[Any, list[tuple[str, Any]]]] = {}
@@ -201,12 +201,12 @@ def _examples(cell: dict[str, Any]) -> list[dict[str, Any]]:
     return []
 
 
-def _sample(prompt: Any, sides: list[tuple[str, Any]]) -> Sample:
-    """Words that the first side does not have are marked on the others."""
+def _sample(prompt: Any, sides: list[tuple[str, Any]]) -> SampleRow:
+    """Mark the words that the first side does not have."""
     texts = [(title, plain(text, COMPLETION_LIMIT)) for title, text in sides[:MOST_SIDES]]
     (first_title, first), others = texts[0], texts[1:]
-    marked = [Side(title, differences(first, text)[1]) for title, text in others]
-    return Sample(plain(prompt, PROMPT_LIMIT), [Side(first_title, escape(first)), *marked])
+    marked = [SampleSide(title, differences(first, text)[1]) for title, text in others]
+    return SampleRow(plain(prompt, PROMPT_LIMIT), [SampleSide(first_title, escape(first)), *marked])
 
 
 def _recipe(result: dict[str, Any]) -> str:
@@ -214,7 +214,7 @@ def _recipe(result: dict[str, Any]) -> str:
     return yaml.safe_dump(parts, sort_keys=False, allow_unicode=True).strip() if parts else ""
 
 
-def _run_table(result: dict[str, Any]) -> Table | None:
+def _run_table(result: dict[str, Any]) -> PageTable | None:
     rows = [
         (
             f"{cell.get('method')} · {cell.get('condition')} · seed {dig(run, 'seed')}",
@@ -226,4 +226,4 @@ def _run_table(result: dict[str, Any]) -> Table | None:
         for cell in cells(result)
         for run in (cell["runs"] if isinstance(cell.get("runs"), list) else [])
     ]
-    return Table("Runs", ("run", "status", "steps", "time", "folder or error"), rows) if rows else None
+    return PageTable("Runs", ("run", "status", "steps", "time", "folder or error"), rows) if rows else None

@@ -24,7 +24,7 @@ def headline(result: dict[str, Any]) -> str:
 
 
 def summary(result: dict[str, Any]) -> list[tuple[str, list[str]]]:
-    """Titles with sentences; what has nothing to say is left out."""
+    """Return titles with sentences; sections without any are left out."""
     parts = [
         ("What was asked", _asked(result)),
         ("What was found", _found(result)),

@@ -11,17 +11,17 @@ from prospect.report.charts.bars import stacked_bars, whiskers
 from prospect.report.charts.drawing import Figure
 from prospect.report.charts.plots import Line, sweep_chart
 from prospect.report.run.facts import dig, is_number
-from prospect.report.run.measured import Measured, measured
+from prospect.report.run.measured import MeasuredNumber, measured
 
 MOST_DOTS = 60  # rows of one figure that a person still reads
 
 
-def evaluation_figures(kind: str, result: Any, found: Sequence[Measured]) -> list[Figure]:
+def evaluation_figures(kind: str, result: Any, found: Sequence[MeasuredNumber]) -> list[Figure]:
     """Return the figures of a result of this kind, whose numbers with intervals are `found`."""
     return _FIGURES.get(kind, _any_figures)(result, found)
 
 
-def _any_figures(result: Any, found: Sequence[Measured]) -> list[Figure]:
+def _any_figures(result: Any, found: Sequence[MeasuredNumber]) -> list[Figure]:
     """Shares on one scale; of other quantities the units differ, so they are in the table alone."""
     shares = [entry for entry in found if entry.share][:MOST_DOTS]
     if not shares:
@@ -39,7 +39,7 @@ def _any_figures(result: Any, found: Sequence[Measured]) -> list[Figure]:
     ]
 
 
-def _feedback_figures(result: Any, found: Sequence[Measured]) -> list[Figure]:
+def _feedback_figures(result: Any, found: Sequence[MeasuredNumber]) -> list[Figure]:
     ranking = [m for key, name in _RANKING.items() if (m := measured(dig(result, key), name))]
     rewards = [m for key in ("desirable", "undesirable") if (m := measured(dig(result, "rewards", key), key))]
     margin = measured(dig(result, "margin"), "margin")
@@ -97,7 +97,7 @@ def _calibration(bins: Any) -> list[Figure]:
     return [figure]
 
 
-def _contest_figures(result: Any, found: Sequence[Measured]) -> list[Figure]:
+def _contest_figures(result: Any, found: Sequence[MeasuredNumber]) -> list[Figure]:
     names = {
         "win_rate": "win rate",
         "length_controlled": "win rate at equal length",
@@ -159,7 +159,7 @@ def _text_figures(result: Any, ours: str, theirs: str) -> list[Figure]:
 _TEXTS = (("before", "their_texts"), ("after", "our_texts"))
 
 
-def _task_figures(result: Any, found: Sequence[Measured]) -> list[Figure]:
+def _task_figures(result: Any, found: Sequence[MeasuredNumber]) -> list[Figure]:
     """Each task's metrics, the reference first; shares on one scale, all else in the table."""
     tasks = dig(result, "tasks")
     rows = []
@@ -184,7 +184,7 @@ def _task_figures(result: Any, found: Sequence[Measured]) -> list[Figure]:
     ]
 
 
-_FIGURES: dict[str, Callable[[Any, Sequence[Measured]], list[Figure]]] = {
+_FIGURES: dict[str, Callable[[Any, Sequence[MeasuredNumber]], list[Figure]]] = {
     "feedback": _feedback_figures,
     "contest": _contest_figures,
     "benchmarks": _task_figures,

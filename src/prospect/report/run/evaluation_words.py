@@ -1,4 +1,4 @@
-"""What a run's evaluations say, in plain sentences with their intervals."""
+"""A run's evaluations in plain sentences with their intervals."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from prospect.report.page.wording import count, interval, percent
 from prospect.report.run.evaluations import results_of
-from prospect.report.run.facts import Facts, dig, is_number
+from prospect.report.run.facts import RunFacts, dig, is_number
 from prospect.report.run.measured import measured, numbers_of
 
 _VERDICTS = {
@@ -17,7 +17,7 @@ _VERDICTS = {
 }
 
 
-def contest_headline(facts: Facts) -> str:
+def contest_headline(facts: RunFacts) -> str:
     """Return the run in one line, by its first contest; empty without one."""
     for contest in _results(facts, "contest"):
         win = measured(dig(contest, "win_rate"), "")
@@ -29,7 +29,7 @@ def contest_headline(facts: Facts) -> str:
     return ""
 
 
-def evaluations_in_words(facts: Facts) -> list[str]:
+def evaluations_in_words(facts: RunFacts) -> list[str]:
     """Return a sentence for each contest, each measurement of held-out feedback, and the benchmarks."""
     said = [_contest(contest) for contest in _results(facts, "contest")]
     said += [_feedback(feedback) for feedback in _results(facts, "feedback")]
@@ -37,7 +37,7 @@ def evaluations_in_words(facts: Facts) -> list[str]:
     return [sentence for sentence in said if sentence]
 
 
-def evaluations_are_sure(facts: Facts) -> list[str]:
+def evaluations_are_sure(facts: RunFacts) -> list[str]:
     """Return what the intervals of the evaluations rest on."""
     said = []
     for contest in _results(facts, "contest"):
@@ -88,5 +88,5 @@ def _benchmarks(tasks: Any) -> str:
     )
 
 
-def _results(facts: Facts, wanted: str) -> Iterator[Any]:
+def _results(facts: RunFacts, wanted: str) -> Iterator[Any]:
     return (result for _, kind, result in results_of(facts) if kind == wanted)

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from prospect.report.charts.drawing import Figure
-from prospect.report.page.parts import MOST_SAMPLES, Sample, Table, compare_sample, flat
+from prospect.report.page.parts import MOST_SAMPLES, PageTable, SampleRow, compare_sample, flat
 from prospect.report.page.wording import count
 from prospect.report.run.evaluation_figures import evaluation_figures
-from prospect.report.run.facts import Facts, dig, is_number
-from prospect.report.run.measured import Measured, number_table, numbers_of, without_numbers
+from prospect.report.run.facts import RunFacts, dig, is_number
+from prospect.report.run.measured import MeasuredNumber, number_table, numbers_of, without_numbers
 
 _LEFT_OUT = frozenset({"examples", "samples", "disagreements", "entries", "sentence", "notes", "evaluation"})
 # The two completions of a sample: keys as evaluators write them, with the words for the reader.
@@ -37,18 +37,18 @@ class Part(NamedTuple):
     note: str
     sentences: Sequence[str]
     figures: Sequence[Figure]
-    table: Table | None
-    samples: Sequence[Sample]
+    table: PageTable | None
+    samples: Sequence[SampleRow]
     rest: Sequence[tuple[str, str]]
 
 
-def evaluation_parts(facts: Facts) -> list[Part]:
+def evaluation_parts(facts: RunFacts) -> list[Part]:
     """Return a section for every evaluation that the page does not show as its result."""
     found = sorted(results_of(facts), key=lambda entry: _ORDER.index(entry[1]))
     return [_part(name, kind, result) for name, kind, result in found]
 
 
-def results_of(facts: Facts) -> list[tuple[str, str, Any]]:
+def results_of(facts: RunFacts) -> list[tuple[str, str, Any]]:
     """Return (file, kind, result) of each evaluation; a file that holds several gives one for each.
 
     Kinds are feedback, contest and benchmarks, or empty for any other. What the page shows as its result is left out.
@@ -98,8 +98,8 @@ _NOTES = {
 }
 
 
-def _sentences(result: Any, found: Sequence[Measured]) -> list[str]:
-    """Return what the file says in words, and what follows from its verdicts."""
+def _sentences(result: Any, found: Sequence[MeasuredNumber]) -> list[str]:
+    """Return the file's own sentences, and what follows from its verdicts."""
     said = [
         text for key in ("sentence", "says", "summary", "text") if isinstance(text := dig(result, key), str) and text
     ]
@@ -119,7 +119,7 @@ def _sentences(result: Any, found: Sequence[Measured]) -> list[str]:
     return said
 
 
-def _read(result: Any) -> list[Sample]:
+def _read(result: Any) -> list[SampleRow]:
     """Return the samples in the file that have two sides, or one."""
     lists = (dig(result, key) for key in ("examples", "samples", "disagreements"))
     found = []

@@ -19,7 +19,7 @@ CLASS_NAMES = {"paired": ("chosen", "rejected"), "scored": ("best", "others")}
 DESIRABLE_UNDESIRABLE = ("desirable", "undesirable")
 
 
-class Curve(NamedTuple):
+class MetricCurve(NamedTuple):
     """One metric over the run: the steps (S,) that logged a finite value, and the values (S,)."""
 
     steps: np.ndarray
@@ -39,7 +39,7 @@ class Curve(NamedTuple):
         return float(self.values[-1])
 
 
-class Comparison(NamedTuple):
+class BeforeAfter(NamedTuple):
     """One evaluation of the policy before and after training; `rules` by name, `win` against the start."""
 
     before: Rate
@@ -50,7 +50,7 @@ class Comparison(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Facts:
+class RunFacts:
     """One run, read once.
 
     Attributes:
@@ -70,7 +70,7 @@ class Facts:
     evaluations: dict[str, dict[str, Any]]
 
     @classmethod
-    def read(cls, run: RunDir) -> Facts:
+    def read(cls, run: RunDir) -> RunFacts:
         """Return what `run` holds; refuse a folder that is no run directory."""
         path = Path(run.path)
         if not path.is_dir():
@@ -90,11 +90,11 @@ class Facts:
             )
         return facts
 
-    def curve(self, key: str) -> Curve:
+    def curve(self, key: str) -> MetricCurve:
         """Return the finite values of one metric by step; a step logged twice counts as logged last."""
         by_step = self._values.get(key, {})
         steps = sorted(by_step)
-        return Curve(np.array(steps, float), np.array([by_step[step] for step in steps], float))
+        return MetricCurve(np.array(steps, float), np.array([by_step[step] for step in steps], float))
 
     @cached_property
     def _values(self) -> dict[str, dict[float, float]]:
@@ -183,16 +183,16 @@ class Facts:
 
     @property
     def in_progress(self) -> bool:
-        """Whether training has started and not said that it finished."""
+        """Whether training has started and not finished."""
         return bool(self.provenance) and self.origin("finished") is None
 
     @cached_property
-    def comparison(self) -> Comparison | None:
+    def comparison(self) -> BeforeAfter | None:
         """The first evaluation that has a pass rate before and after."""
         for result in self.evaluations.values():
             before, after = rate_of(dig(result, "before")), rate_of(dig(result, "after"))
             if before and after:
-                return Comparison(before, after, _rules(result), rate_of(dig(result, "win_rate")), result)
+                return BeforeAfter(before, after, _rules(result), rate_of(dig(result, "win_rate")), result)
         return None
 
 

@@ -21,7 +21,7 @@ from prospect.model_card import (
 )
 from prospect.report.page.wording import count
 from prospect.report.run import summary
-from prospect.report.run.facts import Facts
+from prospect.report.run.facts import RunFacts
 from prospect.report.run.findings import findings
 from prospect.report.run.measured import numbers_of, written
 from prospect.run_dir import RunDir
@@ -48,13 +48,13 @@ def write_model_card(run: str | Path) -> Path | None:
     old = read_card(path)
     if old.above and not old.ours:
         return None
-    facts = Facts.read(directory)
+    facts = RunFacts.read(directory)
     front = front_matter(facts.config, facts.provenance, facts.metrics, old.front)
     write_text(path, Card(front, old.above, card_body(facts), old.below).text)
     return path
 
 
-def card_body(facts: Facts) -> str:
+def card_body(facts: RunFacts) -> str:
     """Return the card's text: what it is, results with intervals, limits, how to make it again."""
     policy = facts.origin("policy", "name_or_path") or facts.recipe("model", "name_or_path")
     method, base = facts.method or "training", shown_name(policy or "a model")
@@ -74,7 +74,7 @@ def card_body(facts: Facts) -> str:
     return "\n\n".join(section for section in sections if section)
 
 
-def _result_table(facts: Facts) -> str:
+def _result_table(facts: RunFacts) -> str:
     """Every number with an interval: the comparison before and after, and the evaluations."""
     rows = [(name, entry) for name, result in facts.evaluations.items() for entry in numbers_of(result)]
     if not rows:
@@ -92,13 +92,13 @@ def _result_table(facts: Facts) -> str:
     return "\n".join(["| measure | value | interval | n |", "|---|---|---|---|", *lines, *rest])
 
 
-def _loading(facts: Facts) -> str:
+def _loading(facts: RunFacts) -> str:
     loads_with = facts.origin("policy", "loads_with")
     return how_to_load(str(loads_with)) if loads_with else ""
 
 
-def _limits(facts: Facts, base: str) -> str:
-    """Return what the run's page says to worry about, and what holds for every such model."""
+def _limits(facts: RunFacts, base: str) -> str:
+    """Return the findings of the run's page, and what holds for every such model."""
     said = [f"{finding.title}. {finding.text}" for finding in findings(facts)]
     fixed = [
         f"It has the licence and the limits of its base, {base}.",
@@ -107,7 +107,7 @@ def _limits(facts: Facts, base: str) -> str:
     return "\n".join(f"- {plain_markdown(text)}" for text in (*said, *fixed))
 
 
-def _again(facts: Facts) -> str:
+def _again(facts: RunFacts) -> str:
     version, commit = facts.origin("prospect"), facts.origin("git")
     train, identity = facts.train_data, facts.origin("policy", "identity")
     about = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prospect.report.page.wording import big, count, duration, interval, number, percent, short_path
 from prospect.report.run.evaluation_words import contest_headline, evaluations_are_sure, evaluations_in_words
-from prospect.report.run.facts import Comparison, Facts, dig, is_number
+from prospect.report.run.facts import BeforeAfter, RunFacts, dig, is_number
 from prospect.statistics.rates import Rate, overlap, proportion
 
 NOUNS = {
@@ -20,7 +20,7 @@ RANKINGS = {
 }
 
 
-def headline(facts: Facts) -> str:
+def headline(facts: RunFacts) -> str:
     """Return the run in one line."""
     method, compared = facts.method or "training", facts.comparison
     if not compared and (contests := contest_headline(facts)):
@@ -37,7 +37,7 @@ def headline(facts: Facts) -> str:
     return f"After {method}, {after} of completions pass, {direction} from {before}"
 
 
-def what_was_done(facts: Facts) -> list[str]:
+def what_was_done(facts: RunFacts) -> list[str]:
     """Return what was trained on what, for how long."""
     model = short_path(facts.origin("policy", "name_or_path") or facts.recipe("model", "name_or_path") or "a model")
     first = f"{facts.method or 'This run'} trained {model}{_size(facts)}{_on_data(facts)}."
@@ -46,7 +46,7 @@ def what_was_done(facts: Facts) -> list[str]:
     return [part for part in (first, _reference(facts), flipped, _effort(facts)) if part]
 
 
-def what_changed(facts: Facts) -> list[str]:
+def what_changed(facts: RunFacts) -> list[str]:
     """Return what is different after training, by the best evidence that the run holds."""
     compared = facts.comparison
     parts = [*_changed_rates(compared), *_changed_rules(compared)] if compared else []
@@ -54,7 +54,7 @@ def what_changed(facts: Facts) -> list[str]:
     return parts + (evaluations_in_words(facts) or _changed_held_out(facts)) or [unknown]
 
 
-def how_sure(facts: Facts) -> list[str]:
+def how_sure(facts: RunFacts) -> list[str]:
     """Return the intervals, and what they do and do not cover."""
     measured = evaluations_are_sure(facts)
     parts = _sure_rates(facts.comparison) if facts.comparison else [] if measured else _sure_held_out(facts)
@@ -64,7 +64,7 @@ def how_sure(facts: Facts) -> list[str]:
     return [*parts, "The intervals cover the choice of prompts and samples, not another seed of training."]
 
 
-def _size(facts: Facts) -> str:
+def _size(facts: RunFacts) -> str:
     total, trained = facts.origin("policy", "parameters"), facts.origin("policy", "trainable_parameters")
     if not is_number(total):
         return ""
@@ -72,7 +72,7 @@ def _size(facts: Facts) -> str:
     return f" ({big(total)} parameters{part})"
 
 
-def _reference(facts: Facts) -> str:
+def _reference(facts: RunFacts) -> str:
     """Where rewards start, for a reference that is not the model that the run starts from."""
     start, rows = (facts.origin("reference", "start", key) for key in ("log_ratio", "rows"))
     if not is_number(start) or not is_number(rows):
@@ -85,7 +85,7 @@ def _reference(facts: Facts) -> str:
     )
 
 
-def _on_data(facts: Facts) -> str:
+def _on_data(facts: RunFacts) -> str:
     train = facts.train_data
     rows, kind = train.get("rows"), train.get("kind")
     if not is_number(rows):
@@ -100,7 +100,7 @@ def _on_data(facts: Facts) -> str:
     return text + (f", over {count(prompts, 'prompt')}" if is_number(prompts) else "")
 
 
-def _effort(facts: Facts) -> str:
+def _effort(facts: RunFacts) -> str:
     if facts.in_progress:
         planned = facts.origin("steps")
         of = f" of {count(planned)}" if is_number(planned) and planned > facts.steps_done else ""
@@ -113,7 +113,7 @@ def _effort(facts: Facts) -> str:
     return f"It took {count(facts.steps_done, 'step')}{passes}{time}."
 
 
-def _changed_rates(compared: Comparison) -> list[str]:
+def _changed_rates(compared: BeforeAfter) -> list[str]:
     before, after, win = compared.before, compared.after, compared.win
     if overlap(before, after):
         verb, verdict = "went", ", which is no clear change"
@@ -127,7 +127,7 @@ def _changed_rates(compared: Comparison) -> list[str]:
     return parts
 
 
-def _changed_rules(compared: Comparison) -> list[str]:
+def _changed_rules(compared: BeforeAfter) -> list[str]:
     clear = {name: pair for name, pair in compared.rules.items() if not overlap(*pair)}
     ordered = sorted(clear, key=lambda name: _gain(*clear[name]))
     told = []
@@ -146,7 +146,7 @@ def _gain(before: Rate, after: Rate) -> float:
     return after.rate - before.rate
 
 
-def _changed_held_out(facts: Facts) -> list[str]:
+def _changed_held_out(facts: RunFacts) -> list[str]:
     auroc, loss = facts.curve("eval_rewards/auroc"), facts.curve("eval_loss")
     if auroc:
         was = f", from {auroc.first:.2f} at first" if len(auroc.steps) > 1 else ""
@@ -157,7 +157,7 @@ def _changed_held_out(facts: Facts) -> list[str]:
     return []
 
 
-def _sure_rates(compared: Comparison) -> list[str]:
+def _sure_rates(compared: BeforeAfter) -> list[str]:
     before, after, win = compared.before, compared.after, compared.win
     over = f"over {count(after.n, 'completion')} each" if before.n == after.n else f"over {before.n} and {after.n}"
     ranges = f"{interval(before.low, before.high)} before and {interval(after.low, after.high)} after, {over}"
@@ -172,7 +172,7 @@ def _sure_rates(compared: Comparison) -> list[str]:
     return parts
 
 
-def _sure_held_out(facts: Facts) -> list[str]:
+def _sure_held_out(facts: RunFacts) -> list[str]:
     accuracy, rows = facts.curve("eval_rewards/accuracies"), facts.origin("data", "eval", "rows")
     if not accuracy or not is_number(rows) or rows < 1:
         return []
