@@ -259,7 +259,7 @@ def test_the_suffix_is_the_format_and_the_same_curves_are_the_same_bytes(
 ) -> None:
     assert losses("--plot", f"v.{suffix}", "kto")[0] == 0
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1000000000")  # matplotlib's date, where it writes one
-    monkeypatch.setitem(matplotlib.rcParams, "lines.linewidth", 9.0)  # a setting of the user's own
+    monkeypatch.setitem(matplotlib.rcParams, "axes.facecolor", "red")  # a setting of the user's own
     assert losses("--plot", f"w.{suffix}", "kto")[0] == 0
     content = Path(f"v.{suffix}").read_bytes()
     assert content.startswith(begins) and content == Path(f"w.{suffix}").read_bytes()
