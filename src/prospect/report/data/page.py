@@ -9,10 +9,10 @@ import yaml
 
 from prospect.atomic import write_text
 from prospect.report.data.figures import balance_figure, length_figure, names_of, rater_figure, time_figure
-from prospect.report.data.words import amount, headline, what_is_in_it, what_suits_it
+from prospect.report.data.words import amount, file_names, headline, what_is_in_it, what_suits_it
 from prospect.report.page.pages import render_page
 from prospect.report.page.parts import KeyNumber, PageTable, flat
-from prospect.report.page.wording import count, percent, short_path
+from prospect.report.page.wording import count, percent
 from prospect.report.run.facts import dig, is_number
 
 SEVERITIES = {"error": "Errors", "warning": "Warnings", "note": "Notes"}
@@ -68,8 +68,7 @@ def render_data_page(inspection: dict[str, Any]) -> str:
 
 
 def _byline(inspection: dict[str, Any]) -> list[str]:
-    files = inspection.get("files")
-    named = [short_path(dig(file, "name") or "") for file in files] if isinstance(files, list) else []
+    named = file_names(inspection)
     shown = [*named[:3], *([f"and {len(named) - 3} more files"] if len(named) > 3 else [])]
     sample = dig(inspection, "sample", "share")
     part = f"a sample of {percent(sample)} looked at closely" if is_number(sample) and sample < 1 else ""
