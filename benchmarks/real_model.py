@@ -88,7 +88,7 @@ def run_all(model: str, steps: int) -> dict[str, Any]:
     results["same weights"] = same_weights("straight", "resumed")
     results["merge"] = measured(["merge", "straight", "-o", "merged"])
     results["held out"] = measured(["evaluate", "straight", "--kl-prompts", "0", "--json"])
-    contest = ["evaluate", "merged", "--data", "contest.jsonl", "--against", model, *sampling]
+    contest = ["contest", "merged", "--data", "contest.jsonl", "--against", model, *sampling]
     judge = ["--judge", "verifier:python:brief.py:brief", "-o", "contest.json", "--json"]
     results["contest"] = measured([*contest, *judge])
     return results

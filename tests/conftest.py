@@ -106,6 +106,25 @@ def model_path(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path
 WORDS = ["thank", "you", "very", "much", "the", "quick", "brown", "fox", "lazy", "dog", "jumps", "over"]
 
 
+@pytest.fixture(scope="session")
+def reader() -> tuple[Any, Any]:
+    """A model with room for a judging prompt in bytes, and a tokenizer with a chat template."""
+    return make_model(max_position_embeddings=4096), make_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def scorer() -> tuple[Any, Any]:
+    """A reward model with random scores, and its tokenizer."""
+    from transformers import LlamaForSequenceClassification
+
+    tokenizer = make_tokenizer()
+    tokenizer.pad_token = "<s>"
+    config = make_model().config
+    config.num_labels, config.pad_token_id = 1, tokenizer.pad_token_id
+    torch.manual_seed(0)
+    return LlamaForSequenceClassification(config), tokenizer
+
+
 def thumbs(count: int, prompts: int | None = None) -> list[dict[str, Any]]:
     """Rows of thumbs with lengths and prompts that vary; row i is desirable if i is even."""
     return [

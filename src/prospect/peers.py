@@ -198,7 +198,9 @@ PEERS_COMMANDS: Mapping[str, str] = {
     **dict.fromkeys(("rlhf", "finetune", "fine-tune"), _TRAIN.format(loss="kto")),
     **dict.fromkeys(("merge-lora", "merge_lora", "merge_adapter"), "prospect merge RUN_OR_ADAPTER -o DIR"),
     **dict.fromkeys(("infer", "inference", "predict", "sample"), "prospect generate MODEL --prompts FILE -o FILE"),
-    **dict.fromkeys(("eval", "test"), "prospect evaluate MODEL --data FILE"),
+    **dict.fromkeys(("eval", "test"), "prospect evaluate MODEL --data FILE, or prospect benchmark MODEL --tasks A,B"),
+    **dict.fromkeys(("lm_eval", "lm-eval", "benchmarks"), "prospect benchmark MODEL --tasks A,B"),
+    **dict.fromkeys(("judge", "winrate", "win-rate"), "prospect contest MODEL --against OTHER --judge J"),
     **dict.fromkeys(
         ("chat", "serve", "deploy", "api", "webchat", "webui", "web-ui"), "none; serve RUN/model with vLLM"
     ),

@@ -1,8 +1,9 @@
-"""`prospect evaluate` and what is new in `prospect generate`: files, tables, exit codes, every refusal once."""
+"""`prospect evaluate`, `contest`, `benchmark` and `generate`: files, tables, exit codes, every refusal once."""
 
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -38,24 +39,8 @@ def run(desk: Path) -> Path:
         "train.samples=0",
         "train.save_every=null",
     ]
-    assert (
-        main(
-            [
-                "train",
-                "kto",
-                "--model",
-                "model",
-                "--data",
-                "thumbs.jsonl",
-                "--output",
-                "run",
-                "--quiet",
-                "--set",
-                *settings,
-            ]
-        )
-        == 0
-    )
+    train = ["train", "kto", "--model", "model", "--data", "thumbs.jsonl", "--output", "run", "--quiet", "--set"]
+    assert main([*train, *settings]) == 0
     return desk / "run"
 
 
@@ -83,7 +68,7 @@ def test_a_run_is_held_against_what_it_held_out(run: Path, capsys: pytest.Captur
 def test_a_contest_says_what_it_can_show_before_the_judge_is_asked(
     desk: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["evaluate", "written.jsonl", "--data", "prompts.jsonl", "--against", "model", "--max-new-tokens", "4"]
+    arguments = ["contest", "written.jsonl", "--data", "prompts.jsonl", "--against", "model", "--max-new-tokens", "4"]
     assert main([*arguments, "--judge", "verifier:regex:zebra", "-o", "result.json", "--seed", "1"]) == 0
     said = capsys.readouterr().err
     assert said.index("5 comparisons: the 95% interval will be about") < said.index("planned:") < said.index("win rate")
@@ -97,17 +82,8 @@ def test_a_contest_says_what_it_can_show_before_the_judge_is_asked(
 
 
 def test_without_another_side_the_data_is_it(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = [
-        "evaluate",
-        "run",
-        "--data",
-        "thumbs.jsonl",
-        "--judge",
-        "verifier:regex:thank",
-        "--max-new-tokens",
-        "4",
-    ]
-    assert main([*arguments, "--limit", "3"]) == 0
+    arguments = ["contest", "run", "--data", "thumbs.jsonl", "--judge", "verifier:regex:thank", "--limit", "3"]
+    assert main([*arguments, "--max-new-tokens", "4"]) == 0
     assert "the completions of the data" in capsys.readouterr().err
     assert json.loads((run / "evaluation/contest.json").read_text())["prompts"] == 3
 
@@ -182,7 +158,7 @@ def test_a_key_for_two_hosts_is_refused_before_anybody_is_asked(
 
 
 def test_a_page_is_no_way_around_it(desk: Path, sent: set[Any], capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["evaluate", f"endpoint:{HERE}#m", "--data", "prompts.jsonl", "--against", f"endpoint:{THERE}#m"]
+    arguments = ["contest", f"endpoint:{HERE}#m", "--data", "prompts.jsonl", "--against", f"endpoint:{THERE}#m"]
     assert main([*arguments, "--page", "vote.html", "--api-key-env", "SIDES"]) == 2
     assert "goes to one host only" in capsys.readouterr().err and sent == set()
     assert main([*arguments, "--page", "vote.html"]) == 0
@@ -193,7 +169,7 @@ def contest_of(model: str, against: str, judge: str, keys: str) -> list[str]:
     """Arguments of a contest; an address becomes an endpoint, human a judge that is none."""
     model, against, judge = (f"endpoint:{name}#m" if "//" in name else name for name in (model, against, judge))
     judge = "verifier:regex:zebra" if judge == "human" else judge
-    asked = ["evaluate", model, "--data", "prompts.jsonl", "--against", against, "--judge", judge]
+    asked = ["contest", model, "--data", "prompts.jsonl", "--against", against, "--judge", judge]
     return [*asked, "--max-new-tokens", "4", "--limit", "2", *keys.split()]
 
 
@@ -261,110 +237,104 @@ def test_a_side_whose_completions_are_empty_is_said_or_refused(
 
 def test_people_get_a_page_to_vote_on(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_rows(desk / "other.jsonl", [{"prompt": f"the {i}", "completion": "cat"} for i in range(5)])
-    arguments = ["evaluate", "written.jsonl", "--data", "prompts.jsonl", "--against", "other.jsonl"]
+    arguments = ["contest", "written.jsonl", "--data", "prompts.jsonl", "--against", "other.jsonl"]
     assert main([*arguments, "--page", "vote.html"]) == 0
     assert "5 comparisons" in capsys.readouterr().err and "cat" in Path("vote.html").read_text()
 
 
-REFUSED: list[tuple[list[str], str]] = [
-    (["evaluate", "model"], "name --data FILE, or --tasks"),
+THUMBS = "--data thumbs.jsonl"
+GENERATE = "--prompts prompts.jsonl -o x.jsonl"
+SERVER = "endpoint:http://localhost:1/v1#m"
+REFUSED = [
+    ("evaluate model", "name --data FILE"),
+    (f"evaluate model {THUMBS} --name x", "--name is of a file in a run directory"),
+    (f"evaluate thumbs.jsonl {THUMBS}", "Compare texts with prospect contest"),
+    (f"evaluate notes.txt {THUMBS}", "expected a model's folder"),
+    ("contest", "no side is named"),
+    (f"contest model {THUMBS}", "no judge is named"),
+    ("contest model --judge verifier:exact", "is no run that held prompts out; a contest needs some: --data FILE"),
+    (f"contest model {THUMBS} --judge oracle", "expected endpoint:URL#MODEL; human:VOTES.json;"),
+    (f"contest model {THUMBS} --judge verifier:exact --page x.html", "--page writes"),
+    (f"contest model {THUMBS} --judge verifier:exact --limit 0", "limit is 0"),
     (
-        ["evaluate", "model", "--judge", "verifier:exact"],
-        "is no run that held prompts out; --judge needs some: --data FILE",
-    ),
-    (["evaluate", "model", "--data", "thumbs.jsonl", "--against", "model"], "--against is for"),
-    (["evaluate", "model", "--data", "thumbs.jsonl", "--judge", "verifier:exact", "--beta", "1"], "--beta is for"),
-    (["evaluate", "model", "--data", "thumbs.jsonl", "--temperature", "1"], "--temperature is for"),
-    (["evaluate", "model", "--data", "thumbs.jsonl", "--num-fewshot", "1"], "--num-fewshot is for"),
-    (["evaluate", "model", "--data", "thumbs.jsonl", "--allow-code-execution"], "--allow-code-execution is for"),
-    (["evaluate", "model", "--data", "thumbs.jsonl", "--name", "x"], "--name is of a file in a run directory"),
-    (["evaluate", "model", "--data", "thumbs.jsonl", "--judge", "oracle"], "expected verifier"),
-    (["evaluate", "thumbs.jsonl", "--data", "thumbs.jsonl"], "Add --judge"),
-    (["evaluate", "endpoint:http://localhost:1/v1#m", "--tasks", "gsm8k"], "benchmarks need a model"),
-    (["evaluate", "notes.txt", "--data", "thumbs.jsonl"], "expected a model's folder"),
-    (["evaluate", "model", "--data", "thumbs.jsonl", "--judge", "verifier:exact", "--page", "x.html"], "--page writes"),
-    (["evaluate", "model", "--data", "thumbs.jsonl", "--judge", "verifier:exact", "--limit", "0"], "limit is 0"),
-    (["generate", "written.jsonl", "--prompts", "prompts.jsonl", "-o", "x.jsonl"], "a file"),
-    (["generate", "model", "--prompts", "prompts.jsonl", "-o", "x.txt"], "Change the name"),
-    (
-        ["generate", "model", "--prompts", "prompts.jsonl", "-o", "x.jsonl", "--retries", "2"],
-        "are for endpoint:URL#NAME",
-    ),
-    (["generate", "model", "--prompts", "prompts.jsonl", "-o", "x.jsonl", "--request", "seed=1"], "--request are for"),
-    (["generate", "model", "--prompts", "prompts.jsonl", "-o", "x.jsonl", "--request", "seed"], "expected NAME=VALUE"),
-    (["evaluate", "model", "--data", "thumbs.jsonl", "--request", "seed=1"], "--request is for"),
-    (["evaluate", "model", "--data", "thumbs.jsonl", "--thoughts", "keep"], "--thoughts is for"),
-    (
-        ["evaluate", "model", "--data", "thumbs.jsonl", "--judge", "verifier:exact", "--judge-request", "seed=1"],
+        f"contest model {THUMBS} --judge verifier:exact --judge-request seed=1",
         "--judge-request is for --judge endpoint",
     ),
+    (f"contest model {THUMBS} --judge verifier:exact --request seed=1", "--request are for endpoint:URL#NAME"),
+    (f"contest model {THUMBS} --judge {SERVER} --judge-request seed=1 --request seed=2", "no other endpoint is asked"),
     (
-        [
-            *("evaluate", "model", "--data", "thumbs.jsonl", "--judge", "endpoint:http://localhost:1/v1#m"),
-            *("--judge-request", "seed=1", "--request", "seed=2"),
-        ],
-        "no other endpoint is asked",
-    ),
-    (
-        [
-            "generate",
-            "endpoint:http://localhost:1/v1#m",
-            "--prompts",
-            "prompts.jsonl",
-            "-o",
-            "x.jsonl",
-            "--system-role",
-            "fold",
-        ],
-        "--system-role is for models from disk",
-    ),
-    (
-        [
-            "evaluate",
-            "endpoint:http://localhost:1/v1#m",
-            "--data",
-            "prompts.jsonl",
-            "--judge",
-            "verifier:exact",
-            "--chat-template",
-            "x",
-        ],
+        f"contest {SERVER} --data prompts.jsonl --judge verifier:exact --chat-template x",
         "--chat-template is for models from disk",
     ),
     (
-        ["generate", "model", "--prompts", "prompts.jsonl", "-o", "x.jsonl", "--template-argument", "thinking"],
-        "--template-argument thinking: expected KEY=VALUE",
-    ),
-    (
-        ["generate", "model", "--prompts", "prompts.jsonl", "-o", "x.jsonl", "--template-date", "soon"],
-        "--template-date soon: expected a date",
-    ),
-    (
-        [
-            "evaluate",
-            "written.jsonl",
-            "--data",
-            "prompts.jsonl",
-            "--against",
-            "written.jsonl",
-            "--judge",
-            "verifier:exact",
-            "--chat",
-        ],
+        "contest written.jsonl --data prompts.jsonl --against written.jsonl --judge verifier:exact --chat",
         "--chat is for models from disk",
     ),
-    (["data", "inspect", "thumbs.jsonl", "--no-chat"], "name --model"),
+    ("contest --check-judge thumbs.jsonl", "no judge is named"),
+    ("contest --judge verifier:regex:a --samples 2 --check-judge thumbs.jsonl", "--samples is of a contest"),
+    ("contest model --judge verifier:regex:a --check-judge thumbs.jsonl", "MODEL is of a contest"),
+    ("contest --judge verifier:regex:a --limit 0 --check-judge thumbs.jsonl", "limit is 0"),
+    (f"benchmark {SERVER} --tasks gsm8k", "benchmarks need a model"),
+    ("benchmark model --tasks gsm8k --name x", "--name is of a file in a run directory"),
+    (f"generate written.jsonl {GENERATE}", "a file"),
+    ("generate model --prompts prompts.jsonl -o x.txt", "Change the name"),
+    (f"generate model {GENERATE} --retries 2", "are for endpoint:URL#NAME"),
+    (f"generate model {GENERATE} --request seed=1", "--request are for"),
+    (f"generate model {GENERATE} --request seed", "expected NAME=VALUE"),
+    (f"generate {SERVER} {GENERATE} --system-role fold", "--system-role is for models from disk"),
+    (f"generate model {GENERATE} --template-argument thinking", "--template-argument thinking: expected KEY=VALUE"),
+    (f"generate model {GENERATE} --template-date soon", "--template-date soon: expected a date"),
+    ("data inspect thumbs.jsonl --no-chat", "name --model"),
 ]
 
 
 @pytest.mark.parametrize(("arguments", "message"), REFUSED)
 def test_wrong_usage_is_one_message_and_exit_code_2(
-    arguments: list[str], message: str, desk: Path, capsys: pytest.CaptureFixture[str]
+    arguments: str, message: str, desk: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (desk / "notes.txt").write_text("hello", encoding="utf-8")
-    assert main(arguments) == 2
+    assert main(arguments.split()) == 2
     said = capsys.readouterr().err
     assert said.startswith("UsageError: ") and message in said
+
+
+@pytest.mark.parametrize(
+    ("asked", "today"),
+    [
+        ("m --judge 'verifier:regex:a b' --data f", ["contest m --judge 'verifier:regex:a b' --data f"]),
+        ("--judge=lm:x m --level 0.9 --beta 1", ["contest --judge=lm:x m"]),
+        ("--json m --against n --page v.html -o r.json", ["contest --json m --against n --page v.html -o r.json"]),
+        ("m --judge python:mine.py:f --data f g", ["contest m --judge mine.py:f --data f g"]),
+        ("m --tasks a,b --limit 3 --beta 1", ["benchmark m --tasks a,b --limit 3"]),
+        ("m --data f --tasks a --kl-prompts 0", ["evaluate m --data f --kl-prompts 0", "benchmark m --tasks a"]),
+        ("m --data f --tasks a --judge lm:x", ["contest m --data f --judge lm:x", "benchmark m --tasks a"]),
+    ],
+)
+def test_a_flag_of_another_command_is_answered_with_that_command(
+    asked: str, today: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", *shlex.split(asked)])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[-len(today) :] == [f"prospect {command}" for command in today]
+
+
+def test_a_judge_is_checked_on_pairs(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"prompt": f"p{i}", "chosen": "good" * (i % 5 > 0), "rejected": f"bad {i}"} for i in range(30)]
+    write_rows(desk / "pairs.jsonl", rows)
+    (desk / "mine.py").write_text("def first(prompt, a, b):\n    return 'first' if 'good' not in b else 'second'\n")
+    check = ["contest", "--check-judge", "pairs.jsonl", "--judge", "mine.py:first", "-o", "r.json", "--json"]
+    assert main(check) == 0
+    said = capsys.readouterr()
+    result = json.loads(said.out)
+    assert result == json.loads(Path("r.json").read_text()) and result["evaluation"] == "judge"
+    assert (result["n"], result["position_flips"], result["unparsed"], result["agreement"]["rate"]) == (30, 6, 0, 0.9)
+    assert result["agreement"]["low"] < 0.9 < result["agreement"]["high"] and result["shown_first"]["rate"] == 0.6
+    assert "agreement with people" in said.err and "6 came out otherwise in the other order" in said.err
+    assert len(Path("r.verdicts.jsonl").read_text().splitlines()) == 60
+    assert main([*check[:2], "thumbs.jsonl", *check[3:]]) == 1
+    assert "a judge is checked on pairs" in capsys.readouterr().err
 
 
 def test_what_fails_is_one_message_and_exit_code_1(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:

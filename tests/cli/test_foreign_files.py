@@ -80,8 +80,8 @@ def test_two_files_of_completions_need_no_data(desk: Path, capsys: pytest.Captur
     turn = [{"role": "user", "content": "the dog "}]
     write_rows(desk / "a.jsonl", [{"prompt": p, "completion": "cat", "target": "cat"} for p in ("the fox", "the dog")])
     write_rows(desk / "b.jsonl", [{"prompt": "the fox\n", "completion": "hen"}, {"prompt": turn, "completion": "cat"}])
-    command = ["evaluate", "a.jsonl", "--against", "b.jsonl", "--judge", "verifier:exact", "--json", "-o", "out.json"]
+    command = ["contest", "a.jsonl", "--against", "b.jsonl", "--judge", "verifier:exact", "--json", "-o", "out.json"]
     assert main(command) == 0
     result = json.loads(capsys.readouterr().out)
     assert (result["n"], result["data"]["left_out"], result["data"]["source"]) == (2, 0, "a.jsonl")
-    assert main(["evaluate", "a.jsonl", "--judge", "verifier:exact"]) == 2, "there is nothing to compare it with"
+    assert main(["contest", "a.jsonl", "--judge", "verifier:exact"]) == 2, "there is nothing to compare it with"

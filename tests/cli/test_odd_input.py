@@ -177,7 +177,7 @@ def test_a_pipe_is_refused_by_name_and_not_waited_for(verb: str, prospect: Run, 
         "generate": ["generate", str(model_path), "--prompts", "f.jsonl", "-o", "out.jsonl"],
         "evaluate": ["evaluate", str(model_path), "--data", "f.jsonl"],
         "purge": ["data", "purge", "f.jsonl", "--id", "a"],
-        "votes": ["evaluate", "ok.jsonl", "--judge", "human:f.jsonl", "--data", "ok.jsonl", "--against", "ok.jsonl"],
+        "votes": ["contest", "ok.jsonl", "--judge", "human:f.jsonl", "--data", "ok.jsonl", "--against", "ok.jsonl"],
     }[verb]
     code, _, message = prospect(*words)
     assert code == 1 and "f.jsonl: " in message and "is a pipe; expected " in message

@@ -28,7 +28,7 @@ FILES: dict[str, tuple[str, list[str]]] = {
     "inspect": ("out.html", ["data", "inspect", "thumbs.jsonl", "--html"]),
     "generate": ("out.jsonl", ["generate", "./no-model", "--prompts", "thumbs.jsonl", "-o"]),
     "evaluate": ("out.json", ["evaluate", "./no-model", "--data", "thumbs.jsonl", "-o"]),
-    "page": ("out.html", ["evaluate", "./no-model", "--data", "thumbs.jsonl", "--page"]),
+    "page": ("out.html", ["contest", "./no-model", "--data", "thumbs.jsonl", "--page"]),
     "plot": ("out.svg", ["losses", "kto", "--plot"]),
 }
 FOLDERS: dict[str, list[str]] = {

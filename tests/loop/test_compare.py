@@ -13,6 +13,7 @@ import pytest
 
 from conftest import thumbs, write_rows
 from prospect.errors import RunStopped, TrainingError
+from prospect.statistics.ranking import auroc
 from prospect.studies import runner
 from prospect.studies.files import auroc_parts, by_prompt
 from prospect.studies.outcome import make_world
@@ -20,7 +21,6 @@ from prospect.studies.plan import Cell, make_cells
 from prospect.studies.runner import run_study
 from prospect.studies.study import Study, check_study
 from prospect.studies.table import make_result
-from prospect.training.metrics import auroc
 from prospect.training.session import Session
 
 

@@ -9,22 +9,16 @@ from typing import Any
 import pytest
 import torch
 
-from conftest import make_model, make_tokenizer
+from conftest import make_tokenizer
 from prospect.errors import ModelError
 from prospect.evaluation.contest.contest import hold_contest
 from prospect.evaluation.contest.judges import Item, LocalLMJudge, RewardModelJudge, judge_named, judging_prompt
 from prospect.evaluation.contest.judges import local_lm as module
-from prospect.evaluation.contest.judges.prompt import DEFAULT_RUBRIC, LABELS
+from prospect.evaluation.contest.judges.prompt import LABELS
 from prospect.feedback.records import Message
 from tolerances import FORWARD, rounding
 
 ITEMS = [Item(f"question {i}", "thank you " * (i % 5 + 1), "the quick brown fox " * (i % 3)) for i in range(7)]
-
-
-@pytest.fixture(scope="module")
-def reader() -> tuple[Any, Any]:
-    """A model with room for a judging prompt in bytes, and a tokenizer with a chat template."""
-    return make_model(max_position_embeddings=4096), make_tokenizer()
 
 
 @pytest.fixture(scope="module")
@@ -137,17 +131,6 @@ def test_a_model_that_looks_at_position_alone_only_flips(reader: Any, monkeypatc
     assert (found.win_rate.rate, found.position_flips) == (0.5, len(ITEMS))
 
 
-def test_a_judge_is_known_by_weights_rubric_and_template(reader: Any, plain_reader: Any) -> None:
-    judges = [
-        LocalLMJudge(reader),
-        LocalLMJudge(plain_reader),
-        LocalLMJudge(reader, "Which is kinder?"),
-        LocalLMJudge((make_model(1, max_position_embeddings=4096), reader[1])),
-    ]
-    assert len({judge.identity for judge in judges}) == 4
-    assert LocalLMJudge(reader, DEFAULT_RUBRIC).identity == judges[0].identity
-
-
 def test_a_tokenizer_without_a_token_for_each_label_is_refused(reader: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LABELS", {"Axxx": "first", "Bxx": "second"})
     with pytest.raises(ModelError, match="no token of its own"):
@@ -161,28 +144,6 @@ def test_a_model_from_disk_judges(model_path: Path, reader: Any, tmp_path: Path)
     assert judge.compare_many(ITEMS) == LocalLMJudge(reader).compare_many(ITEMS)
     with pytest.raises(ModelError, match="no such model folder"):
         judge_named("lm:./absent").compare("p", "a", "b")
-
-
-@pytest.fixture(scope="module")
-def scorer() -> tuple[Any, Any]:
-    """A reward model with random scores, and its tokenizer."""
-    from transformers import LlamaForSequenceClassification
-
-    tokenizer = make_tokenizer()
-    tokenizer.pad_token = "<s>"
-    config = make_model().config
-    config.num_labels, config.pad_token_id = 1, tokenizer.pad_token_id
-    torch.manual_seed(0)
-    return LlamaForSequenceClassification(config), tokenizer
-
-
-def test_the_higher_score_wins_and_equal_texts_tie(scorer: Any) -> None:
-    judge = RewardModelJudge(scorer)
-    for item, verdict in zip(ITEMS, judge.compare_many(ITEMS), strict=True):
-        first, second = judge.score(item.prompt, item.first), judge.score(item.prompt, item.second)
-        assert verdict.choice == ("first" if first > second else "second")
-    same = [Item(item.prompt, item.first, item.first) for item in ITEMS]
-    assert {verdict.choice for verdict in judge.compare_many(same)} == {"tie"}
 
 
 def test_scores_are_those_of_the_model_itself(scorer: Any) -> None:
@@ -199,11 +160,6 @@ def test_scores_are_those_of_the_model_itself(scorer: Any) -> None:
         expected = float(model(input_ids=torch.tensor([ids])).logits[0, 0])
     found = judge.score((Message("user", "hi"),), (Message("assistant", "yes"),))
     assert found == pytest.approx(expected, rel=0, abs=within)
-
-
-def test_a_completion_beyond_the_context_has_no_score(scorer: Any) -> None:
-    found = RewardModelJudge(scorer).compare_many([Item("p", "a" * 500, "b"), Item("p", "a", "b")])
-    assert [verdict.choice == "unparsed" for verdict in found] == [True, False]
 
 
 def test_a_reward_model_of_ours_judges_as_it_was_trained(recipe: Callable[..., dict[str, Any]]) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 
 def tell(result: Mapping[str, Any]) -> list[str]:
-    """Return the lines that say what an evaluation found."""
-    return {"feedback": _tell_feedback, "contest": _tell_contest, "benchmarks": _tell_benchmarks}[result["evaluation"]](
-        result
-    )
+    """Return the lines that describe a result."""
+    return _TELL[result["evaluation"]](result)
 
 
 def _tell_feedback(result: Mapping[str, Any]) -> list[str]:
@@ -69,6 +67,25 @@ def _tell_contest(result: Mapping[str, Any]) -> list[str]:
     return [*lines, "", result["sentence"]]
 
 
+def _tell_judge(result: Mapping[str, Any]) -> list[str]:
+    lines = [f"{result['judge']} on {result['n']} pairs that people judged: {result['data']['source']}", ""]
+    lines += _rows(
+        [
+            ("agreement with people (a coin gets 50 %)", result["agreement"], True),
+            ("kappa (0 is chance)", result["kappa"], False),
+            ("agreement, people's choice shown first", result["chosen_first"], True),
+            ("agreement, people's choice shown second", result["chosen_second"], True),
+            ("verdicts for what is shown first (50 % is no bias)", result["shown_first"], True),
+        ],
+        result["level"],
+    )
+    return [
+        *lines,
+        f"of the pairs {result['position_flips']} came out otherwise in the other order, {result['ties']} tied, and "
+        f"{result['unparsed']} have a verdict that could not be read",
+    ]
+
+
 def _tell_benchmarks(result: Mapping[str, Any]) -> list[str]:
     lines = []
     for task, found in result["tasks"].items():
@@ -81,6 +98,14 @@ def _tell_benchmarks(result: Mapping[str, Any]) -> list[str]:
                 rows.append((f"  change ({pairing}): {sides['change']['verdict']}", sides["change"], False))
             lines += _rows(rows, result["level"])
     return lines
+
+
+_TELL: dict[str, Callable[[Mapping[str, Any]], list[str]]] = {
+    "feedback": _tell_feedback,
+    "contest": _tell_contest,
+    "judge": _tell_judge,
+    "benchmarks": _tell_benchmarks,
+}
 
 
 def _rows(rows: list[tuple[str, Mapping[str, Any] | None, bool]], level: float) -> list[str]:

@@ -27,7 +27,9 @@ VERBS = {
     "merge": "fold an adapter into its base, or dequantise GGUF: a plain model folder",
     "generate": "let a model answer prompts",
     "compare": "methods, data conditions and seeds in one table with intervals",
-    "evaluate": "score a model on held-out feedback, in a contest before a judge, and on benchmarks",
+    "evaluate": "score a model on held-out feedback",
+    "contest": "let two sides answer the same prompts before a judge, or check the judge itself",
+    "benchmark": "run a model on tasks of lm-evaluation-harness, beside another one",
     "report": "write a run's report.html again",
     "losses": "list, show, draw and check the losses",
 }

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
+from prospect.cli.moved import commands_of_today
 from prospect.peers import PEERS_COMMANDS, explain_key, setting_of
 from prospect.terminal import printable
 
@@ -33,6 +34,10 @@ class Parser(argparse.ArgumentParser):
         super().error("\n".join([message, *self._hints()]))
 
     def _hints(self) -> Iterator[str]:
+        if list(self._asked[:1]) == ["evaluate"] and (moved := commands_of_today(self._asked[1:])):
+            yield "judges and tasks have commands of their own; write:"
+            yield from moved
+            return
         verb, known = None, set(self._option_string_actions)
         parser: argparse.ArgumentParser = self
         for word in (word for word in self._asked if not word.startswith("-")):

@@ -1,13 +1,12 @@
 """A client of OpenAI-compatible servers: vLLM, llama.cpp, Ollama, `transformers serve`, and paid ones.
 
-Only the standard library. The key is read from the environment variable that the user names, sent to this one address,
-and never kept: not in the object, not in a message, not in a file.
+The key is read from the environment variable that the user names, sent to this one address, and never kept: not in the
+object, not in a message, not in a file.
 """
 
 from __future__ import annotations
 
 import email.utils
-import http.client
 import json
 import logging
 import math
@@ -18,14 +17,17 @@ import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from prospect.endpoint.replies import Reply, read_chat, read_completion, read_json
 from prospect.endpoint.request_fields import RequestFields
-from prospect.endpoint.transport import Call, Response
+from prospect.endpoint.transport import Response, start_post
 from prospect.errors import ProspectError, UsageError
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
 
 Asked = TypeVar("Asked")
 Answered = TypeVar("Answered")
@@ -82,8 +84,9 @@ class Endpoint:
     first_wait: float = 1.0
     request: Mapping[str, Any] = field(default_factory=dict)
     _fields: RequestFields = field(init=False, repr=False, compare=False)
-    _calls: set[Call] = field(default_factory=set, repr=False, compare=False)
+    _calls: set[Future[Response]] = field(default_factory=set, repr=False, compare=False)
     _stopped: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
+    _abandoned: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self.url = _checked_url(self.url)
@@ -141,10 +144,13 @@ class Endpoint:
             left = False
         finally:
             self._stopped.set()  # tries that wait for the next one give up
-            for call in list(self._calls) if left else ():
-                call.give_up()
+            if left:
+                self._abandoned.set()  # before the look at the calls: one that starts meanwhile sees it itself
+                for call in list(self._calls):
+                    call.cancel()
             pool.shutdown(wait=True, cancel_futures=True)
             self._stopped.clear()
+            self._abandoned.clear()
         if failure is not None:
             raise failure
 
@@ -153,6 +159,8 @@ class Endpoint:
             return None
         try:
             return (ask(one),)
+        except CancelledError:  # while it waited for the next try
+            return None
         except BaseException:
             self._stopped.set()
             raise
@@ -172,42 +180,54 @@ class Endpoint:
 
     def _until_answered(self, path: str, data: bytes) -> Any:
         """Send a request until it goes through or is refused for good."""
-        for tries in range(1, self.retries + 2):
-            try:
-                return self._once(path, data)
-            except _RefusedOnceError as error:
-                answer, asked_wait = error.response, _retry_after(error.response.headers)
-                reason = f"{answer.status} {self._shown(answer.reason)}"
-                if said := self._said(answer.body):
-                    reason += f" ({said})"
-                text = f"{self.url}: the server refused: {reason}.{self._advice(answer.status)}"
-                if answer.status in REFUSED:
-                    raise RequestRefusedError(text, said) from None
-                if answer.status not in RETRIED:
-                    raise EndpointError(text) from None
-            except (OSError, http.client.HTTPException) as error:
-                if isinstance(getattr(error, "reason", error), ssl.SSLCertVerificationError):
-                    raise EndpointError(f"{self.url}: its certificate is not trusted: {_spell(error)}.") from None
-                reason, asked_wait = self._shown(_spell(error)), None
-            if tries > self.retries or not self._wait(tries, asked_wait):
-                break
-        raise EndpointError(
-            f"{self.url}: no answer after {tries} {'try' if tries == 1 else 'tries'}: {reason}. Is the server up, and "
-            "the address right? Answers so far are kept where they have a file; run again to go on."
+        from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_attempt
+
+        tries = Retrying(
+            retry=retry_if_exception_type(_MayPassError),
+            stop=stop_after_attempt(self.retries + 1),
+            wait=self._wait_for,
+            sleep=self._sleep,
         )
+        try:
+            return tries(self._once, path, data)
+        except RetryError as error:
+            count, reason = error.last_attempt.attempt_number, error.last_attempt.exception()
+            raise EndpointError(
+                f"{self.url}: no answer after {count} {'try' if count == 1 else 'tries'}: {reason}. Is the server up, "
+                "and the address right? Answers so far are kept where they have a file; run again to go on."
+            ) from None
+
+    def _wait_for(self, state: RetryCallState) -> float:
+        """Return the seconds before the next try."""
+        grown = min(self.first_wait * 2 ** (state.attempt_number - 1), LONGEST_WAIT)
+        wait = grown * random.uniform(0.75, 1.25)  # so that parallel requests do not all come back at once
+        error = state.outcome.exception() if state.outcome is not None else None
+        asked = error.asked_wait if isinstance(error, _MayPassError) else None
+        return wait if asked is None else max(wait, min(asked, LONGEST_ASKED_WAIT))
+
+    def _sleep(self, seconds: float) -> None:
+        if self._stopped.wait(seconds):
+            raise CancelledError
 
     def _once(self, path: str, data: bytes) -> Any:
         headers = {"Content-Type": "application/json", "User-Agent": "prospect"}
         if key := self._key():
             headers["Authorization"] = f"Bearer {key}"
-        call = Call()
+        call = start_post(f"{self.url}/{path}", data, headers, timeout=self.timeout)
         self._calls.add(call)
+        if self._abandoned.is_set():
+            call.cancel()
         try:
-            response = call.post(f"{self.url}/{path}", data, headers, timeout=self.timeout)
+            response = call.result()
+        except ssl.SSLCertVerificationError as error:
+            raise EndpointError(f"{self.url}: its certificate is not trusted: {error.verify_message}.") from None
+        except OSError as error:
+            raise _MayPassError(self._shown(str(error)), None) from None
         finally:
+            call.cancel()
             self._calls.discard(call)
         if not 200 <= response.status < 300:
-            raise _RefusedOnceError(response)
+            raise self._refusal(response)
         try:
             return read_json(response.body)
         except ValueError:
@@ -216,6 +236,16 @@ class Endpoint:
                 f"{self.url}: the server answered '{start}', which is no JSON that can be read. Is this the address of "
                 "its API (with /v1)?"
             ) from None
+
+    def _refusal(self, response: Response) -> Exception:
+        """Return the error of an answer that is none."""
+        said, reason = self._said(response.body), f"{response.status} {self._shown(response.reason)}"
+        if said:
+            reason += f" ({said})"
+        if response.status in RETRIED:
+            return _MayPassError(reason, _retry_after(response.headers))
+        text = f"{self.url}: the server refused: {reason}.{self._advice(response.status)}"
+        return RequestRefusedError(text, said) if response.status in REFUSED else EndpointError(text)
 
     def _reply(self, answer: Any, read: Callable[[Any], Reply]) -> Reply:
         try:
@@ -226,12 +256,6 @@ class Endpoint:
             except RecursionError:
                 start = "nested lists"
             raise EndpointError(f"{self.url}: {error}: {start}. Is this an OpenAI-compatible server?") from None
-
-    def _wait(self, tries: int, asked: float | None) -> bool:
-        """Wait before the next try; false where there shall be none."""
-        grown = min(self.first_wait * 2 ** (tries - 1), LONGEST_WAIT)
-        wait = grown * random.uniform(0.75, 1.25)  # so that parallel requests do not all come back at once
-        return not self._stopped.wait(max(wait, min(asked, LONGEST_ASKED_WAIT)) if asked is not None else wait)
 
     def _said(self, body: bytes) -> str:
         """Return what the server says is wrong, in one line."""
@@ -274,12 +298,16 @@ class Endpoint:
         return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line)
 
 
-class _RefusedOnceError(Exception):
-    """A try that the server answered with an error."""
+class _MayPassError(Exception):
+    """A try that failed in a way that the next one may not.
 
-    def __init__(self, response: Response) -> None:
-        super().__init__(response.status)
-        self.response = response
+    Attributes:
+        asked_wait: seconds that the server asks us to wait; None where it does not.
+    """
+
+    def __init__(self, reason: str, asked_wait: float | None) -> None:
+        super().__init__(reason)
+        self.asked_wait = asked_wait
 
 
 def origin_of(address: str) -> str:
@@ -318,9 +346,9 @@ def _checked_url(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{path or '/v1'}"
 
 
-def _retry_after(headers: Any) -> float | None:
+def _retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds that a server asks us to wait."""
-    value = headers.get("Retry-After") if headers else None
+    value = headers.get("Retry-After")
     if value is None:
         return None
     try:
@@ -331,11 +359,3 @@ def _retry_after(headers: Any) -> float | None:
         except (ValueError, TypeError, OverflowError):
             return None
     return None if math.isnan(seconds) else max(0.0, seconds)
-
-
-def _spell(error: BaseException) -> str:
-    reason = getattr(error, "reason", None)
-    inner = reason if isinstance(reason, BaseException) else error
-    if isinstance(inner, TimeoutError):
-        return "it took too long"
-    return str(inner) or type(inner).__name__

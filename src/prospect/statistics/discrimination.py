@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from contextlib import suppress
-from typing import Literal
 
 import numpy as np
 
@@ -15,10 +14,8 @@ from prospect.errors import DataError
 from prospect.statistics.arrays import as_groups, as_labels, as_numbers
 from prospect.statistics.bootstrap import RESAMPLES, Estimate, Statistic, UndefinedError, resample
 from prospect.statistics.means import FEW_PROMPTS, Trials, mean_by_prompt, rate_by_prompt, student
+from prospect.statistics.ranking import placements
 from prospect.statistics.rates import Rate, check_level
-
-# Below a value, and below or equal to it: their mean counts a tie half.
-_SIDES: tuple[Literal["left"], Literal["right"]] = ("left", "right")
 
 
 def accuracy(
@@ -91,7 +88,7 @@ def auroc(
             if not found.constant:
                 return found.interval(level)
     pairs = min(np.unique(groups[labels]).size, np.unique(groups[~labels]).size)
-    return _of_disjoint_pairs(_components(values, labels)[0].mean(), pairs, values.size, count, level)
+    return _of_disjoint_pairs(float(placements(values, labels)[0].mean()), pairs, values.size, count, level)
 
 
 def auroc_delong(scores: Sequence[float], desirable: Sequence[bool], *, level: float = 0.95) -> Estimate:
@@ -114,7 +111,7 @@ def auroc_delong(scores: Sequence[float], desirable: Sequence[bool], *, level: f
 
     check_level(level)
     values, labels = _classes(scores, desirable)
-    above, below = _components(values, labels)
+    above, below = placements(values, labels)
     area, n = float(above.mean()), values.size
     variance = 0.0
     if above.size > 1 and below.size > 1:
@@ -197,26 +194,12 @@ def _classes(scores: Sequence[float], desirable: Sequence[bool]) -> tuple[np.nda
     return values, labels
 
 
-def _components(values: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """V_D of each desirable row and V_U of each undesirable one."""
-    good, bad = values[labels], values[~labels]
-    above = _share_below(bad, good)
-    below = 1 - _share_below(good, bad)
-    return above, below
-
-
-def _share_below(others: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """For each value, the share of the other values below it, equal ones counting half."""
-    ordered = np.sort(others)
-    left, right = (np.searchsorted(ordered, values, side=side) for side in _SIDES)
-    return (left + right) / (2 * others.size)
-
-
 def _weighted_auroc(values: np.ndarray, labels: np.ndarray) -> Statistic:
     """AUROC of weighted rows."""
     at_good, at_bad = np.flatnonzero(labels), np.flatnonzero(~labels)
     at_bad = at_bad[np.argsort(values[at_bad], kind="stable")]
-    left, right = (np.searchsorted(values[at_bad], values[at_good], side=side) for side in _SIDES)
+    left = np.searchsorted(values[at_bad], values[at_good], side="left")
+    right = np.searchsorted(values[at_bad], values[at_good], side="right")
 
     def area(weights: np.ndarray) -> np.ndarray:
         good = weights[:, at_good]

@@ -28,8 +28,8 @@ class Comparison(NamedTuple):
 def compare(values: NDArray[Any], first: NDArray[Any]) -> Comparison | None:
     """Return the Mann-Whitney test of the values where `first` is true against the rest.
 
-    U = R_1 - n_1 (n_1 + 1) / 2, auc = U / (n_1 n_2), with average ranks for ties and the normal approximation with the
-    variance corrected for ties. None where a group has fewer than 10 values, for which the approximation is poor.
+    auc = U / (n_1 n_2), with the normal approximation and the variance corrected for ties. None where a group has
+    fewer than 10 values, for which the approximation is poor.
 
     Args:
         values: (N,) numbers.
@@ -37,17 +37,19 @@ def compare(values: NDArray[Any], first: NDArray[Any]) -> Comparison | None:
     """
     import numpy as np
 
+    from prospect.statistics.ranking import auroc
+
     n_1 = int(first.sum())
     n_2 = len(values) - n_1
     if min(n_1, n_2) < 10:
         return None
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]
-    auc = (ranks[first].sum() - n_1 * (n_1 + 1) / 2) / (n_1 * n_2)
+    auc = auroc(values, first)
+    assert auc is not None, "both groups have values"
+    counts = np.unique(values, return_counts=True)[1]
     n = n_1 + n_2
     ties = float(((counts.astype(float) ** 3 - counts).sum()) / (n * (n - 1)))
     variance = ((n + 1) - ties) / (12 * n_1 * n_2)
-    return Comparison(float(auc), two_sided((auc - 0.5) / math.sqrt(variance)) if variance > 0 else 1.0, n)
+    return Comparison(auc, two_sided((auc - 0.5) / math.sqrt(variance)) if variance > 0 else 1.0, n)
 
 
 def sign_test(wins: int, losses: int) -> Comparison | None:

@@ -24,6 +24,7 @@ from prospect.errors import ConfigError, DataError
 from prospect.feedback.files.sources import load_feedback
 from prospect.feedback.records import Feedback, Paired, Unpaired
 from prospect.feedback.split import prompt_key
+from prospect.statistics.ranking import placements
 from prospect.studies.outcome import Measure, Outcome, WorldSettings
 from prospect.studies.study import Condition
 
@@ -151,9 +152,8 @@ def auroc_parts(scores: np.ndarray, desirable: np.ndarray) -> np.ndarray:
 
     Source: DeLong, DeLong and Clarke-Pearson, Biometrics 44 (1988).
     """
-    good, bad = scores[desirable], scores[~desirable]
-    lead = (np.sign(good[:, None] - bad[None, :]) + 1) / 2
-    area, parts = lead.mean(), np.empty(scores.size)
-    parts[desirable] = area + scores.size / good.size * (lead.mean(1) - area)
-    parts[~desirable] = area + scores.size / bad.size * (lead.mean(0) - area)
+    above, below = placements(scores, desirable)
+    area, parts = above.mean(), np.empty(scores.size)
+    parts[desirable] = area + scores.size / above.size * (above - area)
+    parts[~desirable] = area + scores.size / below.size * (below - area)
     return parts

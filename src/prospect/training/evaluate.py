@@ -10,7 +10,7 @@ from prospect.feedback.records import Text
 from prospect.models.policy import Policy
 from prospect.models.sampling import generate
 from prospect.run_dir import RunDir
-from prospect.training.metrics import auroc
+from prospect.statistics.ranking import auroc
 from prospect.training.prepare import Prepared
 from prospect.training.step import Objective, score
 

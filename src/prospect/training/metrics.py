@@ -131,23 +131,3 @@ def summarise(tally: Tally, point: ReferencePoint | None) -> dict[str, float]:
         values["rewards/margins"] = means["rewards/chosen"] - means["rewards/rejected"]
     means.pop("log_ratio", None)
     return values | {name: value for name, value in means.items() if name not in values}
-
-
-def auroc(scores: Sequence[float], positive: Sequence[bool]) -> float | None:
-    """Probability that a random positive scores above a random negative, ties counting half.
-
-    AUROC = (R - P (P + 1) / 2) / (P Q), R the sum of the positives' mid-ranks, P positives, Q negatives.
-
-    Returns:
-        None where one class is absent.
-    """
-    values = torch.tensor(scores, dtype=torch.float64)
-    mask = torch.tensor(positive, dtype=torch.bool)
-    positives, negatives = int(mask.sum()), int((~mask).sum())
-    if not positives or not negatives:
-        return None
-    _, index, counts = values.unique(return_inverse=True, return_counts=True)
-    last = counts.cumsum(0).double()
-    midrank = last - (counts.double() - 1) / 2
-    rank_sum = float(midrank[index][mask].sum())
-    return (rank_sum - positives * (positives + 1) / 2) / (positives * negatives)

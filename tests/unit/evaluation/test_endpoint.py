@@ -497,14 +497,3 @@ def test_the_estimate_before_the_run_is_of_what_is_read(serve):
     assert planned.calls == 2 and planned.estimated
     assert 2000 < planned.prompt_tokens < 2600
     assert planned.cost == pytest.approx((planned.prompt_tokens + planned.completion_tokens) / 1e6)
-
-
-def test_two_servers_models_or_questions_share_no_verdicts():
-    judges = [
-        EndpointJudge(Endpoint("http://h", "m")),
-        EndpointJudge(Endpoint("http://i", "m")),
-        EndpointJudge(Endpoint("http://h", "n")),
-        EndpointJudge(Endpoint("http://h", "m"), "Which is kinder?"),
-        EndpointJudge(Endpoint("http://h", "m", request={"seed": 1})),
-    ]
-    assert len({judge.identity for judge in judges}) == len(judges)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from prospect.errors import DataError, UsageError
-from prospect.evaluation.contest.judges import FunctionJudge, GradingJudge, Item, Verifier, judge_named, judge_quality
+from prospect.evaluation.contest.judges import FunctionJudge, Item, ScoringJudge, Verifier, judge_named, judge_quality
 from prospect.evaluation.contest.judges.asking import Asking, Calls, Price
 from prospect.evaluation.contest.judges.base import plain_text
 from prospect.evaluation.contest.judges.numbers import last_number
@@ -70,7 +70,7 @@ def test_the_last_number_of_a_text_is_read_exactly(text, number):
     ],
 )
 def test_a_verifier_grades(check, completion, target, grade):
-    assert Verifier(check).grade("p", completion, target) == grade
+    assert Verifier(check).score("p", completion, target) == grade
 
 
 def test_a_verifier_compares_by_grades():
@@ -93,28 +93,29 @@ def test_a_verifier_by_function_gets_prompt_completion_and_target(tmp_path: Path
 def test_a_verifier_by_function_that_gives_no_grade_is_an_error_that_names_it(tmp_path: Path, body):
     (tmp_path / "mine.py").write_text(f"def check(prompt, completion, target):\n    {body}\n")
     with pytest.raises(DataError, match=r"mine\.py:check (returned|failed)"):
-        Verifier(f"python:{tmp_path / 'mine.py'}:check").grade("a", "b")
+        Verifier(f"python:{tmp_path / 'mine.py'}:check").score("a", "b")
 
 
 @pytest.mark.parametrize("check", ["exact", "numeric", "regex:(a)"])
 def test_a_check_that_needs_a_target_refuses_to_go_without(check):
     with pytest.raises(DataError, match="no target"):
-        Verifier(check).grade("p", "a 1")
+        Verifier(check).score("p", "a 1")
 
 
 def test_a_target_without_a_number_is_refused_by_numeric():
     with pytest.raises(DataError, match="holds no number"):
-        Verifier("numeric").grade("p", "1", "one")
+        Verifier("numeric").score("p", "1", "one")
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nobody", 'judge "nobody": expected verifier'),
-        ("lm:", "expected verifier"),
+        ("nobody", 'judge "nobody": expected endpoint:URL#MODEL; human:'),
+        ("lm:", "; or FILE.py:NAME of your own"),
         ("verifier:nearly", "exact, numeric, regex:PATTERN"),
         ("verifier:regex:(", "no regular expression"),
-        ("python:absent.py:f", "there is no file absent.py"),
+        ("absent.py:f", "there is no file absent.py"),
+        ("python:mine.py:f", "write mine.py:f"),
         ("endpoint:localhost#m", "expected an address"),
         ("endpoint:http://localhost:1", "no model is named"),
     ],
@@ -125,16 +126,30 @@ def test_a_judge_that_cannot_be_is_refused(name, message):
 
 
 def test_settings_that_a_judge_has_no_use_for_are_refused():
-    with pytest.raises(UsageError, match="no use for it"):
+    with pytest.raises(UsageError, match="rubric is for judges of kind endpoint and lm"):
         judge_named("verifier:exact", rubric="Which is shorter?")
-    with pytest.raises(UsageError, match="settings of an endpoint"):
+    with pytest.raises(UsageError, match="endpoint_settings is for judges of kind endpoint;"):
         judge_named("lm:some/model", endpoint_settings={"timeout": 3})
 
 
 def test_a_python_file_without_that_function_is_refused(tmp_path: Path):
     (tmp_path / "mine.py").write_text("x = 1\n")
     with pytest.raises(UsageError, match='no function "f"'):
-        judge_named(f"python:{tmp_path / 'mine.py'}:f")
+        judge_named(f"{tmp_path / 'mine.py'}:f")
+
+
+def test_a_judge_of_your_own_is_a_function_a_class_or_an_object_of_a_file(tmp_path: Path):
+    (tmp_path / "mine.py").write_text(
+        "from prospect.evaluation.contest.judges import ScoringJudge\n"
+        "class Long(ScoringJudge):\n    name = identity = 'long'\n"
+        "    def score_each(self, rows):\n        yield from enumerate(len(row.completion) for row in rows)\n"
+        "long = Long()\ndef longer(prompt, first, second):\n    return len(first) - len(second)\n"
+    )
+    for name in ("Long", "long", "longer"):
+        judge = judge_named(f"{tmp_path / 'mine.py'}:{name}")
+        assert judge.compare("p", "good", "bad").choice == "first"
+        assert judge.gives_scores == (name != "longer")
+    assert judge_named(f"{tmp_path / 'mine.py'}:Long").score("p", "good") == 4
 
 
 @pytest.mark.parametrize(
@@ -280,10 +295,10 @@ def test_every_verdict_is_on_disk_before_the_next_is_asked_for(tmp_path: Path):
 def test_every_grade_makes_its_verdict_before_the_next_completion_is_graded(tmp_path: Path):
     path, lines = tmp_path / "verdicts.jsonl", []
 
-    class Lengths(GradingJudge):
+    class Lengths(ScoringJudge):
         name = identity = "lengths"
 
-        def grade_each(self, rows):
+        def score_each(self, rows):
             for number, row in enumerate(rows):
                 lines.append(len(path.read_text().splitlines()) if path.exists() else 0)
                 yield number, len(row.completion)
@@ -322,15 +337,6 @@ def test_a_question_is_known_by_everything_that_decides_its_verdict():
         question_key("judge", Item((Message("user", "p"),), "good", "bad")),
     ]
     assert len({same, *others}) == 1 + len(others)
-
-
-def test_a_function_is_known_by_its_text_and_by_what_it_holds():
-    def factor(by):
-        return lambda prompt, first, second: by * (len(first) - len(second))
-
-    assert FunctionJudge(factor(1)).identity == FunctionJudge(factor(1)).identity
-    assert FunctionJudge(factor(1)).identity != FunctionJudge(factor(-1)).identity
-    assert FunctionJudge(longer).identity != FunctionJudge(factor(1)).identity
 
 
 def test_cost_is_tokens_times_price():

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from prospect.errors import ConfigError
-from prospect.evaluation.contest.judges.function import load_function
+from prospect.evaluation.contest.judges.function import load_object
 from prospect.losses import get_loss
 from prospect.studies.outcome import make_world
 
@@ -27,7 +27,7 @@ BAD = {
 }
 LOADERS: dict[str, Any] = {
     "loss": lambda path: get_loss(f"{path}:mine"),
-    "judge": lambda path: load_function(f"{path}:mine"),
+    "judge": lambda path: load_object(f"{path}:mine"),
     "world": lambda path: make_world({"kind": f"{path}:Mine"}),
 }
 

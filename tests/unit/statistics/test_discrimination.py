@@ -4,17 +4,21 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.special import expit, logit
 from scipy.stats import mannwhitneyu, norm, ttest_ind
 
 from prospect.errors import DataError
 from prospect.statistics.calibration import measure_calibration
 from prospect.statistics.discrimination import accuracy, auroc, auroc_delong, class_margin, log_loss
+from prospect.statistics.ranking import auroc as area_of
 from prospect.statistics.rates import proportion
-from prospect.training.metrics import auroc as auroc_of_training
 
 SCORES = [0.1, 0.4, 0.35, 0.8, 0.4, 0.7, 0.4, 0.9]
 LABELS = [False, False, True, True, True, False, False, True]
+# Few distinct values, so that ties are common.
+ROWS = st.lists(st.tuples(st.sampled_from([-2.0, -0.5, 0.0, 0.25, 3.0]) | st.floats(-9, 9), st.booleans()), max_size=30)
 RANDOM = np.random.default_rng(0)
 MANY = RANDOM.integers(0, 12, 90).astype(float)
 MANY_LABELS = RANDOM.random(90) < expit((MANY - 6) / 3)
@@ -33,11 +37,42 @@ def test_auroc_is_that_of_scikit_learn() -> None:
     assert auroc(SCORES, LABELS).value == 0.6875
 
 
-def test_auroc_is_that_of_training_and_of_the_rank_test() -> None:
-    found = auroc(MANY.tolist(), MANY_LABELS.tolist()).value
-    assert found == pytest.approx(auroc_of_training(MANY.tolist(), MANY_LABELS.tolist()), abs=1e-12)
+def test_auroc_is_that_of_the_rank_test_with_and_without_an_interval() -> None:
     rank_test = mannwhitneyu(MANY[MANY_LABELS], MANY[~MANY_LABELS]).statistic
-    assert found == pytest.approx(rank_test / MANY_LABELS.sum() / (~MANY_LABELS).sum(), abs=1e-12)
+    area = area_of(MANY, MANY_LABELS)
+    assert area == rank_test / (MANY_LABELS.sum() * (~MANY_LABELS).sum())
+    assert auroc(MANY.tolist(), MANY_LABELS.tolist()).value == pytest.approx(area, abs=1e-12)
+
+
+@settings(deadline=None)
+@given(rows=ROWS)
+def test_auroc_is_the_share_of_pairs_in_the_right_order_ties_half(rows: list[tuple[float, bool]]) -> None:
+    above = [score for score, positive in rows if positive]
+    below = [score for score, positive in rows if not positive]
+    area = area_of([score for score, _ in rows], [positive for _, positive in rows])
+    if not above or not below:
+        assert area is None
+        return
+    wins = sum((a > b) + 0.5 * (a == b) for a in above for b in below)
+    assert area == pytest.approx(wins / (len(above) * len(below)), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("scores", "positive", "area"),
+    [
+        ([1.0, 2.0], [False, True], 1.0),
+        ([1.0, 2.0], [True, False], 0.0),
+        ([0.0] * 5, [True, False, True, False, False], 0.5),
+        ([1.0, 1.0, 2.0], [True, False, True], 0.75),
+        ([], [], None),
+        ([1.0], [True], None),
+        ([1.0, 2.0], [False, False], None),
+    ],
+)
+def test_auroc_on_paper_and_none_without_both_classes(
+    scores: list[float], positive: list[bool], area: float | None
+) -> None:
+    assert area_of(scores, positive) == area
 
 
 @pytest.mark.parametrize("level", [0.8, 0.95])

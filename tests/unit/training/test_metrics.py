@@ -15,12 +15,7 @@ from prospect.data.batch import Batch
 from prospect.losses import get_loss
 from prospect.losses.reference_point import ReferencePoint
 from prospect.training.arguments import Comparison
-from prospect.training.metrics import Tally, auroc, summarise, tally_rows
-
-# Few distinct values, so that ties are common.
-SCORES = st.lists(
-    st.tuples(st.sampled_from([-2.0, -0.5, 0.0, 0.25, 3.0]) | st.floats(-9, 9), st.booleans()), max_size=30
-)
+from prospect.training.metrics import Tally, summarise, tally_rows
 
 
 def batch_of(desirable: list[bool]) -> Batch:
@@ -48,35 +43,6 @@ def tally_of(loss: str, ratio: list[float], desirable: list[bool], z0: float = 0
     compared = Comparison(log_ratio - 10.0, log_ratio)
     tally_rows(tally, get_loss(loss), beta, batch_of(desirable), examples_of(loss, len(ratio)), compared, z0)
     return tally
-
-
-@settings(deadline=None)
-@given(rows=SCORES)
-def test_auroc_is_the_share_of_pairs_in_the_right_order_ties_half(rows: list[tuple[float, bool]]) -> None:
-    above = [score for score, positive in rows if positive]
-    below = [score for score, positive in rows if not positive]
-    area = auroc([score for score, _ in rows], [positive for _, positive in rows])
-    if not above or not below:
-        assert area is None
-        return
-    wins = sum((a > b) + 0.5 * (a == b) for a in above for b in below)
-    assert area == pytest.approx(wins / (len(above) * len(below)), abs=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("scores", "positive", "area"),
-    [
-        ([1.0, 2.0], [False, True], 1.0),
-        ([1.0, 2.0], [True, False], 0.0),
-        ([0.0] * 5, [True, False, True, False, False], 0.5),
-        ([1.0, 1.0, 2.0], [True, False, True], 0.75),
-        ([], [], None),
-        ([1.0], [True], None),
-        ([1.0, 2.0], [False, False], None),
-    ],
-)
-def test_auroc_on_paper(scores: list[float], positive: list[bool], area: float | None) -> None:
-    assert auroc(scores, positive) == area
 
 
 @settings(deadline=None)

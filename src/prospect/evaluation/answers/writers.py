@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from prospect.endpoint.client import Endpoint
 from prospect.errors import ConfigError, DataError, UsageError
 from prospect.evaluation.answers.answers import Answer, Thoughts
-from prospect.evaluation.answers.partial import PartialFile
+from prospect.evaluation.answers.keyed_file import KeyedFile
 from prospect.evaluation.answers.rendering import look_over
 from prospect.evaluation.answers.subject import ENDPOINT, Subject, find_subject, load_for_generating
 from prospect.feedback.chat.rendering import Rendering
@@ -241,14 +241,14 @@ def collect_answers(
     def written(answer: Answer, prompt: Text) -> Answer:
         return answer.without_thoughts() if thoughts == "strip" else answer.with_thoughts(prompt)
 
-    with PartialFile(partial) as kept:
-        missing = [one for one, key in keys.items() if key not in kept]
+    with KeyedFile(partial, lambda row: Answer(**row), Answer._asdict) as kept:
+        missing = [one for one, key in keys.items() if kept.get(key) is None]
         asked = [(distinct[name], sample) for name, sample in missing]
         done, unanswered = len(keys) - len(missing), 0
         if progress is not None and done:
             progress(done, len(keys))
         for came, (number, answer) in enumerate(writer.answer(asked, settings) if asked else (), start=1):
-            kept.put(keys[missing[number]], answer._asdict())
+            kept.put(keys[missing[number]], answer)
             answer = written(answer, asked[number][0])
             unanswered += answer.is_unanswered
             if came == unanswered == MOST_UNANSWERED:
@@ -257,7 +257,7 @@ def collect_answers(
             if progress is not None:
                 progress(done, len(keys))
         found = [
-            [written(Answer(**kept[key]), prompt) for sample in samples if (key := keys[name, sample]) in kept]
+            [written(one, prompt) for sample in samples if (one := kept.get(keys[name, sample])) is not None]
             for name, prompt in zip(names, prompts, strict=True)
         ]
     given = [one for row in found for one in row]

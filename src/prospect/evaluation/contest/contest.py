@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from prospect.errors import DataError
 from prospect.evaluation.contest.judges.asking import Asking, Calls, Judged, Price, Progress
-from prospect.evaluation.contest.judges.base import Choice, Item, Judge, plain_text
+from prospect.evaluation.contest.judges.base import CREDIT, Choice, Item, Judge, plain_text
+from prospect.evaluation.contest.judges.quality import shown_first
 from prospect.evaluation.contest.judges.verdict_cache import VerdictCache
 from prospect.evaluation.contest.text_measures import TextMeasures, measure_texts
 from prospect.feedback.records import Text
@@ -21,7 +22,6 @@ from prospect.statistics.means import rate_by_prompt
 from prospect.statistics.planning import ContestPlan, plan
 from prospect.statistics.rates import Rate, win_rate
 
-OUTCOMES: dict[Choice, float | None] = {"first": 1.0, "second": 0.0, "tie": 0.5, "unparsed": None}
 _WORDS: dict[Choice, str] = {"first": "win", "second": "loss", "tie": "tie", "unparsed": "unparsed"}
 
 
@@ -207,7 +207,7 @@ def hold_contest(
         not_judged=left_out,
         orders=orders,
         prompts=different,
-        shown_first=None if judge.position_free else _shown_first(ids, judged, seed, resamples),
+        shown_first=None if judge.position_free else shown_first(judged, ids, seed=seed, resamples=resamples),
         plan=planned,
         planned_calls=asking.planned,
         calls=calls,
@@ -215,13 +215,8 @@ def hold_contest(
     )
 
 
-def outcomes_of(judged: Sequence[Judged]) -> list[float | None]:
-    """Return 1 where the item's first completion won, 1/2 for ties, 0 where it lost, None for unparsed."""
-    return [OUTCOMES[one.choice] for one in judged]
-
-
 def _score(items: list[Item], ids: list[str], judged: list[Judged], seed: int, resamples: int) -> dict[str, Any]:
-    outcomes, counts = outcomes_of(judged), Counter(one.choice for one in judged)
+    outcomes, counts = [CREDIT[one.choice] for one in judged], Counter(one.choice for one in judged)
     drawn: dict[str, Any] = {"resamples": resamples, "seed": seed}
     tally = {"wins": counts["first"], "losses": counts["second"], "ties": counts["tie"], "unparsed": counts["unparsed"]}
     sides = [[plain_text(text) for text in side] for side in zip(*((i.first, i.second) for i in items), strict=True)]
@@ -253,15 +248,6 @@ def _entry(prompt_id: str, one: Judged) -> Entry:
         {"verdict": _WORDS[each.meant], "ours_first": not each.swapped, "note": each.note} for each in one.said
     )
     return Entry(prompt_id, _WORDS[one.choice], one.flipped, not one.said, said)
-
-
-def _shown_first(ids: list[str], judged: list[Judged], seed: int, resamples: int) -> Rate | None:
-    rows = [(name, OUTCOMES[said.choice]) for name, one in zip(ids, judged, strict=True) for said in one.said]
-    parsed = [row for row in rows if row[1] is not None]  # what cannot be read chose no place
-    if not parsed:
-        return None
-    names, chosen = zip(*parsed, strict=True)
-    return rate_by_prompt(chosen, names, seed=seed, resamples=resamples)
 
 
 def _items(

@@ -144,7 +144,8 @@ def evaluate_feedback(
     subject = find_subject(model)
     if subject.kind in ("endpoint", "completions"):
         raise UsageError(
-            f"{model}: held-out feedback needs the log-probs of a model that is loaded. Add --judge to compare texts."
+            f"{model}: held-out feedback needs the log-probs of a model that is loaded. Compare texts with prospect "
+            "contest."
         )
     records, source = read_held_out(subject, data, label_map, limit)
     if subject.is_reward_model:

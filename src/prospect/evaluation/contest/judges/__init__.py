@@ -1,4 +1,4 @@
-"""Who says which completion is better: verifiers, reward models, language models, servers, people, your own function.
+"""Judges of completions: verifiers, reward models, language models, servers, people, your own function.
 
 Public names are imported when first used; a model's library only when that judge is asked.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 _NAMES = {
     "asking": ("Asking", "Calls", "Judged", "Price", "Said"),
-    "base": ("Graded", "GradingJudge", "Item", "Judge", "Verdict"),
+    "base": ("Candidate", "Item", "Judge", "ScoringJudge", "Verdict"),
     "endpoint": ("EndpointJudge",),
     "function": ("FunctionJudge",),
     "human": ("HumanJudge", "write_page"),
@@ -18,6 +18,7 @@ _NAMES = {
     "names": ("judge_named",),
     "prompt": ("DEFAULT_RUBRIC", "judging_prompt", "read_rubric"),
     "quality": ("JudgeQuality", "judge_quality"),
+    "registry": ("all_judges", "judge"),
     "reward_model": ("RewardModelJudge",),
     "verifier": ("Verifier",),
 }

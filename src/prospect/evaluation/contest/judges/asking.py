@@ -154,7 +154,8 @@ class Asking:
         found: dict[str, Verdict] = {}
         for number, verdict in self._judge.stream(list(self._open.values())):
             found[keys[number]] = verdict
-            self._cache.put(keys[number], verdict, self._judge.name)
+            if verdict.final:
+                self._cache.put(keys[number], verdict, judge=self._judge.name)
             if progress is not None:
                 progress(len(found), len(keys))
         read = sum(verdict.prompt_tokens for verdict in found.values())

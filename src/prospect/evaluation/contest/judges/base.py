@@ -1,7 +1,7 @@
-"""What a judge is: something with a name that says which of two completions of a prompt is better.
+"""What a judge is: it compares two completions of a prompt (`compare`), and some also score one (`score`).
 
-A judge says one of four words and nothing else. What it writes beside them is for people to read (`note`), and nothing
-is computed from it.
+A verdict is one of four words and nothing else. What a judge writes beside it is for people to read (`note`), and
+nothing is computed from it.
 """
 
 from __future__ import annotations
@@ -12,18 +12,20 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
-from prospect.errors import DataError
+from prospect.errors import DataError, UsageError
 from prospect.feedback.records import Text
 from prospect.feedback.split import prompt_digest
 
 Choice = Literal["first", "second", "tie", "unparsed"]
 
 MIRRORED: dict[Choice, Choice] = {"first": "second", "second": "first", "tie": "tie", "unparsed": "unparsed"}
+CREDIT: dict[Choice, float | None] = {"first": 1.0, "second": 0.0, "tie": 0.5, "unparsed": None}
+"""What a choice is worth to the first completion, as the statistics take it."""
 
-# Items that a grading judge looks at before it gives its first verdicts.
-GRADED_TOGETHER = 256
+# Items that a scoring judge looks at before it gives its first verdicts.
+SCORED_TOGETHER = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +56,12 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a judge said of one item.
+    """What a judge makes of one item.
 
     Attributes:
-        choice: "first", "second" or "tie"; "unparsed" where nothing that could be read was said.
+        choice: "first", "second" or "tie"; "unparsed" where its answer could not be read.
         note: for people: scores, log-probs, the reply that could not be read.
-        prompt_tokens: what the judge read, where somebody counts.
+        prompt_tokens: what the judge read, where that is counted.
         completion_tokens: what the judge wrote.
         final: false where asking again may well give another answer, so that it must not be kept.
     """
@@ -71,8 +73,17 @@ class Verdict:
     final: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One completion, to be scored by itself; `target` is the right answer, where there is one."""
+
+    prompt: Text
+    completion: Text
+    target: Any = None
+
+
 class Judge(ABC):
-    """Say which of two completions is better.
+    """Tell which of two completions is better, and where it can, how good one is.
 
     Attributes:
         name: for people.
@@ -81,6 +92,11 @@ class Judge(ABC):
 
     name: str
     position_free: ClassVar[bool] = False
+
+    @classmethod
+    def named(cls, rest: str) -> Judge:
+        """Return the judge of `KIND:REST`; keyword-only arguments of this method are its settings."""
+        return cls(rest)  # type: ignore[call-arg]
 
     @property
     @abstractmethod
@@ -103,6 +119,32 @@ class Judge(ABC):
         """Return which of two completions of a prompt is better."""
         return self.compare_many([Item(prompt, first, second, target)])[0]
 
+    def score_each(self, rows: Sequence[Candidate]) -> Iterator[tuple[int, float]]:
+        """Yield the number of a completion and its score, the higher the better, NaN where there is none.
+
+        Each completion once, in any order, as soon as its score is known.
+
+        Raises:
+            UsageError: the judge compares, and gives no scores.
+        """
+        raise UsageError(
+            f"judge {self.name}: it compares two completions and does not score one. Take a verifier or a reward model."
+        )
+
+    def score_many(self, rows: Sequence[Candidate]) -> list[float]:
+        """Return the scores of completions, in their order."""
+        found = dict(self.score_each(rows))
+        return [found[i] for i in range(len(rows))]
+
+    def score(self, prompt: Text, completion: Text, target: Any = None) -> float:
+        """Return the score of one completion."""
+        return self.score_many([Candidate(prompt, completion, target)])[0]
+
+    @property
+    def gives_scores(self) -> bool:
+        """Whether it can score one completion by itself."""
+        return type(self).score_each is not Judge.score_each
+
     def covers(self, item: Item) -> bool:
         """Return whether it has anything to say of an item; people may not have come to it yet."""
         return True
@@ -112,65 +154,41 @@ class Judge(ABC):
         return 0, 0
 
 
-class Graded(NamedTuple):
-    """One completion to be graded by itself."""
-
-    prompt: Text
-    completion: Text
-    target: Any = None
-
-
-class GradingJudge(Judge):
-    """Grades each completion by itself; the higher grade wins, equal grades tie."""
+class ScoringJudge(Judge):
+    """Scores each completion by itself (`score_each`); the higher score wins, equal scores tie."""
 
     position_free = True
 
-    @abstractmethod
-    def grade_each(self, rows: Sequence[Graded]) -> Iterator[tuple[int, float]]:
-        """Yield the number of a completion and its grade, the higher the better, NaN where there is none.
-
-        Each completion once, in any order, as soon as its grade is known.
-        """
-
-    def grade_many(self, rows: Sequence[Graded]) -> list[float]:
-        """Return the grades of completions, in their order."""
-        found = dict(self.grade_each(rows))
-        return [found[i] for i in range(len(rows))]
-
-    def grade(self, prompt: Text, completion: Text, target: Any = None) -> float:
-        """Return the grade of one completion."""
-        return self.grade_many([Graded(prompt, completion, target)])[0]
-
     def stream(self, items: Sequence[Item]) -> Iterator[tuple[int, Verdict]]:
-        """Look at a few hundred items at a time, and grade each different completion once, so that equal ones tie."""
-        for start in range(0, len(items), GRADED_TOGETHER):
-            rows: dict[bytes, Graded] = {}
+        """Look at a few hundred items at a time, and score each different completion once, so that equal ones tie."""
+        for start in range(0, len(items), SCORED_TOGETHER):
+            rows: dict[bytes, Candidate] = {}
             keys: list[tuple[bytes, bytes]] = []
             of_row: dict[bytes, set[int]] = {}
-            for place, item in enumerate(items[start : start + GRADED_TOGETHER]):
+            for place, item in enumerate(items[start : start + SCORED_TOGETHER]):
                 first, second = (
-                    _remember(rows, Graded(item.prompt, text, item.target)) for text in (item.first, item.second)
+                    _remember(rows, Candidate(item.prompt, text, item.target)) for text in (item.first, item.second)
                 )
                 keys.append((first, second))
                 for key in (first, second):
                     of_row.setdefault(key, set()).add(place)
-            names, grades = list(rows), dict[bytes, float]()
-            for row, grade in self.grade_each(list(rows.values())):
-                grades[names[row]] = grade
+            names, scores = list(rows), dict[bytes, float]()
+            for row, score in self.score_each(list(rows.values())):
+                scores[names[row]] = score
                 for place in sorted(of_row[names[row]]):
-                    if all(key in grades for key in keys[place]):
-                        yield start + place, verdict_of_grades(*(grades[key] for key in keys[place]))
+                    if all(key in scores for key in keys[place]):
+                        yield start + place, verdict_of_scores(*(scores[key] for key in keys[place]))
 
 
-def verdict_of_grades(first: float, second: float) -> Verdict:
-    """Return the verdict of two grades: the higher wins, equal ones tie, without a number nothing can be said."""
+def verdict_of_scores(first: float, second: float) -> Verdict:
+    """Return the verdict of two scores: the higher wins, equal ones tie, without a number nothing can be said."""
     note = f"{first:.6g} against {second:.6g}"
     if math.isnan(first) or math.isnan(second):
         return Verdict("unparsed", note)
     return Verdict("tie" if first == second else "first" if first > second else "second", note)
 
 
-def as_grade(value: Any, what: str) -> float:
+def as_score(value: Any, what: str) -> float:
     """Return true as 1, false as 0, a number as it is; refuse anything else."""
     if isinstance(value, bool | int | float) or (hasattr(value, "__float__") and not isinstance(value, str)):
         return float(value)
@@ -199,7 +217,7 @@ def text_key(*texts: Text) -> str:
     return hashlib.blake2b(b"".join(prompt_digest(text) for text in texts), digest_size=16).hexdigest()
 
 
-def _remember(rows: dict[bytes, Graded], row: Graded) -> bytes:
+def _remember(rows: dict[bytes, Candidate], row: Candidate) -> bytes:
     target = json.dumps(row.target, sort_keys=True, default=str).encode()
     key = prompt_digest(row.prompt) + prompt_digest(row.completion) + target
     rows.setdefault(key, row)

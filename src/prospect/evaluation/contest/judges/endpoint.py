@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from prospect.endpoint.client import Endpoint, EndpointError, RequestRefusedError
@@ -13,6 +13,7 @@ from prospect.endpoint.request_fields import LIMITS
 from prospect.evaluation.contest.judges.base import Item, Judge, Verdict
 from prospect.evaluation.contest.judges.prompt import DEFAULT_RUBRIC, LABELS, form_of_prompt, judging_prompt
 from prospect.evaluation.contest.judges.reading import VERSION, read_reply
+from prospect.evaluation.contest.judges.registry import judge
 
 ENDING = "Answer with one letter."
 STRUCTURED_ENDING = 'Answer with one letter in JSON: {"verdict": "A"}, {"verdict": "B"} or {"verdict": "C"}.'
@@ -40,6 +41,7 @@ MOST_UNREAD = 8
 CHARACTERS_PER_TOKEN = 4  # for the estimate of cost: about what English text has
 
 
+@judge("endpoint:URL#MODEL")
 class EndpointJudge(Judge):
     """Ask a server for a letter: by a JSON schema where it takes one, else for the bare letter, read strictly.
 
@@ -59,6 +61,13 @@ class EndpointJudge(Judge):
         self._structured = endpoint.request.get("response_format", RESPONSE_FORMAT) is not None
         self._refused, self._answered, self._unread = 0, 0, 0
         self._lock = threading.Lock()
+
+    @classmethod
+    def named(
+        cls, rest: str, *, rubric: str = DEFAULT_RUBRIC, endpoint_settings: Mapping[str, Any] | None = None
+    ) -> EndpointJudge:
+        """Return the judge of `endpoint:URL#MODEL`."""
+        return cls(Endpoint.parse(rest, **(endpoint_settings or {})), rubric)
 
     @property
     def identity(self) -> str:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from prospect.errors import DataError, UsageError
-from prospect.evaluation.contest.judges.base import Item, Judge, Verdict, plain_text, text_key, verdict_of_grades
+from prospect.evaluation.contest.judges.base import Item, Judge, Verdict, plain_text, text_key, verdict_of_scores
 from prospect.feedback.records import Text
-from prospect.user_code import import_file
+from prospect.user_code import import_file, source_digest
 
 _WORDS = {"first", "second", "tie", "unparsed"}
 
@@ -51,7 +50,7 @@ class FunctionJudge(Judge):
             return Verdict(said)  # type: ignore[arg-type]
         if not isinstance(said, bool | str):
             try:
-                return verdict_of_grades(float(said), 0.0)
+                return verdict_of_scores(float(said), 0.0)
             except (TypeError, ValueError):
                 pass
         raise DataError(f'{self.name} returned {said!r}; expected "first", "second", "tie", or a number (0 is a tie).')
@@ -74,24 +73,23 @@ def as_argument(text: Text) -> str | list[dict[str, Any]]:
     return [turn.as_dict() for turn in text]
 
 
-def load_function(address: str) -> tuple[Callable[..., Any], str]:
-    """Import `FILE.py:NAME` and return the function, and a hash of the file.
+def load_object(address: str) -> tuple[Any, str]:
+    """Import `FILE.py:NAME` and return a function, class or judge, and a hash of the file.
 
     The file is the user's own code and runs as such.
 
     Raises:
-        UsageError: there is no such file, it cannot be imported, or holds no such function.
+        UsageError: there is no such file, it cannot be imported, or holds no such function or judge.
     """
     file, _, attribute = address.rpartition(":")
     path = Path(file).expanduser().resolve()
     if not file or not path.is_file():
         raise UsageError(f"{address}: there is no file {file or address}; expected FILE.py:NAME.")
-    source = path.read_bytes()
     module = import_file(path, f"prospect_judge_{text_key(str(path))}")
-    function = getattr(module, attribute, None)
-    if not callable(function):
+    found = getattr(module, attribute, None)
+    if not callable(found) and not isinstance(found, Judge):
         raise UsageError(f'{address}: there is no function "{attribute}" in {file}.')
-    return function, hashlib.sha256(source).hexdigest()
+    return found, source_digest(path)
 
 
 def source_of(function: Callable[..., Any]) -> str:

@@ -10,6 +10,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from glob import glob
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from prospect.atomic import write_text
 from prospect.errors import DataError
 from prospect.evaluation.contest.judges.base import Choice, Item, Judge, Verdict, plain_text, text_key
 from prospect.evaluation.contest.judges.prompt import DEFAULT_RUBRIC
+from prospect.evaluation.contest.judges.registry import judge
 from prospect.file_kinds import regular_file
 
 _FORMAT = "prospect-votes"
@@ -75,6 +77,7 @@ class Votes(NamedTuple):
     votes: dict[str, str]
 
 
+@judge("human:VOTES.json")
 class HumanJudge(Judge):
     """Reads votes of people; of several votes on a comparison the most frequent counts, equally frequent ones tie.
 
@@ -101,6 +104,11 @@ class HumanJudge(Judge):
         files = sorted((read_votes(path) for path in paths), key=lambda one: (len(one.votes), one.saved))
         voters = {one.voter: one.votes for one in files}  # the last of a voter's files is the fullest
         self._votes = [voters[voter] for voter in sorted(voters)]
+
+    @classmethod
+    def named(cls, rest: str) -> HumanJudge:
+        """Return the judge of `human:VOTES.json`; the name may be a glob."""
+        return cls(sorted(glob(rest)) or rest)  # noqa: PTH207  the pattern may be absolute
 
     @property
     def identity(self) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from prospect.errors import DataError, ModelError
 from prospect.evaluation.contest.judges.base import Item, Judge, Verdict
 from prospect.evaluation.contest.judges.prompt import DEFAULT_RUBRIC, LABELS, form_of_prompt, judging_prompt
+from prospect.evaluation.contest.judges.registry import judge
 
 if TYPE_CHECKING:
     import torch
@@ -26,6 +27,7 @@ BATCH_TOKENS = 8192
 _PLACE = "JUDGING-PROMPT-STANDS-HERE"
 
 
+@judge("lm:MODEL")
 class LocalLMJudge(Judge):
     """Reads the judging prompt and takes the letter with the highest log-prob: A, B, or C for a tie.
 
@@ -44,6 +46,11 @@ class LocalLMJudge(Judge):
         self.name = f"lm:{model}" if isinstance(model, str) else f"lm:{type(model[0]).__name__}"
         self.rubric = rubric
         self._source = model
+
+    @classmethod
+    def named(cls, rest: str, *, rubric: str = DEFAULT_RUBRIC) -> LocalLMJudge:
+        """Return the judge of `lm:MODEL`."""
+        return cls(rest, rubric)
 
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from glob import glob
+from collections.abc import Mapping
 from typing import Any
 
 from prospect.errors import UsageError
 from prospect.evaluation.contest.judges.base import Judge
-from prospect.evaluation.contest.judges.prompt import DEFAULT_RUBRIC
+from prospect.evaluation.contest.judges.function import FunctionJudge, load_object
+from prospect.evaluation.contest.judges.registry import all_judges, forms, kinds_with
 
-KINDS = {
-    "verifier": "verifier:exact, verifier:numeric, verifier:regex:PATTERN or verifier:python:FILE.py:NAME",
-    "reward": "reward:MODEL",
-    "lm": "lm:MODEL",
-    "endpoint": "endpoint:URL#MODEL",
-    "human": "human:VOTES.json",
-    "python": "python:FILE.py:NAME",
-}
-_LIST = "; ".join(KINDS.values())
+OWN = "FILE.py:NAME"
 
 
 def judge_named(
@@ -30,7 +22,7 @@ def judge_named(
     """Return the judge of a name. Models are loaded when it is first asked.
 
     Args:
-        name: one of `KINDS`; the part after `human:` may be a glob.
+        name: KIND:REST of a registered kind, or FILE.py:NAME for a function or judge of your own.
         rubric: the question, for the kinds that can be asked one (lm, endpoint); None asks the usual one.
         endpoint_settings: fields of `Endpoint`, for an endpoint: api_key_env, timeout, retries, concurrency, request.
 
@@ -38,54 +30,34 @@ def judge_named(
         UsageError: an unknown kind, a part of the name is missing, or a setting for another kind.
     """
     kind, _, rest = name.partition(":")
-    if kind not in KINDS or not rest:
-        raise UsageError(f'judge "{name}": expected {_LIST}.')
-    if rubric is not None and kind not in ("lm", "endpoint"):
+    kinds = all_judges()
+    own = kind not in kinds and ".py:" in name
+    settings = {
+        key: value for key, value in (("rubric", rubric), ("endpoint_settings", endpoint_settings)) if value is not None
+    }
+    if own and kind != "python":
+        _check_settings(name, "", settings)
+        return _own(name)
+    if kind not in kinds or not rest:
         raise UsageError(
-            f"judge {name}: a rubric is read by judges of kind lm and endpoint; this one has no use for it."
+            f'judge "{name}": ' + (f"write {rest}." if own else f"expected {'; '.join(forms())}; or {OWN} of your own.")
         )
-    if endpoint_settings and kind != "endpoint":
-        raise UsageError(f"judge {name}: settings of an endpoint are given, and it is none.")
-    if kind == "endpoint":
-        from prospect.endpoint.client import Endpoint
-        from prospect.evaluation.contest.judges.endpoint import EndpointJudge
-
-        return EndpointJudge(Endpoint.parse(rest, **(endpoint_settings or {})), rubric or DEFAULT_RUBRIC)
-    if kind == "lm":
-        from prospect.evaluation.contest.judges.local_lm import LocalLMJudge
-
-        return LocalLMJudge(rest, rubric or DEFAULT_RUBRIC)
-    return _WITHOUT_SETTINGS[kind](rest)
+    _check_settings(name, kind, settings)
+    return kinds[kind].named(rest, **settings)
 
 
-def _reward(model: str) -> Judge:
-    from prospect.evaluation.contest.judges.reward_model import RewardModelJudge
-
-    return RewardModelJudge(model)
-
-
-def _verifier(check: str) -> Judge:
-    from prospect.evaluation.contest.judges.verifier import Verifier
-
-    return Verifier(check)
+def _check_settings(name: str, kind: str, settings: Mapping[str, Any]) -> None:
+    for setting in settings:
+        able = kinds_with(setting)
+        if kind not in able:
+            raise UsageError(
+                f"judge {name}: {setting} is for judges of kind {' and '.join(able)}; this one has no use for it."
+            )
 
 
-def _human(votes: str) -> Judge:
-    from prospect.evaluation.contest.judges.human import HumanJudge
-
-    return HumanJudge(sorted(glob(votes)) or votes)  # noqa: PTH207  the pattern may be absolute
-
-
-def _python(address: str) -> Judge:
-    from prospect.evaluation.contest.judges.function import FunctionJudge, load_function
-
-    function, digest = load_function(address)
-    return FunctionJudge(function, f"python:{address}", f"python\0{address}\0{digest}")
-
-
-_WITHOUT_SETTINGS: dict[str, Callable[[str], Judge]] = {
-    "verifier": _verifier,
-    "reward": _reward,
-    "human": _human,
-    "python": _python,
-}
+def _own(address: str) -> Judge:
+    found, digest = load_object(address)
+    made = found() if isinstance(found, type) and issubclass(found, Judge) else found
+    if isinstance(made, Judge):
+        return made
+    return FunctionJudge(made, address, f"python\0{address}\0{digest}")

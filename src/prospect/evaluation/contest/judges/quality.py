@@ -1,22 +1,22 @@
-"""Can a judge be trusted? Its verdicts on pairs that people judged before, and what its liking of a position costs."""
+"""Can a judge be trusted? Its agreement with people on pairs that they judged before, and its bias for a position."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from prospect.errors import DataError
-from prospect.evaluation.contest.judges.asking import Asking, Calls, Price, Progress
-from prospect.evaluation.contest.judges.base import MIRRORED, Choice, Item, Judge
+from prospect.errors import DataError, UsageError
+from prospect.evaluation.contest.judges.asking import Asking, Calls, Judged, Price, Progress
+from prospect.evaluation.contest.judges.base import CREDIT, MIRRORED, Item, Judge
 from prospect.evaluation.contest.judges.verdict_cache import VerdictCache
+from prospect.feedback.files.sources import Source, load_feedback
 from prospect.feedback.records import Paired
 from prospect.feedback.split import prompt_key
 from prospect.statistics.agreement import measure_agreement
 from prospect.statistics.bootstrap import RESAMPLES, Estimate
 from prospect.statistics.means import rate_by_prompt
 from prospect.statistics.rates import Rate
-
-_CREDIT: dict[Choice, float | None] = {"first": 1.0, "second": 0.0, "tie": 0.5, "unparsed": None}
 
 
 class JudgeQuality(NamedTuple):
@@ -29,6 +29,8 @@ class JudgeQuality(NamedTuple):
         kappa: Cohen's kappa of its single verdicts with people's, "first" and "second" as they were shown; 0 is chance.
         chosen_first: agreement of its single verdicts where people's choice was shown first.
         chosen_second: where it was shown second. Far apart, the judge looks at the position.
+        shown_first: of its verdicts that could be read, the share for the completion shown first, a tie counting half;
+            50 % is no bias. None for a judge that sees no position, and where nothing could be read.
         position_flips: pairs on which its two orders disagreed.
         ties: pairs it called a tie in every order.
         unparsed: pairs with a verdict that could not be read.
@@ -41,6 +43,7 @@ class JudgeQuality(NamedTuple):
     kappa: Estimate | None
     chosen_first: Rate
     chosen_second: Rate
+    shown_first: Rate | None
     position_flips: int
     ties: int
     unparsed: int
@@ -99,13 +102,70 @@ def judge_quality(
     )
     return JudgeQuality(
         judge=judge.name,
-        agreement=rate_by_prompt([_CREDIT[one.choice] for one in judged], names, **draws),
+        agreement=rate_by_prompt([CREDIT[one.choice] for one in judged], names, **draws),
         kappa=by_call.kappa,
         chosen_first=first,
         chosen_second=second,
+        shown_first=None if judge.position_free else shown_first(judged, names, **draws),
         position_flips=sum(one.flipped for one in judged),
         ties=sum(one.choice == "tie" and not one.flipped for one in judged),
         unparsed=sum(one.choice == "unparsed" for one in judged),
         n=len(items),
         calls=calls,
     )
+
+
+def shown_first(judged: Sequence[Judged], prompt_ids: Sequence[str], *, resamples: int, seed: int) -> Rate | None:
+    """Return how often a verdict that could be read is for the completion shown first, a tie counting half."""
+    rows = [(name, CREDIT[said.choice]) for name, one in zip(prompt_ids, judged, strict=True) for said in one.said]
+    parsed = [row for row in rows if row[1] is not None]  # what cannot be read chose no place
+    if not parsed:
+        return None
+    names, chosen = zip(*parsed, strict=True)
+    return rate_by_prompt(chosen, names, seed=seed, resamples=resamples)
+
+
+def check_judge(
+    judge: Judge,
+    pairs: Source,
+    *,
+    limit: int | None = None,
+    label_map: Mapping[Any, bool] | None = None,
+    keep: Path | None = None,
+    price: Price | None = None,
+    seed: int = 0,
+    announce: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Return `judge_quality` on the pairs of a file, for JSON.
+
+    Args:
+        judge: is checked.
+        pairs: feedback, each row a chosen and a rejected completion of a prompt.
+        limit: take this many pairs at most, the first.
+        label_map: label -> desirable, for verdicts in words.
+        keep: file of verdicts; a run that was killed goes on from it.
+        price: of a million tokens.
+        seed: of the intervals' draws.
+        announce: gets what the calls cost.
+        progress: told after each verdict.
+
+    Raises:
+        DataError: the file holds other feedback than pairs, or nothing to compare.
+        UsageError: limit is below 1.
+    """
+    if limit is not None and limit < 1:
+        raise UsageError(f"limit is {limit}; expected at least 1.")
+    found = load_feedback(pairs, label_map=label_map)
+    rows = [row for row in found if isinstance(row, Paired)]
+    if len(rows) < len(found):
+        other = next(row for row in found if not isinstance(row, Paired))
+        raise DataError(
+            f"{other.where}: the row is {other.kind}; a judge is checked on pairs of chosen and rejected completions. "
+            "Make them with prospect data convert FILE --to paired."
+        )
+    with VerdictCache(keep) as cache:
+        quality = judge_quality(judge, rows[:limit], cache=cache, price=price, seed=seed, progress=progress)
+    if announce is not None:
+        announce(f"done: {quality.calls}")
+    return {"evaluation": "judge", "data": {"source": str(pairs)}, "level": 0.95, **quality.as_dict()}

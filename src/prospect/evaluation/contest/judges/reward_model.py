@@ -6,14 +6,15 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
-from prospect.evaluation.contest.judges.base import Graded, GradingJudge
-from prospect.feedback.records import Text
+from prospect.evaluation.contest.judges.base import Candidate, ScoringJudge
+from prospect.evaluation.contest.judges.registry import judge
 
 # Tokens of one forward pass, padding and all.
 BATCH_TOKENS = 16384
 
 
-class RewardModelJudge(GradingJudge):
+@judge("reward:MODEL")
+class RewardModelJudge(ScoringJudge):
     """Score each completion after its prompt, rendered as in training, with its end token.
 
     It does not see the other completion, so it is asked once, and equal texts surely tie. A completion that is longer
@@ -45,7 +46,7 @@ class RewardModelJudge(GradingJudge):
         model, tokenizer = self._loaded
         return "\0".join(("reward", weights_identity(model, "fp32"), tokenizer.chat_template or ""))
 
-    def grade_each(self, rows: Sequence[Graded]) -> Iterator[tuple[int, float]]:
+    def score_each(self, rows: Sequence[Candidate]) -> Iterator[tuple[int, float]]:
         """Yield the score of each completion, batch by batch; NaN where it does not fit into the model's context."""
         from prospect.data.render import Encoder
 
@@ -69,10 +70,6 @@ class RewardModelJudge(GradingJudge):
             for (number, _), score in zip(some, _score(model, [ids for _, ids in some]), strict=True):
                 yield number, score
             start += size
-
-    def score(self, prompt: Text, completion: Text) -> float:
-        """Return the score of one completion."""
-        return self.grade(prompt, completion)
 
 
 def load_scorer(name: str) -> tuple[Any, Any]:

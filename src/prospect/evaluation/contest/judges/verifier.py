@@ -7,17 +7,19 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from prospect.errors import DataError, UsageError
-from prospect.evaluation.contest.judges.base import Graded, GradingJudge, as_grade, plain_text
-from prospect.evaluation.contest.judges.function import as_argument, call, load_function
+from prospect.evaluation.contest.judges.base import Candidate, ScoringJudge, as_score, plain_text
+from prospect.evaluation.contest.judges.function import as_argument, call, load_object
 from prospect.evaluation.contest.judges.numbers import last_number
+from prospect.evaluation.contest.judges.registry import judge
 
-Check = Callable[[Graded], float]
+Check = Callable[[Candidate], float]
 
 KINDS = "exact, numeric, regex:PATTERN or python:FILE.py:NAME"
 
 
-class Verifier(GradingJudge):
-    """Grades a completion by a check: 1 right, 0 wrong, or any number.
+@judge("verifier:exact", "verifier:numeric", "verifier:regex:PATTERN", "verifier:python:FILE.py:NAME")
+class Verifier(ScoringJudge):
+    """Scores a completion by a check: 1 right, 0 wrong, or any number.
 
     Args:
         check: `exact`, `numeric`, `regex:PATTERN` or `python:FILE.py:NAME`.
@@ -41,8 +43,8 @@ class Verifier(GradingJudge):
         """The check, with a hash of the file where it is a function."""
         return self._identity
 
-    def grade_each(self, rows: Sequence[Graded]) -> Iterator[tuple[int, float]]:
-        """Yield a grade for each row, in their order.
+    def score_each(self, rows: Sequence[Candidate]) -> Iterator[tuple[int, float]]:
+        """Yield a score for each row, in their order.
 
         Raises:
             DataError: a row has no target and the check needs one, or a function failed.
@@ -61,16 +63,16 @@ def _find_check(check: str) -> tuple[Check, str]:
     if kind == "regex" and rest:
         return _regex(rest), identity
     if kind == "python" and rest:
-        function, digest = load_function(rest)
+        function, digest = load_object(rest)
         return _python(function, rest), f"{identity}\0{digest}"
     raise UsageError(f'verifier "{check}" is not known; expected {KINDS}.')
 
 
-def _exact(row: Graded) -> float:
+def _exact(row: Candidate) -> float:
     return float(plain_text(row.completion).strip() == _target(row).strip())
 
 
-def _numeric(row: Graded) -> float:
+def _numeric(row: Candidate) -> float:
     target = last_number(_target(row))
     if target is None:
         raise DataError(f"target {row.target!r} holds no number; expected one for verifier:numeric.")
@@ -83,25 +85,25 @@ def _regex(pattern: str) -> Check:
     except re.error as error:
         raise UsageError(f"verifier:regex:{pattern}: this is no regular expression: {error}.") from None
 
-    def grade(row: Graded) -> float:
+    def score(row: Candidate) -> float:
         text = plain_text(row.completion)
         if not compiled.groups:
             return float(compiled.search(text) is not None)
         found = [match.group(1) or "" for match in compiled.finditer(text)]
         return float(bool(found) and found[-1].strip() == _target(row).strip())
 
-    return grade
+    return score
 
 
 def _python(function: Callable[..., Any], address: str) -> Check:
-    def grade(row: Graded) -> float:
+    def score(row: Candidate) -> float:
         said = call(function, address, as_argument(row.prompt), as_argument(row.completion), row.target)
-        return as_grade(said, address)
+        return as_score(said, address)
 
-    return grade
+    return score
 
 
-def _target(row: Graded) -> str:
+def _target(row: Candidate) -> str:
     if row.target is None:
         raise DataError(
             f"there is no target for the prompt {plain_text(row.prompt)[:60]!r}; expected the right answer, in the "
