@@ -93,6 +93,7 @@ def build(lora: bool) -> tuple[Any, Any]:
     from prospect.models.policy import Policy
     from prospect.models.reference import AdapterOffReference, FrozenReference
     from prospect.training.step import Objective
+    from prospect.training.text_medium import TextMedium
 
     torch.manual_seed(0)
     shape = {"hidden_size": 288, "intermediate_size": 768, "num_hidden_layers": 6, "num_attention_heads": 6}
@@ -108,7 +109,7 @@ def build(lora: bool) -> tuple[Any, Any]:
     loss = get_loss("kto")
     policy = Policy(model, None, choose_scorer(model), "fp32", "benchmark", lora)
     reference = AdapterOffReference(policy) if lora else FrozenReference(policy)
-    return Objective(loss, loss.hyperparameters, policy, reference, max_tokens=1024, max_length=1024), rows
+    return Objective(loss, loss.hyperparameters, policy, reference, max_tokens=1024, medium=TextMedium(1024)), rows
 
 
 if __name__ == "__main__":

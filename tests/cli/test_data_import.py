@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from prospect.cli.main import main
-from prospect.feedback import load_feedback
-from prospect.feedback.importers import ALL
+from prospect.feedback import importers, load_feedback
+from prospect.feedback.importers import all_importers
 
 ROWS = [
     {"prompt": "Where?", "completion": "There.", "label": "good", "rater": "anna"},
@@ -24,6 +25,8 @@ ROWS = [
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PROSPECT_RATER_KEY", "a key that is long enough")
     monkeypatch.chdir(tmp_path)
+    all_importers()
+    monkeypatch.setattr(importers, "_REGISTRY", dict(importers._REGISTRY))  # one's own are forgotten after each test
     write("export.jsonl", ROWS)
     return tmp_path
 
@@ -119,4 +122,42 @@ def test_an_undeclared_verdict_ends_the_import_with_its_row(capsys: pytest.Captu
 def test_the_message_of_an_unknown_format_lists_all_of_them(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("nothing", "export.jsonl", "--dry-run") == 2
     err = capsys.readouterr().err
-    assert all(importer.name in err for importer in ALL)
+    assert all(importer.name in err for importer in all_importers())
+
+
+OWN = """
+from prospect.feedback.importers import importer
+from prospect.feedback.importers.shapes.base import Vote
+from prospect.feedback.importers.shapes.reading import each_row
+
+@importer("own", title="My own", recognises=lambda samples: False, polarity={"yes": True, "no": False})
+def own(paths, options):
+    return each_row(paths, lambda where, row: [Vote(where=where, prompt="p", completion=row["c"], verdict=row["v"])])
+"""
+
+
+@pytest.mark.parametrize("words", [["--format", "own.py:own", "votes.jsonl"], ["own.py:own", "votes.jsonl"]])
+def test_an_importer_of_ones_own_is_named_by_its_file(words: list[str]) -> None:
+    Path("own.py").write_text(OWN)
+    write("votes.jsonl", [{"c": "There.", "v": "yes"}, {"c": "Here.", "v": "no"}])
+    assert run(*words, "-o", "out.jsonl") == 0
+    assert [(row.completion, row.source) for row in load_feedback("out.jsonl")] == [("There.", "own"), ("Here.", "own")]
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("gone.py:own", "there is no such file"),
+        ("own.py:nothing", '"nothing" in .* is nothing; expected a function under @importer'),
+        ("own.py:Vote", "is type; expected a function under @importer"),
+        ("taken.py:own", 'an importer named "halos" exists already'),
+        ("broken.py:own", "importing .* failed: SyntaxError"),
+    ],
+)
+def test_what_is_no_importer_of_ones_own_is_refused(
+    address: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, content in {"own": OWN, "taken": OWN.replace('"own"', '"halos"'), "broken": "def"}.items():
+        Path(f"{name}.py").write_text(content)
+    assert run("export.jsonl", "--format", address, "-o", "out.jsonl") == 2
+    assert re.search(message, capsys.readouterr().err)

@@ -18,6 +18,7 @@ from prospect.models.reference import AdapterOffReference, CachedReference, Froz
 from prospect.training.prepare import prepare
 from prospect.training.processes.world import World
 from prospect.training.step import Objective, _Pass, accumulate_gradient, score
+from prospect.training.text_medium import TextMedium
 from tolerances import BACKWARD, distance, near, rounding
 
 
@@ -41,7 +42,7 @@ def objective_for(
         "policy": policy,
         "reference": reference,
         "max_tokens": max_tokens,
-        "max_length": prepared.config.data.max_length,
+        "medium": TextMedium(prepared.max_length),
     }
     return Objective(**(values | changes)), list(prepared.train.examples)
 

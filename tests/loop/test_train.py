@@ -38,6 +38,20 @@ def test_it_overfits_eight_rows(recipe: Any, loss: str) -> None:
         assert last["rewards/margins"] == pytest.approx(last["rewards/chosen"] - last["rewards/rejected"])
 
 
+@pytest.mark.parametrize(("every", "logged"), [(1, [1, 2, 3, 4, 5]), (2, [2, 4, 5]), (9, [5])])
+def test_metrics_are_logged_every_so_many_steps_and_after_the_last(recipe: Any, every: int, logged: list[int]) -> None:
+    run = prospect.train(recipe("kto", train={"max_steps": 5, "log_every": every}), quiet=True)
+    assert [row["step"] for row in training_rows(run)] == logged
+
+
+@pytest.mark.parametrize("keep", [1, 3])
+def test_the_newest_checkpoints_are_kept(recipe: Any, keep: int) -> None:
+    train = {"max_steps": 6, "save_every": 1, "keep_checkpoints": keep}
+    run = prospect.train(recipe("kto", train=train), quiet=True)
+    kept = sorted(path.name for path in run.checkpoints_path.iterdir())
+    assert kept == [f"step-{step}" for step in range(6 - keep, 6)]  # the last step's weights are the model
+
+
 def test_desirable_and_undesirable_move_apart_on_held_out_rows_too(recipe: Any) -> None:
     """The verdict depends on one word, so it can be learnt from some rows and tested on others."""
     rows = [dict(row, completion=row["completion"] + (" fox" if row["label"] else " dog")) for row in thumbs(48)]

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import torch
 
-from prospect.losses import get_loss
+from prospect.losses import Loss, get_loss
 from prospect.losses.checks.arguments import Arguments, call, gradients, placed, random_arguments, with_step
+from prospect.losses.checks.check import check_loss
 from prospect.losses.logarithms import log1mexp
 
 
@@ -180,3 +181,39 @@ def test_offline_ppo_continues_the_ratio_along_its_tangent_above_e_to_the_10() -
     assert above[0].item() - at[0].item() == pytest.approx(2 * math.exp(10), rel=1e-9)
     for _, slopes in (below, at, above):
         assert slopes["token_log_ratio"].item() == pytest.approx(math.exp(10), rel=1e-6)
+
+
+# -- log-probs of when the tokens were sampled --
+
+
+def importance_weighted(
+    token_log_ratio: torch.Tensor,
+    completion: torch.Tensor,
+    desirable: torch.Tensor,
+    sampled_logps: torch.Tensor,
+    *,
+    cap: float = 2.0,
+) -> torch.Tensor:
+    """-sum_t a q_t, q_t = policy / sampling probability, a = +1 or -1; a straight line where log q_t > cap."""
+    log_q = token_log_ratio - sampled_logps
+    q = torch.exp(log_q.clamp(max=cap)) + math.exp(cap) * (log_q - cap).clamp(min=0)
+    sign = torch.where(desirable, 1.0, -1.0)[:, None].to(q)
+    return -(sign * q * completion).sum(1)
+
+
+def test_a_loss_on_sampled_logps_passes_the_suite() -> None:
+    loss = Loss(importance_weighted, "sampled", "unpaired", "token", needs_reference=False, needs_sampled_logps=True)
+    assert loss.argument_names == ("token_log_ratio", "completion", "desirable", "sampled_logps")
+    given = random_arguments(loss)
+    assert (given["sampled_logps"] < 0).all() and "sampled_logps" not in gradients(loss, given)[1]
+    assert [result for result in check_loss(loss) if result.passed is False] == []
+
+
+def test_the_suite_finds_sampled_logps_that_are_read_in_the_padding() -> None:
+    def unmasked(token_log_ratio, completion, desirable, sampled_logps, *, cap=2.0):
+        return importance_weighted(token_log_ratio, completion, desirable, sampled_logps, cap=cap) + sampled_logps.sum(
+            1
+        )
+
+    loss = Loss(unmasked, "sampled", "unpaired", "token", needs_reference=False, needs_sampled_logps=True)
+    assert "only_what_is_there_counts" in [result.name for result in check_loss(loss) if result.passed is False]

@@ -12,14 +12,23 @@ from prospect.cli.label_map import add_label_map, read_label_map
 from prospect.cli.purged import add_purged, read_purged
 from prospect.errors import DataError, UsageError
 from prospect.feedback.files.patterns import matching_files
+from prospect.feedback.wording import names
 from prospect.outputs import output_file
 from prospect.terminal import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
+    from prospect.feedback.importers import all_importers
+
     parser.add_argument(
         "files", nargs="+", metavar="FILE", help="the export's files; a format's name may stand before them"
+    )
+    parser.add_argument(
+        "--format",
+        metavar="NAME",
+        help="the format of the files, where their shape is not to tell it: my_file.py:NAME for your own, or "
+        + names((one.name for one in all_importers()), "or"),
     )
     parser.add_argument("-o", "--output", type=output_file, metavar="OUT.jsonl", help="the feedback file to write")
     parser.add_argument("--dry-run", action="store_true", help="print what would become of the rows; write nothing")
@@ -62,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
 
     if options.output is None and not options.dry_run:
         raise UsageError("-o OUT.jsonl says where the feedback goes, and is missing; --dry-run writes nothing.")
-    format_name, files = _format_and_files(options.files)
+    format_name, files = _format_and_files(options.format, options.files)
     report = import_feedback(
         files,
         None if options.dry_run else options.output,
@@ -86,12 +95,14 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _format_and_files(words: list[str]) -> tuple[str | None, list[str]]:
+def _format_and_files(named: str | None, words: list[str]) -> tuple[str | None, list[str]]:
     """Take the first word as a format where an importer has that name; a file of that name is written ./NAME."""
-    from prospect.feedback.importers import ALL, get_importer
+    from prospect.feedback.importers import all_importers, get_importer, is_own
 
+    if named is not None:
+        return named, _found(words)
     first, *rest = words
-    if first in {importer.name for importer in ALL}:
+    if is_own(first) or first in {importer.name for importer in all_importers()}:
         if not rest:
             raise UsageError(f"{first} is a format; name the files to import after it.")
         return first, _found(rest)

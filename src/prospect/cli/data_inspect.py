@@ -10,13 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from prospect.cli.inspection_text import print_inspection
 from prospect.cli.label_map import add_label_map, read_label_map
 from prospect.cli.rendering import add_rendering, asked_rendering
 from prospect.errors import UsageError
 from prospect.feedback.chat.rendering import Rendering
 from prospect.feedback.doctor.checks.tokens import LONGEST_DEFAULT
-from prospect.feedback.doctor.inspect import inspect_feedback
 from prospect.model_source import find_model
 from prospect.outputs import output_file
 from prospect.terminal import say
@@ -60,6 +58,9 @@ def run(options: argparse.Namespace) -> int:
     Returns:
         1 with --strict if a finding is an error, else 0.
     """
+    from prospect.cli.inspection_text import print_inspection
+    from prospect.feedback.doctor.inspect import inspect_feedback
+
     with _tokenizer_beside(options.model) as tokenizer:
         inspection = inspect_feedback(
             options.files,

@@ -17,7 +17,7 @@ from prospect.progress import span
 from prospect.terminal import make_console
 from prospect.training.memory.estimate import PARTS, estimate_memory
 from prospect.training.memory.probe import probe
-from prospect.training.prepare import Prepared, prepare
+from prospect.training.prepare import Prepared, prepare, require_feedback_for_loss
 from prospect.training.starting_point import model_in_words, reference_in_words
 
 ROWS_SHOWN = 3
@@ -32,6 +32,7 @@ def show(config: Config, *, as_json: bool, probe_steps: int | None = None) -> No
         probe_steps: then load the model and time this many steps, for the time and the memory of the whole run.
     """
     prepared = prepare(config)
+    require_feedback_for_loss(prepared)
     with progress.phase("estimating memory"):
         facts = collect(prepared)  # before a probe: its estimate looks at the process as it is without a model
     if not as_json:
@@ -67,7 +68,7 @@ def _print_lines(console: Console, lines: dict[str, str]) -> None:
 def collect(prepared: Prepared) -> dict[str, Any]:
     """Return the same as one object."""
     summary = prepared.train.summary()
-    examples = len(prepared.plan.examples)
+    examples = len(prepared.train.examples)
     per_epoch = prepared.plan.steps_per_epoch
     weights = {k: v for k, v in prepared.hyperparameters.items() if k in {"desirable_weight", "undesirable_weight"}}
     return {

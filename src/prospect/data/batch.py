@@ -5,11 +5,40 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
 
 from prospect.errors import DataError
+
+
+class AnyRow(Protocol):
+    """What the rows of every medium have."""
+
+    @property
+    def prompt_key(self) -> str:
+        """Equal for rows of one prompt, and only for them."""
+
+    @property
+    def id(self) -> str:
+        """Names the feedback record in messages."""
+
+    @property
+    def desirable(self) -> bool:
+        """The verdict; for a pair, true for the chosen side; for a demonstration, true."""
+
+    @property
+    def weight(self) -> float:
+        """Factor on the example's loss."""
+
+    @property
+    def score(self) -> float:
+        """The number that somebody gave the completion; only losses on scored feedback look at it."""
+
+    @property
+    def key(self) -> bytes:
+        """Hash of the content; the same row has the same key in every run."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,11 +48,8 @@ class Row:
     Attributes:
         prompt_ids: int32 (P,), P >= 1.
         completion_ids: int32 (C,), C >= 1; these are scored.
-        prompt_key: equal for rows of one prompt, and only for them.
-        id: of the feedback record.
-        desirable: the verdict; for a pair, true for the chosen side; for a demonstration, true.
-        weight: factor on the example's loss.
-        score: a number given to the completion by a rater or a model; only losses on scored feedback look at it.
+        prompt_key: see `AnyRow`, as for `id`, `desirable`, `weight` and `score`.
+        sampled_logps: float32 (C,) nats, each completion token's log-prob when it was sampled; None if unknown.
         key: hash of the tokens and of what is scored; the same row has the same key in every run.
     """
 
@@ -34,6 +60,7 @@ class Row:
     desirable: bool
     weight: float = 1.0
     score: float = 0.0
+    sampled_logps: np.ndarray | None = None
     key: bytes = field(init=False)
 
     def __post_init__(self) -> None:
@@ -51,8 +78,60 @@ class Row:
 Example = tuple[Row, ...]
 """What a loss gives one value for: one row, the chosen and the rejected row of a pair, or K scored rows of a prompt."""
 
+R = TypeVar("R", bound=AnyRow)
 
-def flatten(examples: Sequence[Example]) -> list[Row]:
+
+def row_from_ids(
+    prompt_ids: Sequence[int],
+    completion_ids: Sequence[int],
+    *,
+    prompt_key: str,
+    id: str,
+    desirable: bool = True,
+    weight: float = 1.0,
+    score: float = 0.0,
+    sampled_logps: Sequence[float] | None = None,
+) -> Row:
+    """Make a row of token ids as they are, without tokenising any text.
+
+    Sampled completions are best kept as ids: their text, tokenised again, may give other tokens.
+
+    Args:
+        prompt_ids: P ids, P >= 1.
+        completion_ids: C ids, C >= 1, the end token with them if there is one.
+        prompt_key: see `AnyRow`.
+        id: see `AnyRow`.
+        desirable: see `AnyRow`.
+        weight: see `AnyRow`.
+        score: see `AnyRow`.
+        sampled_logps: C nats; see `Row`.
+
+    Raises:
+        DataError: an empty prompt or completion, or log-probs of another number of tokens.
+    """
+    if not len(prompt_ids) or not len(completion_ids):
+        raise DataError(
+            f"row {id} has {len(prompt_ids)} prompt tokens and {len(completion_ids)} completion tokens; expected at "
+            "least one of each. Leave the row out."
+        )
+    if sampled_logps is not None and len(sampled_logps) != len(completion_ids):
+        raise DataError(
+            f"row {id} has {len(completion_ids)} completion tokens and {len(sampled_logps)} sampled_logps; expected "
+            "one for each token, the end token counted."
+        )
+    return Row(
+        prompt_ids=np.array(prompt_ids, dtype=np.int32),
+        completion_ids=np.array(completion_ids, dtype=np.int32),
+        prompt_key=prompt_key,
+        id=id,
+        desirable=desirable,
+        weight=weight,
+        score=score,
+        sampled_logps=None if sampled_logps is None else np.array(sampled_logps, dtype=np.float32),
+    )
+
+
+def flatten(examples: Sequence[tuple[R, ...]]) -> list[R]:
     """Return the rows of examples, those of one example side by side."""
     return [row for example in examples for row in example]
 
@@ -69,6 +148,7 @@ class Batch:
         weight: float32 (N,).
         score: float32 (N,).
         rows: the N rows, for names and cache keys.
+        sampled_logps: float32 (N, T) nats, 0 where nothing is scored; None unless every row has them.
     """
 
     ids: torch.Tensor
@@ -78,13 +158,13 @@ class Batch:
     weight: torch.Tensor
     score: torch.Tensor
     rows: tuple[Row, ...]
+    sampled_logps: torch.Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """Return the same batch on a device; copied while the device works, from memory that it can read by itself."""
         if device.type == self.ids.device.type:
             return self
-        names = ("ids", "attention", "completion", "desirable", "weight", "score")
-        tensors = {name: getattr(self, name) for name in names}
+        tensors: dict[str, Any] = {name: value for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
         if device.type == "cuda":
             tensors = {name: tensor.pin_memory() for name, tensor in tensors.items()}
         moved = {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
@@ -115,10 +195,20 @@ def collate(rows: Sequence[Row]) -> Batch:
         weight=torch.tensor([row.weight for row in rows], dtype=torch.float32),
         score=torch.tensor([row.score for row in rows], dtype=torch.float32),
         rows=tuple(rows),
+        sampled_logps=_sampled_logps(rows, completion),
     )
 
 
-def mismatched_partners(rows: Sequence[Row], seed: int) -> list[int]:
+def _sampled_logps(rows: Sequence[Row], completion: torch.Tensor) -> torch.Tensor | None:
+    """Lay the rows' log-probs out over (N, T), where all rows have them."""
+    known = [row.sampled_logps for row in rows if row.sampled_logps is not None]
+    if len(known) < len(rows):
+        return None
+    values = torch.from_numpy(np.concatenate(known))
+    return torch.zeros(completion.shape).masked_scatter(completion, values)
+
+
+def mismatched_partners(rows: Sequence[AnyRow], seed: int) -> list[int]:
     """Say for every row whose completion it borrows for the estimate of z0.
 
     The rows are put in a circle in an order that depends on their content and the seed, not on their places
@@ -153,6 +243,7 @@ def mismatched_rows(rows: Sequence[Row], seed: int, max_length: int) -> list[Row
         replace(
             row,
             completion_ids=rows[j].completion_ids[: max_length - len(row.prompt_ids)],
+            sampled_logps=None,
             id=f"{row.id} × {rows[j].id}",
         )
         for row, j in zip(rows, mismatched_partners(rows, seed), strict=True)

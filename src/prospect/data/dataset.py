@@ -12,7 +12,8 @@ import numpy as np
 
 from prospect import progress
 from prospect.config import DataSettings
-from prospect.data.batch import Example, Row, flatten
+from prospect.data.batch import Example, Row, flatten, row_from_ids
+from prospect.data.loader import padded
 from prospect.data.render import Encoder, PromptTooLongError
 from prospect.errors import ConfigError, DataError
 from prospect.feedback.chat.rendering import UnrenderableError
@@ -63,7 +64,7 @@ class Dataset:
 
     @property
     def digest(self) -> str:
-        """Hash of every token, verdict, weight and score in order: the same data, the same hash.
+        """Hash of every token, verdict, weight, score and sampled log-prob in order: the same data, the same hash.
 
         Scores count only where feedback is scored; no other loss looks at them.
         """
@@ -73,6 +74,8 @@ class Dataset:
             digest.update(f"{row.desirable} {row.weight!r}".encode())
             if self.kind == "scored":
                 digest.update(f" {row.score!r}".encode())
+            if row.sampled_logps is not None:
+                digest.update(row.sampled_logps.tobytes())
         return digest.hexdigest()
 
     def class_counts(self) -> tuple[int, int]:
@@ -219,9 +222,9 @@ def encode_side(record: Feedback, side: Side, encoder: Encoder) -> tuple[Row, bo
         tools=record.tools,
         where=record.where,
     )
-    row = Row(
-        prompt_ids=np.array(encoded.prompt_ids, dtype=np.int32),
-        completion_ids=np.array(encoded.completion_ids, dtype=np.int32),
+    row = row_from_ids(
+        encoded.prompt_ids,
+        encoded.completion_ids,
         prompt_key=prompt_key(record.prompt),
         id=record.id,
         desirable=side.desirable,
@@ -252,9 +255,28 @@ def require_both_classes(dataset: Dataset, allow_one_class: bool) -> None:
     )
 
 
+def require_sampled_logps(rows: Sequence[Row], method: str) -> None:
+    """Refuse rows of which nobody knows how probable each token was when it was sampled.
+
+    Args:
+        rows: of the feedback.
+        method: who needs it, for messages.
+
+    Raises:
+        DataError: naming the first such row.
+    """
+    without = [row for row in rows if row.sampled_logps is None]
+    if without:
+        raise DataError(
+            f"row {without[0].id}: {method} needs the log-prob that each token had when it was sampled "
+            f"(sampled_logps), and {len(without)} of {len(rows)} rows have none. Feedback files hold text alone: train "
+            "on rows of sampled token ids from Python (prospect.data.batch.row_from_ids), or choose another loss."
+        )
+
+
 def longest_example(dataset: Dataset) -> tuple[int, Example]:
     """Return the example that takes most tokens at once, padding included, and how many."""
-    sizes = [len(example) * max(row.length for row in example) for example in dataset.examples]
+    sizes = [padded([example]) for example in dataset.examples]
     size = max(sizes)
     return size, dataset.examples[sizes.index(size)]
 

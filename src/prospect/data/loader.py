@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from itertools import pairwise
+from typing import Any, TypeVar
 
 import numpy as np
 
-from prospect.data.batch import Example
+from prospect.data.batch import AnyRow, Example, Row
 from prospect.errors import DataError
+
+E = TypeVar("E", bound=tuple[AnyRow, ...])
+Cost = Callable[[Any], int]
+"""Row to what it takes of a micro-batch's budget; a group costs its number of rows times its dearest row."""
+
+
+def length(row: Row) -> int:
+    """Return the cost of a text: the tokens of prompt and completion."""
+    return row.length
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Every step of a run, as a function of seed and examples: the resume cursor is the number of the step.
+    """Every step of a run, as a function of seed and examples that are all there at the start.
 
     Attributes:
         examples: the training examples.
@@ -45,7 +55,7 @@ class Plan:
 
     def hardest_step(self) -> list[Example]:
         """Return the first epoch's step with the example that takes most tokens at once, padding included."""
-        sizes = [_padded([example]) for example in self.examples]
+        sizes = [padded([example]) for example in self.examples]
         largest = sizes.index(max(sizes))
         return [self.examples[i] for i in next(step for step in self.epoch(0) if largest in step)]
 
@@ -127,40 +137,45 @@ MOST_PADDING = 0.1
 LEAST_SAVING = 32
 
 
-def micro_batches(examples: Sequence[Example], max_tokens: int, *, two_prompts: bool = False) -> list[list[Example]]:
+def micro_batches(
+    examples: Sequence[E], max_tokens: int, *, two_prompts: bool = False, cost: Cost = length
+) -> list[list[E]]:
     """Cut a step into groups that go through the model together, longest examples first.
 
     A group's padded size, rows x longest row, stays within `max_tokens`; an example that is larger by itself
     goes alone. Then groups are cut in two, each time where most padding is saved, until no more than
     `MOST_PADDING` of the whole is padding, that inside examples not counted.
 
-    With `two_prompts` a group of a single prompt is joined to a neighbour, past the budget if need be.
+    With `two_prompts` a group of a single prompt is joined to a neighbour, past the budget if need be. A row is as
+    long as its `cost`.
     """
-    by_length = sorted(examples, key=lambda e: (-_longest(e), e[0].key))
+    longest_of = {id(example): max(map(cost, example)) for example in examples}
+    by_length = sorted(examples, key=lambda e: (-longest_of[id(e)], e[0].key))
+    lengths = [longest_of[id(example)] for example in by_length]
+    sizes = [len(example) for example in by_length]
     starts: list[int] = []
     rows = longest = 0
-    for place, example in enumerate(by_length):
-        length = _longest(example)
-        if not starts or (rows + len(example)) * max(longest, length) > max_tokens:
+    for place, (size, long) in enumerate(zip(sizes, lengths, strict=True)):
+        if not starts or (rows + size) * max(longest, long) > max_tokens:
             starts.append(place)
             rows = longest = 0
-        rows, longest = rows + len(example), max(longest, length)
-    cuts = [_best_cut(by_length, *ends) for ends in pairwise([*starts, len(by_length)])]
+        rows, longest = rows + size, max(longest, long)
+    cuts = [_best_cut(sizes, lengths, *ends) for ends in pairwise([*starts, len(by_length)])]
     heapify(cuts)
-    least = sum(len(example) * _longest(example) for example in by_length)
-    padded = count_tokens([by_length[start:stop] for _, start, _, stop in cuts])[1]
-    while padded - least > MOST_PADDING * padded and -cuts[0][0] >= LEAST_SAVING:
+    least = sum(size * long for size, long in zip(sizes, lengths, strict=True))
+    whole = sum(sum(sizes[start:stop]) * lengths[start] for _, start, _, stop in cuts)
+    while whole - least > MOST_PADDING * whole and -cuts[0][0] >= LEAST_SAVING:
         change, start, place, stop = heappop(cuts)
-        heappush(cuts, _best_cut(by_length, start, place))
-        heappush(cuts, _best_cut(by_length, place, stop))
-        padded += change
+        heappush(cuts, _best_cut(sizes, lengths, start, place))
+        heappush(cuts, _best_cut(sizes, lengths, place, stop))
+        whole += change
     groups = [by_length[start:stop] for start, stop in sorted((start, stop) for _, start, _, stop in cuts)]
     return _joined(groups) if two_prompts else groups
 
 
-def _joined(groups: list[list[Example]]) -> list[list[Example]]:
+def _joined(groups: list[list[E]]) -> list[list[E]]:
     """Join groups of a single prompt to the one before them, or to the next where they come first."""
-    joined: list[list[Example]] = []
+    joined: list[list[E]] = []
     for group in groups:
         if joined and not (_has_two_prompts(joined[-1]) and _has_two_prompts(group)):
             joined[-1] = [*joined[-1], *group]
@@ -169,34 +184,47 @@ def _joined(groups: list[list[Example]]) -> list[list[Example]]:
     return joined
 
 
-def _has_two_prompts(group: Sequence[Example]) -> bool:
+def _has_two_prompts(group: Sequence[tuple[AnyRow, ...]]) -> bool:
     return len({row.prompt_key for example in group for row in example}) > 1
 
 
-def count_tokens(groups: Sequence[Sequence[Example]]) -> tuple[int, int]:
+def count_tokens(groups: Sequence[Sequence[tuple[AnyRow, ...]]], cost: Cost = length) -> tuple[int, int]:
     """Tokens of rows, and what goes through the model for them with the padding; the share of padding is 1 - a / b."""
-    rows = [[row.length for example in group for row in example] for group in groups]
+    rows = [[cost(row) for example in group for row in example] for group in groups]
     return sum(map(sum, rows)), sum(len(lengths) * max(lengths) for lengths in rows)
 
 
-def _longest(example: Example) -> int:
-    return max(row.length for row in example)
+def padded(group: Sequence[tuple[AnyRow, ...]], cost: Cost = length) -> int:
+    """Return the tokens of a group, padding included."""
+    return count_tokens([group], cost)[1]
 
 
-def _best_cut(by_length: Sequence[Example], start: int, stop: int) -> tuple[int, int, int, int]:
-    """Where to cut a group: (change of its padded size, at most 0; first example; the cut; end)."""
-    longest = _longest(by_length[start])
-    below = sum(len(example) for example in by_length[start:stop])
+def _best_cut(sizes: Sequence[int], lengths: Sequence[int], start: int, stop: int) -> tuple[int, int, int, int]:
+    """Where to cut a group: (change of its padded size, at most 0; first example; the cut; end).
+
+    Args:
+        sizes: rows of each example, the longest examples first.
+        lengths: of the longest row of each example.
+        start: the group's first example.
+        stop: the end of the group.
+    """
+    below = sum(sizes[start:stop])
     best = (0, start)
     for place in range(start, stop):
-        best = min(best, (-below * (longest - _longest(by_length[place])), place))
-        below -= len(by_length[place])
+        best = min(best, (-below * (lengths[start] - lengths[place]), place))
+        below -= sizes[place]
     return best[0], start, best[1], stop
 
 
 def share_out(
-    groups: Sequence[list[Example]], rank: int, size: int, *, lockstep: bool = False, two_prompts: bool = False
-) -> list[tuple[list[Example], bool]]:
+    groups: Sequence[list[E]],
+    rank: int,
+    size: int,
+    *,
+    lockstep: bool = False,
+    two_prompts: bool = False,
+    cost: Cost = length,
+) -> list[tuple[list[E], bool]]:
     """Deal micro-batches out to the processes of a run.
 
     Each gets equally many where groups can be halved to that end, and about equally many tokens: the largest are dealt
@@ -209,27 +237,27 @@ def share_out(
         lockstep: whether equally many they must be: who has one less gets the smallest group a second time, not to
             be counted.
         two_prompts: whether every group must go on holding two prompts.
+        cost: of a row; see `micro_batches`.
 
     Returns:
         groups, and whether each is to be counted.
     """
     if size == 1:
         return [(group, True) for group in groups]
-    dealt = sorted(groups, key=_padded, reverse=True)
+
+    def size_of(group: Sequence[E]) -> int:
+        return padded(group, cost)
+
+    dealt = sorted(groups, key=size_of, reverse=True)
     while len(dealt) % size and len(dealt[0]) > 1:
         # Longest first and by turns, so that both halves are about as long.
         halves = [dealt[0][0::2], dealt[0][1::2]]
         if two_prompts and not all(map(_has_two_prompts, halves)):
             break
-        dealt = sorted([*dealt[1:], *halves], key=_padded, reverse=True)
+        dealt = sorted([*dealt[1:], *halves], key=size_of, reverse=True)
     turns = [i % size if (i // size) % 2 == 0 else size - 1 - i % size for i in range(len(dealt))]
     mine = [(group, True) for group, turn in zip(dealt, turns, strict=True) if turn == rank]
     most = -(-len(dealt) // size)
     if lockstep and len(mine) < most:
         mine.append((dealt[-1], False))
     return mine
-
-
-def _padded(group: Sequence[Example]) -> int:
-    """Tokens of a group, padding included."""
-    return count_tokens([group])[1]

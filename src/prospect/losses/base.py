@@ -29,7 +29,7 @@ ARGUMENTS: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("scored", "sequence"): ("log_ratio", "score", "present"),
 }
 # Those of shape (N, T); one number for all is of shape (), the rest are (N,), or (N, K) where feedback is scored.
-_BY_TOKEN = {"token_log_ratio", "token_logps", "completion", "values"}
+_BY_TOKEN = {"token_log_ratio", "token_logps", "completion", "values", "sampled_logps"}
 _ONE_FOR_ALL = {"z0", "running_mean"}
 
 
@@ -49,11 +49,15 @@ class Loss:
         needs_running_mean: whether it is called with `running_mean`, () nats: the mean log-ratio of all examples of
             all steps before this one, 0 at the start.
         needs_values: whether it is called with `values` (N, T), what a value head expects at each token.
+        needs_sampled_logps: whether it is called with `sampled_logps` (N, T) nats: the log-prob that each token had
+            when it was sampled, 0 where nothing is scored. Only rows made of sampled token ids have it
+            (`prospect.data.batch.row_from_ids`), and feedback files do not.
         over_step: names and functions of further arguments, computed over the whole optimizer step before any
             gradient is taken: each function is called with the arguments above and gives a tensor.
         control_tokens: whether the prompt ends with a token that states the verdict, `<|good|>` or `<|bad|>`.
         reward_model: whether it trains a reward model; its log-ratios are then the model's scores of whole rows.
-        mean_over: what the sum of its values over a step is divided by: the examples, or their completion tokens.
+        mean_over: what the sum of its values over a step is divided by: the examples, or the units that are scored,
+            which are tokens of completions where the medium is text.
         is_halo: whether it is a human-aware loss by definition 3.4 of arXiv 2402.01306.
         value: for a human-aware loss, its value function v(z) of the distance z from the reference point, in nats; it
             may take the loss's hyperparameters by name.
@@ -74,6 +78,7 @@ class Loss:
     needs_reference_point: bool = False
     needs_running_mean: bool = False
     needs_values: bool = False
+    needs_sampled_logps: bool = False
     over_step: Mapping[str, Callable[..., torch.Tensor]] = field(default_factory=dict)
     control_tokens: bool = False
     reward_model: bool = False
@@ -125,9 +130,15 @@ class Loss:
         return self.value(z, **_named_by(self.value, self.resolve(hyperparameters)))
 
     @property
+    def over_units(self) -> bool:
+        """Whether it is a mean over scored units; see `mean_over`."""
+        return self.mean_over == "tokens"
+
+    @property
     def row_arguments(self) -> tuple[str, ...]:
         """The tensors that it is called with which have one row per example."""
-        return ARGUMENTS[self.feedback, self.level] + (("values",) if self.needs_values else ())
+        more = {"values": self.needs_values, "sampled_logps": self.needs_sampled_logps}
+        return ARGUMENTS[self.feedback, self.level] + tuple(name for name, needed in more.items() if needed)
 
     @property
     def argument_names(self) -> tuple[str, ...]:

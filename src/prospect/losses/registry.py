@@ -69,6 +69,9 @@ def _check_traits(record: Loss) -> None:
         ),
         'values are one per token, so needs_values needs level="token"': record.needs_values
         and record.level != "token",
+        'sampled_logps are one per token, so needs_sampled_logps needs level="token"': (
+            record.needs_sampled_logps and record.level != "token"
+        ),
         'length_normalised is about whole completions, so it needs level="sequence"': (
             record.length_normalised and record.level != "sequence"
         ),

@@ -14,7 +14,7 @@ import torch
 from prospect.config import ModelSettings
 from prospect.data.control_tokens import CONTROL_TOKENS, ask_after_good, control_token_ids
 from prospect.errors import ModelError
-from prospect.model_source import ModelSource, find_model, require_context
+from prospect.model_source import MODEL_CONFIG, ModelSource, find_model, require_context
 
 DEFAULT_MAX_LENGTH = 2048  # the longest row where neither recipe nor model sets a limit
 
@@ -35,6 +35,7 @@ def load_tokenizer(settings: ModelSettings, *, control_tokens: bool = False) -> 
     options = {"trust_remote_code": settings.trust_remote_code, **_gguf(source)}
     with _reading(
         source,
+        settings,
         "tokenizer",
         "A model folder needs tokenizer.json and tokenizer_config.json beside its weights: save it with "
         "tokenizer.save_pretrained(folder).",
@@ -57,6 +58,7 @@ def load_model_config(settings: ModelSettings) -> Any:
     source = find_model(settings.name_or_path).root
     with _reading(
         source,
+        settings,
         "configuration",
         "A model folder needs config.json beside its weights: save it with model.save_pretrained(folder).",
     ):
@@ -72,7 +74,12 @@ def load_whole(source: ModelSource, settings: ModelSettings) -> Any:
     """
     from transformers import AutoModelForCausalLM
 
-    with _reading(source, "model", "It must be a causal language model with config.json and safetensors weights."):
+    with _reading(
+        source,
+        settings,
+        "model",
+        "It must be a causal language model with config.json and safetensors weights.",
+    ):
         model, info = AutoModelForCausalLM.from_pretrained(source.place, **loading_options(settings), **_gguf(source))
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
@@ -81,6 +88,17 @@ def load_whole(source: ModelSource, settings: ModelSettings) -> Any:
             "would be random. Is it a model of another kind?"
         )
     return (as_plain(model) if source.gguf else model).eval()
+
+
+def _own_code(source: ModelSource, settings: ModelSettings) -> str:
+    """Return what to do about code that comes with a model, where it may not run."""
+    try:
+        brings_code = "auto_map" in source.read(MODEL_CONFIG)
+    except ModelError:  # a file that is no JSON; the message says so already
+        return ""
+    if settings.trust_remote_code or not brings_code:
+        return ""
+    return " It brings code of its own: read that, and set model.trust_remote_code: true if it may run."
 
 
 def as_plain(model: Any) -> Any:
@@ -104,11 +122,12 @@ def _gguf(source: ModelSource) -> dict[str, str]:
 
 
 @contextmanager
-def _reading(source: ModelSource, what: str, advice: str) -> Iterator[None]:
+def _reading(source: ModelSource, settings: ModelSettings, what: str, advice: str) -> Iterator[None]:
     """Turn any error of Transformers, which raises half a dozen kinds, into a ModelError.
 
     Args:
         source: what is read.
+        settings: whether its own code may run.
         what: the part of it.
         advice: what a folder of Transformers needs; of GGUF the advice is another.
     """
@@ -121,6 +140,7 @@ def _reading(source: ModelSource, what: str, advice: str) -> Iterator[None]:
                 "list of architectures; where this is none of them, or the file is damaged, take the model's "
                 "safetensors."
             ) from error
+        advice += _own_code(source, settings)
         raise ModelError(f"{source.place}: the {what} could not be loaded ({first_line(error)}). {advice}") from error
 
 

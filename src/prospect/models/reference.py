@@ -405,18 +405,33 @@ def build_reference(
     return CachedReference(inner, folder, rank, agree)
 
 
-def _reference_of(settings: ReferenceSettings, policy: Policy, named: Callable[[], Policy] | None) -> Reference:
+def kind_of_reference(settings: ReferenceSettings, *, has_adapter: bool, was_there: bool) -> str:
+    """Return the `kind` of the reference that a recipe asks for; no model need be loaded.
+
+    Args:
+        settings: the recipe's.
+        has_adapter: whether an adapter is trained.
+        was_there: whether the run starts from a model that had it.
+    """
     if settings.name_or_path is not None:
-        assert named is not None
-        return NamedReference(named(), settings.name_or_path)
+        return NamedReference.kind
+    if settings.kind == "frozen" or not has_adapter:
+        return FrozenReference.kind
+    return AdapterAsLoadedReference.kind if was_there and settings.kind == "auto" else AdapterOffReference.kind
+
+
+def _reference_of(settings: ReferenceSettings, policy: Policy, named: Callable[[], Policy] | None) -> Reference:
     if settings.kind == "adapter_off" and not policy.has_adapter:
         raise ConfigError(
             "reference.kind is adapter_off and there is no adapter. Set model.lora, or reference.kind: frozen."
         )
-    if settings.kind == "frozen" or not policy.has_adapter:
+    kind = kind_of_reference(settings, has_adapter=policy.has_adapter, was_there=policy.base_identity is not None)
+    if kind == NamedReference.kind:
+        assert named is not None
+        return NamedReference(named(), str(settings.name_or_path))
+    if kind == FrozenReference.kind:
         return FrozenReference(policy)
-    was_there = policy.base_identity is not None and settings.kind == "auto"
-    return AdapterAsLoadedReference(policy) if was_there else AdapterOffReference(policy)
+    return AdapterAsLoadedReference(policy) if kind == AdapterAsLoadedReference.kind else AdapterOffReference(policy)
 
 
 def check_identity(

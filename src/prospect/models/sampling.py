@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,7 +37,8 @@ Progress = Callable[[int, int], None]
 """Told after each batch how many completions are done, and of how many."""
 
 
-class Generated(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Generated:
     """One completion.
 
     Attributes:
@@ -46,6 +47,9 @@ class Generated(NamedTuple):
         finished: whether it ended with an end token; false where the limit cut it.
         ids: the tokens themselves, the end token with them; empty where only the text was kept.
         opened: the think tag that the prompt ends with, so that the completion begins in thoughts; else "".
+        logps: the log-prob of each of `ids`, nats: log softmax(logits / temperature) over the whole vocabulary, before
+            `top_p` and `top_k` leave tokens out; 0 at temperature 0, where nothing is drawn. Not compared: other
+            neighbours in a batch round their last bit otherwise.
     """
 
     text: str
@@ -53,6 +57,7 @@ class Generated(NamedTuple):
     finished: bool
     ids: tuple[int, ...] = ()
     opened: str = ""
+    logps: tuple[float, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,28 +204,31 @@ def generate_each(
                     f"{list(prompts).index(id(prompt)) + 1} ({_shortened(prompt)}). Its weights are damaged or too "
                     "large for their number format: load another checkpoint, or the same one as float32."
                 ) from None
-            for row, ids in zip(batch, completions, strict=True):
+            for row, (ids, logps) in zip(batch, completions, strict=True):
                 prompt = asked[row.number][0]
-                yield row.number, _read(tokenizer, row.ids, ids, ends, plain=not renderer.is_chat(prompt))
+                yield row.number, _read(tokenizer, row.ids, ids, logps, ends, plain=not renderer.is_chat(prompt))
             progress.count(start + len(batch), len(rows), "completions")
 
 
 def _complete(
     model: Any, batch: Sequence[_Row], sampling: Sampling, ends: list[int], max_new_tokens: int, seed: int
-) -> list[list[int]]:
-    """Return the generated ids of each row, up to and with its end token."""
+) -> list[tuple[list[int], list[float]]]:
+    """Return the generated ids of each row, up to and with its end token, and the log-prob of each."""
     width = max(len(row.ids) for row in batch)
     pad = ends[0] if ends else 0  # any id will do where the attention mask is 0
     ids = [[pad] * (width - len(row.ids)) + row.ids for row in batch]
     mask = [[0] * (width - len(row.ids)) + [1] * len(row.ids) for row in batch]
     draws = torch.tensor(np.stack([_uniform_draws(seed, row, max_new_tokens) for row in batch]))
+    draw = _Draw(sampling, draws.to(model.device), width)
     output = model.generate(
         input_ids=torch.tensor(ids, device=model.device),
         attention_mask=torch.tensor(mask, device=model.device),
         generation_config=_greedy(max_new_tokens, pad, ends),
-        logits_processor=[_Draw(sampling, draws.to(model.device), width)],
+        logits_processor=[draw],
     )
-    return [_until_end(row, ends) for row in output[:, width:].tolist()]
+    completions = [_until_end(row, ends) for row in output[:, width:].tolist()]
+    logps = torch.stack(draw.logps, 1).tolist()
+    return [(ids, row[: len(ids)]) for ids, row in zip(completions, logps, strict=True)]
 
 
 def _greedy(max_new_tokens: int, pad: int, ends: list[int]) -> GenerationConfig:
@@ -255,12 +263,16 @@ class _Draw:
     """A logits processor that draws each row's next token with the row's own random number.
 
     It returns scores that leave the drawn token alone, so that `generate` can only take it.
+
+    Attributes:
+        logps: for each step, the log-probs (N,) of the tokens drawn; see `Generated`.
     """
 
     def __init__(self, sampling: Sampling, draws: Tensor, prompt_width: int) -> None:
         self.sampling = sampling
         self.draws = draws  # (N, tokens) in [0, 1)
         self.prompt_width = prompt_width
+        self.logps: list[Tensor] = []
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         step = input_ids.shape[1] - self.prompt_width
@@ -270,6 +282,7 @@ class _Draw:
             raise _NotFiniteError(int(broken.nonzero()[0]), step)
         draw = self.draws[:, step]
         chosen = draw_tokens(scores, draw, self.sampling)
+        self.logps.append(drawn_logps(scores, chosen, self.sampling.temperature))
         return torch.full_like(scores, -torch.inf).scatter_(1, chosen[:, None], 0.0)
 
 
@@ -301,6 +314,14 @@ def draw_tokens(logits: Tensor, draw: Tensor, sampling: Sampling) -> Tensor:
     return order.gather(1, place[:, None])[:, 0]
 
 
+def drawn_logps(logits: Tensor, chosen: Tensor, temperature: float) -> Tensor:
+    """Return log softmax(logits / temperature) of the chosen tokens, float32 (N,); see `Generated.logps`."""
+    if temperature == 0:
+        return torch.zeros(len(chosen), device=logits.device)
+    scaled = logits.float() / temperature
+    return scaled.gather(1, chosen[:, None])[:, 0] - scaled.logsumexp(1)
+
+
 def _uniform_draws(seed: int, row: _Row, count: int) -> np.ndarray:
     """Return one number in [0, 1) per token to come: a function of seed, prompt ids and sample alone."""
     name = f"{seed}|{row.sample}|{','.join(map(str, row.ids))}".encode()
@@ -308,7 +329,9 @@ def _uniform_draws(seed: int, row: _Row, count: int) -> np.ndarray:
     return np.random.Generator(np.random.Philox(key=key)).random(count, dtype=np.float32)
 
 
-def _read(tokenizer: Any, prompt_ids: list[int], ids: list[int], ends: list[int], *, plain: bool) -> Generated:
+def _read(
+    tokenizer: Any, prompt_ids: list[int], ids: list[int], logps: list[float], ends: list[int], *, plain: bool
+) -> Generated:
     """Return the completion as text."""
     text = _decode(tokenizer, ids)
     if plain:
@@ -317,7 +340,7 @@ def _read(tokenizer: Any, prompt_ids: list[int], ids: list[int], ends: list[int]
         text = whole.removeprefix(before) if whole.startswith(before) else text
     # The last tokens are enough for a tag and the white space after it.
     opened = read_opening(tokenizer.decode(prompt_ids[-16:], clean_up_tokenization_spaces=False)).tag
-    return Generated(text, len(ids), bool(ids) and ids[-1] in ends, tuple(ids), opened)
+    return Generated(text, len(ids), bool(ids) and ids[-1] in ends, tuple(ids), opened, tuple(logps))
 
 
 def _shortened(prompt: Text) -> str:

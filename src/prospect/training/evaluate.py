@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from prospect import progress
 from prospect.data.dataset import Dataset
 from prospect.feedback.records import Text
 from prospect.models.policy import Policy
-from prospect.models.sampling import generate
+from prospect.models.sampling import Generated, generate
 from prospect.run_dir import RunDir
 from prospect.statistics.ranking import auroc
 from prospect.training.prepare import Prepared
@@ -59,20 +60,17 @@ def draw_samples(prepared: Prepared, policy: Policy) -> list[dict[str, Any]]:
     if not prompts:
         return []
     with progress.phase(f"writing {len(prompts)} samples"):
-        answers = generate(
-            policy.model,
-            policy.tokenizer,
-            prompts,
-            max_new_tokens=settings.sample_tokens,
-            temperature=TEMPERATURE,
-            top_p=TOP_P,
-            seed=settings.seed,
-            rendering=prepared.rendering,
-        )
+        limits = {"max_new_tokens": settings.sample_tokens, "seed": settings.seed}
+        answers = write(prepared, policy, prompts, **limits, temperature=TEMPERATURE, top_p=TOP_P)
     return [
         {"prompt": _plain(prompt), "completion": one.text, "tokens": one.tokens, "finished": one.finished}
         for prompt, (one,) in zip(prompts, answers, strict=True)
     ]
+
+
+def write(prepared: Prepared, policy: Policy, prompts: Sequence[Text], **settings: Any) -> list[list[Generated]]:
+    """Let the policy as it is answer prompts, rendered as those of the feedback; see `generate` for the settings."""
+    return generate(policy.model, policy.tokenizer, prompts, rendering=prepared.rendering, **settings)
 
 
 def sample_prompts(prepared: Prepared, count: int) -> list[Text]:

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 
 import torch
 
-from prospect.data.batch import Batch, Example
+from prospect.data.batch import AnyRow
 from prospect.losses.base import Loss
 from prospect.losses.reference_point import ReferencePoint
 from prospect.training.arguments import Comparison
+from prospect.training.medium import AnyBatch
 
 
 @dataclass
@@ -63,8 +64,8 @@ def tally_rows(
     tally: Tally,
     loss: Loss,
     beta: float,
-    batch: Batch,
-    group: Sequence[Example],
+    batch: AnyBatch,
+    group: Sequence[tuple[AnyRow, ...]],
     compared: Comparison,
     point: float,
 ) -> None:
@@ -113,7 +114,7 @@ def _by_class(tally: Tally, name: str, values: torch.Tensor, chosen: torch.Tenso
         tally.add(f"{name}/rejected", values[~chosen])
 
 
-def _leads(reward: torch.Tensor, best: torch.Tensor, group: Sequence[Example]) -> torch.Tensor:
+def _leads(reward: torch.Tensor, best: torch.Tensor, group: Sequence[tuple[AnyRow, ...]]) -> torch.Tensor:
     """By how much each prompt's best completion leads the others: (rows,) to (N,)."""
     sizes = [len(example) for example in group]
     prompts = zip(reward.split(sizes), best.split(sizes), strict=True)

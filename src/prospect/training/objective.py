@@ -9,17 +9,21 @@ import torch
 
 from prospect import progress
 from prospect.config import ReferenceSettings
-from prospect.data.batch import flatten
+from prospect.data.batch import collate, flatten
+from prospect.data.loader import micro_batches
 from prospect.errors import ConfigError
-from prospect.models.loading import load_tokenizer
+from prospect.models.adapters import compile_layers
+from prospect.models.loading import default_device, load_tokenizer
 from prospect.models.opening import require_same_vocabulary
 from prospect.models.policy import Policy, load_for_scoring, load_policy
-from prospect.models.reference import Reference, build_reference
+from prospect.models.reference import Reference, build_reference, check_identity
 from prospect.models.reward_model import load_reward_model
 from prospect.training.alarms import Watch
 from prospect.training.prepare import Prepared
+from prospect.training.processes.sharding import shard_policy
 from prospect.training.processes.world import World
 from prospect.training.step import Objective
+from prospect.training.text_medium import TextMedium
 
 
 def build_policy(prepared: Prepared, *, to_spread: bool = False) -> Policy:
@@ -130,10 +134,41 @@ def build_objective(prepared: Prepared, policy: Policy, reference: Reference, wo
         policy=policy,
         reference=reference,
         max_tokens=prepared.max_tokens,
-        max_length=prepared.max_length,
+        medium=TextMedium(prepared.max_length),
         reference_point=config.reference_point,
         seed=config.train.seed,
         sft_weight=config.loss.sft_weight,
         clip=(humanline.low, humanline.high) if humanline else None,
         world=world or World(),
     )
+
+
+def place_models(policy: Policy, reference: Reference, *, sharded: bool, compiled: bool) -> None:
+    """Bring both models into the shape in which they run. Sharding first: it tries out how to score, uncompiled."""
+
+    def place(policy: Policy) -> None:
+        if sharded:
+            shard_policy(policy, default_device())
+        if compiled:
+            compile_layers(policy.model)
+
+    place(policy)
+    reference.change(place)
+
+
+def check_first_step(prepared: Prepared, policy: Policy, reference: Reference) -> dict[str, float] | None:
+    """Ask both models about the first micro-batch; where another model is the reference, about the whole first step.
+
+    Returns:
+        where rewards need not be 0 before the first step, what they are there: `log_ratio`, the mean in nats, and the
+        `rows` that it is of; else None.
+    """
+    examples = next(prepared.plan.steps(0, 1))[1]
+    groups = micro_batches(examples, prepared.max_tokens)
+    compiled, found = prepared.config.train.compile, []
+    for group in groups[:1] if reference.starts_equal else groups:
+        log_ratio = check_identity(policy, reference, collate(flatten(group)).to(policy.device), compiled=compiled)
+        found += [] if log_ratio is None else log_ratio.tolist()
+    if reference.starts_equal:
+        return None
+    return {"log_ratio": round(sum(found) / len(found), 6), "rows": len(found)}

@@ -8,6 +8,7 @@ from typing import Any
 
 from prospect import progress
 from prospect.config import Config, SyncSettings
+from prospect.data.batch import flatten
 from prospect.data.control_tokens import ask_after_good
 from prospect.data.dataset import (
     Dataset,
@@ -15,9 +16,11 @@ from prospect.data.dataset import (
     longest_example,
     require_both_classes,
     require_fitting_rows,
+    require_sampled_logps,
 )
 from prospect.data.loader import Plan
 from prospect.data.render import Encoder, templates_of
+from prospect.data.rounds import StepPlan
 from prospect.errors import ConfigError
 from prospect.feedback.chat.rendering import Rendering
 from prospect.feedback.chat.templates import DEFAULT
@@ -61,7 +64,7 @@ class Prepared:
     tokenizer: Any
     train: Dataset
     held_out: Dataset | None
-    plan: Plan
+    plan: StepPlan
     total_steps: int
     max_length: int
     max_tokens: int
@@ -127,6 +130,29 @@ def prepare(config: Config, now: datetime | None = None) -> Prepared:
         files,
         rendering,
     )
+
+
+def require_feedback_for_loss(prepared: Prepared) -> None:
+    """Refuse feedback that the loss cannot learn from; a session that is held may be given other rows.
+
+    Raises:
+        DataError: the loss needs log-probs of sampled tokens, and the rows have none.
+    """
+    if prepared.loss.needs_sampled_logps:
+        require_sampled_logps(flatten(prepared.train.examples), f"loss {prepared.loss.name}")
+
+
+def require_evaluable(prepared: Prepared) -> None:
+    """Refuse held-out feedback on which a held session could not evaluate its loss.
+
+    Raises:
+        ConfigError: the loss needs log-probs of sampled tokens.
+    """
+    if prepared.loss.needs_sampled_logps and prepared.held_out is not None:
+        raise ConfigError(
+            f"data.eval is {prepared.config.data.eval!r}, and loss {prepared.loss.name} needs the log-probs with which "
+            "tokens were sampled, which feedback files do not have. Set data.eval: null."
+        )
 
 
 def _settle_rendering(

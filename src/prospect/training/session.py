@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 
-from prospect.data.batch import collate, flatten
-from prospect.data.loader import micro_batches
+from prospect import progress as screen
+from prospect.data.rounds import StepPlan
 from prospect.errors import CheckpointError, TrainingError
+from prospect.feedback.records import Text
 from prospect.losses.registry import source_digests
-from prospect.models.adapters import compile_layers
-from prospect.models.loading import default_device
 from prospect.models.policy import Policy
-from prospect.models.reference import Reference, check_identity
+from prospect.models.reference import Reference
+from prospect.models.sampling import Generated
 from prospect.progress import phase
 from prospect.run_dir import RunDir
 from prospect.training.alarms import Alarm, Watch, as_row
@@ -35,22 +35,33 @@ from prospect.training.checkpoints.checkpoint import (
 )
 from prospect.training.checkpoints.resume import restore
 from prospect.training.checkpoints.state import Identity, Progress
-from prospect.training.evaluate import evaluate_held_out, write_samples
+from prospect.training.evaluate import evaluate_held_out, write, write_samples
 from prospect.training.memory.out_of_memory import name_the_setting
-from prospect.training.objective import build_objective, build_policy, build_run_reference, build_watch
-from prospect.training.optimizer import build_optimizer
+from prospect.training.objective import (
+    build_objective,
+    build_policy,
+    build_run_reference,
+    build_watch,
+    check_first_step,
+    place_models,
+)
+from prospect.training.optimizer import build_optimizer, set_learning_rate
 from prospect.training.prepare import Prepared
-from prospect.training.processes.sharding import clip_gradient, shard_policy, whole
+from prospect.training.processes.sharding import clip_gradient, whole
 from prospect.training.processes.world import World
 from prospect.training.progress import Display
 from prospect.training.provenance import describe_run, model_card
 from prospect.training.step import Objective, StepResult
+from prospect.training.stopping import Stop
 from prospect.training.trackers import Tracker, open_trackers
 
 
 @dataclass
 class Session:
-    """What a run holds while it trains; one in each process. `train.run_steps` says in which order it acts."""
+    """What a run holds while it trains; one in each process. `train.run_steps` says in which order it acts.
+
+    A caller that holds one may give it another `plan`.
+    """
 
     prepared: Prepared
     policy: Policy
@@ -64,6 +75,9 @@ class Session:
     trackers: list[Tracker]
     world: World
     watch: Watch
+    plan: StepPlan
+    shown: screen.Display = field(default_factory=screen.Display)
+    stop: Stop = field(default_factory=Stop)
 
     @classmethod
     def start(cls, prepared: Prepared, policy: Policy, run: RunDir, resume: bool, world: World) -> Session:
@@ -78,11 +92,11 @@ class Session:
                 agree=world.any if world.lockstep else None,
                 to_spread=world.lockstep,
             )
-            _place(policy, reference, sharded=world.lockstep, compiled=config.train.compile)
+            place_models(policy, reference, sharded=world.lockstep, compiled=config.train.compile)
         if world.size > 1:  # weights were made alike everywhere; dropout need not be
             torch.manual_seed(config.train.seed + world.rank)
         objective = build_objective(prepared, policy, reference, world)
-        start = _check_first_step(prepared, policy, reference)
+        start = check_first_step(prepared, policy, reference)
         identity = Identity(
             policy=policy.identity,
             reference=reference.identity,
@@ -119,7 +133,13 @@ class Session:
             trackers,
             world,
             watch,
+            prepared.plan,
         )
+
+    @property
+    def epoch(self) -> float:
+        """How often the rows have been passed over."""
+        return round(self.progress.step / self.plan.steps_per_epoch, 6)
 
     def move_reference(self, step: int) -> None:
         """Let the reference follow the policy where the recipe says so."""
@@ -139,6 +159,13 @@ class Session:
             )
         return norm
 
+    def update(self, rate: float) -> None:
+        """Move the policy along its gradient, and clear that."""
+        set_learning_rate(self.optimizer, rate)
+        self.optimizer.step()
+        self.reference.policy_moved()
+        self.optimizer.zero_grad(set_to_none=True)
+
     def count(self, result: StepResult, examples: int, seconds: float) -> None:
         """Advance every counter."""
         self.progress.step += 1
@@ -151,7 +178,7 @@ class Session:
         step = self.progress.step
         metrics = {
             "step": step,
-            "epoch": round(step / self.prepared.plan.steps_per_epoch, 6),
+            "epoch": self.epoch,
             **result.metrics,
             "grad_norm": grad_norm,
             "learning_rate": rate,
@@ -164,15 +191,15 @@ class Session:
         display.step(step, metrics)
         if step % self.prepared.config.train.log_every == 0 or step == self.prepared.total_steps:
             self.write_metrics(metrics)
-            self.ring(self.watch.see_step(metrics), display)
+            self.ring(self.watch.see_step(metrics))
 
-    def ring(self, alarms: Sequence[Alarm], display: Display) -> None:
+    def ring(self, alarms: Sequence[Alarm]) -> None:
         """Say what looks like collapse, on the screen and in the run directory."""
         step = self.progress.step
         for alarm in alarms:
-            display.note(f"ALARM at step {step}: {alarm.text}")
+            screen.note(f"ALARM at step {step}: {alarm.text}")
         if alarms and self.world.is_main:
-            self.run.append_metrics(as_row(step, round(step / self.prepared.plan.steps_per_epoch, 6), alarms))
+            self.run.append_metrics(as_row(step, self.epoch, alarms))
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
         """Append to the run directory, and passes on to the trackers."""
@@ -181,24 +208,39 @@ class Session:
         for tracker in self.trackers:
             tracker.log(metrics["step"], {name: value for name, value in metrics.items() if name != "step"})
 
-    def evaluate(self, display: Display) -> None:
+    def evaluate(self) -> None:
         """Score held-out feedback and write samples."""
         step = self.progress.step
-        epoch = round(step / self.prepared.plan.steps_per_epoch, 6)
         if self.prepared.held_out is not None:
             with name_the_setting(
                 f"in the evaluation at step {step}", self.prepared, self.run, self.prepared.held_out.examples
             ):
                 metrics = evaluate_held_out(self.objective, self.prepared.held_out)
-            self.write_metrics({"step": step, "epoch": epoch, **metrics})
-            display.note(_describe_evaluation(step, metrics))
+            self.write_metrics({"step": step, "epoch": self.epoch, **metrics})
+            screen.note(_describe_evaluation(step, metrics))
         # A reward model writes nothing. Sharded weights are put together by all processes, whoever wants the samples.
         if not self.prepared.loss.reward_model and (self.world.is_main or self.world.lockstep):
             run = self.run if self.world.is_main else None
-            eager = _eager() if self.prepared.config.train.compile else nullcontext()
-            with name_the_setting(f"in the samples at step {step}", self.prepared, self.run, part="samples"), eager:
+            with self._sampling():
                 samples = write_samples(run, self.prepared, self.policy, step)
-            self.ring(self.watch.see_samples(samples), display)
+            self.ring(self.watch.see_samples(samples))
+
+    def sample(self, prompts: Sequence[Text], **settings: Any) -> list[list[Generated]]:
+        """Let the policy as it is answer prompts; sharded weights need all processes to ask.
+
+        Args:
+            prompts: strings or conversations.
+            **settings: of `prospect.models.sampling.generate`.
+        """
+        with self._sampling():
+            return write(self.prepared, self.policy, prompts, **settings)
+
+    @contextmanager
+    def _sampling(self) -> Iterator[None]:
+        where = f"in the samples at step {self.progress.step}"
+        eager = _eager() if self.prepared.config.train.compile else nullcontext()
+        with name_the_setting(where, self.prepared, self.run, part="samples"), eager:
+            yield
 
     def save(self) -> None:
         """Write a checkpoint; the reference cache first, so that a resumed run finds every number it had."""
@@ -221,6 +263,10 @@ class Session:
 
     def finish(self) -> None:
         """Write the aligned model and close the books."""
+        with name_the_setting("while the finished model was written", self.prepared, self.run, part="loading"):
+            self._finish()
+
+    def _finish(self) -> None:
         self.reference.flush()
         policy = self.whole_policy()
         if policy is None:
@@ -273,37 +319,6 @@ def _eager() -> Any:
     of a function, and policy and reference share it: samples would leave none for the steps.
     """
     return torch.compiler.set_stance("force_eager")
-
-
-def _place(policy: Policy, reference: Reference, *, sharded: bool, compiled: bool) -> None:
-    """Bring both models into the shape in which they run. Sharding first: it tries out how to score, uncompiled."""
-
-    def place(policy: Policy) -> None:
-        if sharded:
-            shard_policy(policy, default_device())
-        if compiled:
-            compile_layers(policy.model)
-
-    place(policy)
-    reference.change(place)
-
-
-def _check_first_step(prepared: Prepared, policy: Policy, reference: Reference) -> dict[str, float] | None:
-    """Ask both models about the first micro-batch; where another model is the reference, about the whole first step.
-
-    Returns:
-        where rewards need not be 0 before the first step, what they are there: `log_ratio`, the mean in nats, and the
-        `rows` that it is of; else None.
-    """
-    examples = next(prepared.plan.steps(0, 1))[1]
-    groups = micro_batches(examples, prepared.max_tokens)
-    compiled, found = prepared.config.train.compile, []
-    for group in groups[:1] if reference.starts_equal else groups:
-        log_ratio = check_identity(policy, reference, collate(flatten(group)).to(policy.device), compiled=compiled)
-        found += [] if log_ratio is None else log_ratio.tolist()
-    if reference.starts_equal:
-        return None
-    return {"log_ratio": round(sum(found) / len(found), 6), "rows": len(found)}
 
 
 def _describe_evaluation(step: int, metrics: dict[str, float]) -> str:

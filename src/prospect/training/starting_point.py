@@ -8,6 +8,7 @@ from prospect.errors import ConfigError
 from prospect.losses import Loss
 from prospect.model_source import ModelSource, find_model
 from prospect.models.loading import load_tokenizer
+from prospect.models.reference import kind_of_reference
 
 
 def choose_adapter(config: Config, source: ModelSource, loss: Loss) -> Config:
@@ -94,13 +95,14 @@ def reference_in_words(config: Config, loss: Loss) -> str:
         return f"none: loss {loss.name} has no reference"
     if reference.name_or_path is not None:
         return f"{find_model(reference.name_or_path)}, another model: rewards need not start at 0"
-    if adapter == "continue" and reference.kind == "adapter_off":
+    kind = kind_of_reference(reference, has_adapter=config.model.trains_adapter, was_there=adapter == "continue")
+    if adapter == "continue" and kind == "adapter_off":
         return "the model without its adapter: rewards need not start at 0"
     how = {"continue": ", its adapter included", "merge": ", its adapter folded in"}.get(str(adapter), "")
-    held = "in a second copy"
-    if adapter == "continue" and reference.kind == "auto":
-        held = "at the memory of a second adapter"
-    elif config.model.lora is not None and reference.kind != "frozen":
-        held = "with the fresh adapter off"
+    held = {
+        "frozen": "in a second copy",
+        "adapter_as_loaded": "at the memory of a second adapter",
+        "adapter_off": "with the fresh adapter off",
+    }[kind]
     follows = ", and it follows the policy" if reference.sync is not None and reference.sync.every else ""
     return f"the model as loaded{how}, {held}{follows}"

@@ -4,7 +4,7 @@ The gradient is the same, to float rounding, for any micro-batch size and any or
 concerns the whole step (z0, and what a loss asks for in `over_step`) is computed over the whole step before any
 gradient is taken, (2) sums are divided by the count of the whole step, and (3) metrics are sums and counts. For the
 same reason it does not depend on how many processes share the micro-batches: each knows all examples of the step and
-runs some. Letters: N rows of a micro-batch, T tokens, K completions of a prompt.
+runs some. What completions are made of, the medium knows (`medium.py`). Letters: N rows of a micro-batch.
 """
 
 from __future__ import annotations
@@ -12,24 +12,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from prospect import progress
-from prospect.data.batch import Batch, Example, Row, collate, flatten, mismatched_rows
-from prospect.data.loader import micro_batches, share_out
+from prospect.data.batch import AnyRow, flatten
+from prospect.data.loader import count_tokens, micro_batches, share_out
 from prospect.errors import TrainingError
 from prospect.losses.base import Loss
 from prospect.losses.reference_point import ReferencePoint, estimate_reference_point
 from prospect.losses.running_mean import RunningMean
 from prospect.models.in_place import adding_in_place
 from prospect.models.modes import evaluating
-from prospect.models.policy import Policy
 from prospect.models.reference import Reference
-from prospect.training.arguments import Comparison, arrange, concatenate, first_rows
+from prospect.training.arguments import Comparison, arrange, concatenate, contrast, first_rows
+from prospect.training.medium import AnyBatch, Draw, Learner, Medium
 from prospect.training.metrics import Tally, summarise, tally_rows
 from prospect.training.processes.world import World
+
+Examples = Sequence[tuple[AnyRow, ...]]
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,10 @@ class Objective:
         hyperparameters: all of them.
         policy: the model that is trained.
         reference: what it is compared with.
-        max_tokens: the token budget of a micro-batch.
-        max_length: the longest row, for mismatched rows.
+        max_tokens: the budget of a micro-batch, in what the medium counts as a row's cost: tokens of a text.
+        medium: what completions are made of.
         reference_point: "step", or "micro_batch" for comparison with other trainers.
-        seed: of the pairing of mismatched rows.
+        seed: of the pairing of mismatched rows, and of a medium's noise.
         sft_weight: how many times the sft loss of desirable completions is added.
         clip: lowest and highest log-ratio of a token, nats; None leaves them as they are.
         running_mean: of the log-ratios of all steps so far, for losses that need it.
@@ -53,10 +55,10 @@ class Objective:
 
     loss: Loss
     hyperparameters: Mapping[str, Any]
-    policy: Policy
+    policy: Learner
     reference: Reference
     max_tokens: int
-    max_length: int
+    medium: Medium
     reference_point: str = "step"
     seed: int = 0
     sft_weight: float = 0.0
@@ -72,13 +74,13 @@ class Objective:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one pass over examples said.
+    """The result of one pass over examples.
 
     Attributes:
         metrics: the logged values.
         tally: the sums behind them.
-        tokens: real tokens of prompts and completions, mismatched rows not counted.
-        completion_tokens: scored tokens.
+        tokens: the cost of all rows, mismatched rows not counted: tokens of prompts and completions.
+        completion_tokens: scored units.
         padding_share: of what went through the policy, the share that was padding; no metric, for it depends on how
             the step was cut.
     """
@@ -90,30 +92,30 @@ class StepResult:
     padding_share: float
 
 
-def accumulate_gradient(objective: Objective, examples: Sequence[Example], step: int = 0) -> StepResult:
+def accumulate_gradient(objective: Objective, examples: Examples, step: int = 0) -> StepResult:
     """Add the gradient of one step to the policy's `.grad`.
 
-    L = (1 / D) sum_i weight_i loss_i, D the examples of the step, or its completion tokens for losses that are means
-    over tokens.
+    L = (1 / D) sum_i weight_i loss_i, D the examples of the step, or its scored units for losses that are means over
+    units.
 
     Args:
         objective: the loss and the two models.
         examples: of the whole step.
-        step: its number, for messages.
+        step: its number, for messages and for a medium's noise.
 
     Raises:
         TrainingError: a log-prob, z0 or loss is not finite; the rows are named, and no gradient is left
             behind.
         DataError: z0 cannot be estimated from these rows.
     """
-    result = _Pass(objective, examples, f"at step {step}", with_gradient=True).run()
+    result = _Pass(objective, examples, f"at step {step}", step, with_gradient=True).run()
     objective.world.sum_gradients(list(objective.policy.trainable().values()))
     if objective.loss.needs_running_mean:
         objective.running_mean.add(result.tally.sums["log_ratio"], result.tally.counts["log_ratio"])
     return result
 
 
-def score(objective: Objective, examples: Sequence[Example]) -> StepResult:
+def score(objective: Objective, examples: Examples) -> StepResult:
     """Return the same metrics without gradient and dropout; z0 is always over all examples.
 
     So the result does not depend on `max_tokens`, and no random number is drawn.
@@ -122,118 +124,128 @@ def score(objective: Objective, examples: Sequence[Example]) -> StepResult:
         return _Pass(objective, examples, "in the evaluation", with_gradient=False).run()
 
 
+class _MicroBatch(NamedTuple):
+    """Examples that go through the models together.
+
+    Attributes:
+        examples: their rows.
+        batch: the rows, laid out on the policy's device.
+        lockstep_only: whether it is run only because sharded weights need equally many passes on all ranks.
+    """
+
+    examples: Examples
+    batch: AnyBatch
+    lockstep_only: bool
+
+
 class _Pass:
     """One pass over the examples of a step, or of an evaluation."""
 
-    def __init__(self, objective: Objective, examples: Sequence[Example], when: str, *, with_gradient: bool) -> None:
-        self.objective, self.loss, self.when = objective, objective.loss, when
+    def __init__(
+        self, objective: Objective, examples: Examples, when: str, step: int = 0, *, with_gradient: bool
+    ) -> None:
+        self.objective, self.loss, self.medium = objective, objective.loss, objective.medium
         self.examples, self.rows = examples, flatten(examples)
-        self.with_gradient = with_gradient
-        needs_point, whole_step = self.loss.needs_reference_point, objective.reference_point == "step"
-        self.one_point = needs_point and (whole_step or not with_gradient)
-        self.own_points = needs_point and not self.one_point
-        self.completion_tokens = sum(len(row.completion_ids) for row in self.rows)
-        self.denominator = self.completion_tokens if self.loss.mean_over == "tokens" else len(examples)
-        self.sft_tokens = sum(len(row.completion_ids) for row in self.rows if row.desirable)
+        self.when, self.with_gradient = when, with_gradient
+        self.draw = Draw(objective.seed, step)
+        needs_z0, whole_step = self.loss.needs_reference_point, objective.reference_point == "step"
+        self.z0_per_step = needs_z0 and (whole_step or not with_gradient)
+        self.z0_per_micro_batch = needs_z0 and not self.z0_per_step
+        self.units = self.count_units(self.rows)
+        self.desirable_units = self.count_units([row for row in self.rows if row.desirable])
+        self.denominator = self.units if self.loss.over_units else len(examples)
         self.tally = Tally()
         self.points: list[ReferencePoint] = []
 
     def run(self) -> StepResult:
         """Compute what concerns the whole step, then each micro-batch's share of the gradient."""
         with progress.phase(self.when, aloud=False):
-            return self._run()
+            if self.z0_per_step:
+                self.points.append(self.reference_point(self.rows, self.objective.world))
+            over_step = self.over_whole_step() if self.loss.over_step else []
+            for part in self.micro_batches(self.examples, self.objective.world, two_prompts=self.z0_per_micro_batch):
+                if self.z0_per_micro_batch:
+                    self.points.append(self.reference_point(part.batch.rows, World()))
+                self.add(part, over_step)
+            return self.result()
 
-    def _run(self) -> StepResult:
-        if self.one_point:
-            self.points.append(self.reference_point(self.rows))
-        over_step = self.over_whole_step() if self.loss.over_step else []
-        for group, batch, counted in self.batches(self.examples, two_prompts=self.own_points):
-            if self.own_points:
-                self.points.append(self.reference_point(batch.rows, World()))
-            with nullcontext() if self.with_gradient else torch.no_grad():
-                tally = self.tally if counted else Tally()
-                share = self.micro_batch(group, batch, over_step, tally)
-                tally.add("loss", share, count=0)
-                tally.add("padding", (~batch.attention).sum(), count=batch.attention.numel())
-                if self.with_gradient:
-                    with adding_in_place():
-                        (share * self.gradient_scale(counted)).backward()
-        self.tally = Tally.together(self.objective.world.gather(self.tally))
-        self.tally.counts["loss"] = 1
-        padding = self.tally.take("padding")
-        everybodys = self.objective.world.gather(self.points) if self.own_points else [self.points]
-        metrics = summarise(self.tally, _mean_point([point for part in everybodys for point in part]))
+    def add(self, part: _MicroBatch, over_step: Sequence[torch.Tensor]) -> None:
+        """Add a micro-batch's share of the gradient and of the sums."""
+        tally = Tally() if part.lockstep_only else self.tally
+        with nullcontext() if self.with_gradient else torch.no_grad():
+            share = self.share_of_loss(part, over_step, tally)
+        tally.add("loss", share, count=0)
+        cost, padded = count_tokens([part.examples], self.medium.cost)
+        tally.add("padding", torch.tensor(padded - cost), count=padded)
+        if self.with_gradient:
+            with adding_in_place():
+                (share * self.gradient_scale(part)).backward()
+
+    def result(self) -> StepResult:
+        """Put the sums of all ranks together."""
+        world = self.objective.world
+        tally = Tally.together(world.gather(self.tally))
+        tally.counts["loss"] = 1
+        padding = tally.take("padding")
+        all_ranks = world.gather(self.points) if self.z0_per_micro_batch else [self.points]
+        metrics = summarise(tally, _mean_point([point for points in all_ranks for point in points]))
         if self.loss.needs_running_mean:
             metrics["running_mean"] = self.objective.running_mean.mean
-        tokens = sum(row.length for row in self.rows)
-        return StepResult(metrics, self.tally, tokens, self.completion_tokens, padding)
+        return StepResult(metrics, tally, sum(map(self.medium.cost, self.rows)), self.units, padding)
 
-    def batches(
-        self, examples: Sequence[Example], world: World | None = None, *, two_prompts: bool = False
-    ) -> Iterator[tuple[list[Example], Batch, bool]]:
-        """Yield this process's micro-batches, on the policy's device, and whether each is to be counted."""
-        world = world or self.objective.world
-        groups = micro_batches(examples, self.objective.max_tokens, two_prompts=two_prompts)
-        ready = None
-        shares = share_out(groups, world.rank, world.size, lockstep=world.lockstep, two_prompts=two_prompts)
-        for group, counted in progress.counted(shares, "micro-batches", len(shares)):
-            # One ahead: a GPU gets the next batch while it works on this one.
-            batch, ready = ready, (group, collate(flatten(group)).to(self.objective.policy.device), counted)
-            if batch is not None:
-                yield batch
-        if ready is not None:
-            yield ready
+    def micro_batches(self, examples: Examples, world: World, *, two_prompts: bool = False) -> Iterator[_MicroBatch]:
+        """Yield this rank's micro-batches."""
+        cost, device = self.medium.cost, self.objective.policy.device
+        groups = micro_batches(examples, self.objective.max_tokens, two_prompts=two_prompts, cost=cost)
+        shares = share_out(groups, world.rank, world.size, lockstep=world.lockstep, two_prompts=two_prompts, cost=cost)
+        return _prefetch(
+            _MicroBatch(group, self.medium.collate(flatten(group)).to(device), not counted)
+            for group, counted in progress.counted(shares, "micro-batches", len(shares))
+        )
 
-    def gradient_scale(self, counted: bool) -> float:
-        """Sharded weights take the mean of the processes' gradients where a sum is meant."""
-        world = self.objective.world
-        return float(counted) * (world.size if world.lockstep else 1)
+    def gradient_scale(self, part: _MicroBatch) -> float:
+        """Return a factor on the loss: FSDP averages gradients over ranks during backward, and a sum is meant."""
+        if part.lockstep_only:
+            return 0.0
+        return float(self.objective.world.size if self.objective.world.lockstep else 1)
 
-    def micro_batch(
-        self, group: Sequence[Example], batch: Batch, over_step: Sequence[torch.Tensor], tally: Tally
-    ) -> torch.Tensor:
+    def share_of_loss(self, part: _MicroBatch, over_step: Sequence[torch.Tensor], tally: Tally) -> torch.Tensor:
         """Return a micro-batch's share of the step's loss, a () tensor."""
+        batch, examples = part.batch, part.examples
         compared = self.compare(batch)
-        arguments = [*arrange(self.loss, compared, batch, group), *self.one_for_all(compared.log_ratio), *over_step]
+        arguments = [*arrange(self.loss, compared, batch, examples), *self.numbers(compared.log_ratio), *over_step]
         values = self.loss(*arguments, **self.objective.hyperparameters)
-        self.require_finite(values, [example[0] for example in group], "loss")
-        share = (batch.weight[first_rows(group)] * values).sum() / self.denominator
+        self.require_finite(values, [example[0] for example in examples], "loss")
+        share = (batch.weight[first_rows(examples)] * values).sum() / self.denominator
         z0 = float(self.points[-1].z0) if self.points else 0.0
         if self.loss.needs_running_mean:
             z0 = self.objective.running_mean.mean
-        tally_rows(tally, self.loss, self.objective.beta, batch, group, compared, z0)
-        if self.objective.sft_weight and self.sft_tokens:
+        tally_rows(tally, self.loss, self.objective.beta, batch, examples, compared, z0)
+        if self.objective.sft_weight and self.desirable_units:
             imitation = -(compared.logps * batch.weight * batch.desirable).sum()
-            tokens = batch.completion.sum(1)[batch.desirable].sum()
-            tally.add("sft_loss", imitation, count=float(tokens))
-            share = share + self.objective.sft_weight * imitation / self.sft_tokens
+            tally.add("sft_loss", imitation, count=self.count_units([row for row in batch.rows if row.desirable]))
+            share = share + self.objective.sft_weight * imitation / self.desirable_units
         return share
 
-    def compare(self, batch: Batch) -> Comparison:
-        """Return what policy and reference say of the rows."""
-        policy, reference, clip = self.objective.policy, self.objective.reference, self.objective.clip
-        if self.loss.reward_model:
-            scores = policy.logps(batch)
-            self.require_finite(scores, batch.rows, "the model's score")
-            return Comparison(scores, scores)
-        token_logps, values = policy.score_tokens(batch)
-        logps = token_logps.sum(1)
-        self.require_finite(logps, batch.rows, "the policy's log-prob")
-        if self.loss.level == "token" or clip is not None:
-            reference_token_logps = reference.token_logps(batch).to(logps.device)
-            self.require_finite(reference_token_logps.sum(1), batch.rows, "the reference's log-prob")
-            token_log_ratio = token_logps - reference_token_logps
-            token_log_ratio = token_log_ratio if clip is None else token_log_ratio.clamp(*clip)
-            log_ratio = token_log_ratio.sum(1)
-        else:
-            reference_logps = reference.logps(batch).to(logps.device)
-            self.require_finite(reference_logps, batch.rows, "the reference's log-prob")
-            token_log_ratio, log_ratio = None, logps - reference_logps
-        if self.loss.length_normalised:
-            log_ratio = log_ratio / batch.completion.sum(1)
-        return Comparison(logps, log_ratio, token_log_ratio, values)
+    def compare(self, batch: AnyBatch) -> Comparison:
+        """Return the log-ratios of policy and reference on the rows."""
+        objective, clip = self.objective, self.objective.clip
+        by_unit = self.loss.level == "token" or clip is not None
+        both = self.medium.compare(objective.policy, objective.reference, batch, self.draw, by_unit=by_unit)
+        what = "the model's score" if self.loss.reward_model else "the policy's log-prob"
+        self.require_finite(both.logps, batch.rows, what)
+        self.require_finite(both.reference_logps, batch.rows, "the reference's log-prob")
+        compared = contrast(both, clip)
+        if not self.loss.length_normalised:
+            return compared
+        counts = torch.tensor([self.medium.scored_units(row) for row in batch.rows], device=both.logps.device)
+        return compared._replace(log_ratio=compared.log_ratio / counts)
 
-    def one_for_all(self, like: torch.Tensor) -> list[torch.Tensor]:
+    def count_units(self, rows: Sequence[AnyRow]) -> int:
+        """Return the scored units of rows."""
+        return sum(map(self.medium.scored_units, rows))
+
+    def numbers(self, like: torch.Tensor) -> list[torch.Tensor]:
         """Return the () tensors that the loss asks for."""
         numbers = [self.points[-1].z0.to(like)] if self.loss.needs_reference_point else []
         if self.loss.needs_running_mean:
@@ -243,35 +255,42 @@ class _Pass:
     @torch.no_grad()
     def over_whole_step(self) -> list[torch.Tensor]:
         """Return the arguments that need all examples; forward passes without gradient or dropout."""
-        batches = self.batches(self.examples)
+        world = self.objective.world
         with evaluating(self.objective.policy.model):
-            pieces = [(arrange(self.loss, self.compare(b), b, group), counted) for group, b, counted in batches]
-        own = [tuple(a.cpu() for a in arguments) for arguments, counted in pieces if counted]
-        everybodys = [piece for part in self.objective.world.gather(own) for piece in part]
-        values = self.loss.over_whole_step(concatenate(everybodys), self.objective.hyperparameters)
+            own = [
+                tuple(argument.cpu() for argument in arrange(self.loss, compared, part.batch, part.examples))
+                for part, compared in self.compared(self.examples, world)
+            ]
+        all_ranks = [piece for pieces in world.gather(own) for piece in pieces]
+        values = self.loss.over_whole_step(concatenate(all_ranks), self.objective.hyperparameters)
         return [value.to(self.objective.policy.device) for value in values]
 
     @torch.no_grad()
-    def reference_point(self, rows: Sequence[Row], world: World | None = None) -> ReferencePoint:
-        """z0 from each prompt with another prompt's completion; forwards without gradient or dropout.
+    def reference_point(self, rows: Sequence[AnyRow], world: World) -> ReferencePoint:
+        """Estimate z0 from each prompt with another prompt's completion; forwards without gradient or dropout.
 
         Args:
             rows: whose prompts and completions are crossed.
-            world: who shares them; all processes, or this one alone where z0 is of a micro-batch.
+            world: the ranks that share them; this one alone where z0 is of a micro-batch.
         """
-        world = world or self.objective.world
-        mismatched = mismatched_rows(rows, self.objective.seed, self.objective.max_length)
+        mismatched = [(row,) for row in self.medium.mismatched(rows, self.objective.seed)]
         with evaluating(self.objective.policy.model):
             own = [
                 log_ratio
-                for _, batch, counted in self.batches([(row,) for row in mismatched], world)
-                for log_ratio in self.compare(batch).log_ratio.tolist()
-                if counted
+                for _, compared in self.compared(mismatched, world)
+                for log_ratio in compared.log_ratio.tolist()
             ]
         log_ratios = [log_ratio for part in world.gather(own) for log_ratio in part]
         return estimate_reference_point(torch.tensor(log_ratios), clamp=self.loss.needs_reference)
 
-    def require_finite(self, values: torch.Tensor, rows: Sequence[Row], what: str) -> None:
+    def compared(self, examples: Examples, world: World) -> Iterator[tuple[_MicroBatch, Comparison]]:
+        """Compare the models on this rank's micro-batches; those that are only for lockstep are run and left out."""
+        for part in self.micro_batches(examples, world):
+            compared = self.compare(part.batch)
+            if not part.lockstep_only:
+                yield part, compared
+
+    def require_finite(self, values: torch.Tensor, rows: Sequence[AnyRow], what: str) -> None:
         """Stop before anything that is not a number reaches a gradient, and name the rows."""
         bad = (~values.detach().isfinite()).nonzero().flatten().tolist()
         if not bad:
@@ -288,6 +307,15 @@ class _Pass:
             f"micro-batch, ids {named}: "
             f"{values.detach()[bad[0]].item()}). Nothing was updated.{source}"
         )
+
+
+def _prefetch(parts: Iterator[_MicroBatch]) -> Iterator[_MicroBatch]:
+    """Yield each micro-batch once the next is laid out: a GPU gets that while it works on this one."""
+    ready = next(parts, None)
+    while ready is not None:
+        following = next(parts, None)
+        yield ready
+        ready = following
 
 
 def _mean_point(points: Sequence[ReferencePoint]) -> ReferencePoint | None:

@@ -1,4 +1,7 @@
-"""train(config): the main path of the project, from feedback to an aligned model, in the order it happens."""
+"""train(config): the main path of the project, from feedback to an aligned model, in the order it happens.
+
+`hold` opens the same run for a caller that trains in rounds.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,15 +18,15 @@ import torch
 
 from prospect import progress
 from prospect.config import Config, check_places, load_config
-from prospect.errors import CheckpointError, RunStopped
+from prospect.errors import CheckpointError, ConfigError, RunStopped
 from prospect.run_dir import RunDir
 from prospect.training.checkpoints.checkpoint import latest_checkpoint
 from prospect.training.checkpoints.resume import require_same_recipe, with_saved_date
 from prospect.training.memory.allocator import keep_freed_memory
 from prospect.training.memory.out_of_memory import name_the_setting
 from prospect.training.objective import build_policy
-from prospect.training.optimizer import learning_rate, set_learning_rate
-from prospect.training.prepare import prepare
+from prospect.training.optimizer import learning_rate
+from prospect.training.prepare import Prepared, prepare, require_evaluable, require_feedback_for_loss
 from prospect.training.processes.world import World, join_world, share_cores
 from prospect.training.progress import Display
 from prospect.training.run_lock import RunClaim, claim
@@ -53,46 +57,110 @@ def train(
         ProspectError: one of its kinds, saying what, where, found and what to do.
         RunStopped: SIGINT or SIGTERM came; a KeyboardInterrupt.
     """
+    with _claimed(source, overrides, resume=resume, quiet=quiet) as claimed:
+        run = claimed.run
+        if not claimed.finished:
+            require_feedback_for_loss(claimed.prepared)
+            with claimed.session() as session:
+                run_steps(session)
+                session.finish()
+            if session.stop.signal:
+                raise session.stop.stopped(f"stopped; the run is finished and its model is in {run.model_path}.")
+    return run
+
+
+@contextmanager
+def hold(
+    source: str | Path | Mapping[str, Any] | Config,
+    *,
+    overrides: Sequence[str] = (),
+    resume: bool = False,
+    quiet: bool = False,
+) -> Iterator[Session]:
+    """Hold a run open: policy, reference and optimizer stay in memory while a caller trains in rounds.
+
+    Within the block `run_steps` trains, `session.plan` takes other rows, and `session.sample`, `session.evaluate`,
+    `session.save` and `session.finish` do what they are called. The recipe's `train.max_steps` is the number of steps
+    of all rounds, over which the learning rate follows its schedule. A resumed session goes on after the step of its
+    last checkpoint, and its caller must give it the same rows again.
+
+    Args:
+        source: see `train`, as for the others.
+        overrides: see `train`.
+        resume: see `train`.
+        quiet: see `train`.
+
+    Raises:
+        ProspectError: as `train` does.
+        CheckpointError: the run that is resumed is finished.
+        RunStopped: SIGINT or SIGTERM came.
+    """
+    with _claimed(source, overrides, resume=resume, quiet=quiet) as claimed:
+        if claimed.finished:
+            raise CheckpointError(f"{claimed.run.path} holds a finished run. Name another output directory.")
+        require_evaluable(claimed.prepared)
+        with claimed.session() as session:
+            yield session
+        if session.stop.signal:
+            raise session.stop.stopped("stopped.")
+
+
+@dataclass(frozen=True)
+class _Claimed:
+    """A run directory that is this process's alone, and the recipe that runs in it."""
+
+    prepared: Prepared
+    run: RunDir
+    world: World
+    shown: progress.Display
+    stop: Stop
+    claim: RunClaim
+    begun: bool
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to do."""
+        return self.begun and bool(self.run.provenance().get("finished"))
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """Hold policy, reference and optimizer in memory."""
+        torch.manual_seed(self.prepared.config.train.seed)
+        with name_the_setting("while the model was loaded", self.prepared, self.run, part="loading"):
+            policy = build_policy(self.prepared, to_spread=self.world.lockstep)
+            session = Session.start(self.prepared, policy, self.run, self.begun, self.world)
+        session.shown, session.stop = self.shown, self.stop
+        try:
+            for warning in self.prepared.train.ignored:
+                progress.note(f"warning: {warning}")
+            yield session
+        finally:
+            self.claim.stepped |= session.progress.step > 0
+            session.close()
+
+
+@contextmanager
+def _claimed(
+    source: str | Path | Mapping[str, Any] | Config, overrides: Sequence[str], *, resume: bool, quiet: bool
+) -> Iterator[_Claimed]:
+    """Claim a run directory and prepare its recipe."""
     keep_freed_memory()
     share_cores(os.environ)
     config = load_config(source, overrides)
     check_places(config)
-    world = join_world(sharded=config.train.parallel == "fsdp")
+    world, run = join_world(sharded=config.train.parallel == "fsdp"), RunDir(config.output)
     with (
         progress.shown("prospect train", quiet=quiet or not world.is_main) as shown,
         listening(world.is_main, quiet) as stop,
+        _sole_writer(run, world, resume) as place,
     ):
-        return _train(config, world, shown, stop, resume=resume)
-
-
-def _train(config: Config, world: World, shown: progress.Display, stop: Stop, *, resume: bool) -> RunDir:
-    run = RunDir(config.output)
-    with _sole_writer(run, world, resume) as place:
         begun = world.gather(place.stepped)[0]
         if begun:
             config = with_saved_date(config, run)
         prepared = prepare(config, world.gather(datetime.now())[0])  # one time for all processes
         if begun:
             require_same_recipe(run.config(), prepared.config.as_dict(), run)
-            if run.provenance().get("finished"):
-                return run
-        torch.manual_seed(config.train.seed)
-        with name_the_setting("while the model was loaded", prepared, run, part="loading"):
-            policy = build_policy(prepared, to_spread=world.lockstep)
-            session = Session.start(prepared, policy, run, begun, world)
-        try:
-            with Display(prepared.total_steps, session.progress.step, shown) as display:
-                for warning in prepared.train.ignored:
-                    display.note(f"warning: {warning}")
-                run_steps(session, display, stop)
-            with name_the_setting("while the finished model was written", prepared, run, part="loading"):
-                session.finish()
-        finally:
-            place.stepped |= session.progress.step > 0
-            session.close()
-        if stop.signal:
-            raise stop.stopped(f"stopped; the run is finished and its model is in {run.model_path}.")
-    return run
+        yield _Claimed(prepared, run, world, shown, stop, place, begun)
 
 
 @contextmanager
@@ -111,30 +179,47 @@ def _sole_writer(run: RunDir, world: World, resume: bool) -> Iterator[RunClaim]:
         yield place
 
 
-def run_steps(session: Session, display: Display, stop: Stop) -> None:
-    """Run the loop: gradient, guard, update, log, evaluate, save."""
+def run_steps(session: Session, until: int | None = None) -> None:
+    """Run the loop: gradient, guard, update, log, evaluate, save.
+
+    Args:
+        session: a run that is open; its plan gives the rows of the steps.
+        until: the last step, counted from the start of the run; the recipe's last one by default.
+
+    Raises:
+        ConfigError: a step that is none of the run's.
+    """
+    total = session.prepared.total_steps
+    until = total if until is None else until
+    if until > total:
+        raise ConfigError(
+            f"step {until} was asked for and the run has {total}. Set train.max_steps to the steps of all rounds."
+        )
+    with Display(total, session.progress.step, session.shown) as display:
+        if session.progress.step == 0:
+            session.evaluate()
+        session.stop.wait_for_steps()
+        if session.progress.pending:
+            _end_step(session)
+        _heed(session)
+        _run_steps(session, until, display)
+
+
+def _run_steps(session: Session, until: int, display: Display) -> None:
     settings, total = session.prepared.config.train, session.prepared.total_steps
-    if session.progress.step == 0:
-        session.evaluate(display)
-    stop.wait_for_steps()
-    if session.progress.pending:
-        _end_step(session, display, stop)
-    for index, examples in session.prepared.plan.steps(session.progress.step, total):
+    for index, examples in session.plan.steps(session.progress.step, until):
         step, begun = index + 1, time.monotonic()
         with name_the_setting(f"at step {step}", session.prepared, session.run, examples):
             result = accumulate_gradient(session.objective, examples, step)
             grad_norm = session.clip_gradient(step)
             rate = learning_rate(settings, step, total)
-            set_learning_rate(session.optimizer, rate)
-            session.optimizer.step()
-        session.reference.policy_moved()
-        session.optimizer.zero_grad(set_to_none=True)
+            session.update(rate)
         session.count(result, len(examples), time.monotonic() - begun)
         session.log(result, grad_norm, rate, time.monotonic() - begun, display)
-        _end_step(session, display, stop)
+        _end_step(session)
 
 
-def _end_step(session: Session, display: Display, stop: Stop) -> None:
+def _end_step(session: Session) -> None:
     """Do what follows a step: evaluate, move the reference, save; or stop, with that still to be done.
 
     Raises:
@@ -142,34 +227,34 @@ def _end_step(session: Session, display: Display, stop: Stop) -> None:
     """
     settings, total, step = session.prepared.config.train, session.prepared.total_steps, session.progress.step
     session.progress.pending = True
-    _heed(session, stop)
+    _heed(session)
     if step == total or (settings.eval_every and step % settings.eval_every == 0):
         written = session.run.sizes()
         try:
-            with stop.on_the_spot() if session.world.size == 1 else nullcontext():
-                session.evaluate(display)
+            with session.stop.on_the_spot() if session.world.size == 1 else nullcontext():
+                session.evaluate()
         except RunStopped:
             session.run.cut(written)  # half an evaluation; the resumed run makes it whole
-            _heed(session, stop)
+            _heed(session)
     session.move_reference(step)  # after the evaluation, which compares with the reference of this step
     session.progress.pending = False
     if _save_is_due(session, step):
         session.save()
 
 
-def _heed(session: Session, stop: Stop) -> None:
+def _heed(session: Session) -> None:
     """Stop if a signal came to any process, all of them after the same step.
 
     Raises:
         RunStopped: saying how to go on.
     """
-    if not session.world.any(stop.signal != 0):
+    if not session.world.any(session.stop.signal != 0):
         return
     settings, progress = session.prepared.config.train, session.progress
     if settings.save_on_stop:
         session.save()
     last = latest_checkpoint(session.run.checkpoints_path)
-    raise stop.stopped(
+    raise session.stop.stopped(
         f"stopped after step {progress.step} of {session.prepared.total_steps}; "
         f"{f'{last.name} is saved' if last else 'no checkpoint is saved'}. Continue with the same command and --resume."
     )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from prospect.data.batch import Row, collate, flatten, mismatched_partners, mismatched_rows
+from prospect.data.batch import Row, collate, flatten, mismatched_partners, mismatched_rows, row_from_ids
 from prospect.errors import DataError
 
 
@@ -81,3 +81,38 @@ def test_a_borrowed_completion_is_cut_to_max_length_and_never_to_nothing() -> No
     first, second = mismatched_rows(rows, 0, max_length=4)
     assert first.completion_ids.tolist() == [5]
     assert second.completion_ids.tolist() == [4]
+
+
+# -- rows of sampled ids --
+
+
+def sampled(completion: list[int], logps: list[float] | None, prompt: str = "p") -> Row:
+    return row_from_ids([1, 2], completion, prompt_key=prompt, id=f"sample of {prompt}", sampled_logps=logps)
+
+
+def test_a_row_of_ids_is_the_row_that_the_encoder_would_make_of_them() -> None:
+    row = row_from_ids((5, 6), (7,), prompt_key="p", id="x", desirable=False, weight=2.0, score=3.0)
+    assert (row.prompt_ids.dtype, row.completion_ids.dtype) == (np.int32, np.int32)
+    assert row.key == make_row([5, 6], [7]).key and row.sampled_logps is None
+    assert (row.prompt_key, row.id, row.desirable, row.weight, row.score) == ("p", "x", False, 2.0, 3.0)
+
+
+def test_sampled_logps_stand_on_their_tokens_and_0_elsewhere() -> None:
+    batch = collate([sampled([7], [-0.5]), sampled([8, 9, 1], [-1.0, -2.0, -3.0])])
+    assert batch.sampled_logps is not None and batch.sampled_logps.dtype == torch.float32
+    assert batch.sampled_logps.tolist() == [[0, 0, -0.5, 0, 0], [0, 0, -1, -2, -3]]
+    assert collate([sampled([7], [-0.5]), sampled([8], None)]).sampled_logps is None
+
+
+def test_a_borrowed_completion_brings_no_sampled_logps() -> None:
+    rows = [sampled([7], [-0.5], "p"), sampled([8, 9], [-1.0, -2.0], "q")]
+    assert [row.sampled_logps for row in mismatched_rows(rows, seed=0, max_length=10)] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("completion", "logps", "message"),
+    [([], None, "0 completion tokens; expected at least one"), ([7, 8], [-0.5], "2 completion tokens and 1 sampled")],
+)
+def test_rows_of_ids_that_cannot_be_scored_are_refused(completion: Any, logps: Any, message: str) -> None:
+    with pytest.raises(DataError, match=f"row sample of p has .*{message}"):
+        sampled(completion, logps)

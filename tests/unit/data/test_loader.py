@@ -7,6 +7,7 @@ import pytest
 
 from prospect.data.batch import Example, Row
 from prospect.data.loader import Plan, micro_batches
+from prospect.data.rounds import Rounds
 from prospect.errors import DataError
 
 
@@ -29,6 +30,25 @@ def test_steps_carry_their_number_and_run_over_the_end_of_an_epoch() -> None:
     assert numbers == tuple(range(8))
     assert list(plan.steps(4, 4)) == []
     assert sorted(sum(map(names, steps[:3]), [])) == sorted(sum(map(names, steps[3:6]), [])) == list("01234")
+
+
+def test_rounds_go_on_counting_and_each_is_dealt_out_by_its_own_plan() -> None:
+    first, second = (Plan(thumbs([i, i + 1, i + 2], [True] * 3), batch_size=2, seed=i) for i in (0, 3))
+    rounds = Rounds()
+    assert rounds.add(first, 3) == 3 and rounds.add(second) == 5
+    expected = [*first.steps(0, 3), *((3 + step, examples) for step, examples in second.steps(0, 2))]
+    for start, stop in ((0, 5), (2, 4), (3, 3), (4, 5)):
+        assert list(rounds.steps(start, stop)) == expected[start:stop]
+    assert rounds.steps_per_epoch == 2
+    with pytest.raises(DataError, match="have 5 steps, and step 6 was asked for"):
+        list(rounds.steps(0, 6))
+
+
+def test_the_hardest_step_of_rounds_has_the_longest_row_of_all() -> None:
+    rounds = Rounds()
+    for longest in (5, 9, 4):
+        rounds.add(Plan([(make_row(i, i, length=1 + i),) for i in range(1, longest)], batch_size=2, seed=0))
+    assert max(row.length for (row,) in rounds.hardest_step()) == 9
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 5, 8, 100])

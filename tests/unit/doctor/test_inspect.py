@@ -237,11 +237,17 @@ def test_neither_torch_nor_transformers_can_be_imported_on_this_path(tmp_path: P
     path = write(tmp_path / "a.jsonl")
     script = f"""
 import sys
+from importlib.machinery import ModuleSpec
 
 class Blocked:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in ("torch", "transformers", "datasets", "peft"):
-            raise ImportError(f"{{name}} is blocked")
+            return ModuleSpec(name, self)  # to look whether it is installed is no import
+
+    def create_module(self, spec):
+        raise ImportError(f"{{spec.name}} is blocked")
+
+    exec_module = create_module
 
 sys.meta_path.insert(0, Blocked())
 from prospect.cli.main import main

@@ -262,6 +262,19 @@ def test_a_rater_with_most_of_the_rows_is_found(find: Find) -> None:
     assert "80 %" in found.message
 
 
+@pytest.mark.parametrize("times", [(2, 1, 1), (None, 1, 1), (1, 1, 1)])
+def test_of_several_votes_of_one_rater_the_latest_counts(find: Find, times: tuple[int | None, ...]) -> None:
+    """By time, where a vote without one is the oldest, and by row where times are equal."""
+    last_is_first_row = times[0] == 2
+    row = {"prompt": "Where is it?", "completion": "On its way.", "rater": "anna"}
+    votes = [{**row, "label": last_is_first_row}, {**row, "label": not last_is_first_row}, {**row, "label": True}]
+    votes[2]["rater"] = "bob"
+    rows = [{**vote, "time": time and 1_700_000_000 + time} for vote, time in zip(votes, times, strict=True)]
+    assert "contradictory_labels" not in find([*thumbs(), *rows])
+    unknown = [{**vote, "rater": None} for vote in rows]
+    assert find([*thumbs(), *unknown])["contradictory_labels"].count == 1
+
+
 def test_a_rater_against_the_others_is_found(find: Find) -> None:
     rows = [{**row, "rater": name} for row in thumbs(60) for name in ("a", "b")]
     rows += [{**row, "rater": "odd", "label": not row["label"]} for row in thumbs(60)]

@@ -20,9 +20,11 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from prospect.data.render import encode_prompt
 from prospect.errors import ConfigError, ModelError
 from prospect.feedback.records import Message
 from prospect.models.sampling import Sampling, draw_tokens, generate
+from tolerances import FORWARD, assert_near
 
 STORIES = Path(__file__).parents[4] / "shared/models/stories260K"
 WORDS = ["<pad>", "<s>", "</s>", "<end>", "<user>", "<assistant>", *"abcdefghijklmnopqrstuvwxyz"]
@@ -71,6 +73,27 @@ def model():
 def one(results):
     """The texts of the first sample of each prompt."""
     return [samples[0].text for samples in results]
+
+
+@pytest.mark.parametrize("sampling", [{"temperature": 1.0}, {"temperature": 0.7, "top_p": 0.5}, {"top_k": 3}])
+def test_logps_are_those_of_the_whole_distribution_at_the_temperature(model, tokenizer, sampling):
+    """Before top_p and top_k leave tokens out; the end token has one too."""
+    for prompt, (answer,) in zip(
+        PROMPTS, generate(model, tokenizer, PROMPTS, max_new_tokens=12, **sampling), strict=True
+    ):
+        prompt_ids = encode_prompt(tokenizer, prompt)
+        ids = torch.tensor([[*prompt_ids, *answer.ids]])
+        with torch.no_grad():
+            logits = model(ids).logits[0, len(prompt_ids) - 1 : -1]
+        expected = (logits / sampling.get("temperature", 0.8)).log_softmax(-1)
+        expected = expected.gather(1, torch.tensor(answer.ids)[:, None])[:, 0]
+        assert answer.tokens == len(answer.ids) == len(answer.logps)
+        assert_near(torch.tensor(answer.logps), expected, FORWARD)
+
+
+def test_greedy_tokens_are_certain(model, tokenizer):
+    [(answer,)] = generate(model, tokenizer, ["a"], max_new_tokens=4, temperature=0)
+    assert answer.logps == (0.0,) * answer.tokens
 
 
 def test_a_sample_does_not_depend_on_its_neighbours_or_their_order(model, tokenizer):

@@ -60,11 +60,17 @@ def test_an_import_the_other_way_is_found(tmp_path: Path, module: str, line: str
 
 WITHOUT_TORCH = """
 import sys
+from importlib.machinery import ModuleSpec
 
 class Refuse:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in {"torch", "transformers", "peft", "safetensors"}:
-            raise ImportError(f"{name} is not to be imported here")
+            return ModuleSpec(name, self)  # to look whether it is installed is no import
+
+    def create_module(self, spec):
+        raise ImportError(f"{spec.name} is not to be imported here")
+
+    exec_module = create_module
 
 sys.meta_path.insert(0, Refuse())
 folder = sys.argv[1]

@@ -5,16 +5,14 @@ from __future__ import annotations
 import copy
 import csv
 import json
-import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from prospect.errors import DataError, ProspectError
-from prospect.feedback import importers, load_feedback
-from prospect.feedback.importers import detect
+from prospect.errors import DataError
+from prospect.feedback import load_feedback
 from prospect.feedback.importers.pipeline import NEUTRAL, RELATIVE, SUPERSEDED, TAKEN_BACK, import_feedback
 from prospect.feedback.importers.report import ImportReport
 
@@ -536,82 +534,3 @@ def test_fastchat_thumbs_are_votes_and_addresses_are_hidden(tmp_path: Path) -> N
         "line of the log without a vote": 1,
         "prompt is missing": 1,
     }
-
-
-# All of them
-
-
-def exports(folder: Path) -> Iterator[tuple[str, Path]]:
-    yield "open-webui", as_json(folder / "open-webui.json", [rating(), rating("a2", -1, snapshot=None)])
-    yield "open-webui", as_json(folder / "open-webui-chats.json", chats_export(branched()))
-    yield "gradio", gradio_log(folder / "gradio.csv", [TALK, 4, "Like", "2026-01-02"])
-    yield "librechat", as_json(folder / "librechat.json", libre_export())
-    yield "chat-ui", as_json(folder / "chat-ui.json", [chat_ui(1, -1)])
-    yield "feel", as_json(folder / "feel.json", [feel(1, -1)])
-    line = {"tstamp": 1.5, "type": "upvote", "state": {"messages": [["USER", "Hi"], ["ASSISTANT", "Hello"]]}, "ip": "x"}
-    yield "fastchat", as_json(folder / "fastchat.json", [line])
-
-
-def test_each_export_is_recognised_by_its_own_importer_alone(tmp_path: Path) -> None:
-    for name, path in exports(tmp_path):
-        assert detect([path]).name == name, path
-
-
-def everything(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The place of every value within nested lists and objects."""
-    yield path
-    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, item in pairs:
-        yield from everything(item, (*path, key))
-
-
-ODD = [None, True, -1, 10**40, float("nan"), "", "\ud800", [], {}, [[]], {"a": 1}, [None], "1", {"role": 1}, [{}]]
-
-
-@pytest.mark.parametrize("name", ["open-webui", "open-webui-chats", "librechat", "chat-ui", "feel", "fastchat"])
-def test_a_value_of_another_type_anywhere_never_gives_a_traceback(tmp_path: Path, name: str) -> None:
-    path = next(path for _, path in exports(tmp_path) if path.stem == name)
-    value = json.loads(path.read_text())
-    chance = random.Random(0)
-    places = list(everything(value))
-    cases = [(place, odd) for place in places for odd in ODD]
-    for place, odd in chance.sample(cases, min(120, len(cases))):
-        broken = copy.deepcopy(value)
-        if not place:
-            broken = odd
-        else:
-            parent = broken
-            for key in place[:-1]:
-                parent = parent[key]
-            parent[place[-1]] = odd
-        check(as_json(path, broken), name.removesuffix("-chats"))
-
-
-@pytest.mark.parametrize("name", [importer.name for importer in importers.ALL])
-def test_no_importer_gives_a_traceback_for_the_export_of_another(tmp_path: Path, name: str) -> None:
-    for _, path in exports(tmp_path):
-        check(path, name)
-
-
-def test_a_gradio_log_that_is_cut_or_broken_never_gives_a_traceback(tmp_path: Path) -> None:
-    path = gradio_log(tmp_path / "log.csv", [TALK, 4, "Like", "2026-01-02"], [[["Hi", "Hello"]], [0, 1], "Dislike", ""])
-    good = path.read_bytes()
-    chance = random.Random(1)
-    for _ in range(120):
-        broken = bytearray(good)
-        place = chance.randrange(len(broken))
-        if chance.random() < 0.3:
-            del broken[place:]
-        else:
-            broken[place : place + chance.randrange(3)] = chance.choice([b'"', b",", b"\n", b"\0", b"\xff", b"[", b"9"])
-        path.write_bytes(broken)
-        check(path, "gradio")
-
-
-def check(path: Path, name: str) -> None:
-    try:
-        report, rows = imported(path, format=name)
-    except ProspectError:
-        return
-    assert report.rows_in == report.kept + sum(report.dropped.values())
-    assert len(rows) == report.rows_out

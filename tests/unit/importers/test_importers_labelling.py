@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 from tool_exports import (
-    ANSWER,
-    USER,
     annotation,
     anythingllm_chat,
     argilla_record,
@@ -21,6 +19,7 @@ from prospect.errors import DataError, UsageError
 from prospect.feedback import load_feedback
 from prospect.feedback.importers import detect
 from prospect.feedback.importers.pipeline import import_feedback
+from prospect.feedback.importers.shapes.base import ANSWER, USER
 
 # Argilla
 

@@ -6,12 +6,10 @@ import json
 
 import pytest
 from tool_exports import (
-    ANSWER,
-    EXPORTS,
-    USER,
     chainlit_steps,
     dify_feedback,
     dify_messages,
+    export,
     langfuse_observation,
     langfuse_score,
     langsmith_feedback,
@@ -26,56 +24,30 @@ from tool_exports import (
 
 from prospect.errors import DataError, UsageError
 from prospect.feedback import load_feedback
-from prospect.feedback.importers import ALL, GENERIC, detect
+from prospect.feedback.importers import detect
 from prospect.feedback.importers.pipeline import import_feedback
-from prospect.feedback.importers.shapes.base import Preference, Vote
-from prospect.feedback.importers.shapes.reading import sample
+from prospect.feedback.importers.shapes.base import ANSWER, USER
 
 TRACING = ["langfuse", "langsmith", "phoenix", "chainlit", "dify"]
 
 
-@pytest.mark.parametrize("name", EXPORTS)
-def test_an_export_is_claimed_by_its_own_importer_and_by_no_other(tmp_path, name):
-    samples = [sample(path) for path in EXPORTS[name](tmp_path)]
-    assert [one.name for one in ALL if one.name != GENERIC and one.recognises(samples)] == [name]
-
-
-@pytest.mark.parametrize("name", EXPORTS)
-def test_an_export_becomes_feedback_that_can_be_loaded(tmp_path, name):
-    report = import_feedback(EXPORTS[name](tmp_path), tmp_path / "out.jsonl")
-    assert (report.format, report.rows_in, report.kept) == (name, 1, 1)
-    (record,) = load_feedback(tmp_path / "out.jsonl")
-    assert record.source == name
-
-
-@pytest.mark.parametrize("name", EXPORTS)
-def test_an_export_is_one_item_with_the_question_and_the_answer(tmp_path, name):
-    (item,) = read(name, *EXPORTS[name](tmp_path))
-    assert isinstance(item, Vote | Preference)
-    asked = "And when?" if name == "dify" else USER["content"]
-    said = "Tomorrow." if name == "dify" else ANSWER["content"]
-    assert item.prompt in (asked, [{"role": "user", "content": asked}])
-    completion = item.completion if isinstance(item, Vote) else item.chosen
-    assert completion in (said, [{"role": "assistant", "content": said}])
-
-
 @pytest.mark.parametrize("name", TRACING[:4])
 def test_verdicts_without_the_texts_they_judge_are_refused_with_advice(tmp_path, name):
-    verdicts = EXPORTS[name](tmp_path)[0]
+    verdicts = export(name, tmp_path)[0]
     with pytest.raises(DataError, match="Export both, and name all files in one command"):
         read(name, verdicts)
 
 
 @pytest.mark.parametrize("name", TRACING[:4])
 def test_texts_without_verdicts_are_refused_with_advice(tmp_path, name):
-    texts = EXPORTS[name](tmp_path)[1]
+    texts = export(name, tmp_path)[1]
     with pytest.raises(DataError, match=r"there is no (score|feedback|span annotation) in it"):
         read(name, texts)
 
 
 @pytest.mark.parametrize("name", TRACING)
 def test_a_row_of_no_table_is_counted(tmp_path, name):
-    paths = [*EXPORTS[name](tmp_path), write(tmp_path / "odd.jsonl", [{"hello": 1}])]
+    paths = [*export(name, tmp_path), write(tmp_path / "odd.jsonl", [{"hello": 1}])]
     paths[-1].write_text('{"hello": 1}\nno json\n')
     dropped = outcomes(read(name, *paths))[1:]
     assert dropped[0].startswith("row is neither a ")

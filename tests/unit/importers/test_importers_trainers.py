@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from tool_exports import ANSWER, EXPORTS, HUMAN, SHAREGPT, USER, halos_row, only, outcomes, read, write
+from tool_exports import HUMAN, SHAREGPT, halos_row, only, outcomes, read, write
+from tool_exports import export as tool_export
 
-from prospect.errors import DataError, ProspectError
+from prospect.errors import DataError
 from prospect.feedback import Message, Paired, Unpaired, load_feedback, write_jsonl
 from prospect.feedback.exporters.export import export
-from prospect.feedback.importers import ALL, GENERIC, detect
+from prospect.feedback.importers import GENERIC, all_importers, detect
 from prospect.feedback.importers.pipeline import import_feedback
-from prospect.feedback.importers.shapes.base import Dropped, Options, Preference, Vote
-from prospect.feedback.importers.shapes.reading import Row, rows, sample
-from prospect.feedback.importers.transcripts import turns_of_transcript
+from prospect.feedback.importers.shapes.base import ANSWER, USER, Options, Preference, Vote
+from prospect.feedback.importers.shapes.reading import sample
+from prospect.feedback.importers.tools.transcripts import turns_of_transcript
 
 
 def items(name, folder, *rows, **options):
@@ -203,7 +203,7 @@ def test_ms_swift_rows_that_are_no_feedback_are_counted_by_reason(tmp_path):
 )
 def test_rows_of_no_tool_are_claimed_by_none(tmp_path, row):
     samples = [sample(write(tmp_path / "rows.jsonl", [row]))]
-    assert [one.name for one in ALL if one.name in EXPORTS and one.recognises(samples)] == []
+    assert [one.name for one in all_importers() if one.name != GENERIC and one.recognises(samples)] == []
 
 
 def test_a_conversation_with_a_label_belongs_to_no_trainer_alone(tmp_path):
@@ -337,84 +337,6 @@ def test_a_transcript_is_read_as_it_was_written(texts):
     assert turns_of_transcript(text) == turns
 
 
-# Whatever is in a row, it is one item or an error that says where.
-
-JUNK = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(max_size=5)
-    | st.sampled_from(["1", "up", "[", "{}"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["role", "content", "id", "x"]), inner),
-    max_leaves=6,
-)
-
-
-def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Every place in a JSON value that can be changed."""
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [path, *(found for key, item in inner for found in places(item, (*path, key)))]
-
-
-def changed(row: dict[str, Any], place: tuple[Any, ...], junk: Any, remove: bool) -> dict[str, Any]:
-    row = copy.deepcopy(row)
-    target: Any = row
-    for key in place[:-1]:
-        target = target[key]
-    if remove and isinstance(target, dict):
-        del target[place[-1]]
-    else:
-        target[place[-1]] = junk
-    return row
-
-
-def rows_of(path: Path) -> list[dict[str, Any]]:
-    return [row.cells for row in rows(path, ("data", "feedback_data")) if isinstance(row, Row)]
-
-
-@pytest.mark.parametrize("name", EXPORTS)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data())
-def test_a_mutated_row_is_one_item_or_an_error_that_is_explained(tmp_path_factory, name, data):
-    folder = tmp_path_factory.mktemp("fuzz")
-    tables = [rows_of(path) for path in EXPORTS[name](folder)]
-    which = data.draw(st.integers(0, len(tables) - 1))
-    row = data.draw(st.sampled_from(tables[which]))
-    place = data.draw(st.sampled_from([place for place in places(row) if place]))
-    mutant = changed(row, place, data.draw(JUNK), data.draw(st.booleans()))
-    verdicts = [mutant] if which == 0 else tables[0]
-    paths = [write(folder / "table0.json", [*tables[0], *verdicts])]
-    for number, table in enumerate(tables[1:], start=1):
-        extra = [mutant] if which == number else []
-        paths.append(write(folder / f"table{number}.json", [other for other in table if other is not row] + extra))
-    try:
-        found = read(name, *paths)
-    except ProspectError as error:
-        assert str(error)
-        return
-    judged = [item for item in found if "table0" in item.where]
-    # A record of several annotators is several items.
-    assert len(judged) == 2 or (name in ("argilla", "label-studio") and len(judged) > 2)
-    for item in found:
-        assert isinstance(item, Vote | Preference | Dropped)
-        assert item.where
-
-
-@pytest.mark.parametrize("name", EXPORTS)
-@pytest.mark.parametrize("key", ["x", "input", "content"])
-def test_a_row_nested_deeper_than_python_can_follow_is_no_traceback(tmp_path, name, key):
-    deep: Any = "x"
-    for _ in range(900):
-        deep = {key: deep}
-    paths = EXPORTS[name](tmp_path)
-    deep_rows = [{**row, column: deep} for path in paths for row in rows_of(path) for column in row]
-    try:
-        assert len(read(name, *paths, write(tmp_path / "deep.jsonl", deep_rows))) >= 1
-    except ProspectError as error:
-        assert str(error)
-
-
 @pytest.mark.parametrize("layout", ["llama-factory", "ms-swift"])
 def test_an_answer_that_is_json_is_kept_as_the_model_wrote_it(tmp_path, layout):
     json_text = '["a", "b"]'
@@ -430,6 +352,6 @@ def test_an_answer_that_is_json_is_kept_as_the_model_wrote_it(tmp_path, layout):
 def test_options_that_a_format_does_not_have_are_refused(tmp_path):
     from prospect.errors import UsageError
 
-    paths = EXPORTS["halos"](tmp_path)
+    paths = tool_export("halos", tmp_path)
     with pytest.raises(UsageError, match="halos takes no --label-key"):
         import_feedback(paths, tmp_path / "out.jsonl", format="halos", options=Options(label_key="x"))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from prospect.feedback import importers, load_feedback, write_jsonl
 from prospect.feedback.frozen.pseudonym import key_path, pseudonym, rater_key
 from prospect.feedback.frozen.purge import purge
 from prospect.feedback.frozen.tombstones import Graveyard, tombstones
-from prospect.feedback.importers import detect, generic, get_importer
+from prospect.feedback.importers import detect, get_importer
 from prospect.feedback.importers.pipeline import (
     CORRECTION_ALONE,
     NEUTRAL,
@@ -32,7 +31,6 @@ from prospect.feedback.importers.pipeline import (
     import_feedback,
 )
 from prospect.feedback.importers.report import ImportReport
-from prospect.feedback.importers.shapes import base
 from prospect.feedback.importers.shapes.base import Dropped, Importer, Item, Options, Preference, Vote
 from prospect.feedback.records import Message, Paired, Unpaired
 
@@ -76,8 +74,7 @@ def importer_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
             read=lambda paths, options: iter(items),
             polarity={"1": True, "-1": False, "0": None},
         )
-        others = [importer for importer in importers.ALL if importer.name != made.name]
-        monkeypatch.setattr(importers, "ALL", (*others, made))
+        monkeypatch.setitem(importers._REGISTRY, made.name, made)
         return made.name
 
     return make
@@ -529,22 +526,11 @@ def test_a_file_that_nobody_knows_is_refused_with_its_columns(tmp_path: Path) ->
 
 
 def test_a_file_that_two_tools_claim_is_refused_with_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    greedy = [
-        base.Importer(name=n, title=n.upper(), recognises=lambda _: True, read=generic._read, polarity={})
-        for n in ("one", "two")
-    ]
-    monkeypatch.setattr(importers, "ALL", (*greedy, get_importer("generic")))
+    for name in ("one", "two"):
+        greedy = replace(get_importer("halos"), name=name, title=name.upper(), recognises=lambda _: True)
+        monkeypatch.setitem(importers._REGISTRY, name, greedy)
     with pytest.raises(DataError, match=r"may be an export of ONE \(one\) or TWO \(two\)"):
         detect([write(tmp_path / "export.jsonl", [thumb()])])
-
-
-def test_every_importer_has_a_name_of_its_own_and_knows_up_from_down() -> None:
-    formats = [importer.name for importer in importers.ALL]
-    assert len(formats) == len(set(formats))
-    assert formats[-1] == "generic"
-    for importer in importers.ALL:
-        assert all(key == key.strip().lower() for key in importer.polarity), importer.name
-        assert importer.options <= {"columns", "label_key"}
 
 
 def test_an_unknown_format_is_refused_with_the_nearest() -> None:
@@ -563,57 +549,6 @@ def test_redaction_replaces_and_counts(tmp_path: Path) -> None:
     assert out["prompt"][0]["role"] == "user"
     assert sum(report.redacted.values()) == 3
     assert "redacted: 3 " in report.table()
-
-
-# Mutations
-
-
-def mutations(data: bytes, count: int, seed: int) -> Iterator[bytes]:
-    chance = random.Random(seed)
-    for _ in range(count):
-        broken = bytearray(data)
-        for _ in range(chance.randrange(1, 4)):
-            place = chance.randrange(len(broken) + 1)
-            match chance.randrange(5):
-                case 0:
-                    del broken[place:]
-                case 1:
-                    del broken[place : place + chance.randrange(1, 40)]
-                case 2:
-                    broken[place:place] = chance.choice(
-                        [b"\0", b"\xff", b"null", b"{", b"]", b'"', b"[[[[", b"1e999", b"\\ud800", b"NaN", b",,", b"\n"]
-                    )
-                case 3:
-                    broken[place : place + 1] = bytes([chance.randrange(256)])
-                case _:
-                    broken[place:place] = broken[: chance.randrange(200)]
-            if not broken:
-                break
-        yield bytes(broken)
-
-
-def no_traceback(path: Path, out: Path, **options: Any) -> None:
-    """The import is done or refused; done, its table adds up and its output loads."""
-    try:
-        report = import_feedback([path], out, label_map={}, **options)
-    except ProspectError:
-        return
-    assert report.rows_in == report.kept + sum(report.dropped.values())
-    if report.output is not None:
-        assert len(load_feedback(out)) == report.rows_out
-
-
-@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv"])
-def test_mutated_files_are_imported_or_refused(tmp_path: Path, suffix: str) -> None:
-    rows = [thumb(rater="anna", time=1700000000), thumb(prompt=[{"role": "user", "content": "Hi"}], label=0, id=3)]
-    if suffix == ".csv":
-        good = b'prompt,completion,label\nHi,"Hello, you",1\n"[{""role"": ""user"", ""content"": ""Hi""}]",No,0\n'
-    else:
-        good = "\n".join(map(json.dumps, rows)).encode() if suffix == ".jsonl" else json.dumps(rows).encode()
-    path = tmp_path / f"export{suffix}"
-    for mutant in mutations(good, 120, seed=len(suffix)):
-        path.write_bytes(mutant)
-        no_traceback(path, tmp_path / "out.jsonl", format="generic", redact=True, corrections=True)
 
 
 # Pseudonyms

@@ -372,3 +372,38 @@ def test_compiled_layers_train_to_nearly_the_same_numbers(recipe: Any, tmp_path:
     assert compiled[0]["rewards/margins"] == pytest.approx(0.0, abs=0.1 * rounding(FORWARD, largest))
     for name in ("loss", "grad_norm", "logps/chosen"):
         assert compiled[-1][name] == pytest.approx(plain[-1][name], rel=0, abs=rounding(BACKWARD, largest))
+
+
+# -- settings that Transformers gets --
+
+
+def test_attention_is_transformers_choice_unless_the_recipe_names_one(model_path: Path) -> None:
+    plain, eager = policy_of(model_path), policy_of(model_path, attn_implementation="eager")
+    assert (plain.model.config._attn_implementation, eager.model.config._attn_implementation) == ("sdpa", "eager")
+    assert_near(eager.logps(BATCH), plain.logps(BATCH), FORWARD)
+
+
+def test_code_that_comes_with_a_model_runs_only_where_the_recipe_names_it(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
+    ran = tmp_path / "ran"
+    (copy / "own_llama.py").write_text(
+        "from pathlib import Path\n"
+        "from transformers import LlamaConfig, LlamaForCausalLM\n"
+        f"Path({str(ran)!r}).touch()\n"
+        "class OwnConfig(LlamaConfig):\n    model_type = 'own_llama'\n"
+        "class OwnModel(LlamaForCausalLM):\n    config_class = OwnConfig\n"
+    )
+    config = json.loads((copy / "config.json").read_text())
+    named = {"AutoConfig": "own_llama.OwnConfig", "AutoModelForCausalLM": "own_llama.OwnModel"}
+    config |= {"model_type": "own_llama", "architectures": ["OwnModel"], "auto_map": named}
+    (copy / "config.json").write_text(json.dumps(config))
+    for load in (policy_of, lambda path: load_model_config(config_of(path).model)):
+        with pytest.raises(ModelError, match=r"It brings code of its own.*model\.trust_remote_code: true"):
+            load(copy)
+    assert not ran.exists()
+    policy = policy_of(copy, trust_remote_code=True)
+    assert ran.exists() and type(policy.model).__name__ == "OwnModel"
+    assert load_model_config(config_of(copy, trust_remote_code=True).model).model_type == "own_llama"

@@ -66,6 +66,15 @@ def test_repetition_rings_from_half_of_the_samples_and_three(count: int, looping
     assert bool(repetition_alarm(first, now)) is rings
 
 
+@pytest.mark.parametrize(("repeated", "rings"), [(100, False), (140, True)])
+def test_a_text_loops_where_more_than_half_of_it_was_said_before(repeated: int, rings: bool) -> None:
+    """120 windows that are new, and 45 or 54 % of all that are not."""
+    text = "".join(map(chr, range(0x4E00, 0x4E00 + 120))) * 3
+    text = text[: 120 + repeated + 11]
+    assert repetition(text) == pytest.approx(repeated / (120 + repeated))
+    assert bool(repetition_alarm(samples([NATURAL] * 4), samples([text] * 4))) is rings
+
+
 def test_a_model_that_looped_from_the_start_is_not_blamed_on_training() -> None:
     loops = samples(["dog " * 30] * 8)
     assert repetition_alarm(loops, loops) is None

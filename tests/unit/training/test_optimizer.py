@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from prospect.config import TrainSettings
+from prospect.models.value_head import VALUE_HEAD
 from prospect.training.optimizer import build_optimizer, learning_rate, set_learning_rate
 
 
@@ -93,3 +94,13 @@ def test_matrices_alone_or_vectors_alone_are_enough() -> None:
         optimizer = build_optimizer(TrainSettings(), {"only": torch.nn.Parameter(torch.ones(shape))})
         assert len(optimizer.param_groups) == 1
         assert optimizer.param_groups[0]["lr"] == 0.0  # no step before a learning rate is set
+
+
+@pytest.mark.parametrize(("rate", "of_the_head"), [(5e-7, 1e-3), (9e-4, 1e-3), (2e-3, 2e-3)])
+def test_a_value_head_learns_at_a_thousandth_or_at_the_rate_of_the_policy_if_that_is_higher(
+    rate: float, of_the_head: float
+) -> None:
+    one, head = (torch.nn.Parameter(torch.ones(2, 2)) for _ in range(2))
+    optimizer = build_optimizer(TrainSettings(learning_rate=rate), {"weight": one, f"{VALUE_HEAD}.weight": head})
+    set_learning_rate(optimizer, rate / 2)  # half-way up the warm-up
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([rate / 2, of_the_head / 2])

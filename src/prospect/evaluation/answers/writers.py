@@ -1,4 +1,4 @@
-"""Who answers prompts: a model from disk, or one behind a server; what is answered already is not asked again."""
+"""Who answers prompts: a model from disk or in memory, or one behind a server; no completion is asked for twice."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from prospect.endpoint.client import Endpoint
 from prospect.errors import ConfigError, DataError, UsageError
@@ -19,6 +19,9 @@ from prospect.feedback.chat.rendering import Rendering
 from prospect.feedback.chat.thoughts import join_thoughts
 from prospect.feedback.records import Message, Text
 from prospect.feedback.split import prompt_key
+
+if TYPE_CHECKING:
+    from prospect.models.policy import Policy
 
 Progress = Callable[[int, int], None]
 """Told now and then how many completions are there, and of how many."""
@@ -91,7 +94,9 @@ Sample = tuple[Text, int]
 class Writer(Protocol):
     """Something that answers prompts."""
 
-    identity: str
+    @property
+    def identity(self) -> str:
+        """Name what decides its completions, apart from `Generation`."""
 
     def answer(self, asked: Sequence[Sample], settings: Generation) -> Iterator[tuple[int, Answer]]:
         """Yield the number of a sample and its completion, each as soon as it is there."""
@@ -99,23 +104,31 @@ class Writer(Protocol):
 
 @dataclass
 class LocalWriter:
-    """A model from disk."""
+    """A model from disk, or a policy in memory with the weights that it has now."""
 
-    subject: Subject
+    subject: Subject | Policy
     batch_size: int = 64
     rendering: Rendering = field(default_factory=Rendering)
     announce: Tell = _say_nothing
-    identity: str = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.identity = self.subject.fingerprint + self.rendering.identity
+    @property
+    def identity(self) -> str:
+        """Return a hash of the weights, or of their files, and the rendering."""
+        if isinstance(self.subject, Subject):
+            return self.subject.fingerprint + self.rendering.identity
+        from prospect.models.loading import weights_identity
+
+        return weights_identity(self.subject.model, self.subject.precision) + self.rendering.identity
 
     def answer(self, asked: Sequence[Sample], settings: Generation) -> Iterator[tuple[int, Answer]]:
         """Yield completions batch by batch, the longest prompts first; prompts that are left out have none."""
         from prospect.data.render import make_renderer
         from prospect.models.sampling import Sampling, generate_each
 
-        model, tokenizer = load_for_generating(self.subject)
+        if isinstance(self.subject, Subject):
+            model, tokenizer = load_for_generating(self.subject)
+        else:
+            model, tokenizer = self.subject.model, self.subject.tokenizer
         prompts = {id(prompt): prompt for prompt, _ in asked}
         kept, remarks = look_over(make_renderer(tokenizer, self.rendering), list(prompts.values()))
         for remark in remarks:
@@ -236,7 +249,8 @@ def collect_answers(
     names = [prompt_key(prompt) for prompt in prompts]
     distinct = dict(zip(names, prompts, strict=True))
     samples = range(settings.samples_per_prompt)
-    keys = {(name, sample): settings.key(writer.identity, name, sample) for name in distinct for sample in samples}
+    identity = writer.identity
+    keys = {(name, sample): settings.key(identity, name, sample) for name in distinct for sample in samples}
 
     def written(answer: Answer, prompt: Text) -> Answer:
         return answer.without_thoughts() if thoughts == "strip" else answer.with_thoughts(prompt)

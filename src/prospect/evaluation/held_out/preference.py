@@ -235,7 +235,7 @@ def _measure(
     log_ratio = ours.rows - theirs.rows if theirs else ours.rows
     crossed_ratio = ours.mismatched - theirs.mismatched if theirs else ours.mismatched
     # A log-prob falls with every token, so it is looked at per token, unless the loss itself compares sums.
-    by_token = theirs is None and (loss is None or loss.mean_over == "tokens")
+    by_token = theirs is None and (loss is None or loss.over_units)
     by_token = by_token or (loss is not None and loss.length_normalised)
     tokens = np.array([len(row.completion_ids) for row in asked.rows], dtype=float)
     if by_token:

@@ -14,7 +14,7 @@ import torch
 
 from prospect import progress
 from prospect.config import ModelSettings
-from prospect.data.batch import Batch, Row, collate, flatten, mismatched_rows
+from prospect.data.batch import Batch, Row, collate, flatten, mismatched_rows, row_from_ids
 from prospect.data.loader import micro_batches
 from prospect.data.render import encode_prompt, make_renderer
 from prospect.errors import ModelError
@@ -122,7 +122,7 @@ def draw_own_samples(
             rendering=rendering,
         )
     found = [
-        Row(np.array(prompt, dtype=np.int32), np.array(one.ids, dtype=np.int32), row.prompt_key, row.id, True)
+        row_from_ids(prompt, one.ids, prompt_key=row.prompt_key, id=row.id, sampled_logps=one.logps)
         for (_, row, prompt), (one,) in zip(fitting, drawn, strict=True)
     ]
     cut = sum(not one.finished for (one,) in drawn)

@@ -11,30 +11,49 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from prospect.errors import UsageError
 from prospect.feedback.advice.advice import Advice, Facts, advise
 from prospect.feedback.chat.rendering import Rendering
-from prospect.feedback.doctor.checks import CHECKS
+from prospect.feedback.doctor.checks import (
+    balance,
+    duplicates,
+    leaks,
+    lengths,
+    position,
+    raters,
+    readable,
+    texts,
+    verdicts,
+)
 from prospect.feedback.doctor.checks.balance import verdict_counts
-from prospect.feedback.doctor.checks.case import Case
+from prospect.feedback.doctor.checks.case import Case, Check
 from prospect.feedback.doctor.checks.gather import Gathered, gather
 from prospect.feedback.doctor.checks.lengths import length_summary
 from prospect.feedback.doctor.checks.position import time_summary
 from prospect.feedback.doctor.checks.raters import rater_summary
 from prospect.feedback.doctor.checks.texts import script_summary, turn_summary
 from prospect.feedback.doctor.checks.tokens import LONGEST_DEFAULT, count_tokens
-from prospect.feedback.doctor.checks.verdicts import (
-    circles_of,
-    contradictions_of,
-    noise_of,
-    pairable_prompts,
-    score_spreads,
-    votes_of,
-)
+from prospect.feedback.doctor.checks.verdicts import circles_of, pairable_prompts, score_spreads
+from prospect.feedback.doctor.checks.votes import votes_of
 from prospect.feedback.files.sources import Source
 from prospect.feedback.findings import Finding
 from prospect.model_source import find_model
 
+CHECKS: tuple[Check, ...] = (
+    *readable.CHECKS,
+    *balance.CHECKS,
+    *lengths.CHECKS,
+    *duplicates.CHECKS,
+    *verdicts.CHECKS,
+    *raters.CHECKS,
+    *position.CHECKS,
+    *leaks.CHECKS,
+    *texts.CHECKS,
+)
+"""All of them, in the order in which findings of the same severity are told."""
+_LISTED = 20  # models and sources in the summary
 _SEVERITIES = ("error", "warning", "note")
 
 
@@ -112,13 +131,11 @@ def inspect_feedback(
     )
     held_out = None
     if eval_files is not None:
-        # Numbers of pieces far from those above: the prompts of both are compared with one another.
-        held_out = gather(
-            eval_files, label_map=label_map, compare_prompts=True, processes=processes, first_piece=_SECOND_SOURCE
-        )
+        held_out = gather(eval_files, label_map=label_map, compare_prompts=True, processes=processes)
     case = Case(
         data=data,
         held_out=held_out,
+        votes=votes_of(data),
         tokens=count_tokens(model, data.samples, tokenizer, rendering) if model is not None else None,
         max_length=max_length or min(context or LONGEST_DEFAULT, LONGEST_DEFAULT),
     )
@@ -132,34 +149,28 @@ def inspect_feedback(
     )
 
 
-_SECOND_SOURCE = 1 << 32
-
-
 def _paths(files: Source) -> str | list[str]:
     return str(files) if isinstance(files, str | Path) else [str(file) for file in files]
 
 
 def _facts(case: Case) -> Facts:
-    import numpy as np
-
-    data, table = case.data, case.data.table
+    data = case.data
     desirable, undesirable = verdict_counts(case)
-    votes = votes_of(data)
-    noise = noise_of(votes)
+    noise = case.votes.noise() if case.votes else None
     spreads = score_spreads(data)
     return Facts(
         kind=data.kind,
-        rows=len(table),
-        prompts=len(np.unique(table.prompt)),
+        rows=len(data),
+        prompts=data.rows["prompt"].n_unique(),
         desirable=desirable,
         undesirable=undesirable,
         pairable=pairable_prompts(data) if data.kind != "demonstration" else 0,
         flip_rate=noise.flip_rate if noise else None,
         votes=noise.votes if noise else 0,
-        contradictions=contradictions_of(votes)[0],
+        contradictions=len(case.votes.contradictions()) if case.votes else 0,
         cycles=len(circles_of(data)),
-        scores=int((~np.isnan(table.score)).sum()),
-        completion_words=float(table.words.mean()),
+        scores=data.completions["score"].count(),
+        completion_words=float(data.completions["words"].to_numpy().mean()),
         comparable=len(spreads),
         score_spread=float(np.median(spreads)) if len(spreads) else None,
     )
@@ -183,8 +194,8 @@ def _summary(case: Case) -> dict[str, Any]:
         "turns": turn_summary(data),
         "scripts": script_summary(data),
         "raters": rater_summary(data),
-        "sources": _counts(data, "source"),
-        "models": _counts(data, "model"),
+        "sources": data.frequencies("source", _LISTED),
+        "models": data.frequencies("model", _LISTED),
         "time": time_summary(data),
         "sample": {"rows": data.looked_at, "share": data.sampled},
     }
@@ -195,7 +206,7 @@ def _file(data: Gathered, number: int) -> dict[str, Any]:
     return {
         "name": name,
         "kind": data.file_kinds[number],
-        "rows": int((data.table.file == number).sum()),
+        "rows": int((data.rows["file"] == number).sum()),
         "unreadable": data.unreadable[number],
         "broken": data.broken.get(name),
     }
@@ -203,15 +214,3 @@ def _file(data: Gathered, number: int) -> dict[str, Any]:
 
 def _places(data: Gathered, rows: list[tuple[int, int]]) -> list[str]:
     return [f"{data.files[file]}:{line}" for file, line in rows]
-
-
-_LISTED = 20
-
-
-def _counts(data: Gathered, column: str) -> dict[str, int]:
-    """Return the most frequent values of a column of codes -> rows."""
-    import numpy as np
-
-    codes, names = getattr(data.table, column), data.table.names[column]
-    counts = np.bincount(codes[codes >= 0], minlength=len(names))
-    return {names[code]: int(counts[code]) for code in np.argsort(-counts, kind="stable")[:_LISTED].tolist()}

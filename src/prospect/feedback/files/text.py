@@ -15,6 +15,14 @@ _COUNTS = ("weight", "loss")
 """Fields with which other trainers say whether a turn of the assistant is learnt from."""
 
 
+class HalfCharacterError(DataError):
+    """A text holds half a surrogate pair."""
+
+
+class SpeakerError(DataError):
+    """The turns of a completion do not begin and end with the assistant."""
+
+
 def parse_text(value: Any, column: str, where: str) -> Text:
     """Return a prompt or completion: a string as it is, a list of `{role, content}` as messages.
 
@@ -84,7 +92,7 @@ def encodable(text: str, column: str, where: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise DataError(
+        raise HalfCharacterError(
             f"{where}: {column} holds half a character, \\u{ord(text[error.start]):04x}, at position "
             f"{error.start}; expected whole Unicode characters. Repair the export, or remove the row"
         ) from None
@@ -105,7 +113,7 @@ def _completion_turns(prompt: Turns, completion: Text, column: str, where: str) 
     if turns and turns[0].role == turns[-1].role == "assistant":
         return turns
     roles = names(turn.role for turn in turns) if turns else "an empty list"
-    raise DataError(
+    raise SpeakerError(
         f"{where}: the turns of {column} are {roles}; expected them to begin and end with the assistant. "
         'Turns before the answer belong in prompt; an empty answer is [{"role": "assistant", "content": ""}]'
     )

@@ -1,61 +1,112 @@
-"""One file per foreign export; `ALL` is the order in which they are asked whether a file is theirs."""
+"""How an importer gets its name and is found: the formats of `tools/`, and one's own in their files."""
 
 from __future__ import annotations
 
 import difflib
+import hashlib
 import importlib
-from collections.abc import Sequence
+import pkgutil
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from prospect.errors import DataError, UsageError
-from prospect.feedback.importers.shapes.base import Importer, Sample
+from prospect.feedback.importers.shapes.base import Importer, Item, Options, Sample
 from prospect.feedback.importers.shapes.reading import rows, sample
 from prospect.feedback.wording import names
+from prospect.user_code import import_file
 
-# A new importer is a file here that has IMPORTER (or IMPORTERS), and its name in this list.
-_MODULES = (
-    "open_webui",
-    "langfuse",
-    "langsmith",
-    "argilla",
-    "label_studio",
-    "gradio",
-    "chainlit",
-    "librechat",
-    "chat_ui",
-    "anythingllm",
-    "dify",
-    "phoenix",
-    "feel",
-    "fastchat",
-    "halos",
-    "llama_factory",
-    "transcripts",
-    "generic",
-)
 GENERIC = "generic"
 """The importer of rows with our own columns, or with columns that the user names: only asked where no other knows."""
 
 _COLUMNS_SHOWN = 12
+_REGISTRY: dict[str, Importer] = {}
+
+Read = Callable[[Sequence[Path], Options], Iterator[Item]]
 
 
-def _importers(module: str) -> tuple[Importer, ...]:
-    found = importlib.import_module(f"{__name__}.{module}")
-    return found.IMPORTERS if hasattr(found, "IMPORTERS") else (found.IMPORTER,)
+def importer(name: str, **traits: Any) -> Callable[[Read], Importer]:
+    """Register a function as the importer of a format.
+
+    The function takes the export's files and the user's options, and yields one item for every verdict that they hold,
+    usable or not.
+
+    Args:
+        name: the format's name on the command line.
+        **traits: further fields of `Importer`.
+
+    Raises:
+        UsageError: traits that no importer has or that are missing, and a name that is taken.
+    """
+
+    def register(read: Read) -> Importer:
+        try:
+            made = Importer(name=name, read=read, **traits)
+        except TypeError as error:
+            raise UsageError(f"importer {name}: {error}. See `Importer` in {Importer.__module__}.") from None
+        taken = _REGISTRY.get(name)
+        if taken is not None and _home(taken) != _home(made):
+            raise UsageError(f'an importer named "{name}" exists already, in {_home(taken)}; choose another name.')
+        _REGISTRY[name] = made
+        return made
+
+    return register
 
 
-ALL: tuple[Importer, ...] = tuple(importer for module in _MODULES for importer in _importers(module))
+def _home(importer: Importer) -> str:
+    return importer.read.__code__.co_filename
+
+
+@cache
+def _load_tools() -> None:
+    tools = importlib.import_module(f"{__name__}.tools")
+    for module in pkgutil.iter_modules(tools.__path__, f"{tools.__name__}."):
+        importlib.import_module(module.name)
+
+
+def all_importers() -> tuple[Importer, ...]:
+    """Return every registered importer, by name."""
+    _load_tools()
+    return tuple(_REGISTRY[name] for name in sorted(_REGISTRY))
 
 
 def get_importer(name: str) -> Importer:
-    """Return the importer of a name, as it is written on the command line."""
-    for importer in ALL:
-        if importer.name == name:
-            return importer
-    known = [importer.name for importer in ALL]
+    """Return the importer of a name, or of `file.py:function` for one's own.
+
+    Raises:
+        UsageError: there is none; the nearest name is suggested.
+    """
+    if is_own(name):
+        return _load_own(name)
+    known = [importer.name for importer in all_importers()]
+    if name in known:
+        return _REGISTRY[name]
     near = difflib.get_close_matches(name, known, n=1)
     meant = f' Did you mean "{near[0]}"?' if near else ""
-    raise UsageError(f"{name}: no export format of this name; expected {names(known, 'or')}.{meant}")
+    raise UsageError(
+        f"{name}: no export format of this name; expected {names(known, 'or')}, or my_file.py:NAME for your own.{meant}"
+    )
+
+
+def is_own(name: str) -> bool:
+    """Return whether it is one's own importer, `file.py:function`."""
+    return ".py:" in name
+
+
+def _load_own(address: str) -> Importer:
+    """Import `file.py:function`; the file is the user's own code and run as such."""
+    file, _, attribute = address.rpartition(":")
+    path = Path(file).expanduser().resolve()
+    # The module's name holds the whole path: two files of one name must not stand in for each other.
+    module = import_file(path, f"prospect_user_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}")
+    made = getattr(module, attribute, None)
+    if not isinstance(made, Importer):
+        found = "nothing" if made is None else type(made).__name__
+        raise UsageError(
+            f'{address}: "{attribute}" in {path} is {found}; expected a function under @importer(...). Decorate it.'
+        )
+    return made
 
 
 def detect(paths: Sequence[Path]) -> Importer:
@@ -68,8 +119,8 @@ def detect(paths: Sequence[Path]) -> Importer:
 
 def recognise(samples: Sequence[Sample]) -> Importer:
     """Return the importer of the files that the samples are the beginning of; refusals are those of `detect`."""
-    claims = [importer for importer in ALL if importer.name != GENERIC and importer.recognises(samples)]
-    claims = claims or [importer for importer in ALL if importer.name == GENERIC and importer.recognises(samples)]
+    claims = [one for one in all_importers() if one.recognises(samples)]
+    claims = [one for one in claims if one.name != GENERIC] or claims
     if len(claims) == 1:
         return claims[0]
     files = names(str(one.path) for one in samples)
@@ -78,7 +129,7 @@ def recognise(samples: Sequence[Sample]) -> Importer:
         raise DataError(f"{files}: may be an export of {titles}. Put the format's name before the files")
     for one in samples:  # a file that cannot be read at all says so itself, better than "no known export" would
         next(iter(rows(one.path)), None)
-    formats = names((importer.name for importer in ALL), "or")
+    formats = names((one.name for one in all_importers()), "or")
     raise DataError(
         f"{files}: no known export; {columns_of(samples)}. Put the format's name before the files ({formats}), or say "
         "which columns hold what: generic FILE --map prompt=COLUMN completion=COLUMN label=COLUMN"

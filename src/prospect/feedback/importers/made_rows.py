@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from prospect.errors import DataError
 from prospect.feedback.files.rows import RowParser, finite_number
-from prospect.feedback.files.text import parse_text
+from prospect.feedback.files.text import HalfCharacterError, SpeakerError, parse_text
 from prospect.feedback.files.write import encode
 from prospect.feedback.frozen.tombstones import Graveyard
 from prospect.feedback.importers.report import by_frequency
@@ -147,9 +147,9 @@ class RowMaker:
         parser = next(parser for side, parser in self._parsers.items() if side in row)
         try:
             record = parser.parse(row, where, row["id"])
+        except SpeakerError as error:
+            raise Unusable("completion is not the assistant's") from error
         except DataError as error:
-            if "begin and end with the assistant" in str(error):
-                raise Unusable("completion is not the assistant's") from error
             raise Unusable("row cannot be read as feedback") from error
         if self._purged is not None and self._purged.covers(record):
             raise Unusable("purged")
@@ -237,9 +237,10 @@ def _check_texts(row: dict[str, Any], columns: Iterable[str]) -> None:
         try:
             for one in text if column == "completions" else [text]:
                 parse_text(one, column, "")
-        except DataError as error:
-            half = "half a character" in str(error)
-            raise Unusable(f"{column} holds half a character" if half else f"{column} cannot be read as text") from None
+        except HalfCharacterError:
+            raise Unusable(f"{column} holds half a character") from None
+        except DataError:
+            raise Unusable(f"{column} cannot be read as text") from None
 
 
 def _text(value: Any) -> str | None:

@@ -23,12 +23,12 @@ from prospect.errors import DataError, UsageError
 from prospect.feedback.frozen.pseudonym import pseudonym, rater_key
 from prospect.feedback.frozen.tombstones import Graveyard
 from prospect.feedback.importers import GENERIC, columns_of, get_importer, recognise
-from prospect.feedback.importers.generic import other_names
 from prospect.feedback.importers.made_rows import Made, RowMaker, Tally, Unusable, digest
 from prospect.feedback.importers.polarity import Polarity
 from prospect.feedback.importers.report import ImportReport, by_frequency, file_names
 from prospect.feedback.importers.shapes.base import Dropped, Importer, Item, Options, Preference, Ranking, Vote
 from prospect.feedback.importers.shapes.reading import sample
+from prospect.feedback.importers.tools.generic import other_names
 from prospect.feedback.records import Kind
 from prospect.feedback.times import read_time
 from prospect.feedback.wording import names

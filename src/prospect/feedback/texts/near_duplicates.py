@@ -69,10 +69,10 @@ class NearDuplicates:
         signatures, exact = zip(*(_sign(chunk) for chunk in _chunks(texts)), strict=True)
         self._parts.append((np.asarray(keys, np.int64), np.concatenate(signatures), np.concatenate(exact)))
 
-    def merge(self, other: NearDuplicates) -> None:
-        """Add what another instance has collected; keys must not occur in both."""
+    def merge(self, other: NearDuplicates, shift: int = 0) -> None:
+        """Add what another instance has collected, `shift` added to its keys; keys must not occur in both."""
         other._flush()
-        self._parts += other._parts
+        self._parts += [(keys + shift, signatures, exact) for keys, signatures, exact in other._parts]
 
     def groups(self, threshold: float = 0.8) -> list[list[int]]:
         """Return the groups of two or more keys whose texts are linked by an estimated similarity >= `threshold`.

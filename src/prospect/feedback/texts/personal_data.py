@@ -16,6 +16,7 @@ import re
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from itertools import pairwise
 from operator import attrgetter
 from typing import NamedTuple
@@ -182,27 +183,27 @@ def _is_mail_domain(domain: re.Match[str]) -> bool:
 # -- bank accounts and cards --
 
 _IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}[0-9]{2}(?=[ \u00a0\u202f\-]?[A-Z0-9]{4})")
-_IBAN_LENGTHS = (
-    "AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BI27 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DJ27 DK18 DO28 EE20 "
-    "EG29 ES24 FI18 FK18 FO18 FR27 GB22 GE22 GI23 GL18 GR27 GT28 HN28 HR21 HU28 IE22 IL23 IQ23 IS26 IT27 JO30 "
-    "KW30 KZ20 LB28 LC32 LI21 LT20 LU20 LV21 LY25 MC27 MD24 ME22 MK19 MN20 MR27 MT31 MU30 NI28 NL18 NO15 OM23 "
-    "PK24 PL28 PS29 PT25 QA29 RO24 RS22 RU33 SA24 SC31 SD18 SE24 SI19 SK24 SM27 SO23 ST25 SV28 TL23 TN24 TR26 "
-    "UA29 VA22 VG24 XK20 YE30"
-)
-_ACCOUNTS = {
-    entry[:2]: re.compile(rf"[A-Z0-9](?:[ \u00a0\u202f\-]?[A-Z0-9]){{{int(entry[2:]) - 1}}}(?![A-Za-z0-9])")
-    for entry in _IBAN_LENGTHS.split()
-}
+
+
+@cache
+def _account(country: str) -> re.Pattern[str] | None:
+    """Return the form of a country's accounts, which is their length; None where there are none."""
+    from stdnum import numdb
+
+    parts = numdb.get("iban").info(country)[0][1].get("bban", "")
+    length = sum(map(int, re.findall("[0-9]+", parts)))  # "8!n10!n": 8 digits and 10 digits
+    form = rf"[A-Z]{{2}}[0-9]{{2}}(?:[ \u00a0\u202f\-]?[A-Z0-9]){{{length}}}(?![A-Za-z0-9])"
+    return re.compile(form) if length else None
 
 
 def _ibans(text: str, first: int, last: int) -> Spans:
+    from stdnum import iban
+
     for match in _IBAN.finditer(text, max(0, first - 66), last):
-        form = _ACCOUNTS.get(match.group()[:2])
+        form = _account(match.group()[:2])
         account = form.match(text, match.start()) if form else None
-        if account:
-            code = "".join(c for c in account.group() if c.isalnum())
-            if int("".join(str(int(c, 36)) for c in code[4:] + code[:4])) % 97 == 1:
-                yield account.span()
+        if account and iban.is_valid("".join(c for c in account.group() if c.isalnum())):
+            yield account.span()
 
 
 _CARD = re.compile(
@@ -237,14 +238,15 @@ def _cards(text: str, first: int, last: int) -> Spans:
 
 
 def _is_card(number: str) -> bool:
-    digits = [int(c) for c in number if c.isdigit()]
-    prefix = int("".join(map(str, digits[:4])))
+    from stdnum import luhn
+
+    digits = re.sub("[^0-9]", "", number)
+    prefix = int(digits[:4])
     known = any(
         first <= prefix // 10 ** (4 - len(str(first))) <= last and len(digits) in lengths
         for first, last, lengths in _ISSUERS
     )
-    doubled = [sum(divmod(2 * digit, 10)) for digit in digits[-2::-2]]
-    return known and (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0  # Luhn, ISO/IEC 7812-1
+    return known and luhn.is_valid(digits)
 
 
 # -- IP addresses --
@@ -283,25 +285,15 @@ _END = re.compile(r"(?![A-Za-z0-9_%°]|[.,:][0-9]|[ ]?[€$£=*^])")
 _INTERNATIONAL = re.compile(
     rf"(?<![\w)\]+.,=])(?<![0-9)=*/^] )\+\(?[1-9][0-9]{{0,14}}(?:{_GAP}[0-9]+){{0,7}}", re.ASCII
 )
-_CALLING_CODES = (
-    "1 7 20 27 30-34 36 39-41 43-49 51-58 60-66 81-82 84 86 90-95 98 211-213 216 218 220-269 290-291 297-299 350-359 "
-    "370-389 420-423 500-509 590-599 670-692 800 850-856 870 880 886 960-979 992-998"
-)  # the few that are not assigned within a range do no harm
-_CODES = frozenset(
-    str(code)
-    for first, last in (entry.split("-") * (1 if "-" in entry else 2) for entry in _CALLING_CODES.split())
-    for code in range(int(first), int(last) + 1)
-)
-_KEEP_ZERO = ("39", "225", "229", "241", "242", "378")  # where the number after the code may begin with 0
 _NATIONAL = re.compile(
-    r"(?<![\w.,+\-/])(?<![0-9=+*/] )(?<![=+*/$€£])(?:"
-    r"(?:1[ .\-])?(?:\([2-9][0-9]{2}\)[ \-]?[2-9][0-9]{2}[ .\-]|[2-9][0-9]{2}([.\-])[2-9][0-9]{2}\1)[0-9]{4}"  # USA
-    r"|\([1-9][0-9]\) ?9?[0-9]{4}-[0-9]{4}"  # Brazil
-    r"|1[3-9][0-9]-[0-9]{4}-[0-9]{4}"  # China, mobile
-    rf"|(?:0[1-9][0-9]{{0,4}}|\(0[1-9][0-9]{{0,4}}\))(?:{_GAP}[0-9]{{2,8}}){{1,5}}"  # where areas begin with 0
-    rf")(?!-?[0-9]|[ ]?[=+*][ ]?[0-9]|[ ][0-9]){_END.pattern}",
+    r"(?<![\w.,+\-/])(?<![0-9=+*/] )(?<![=+*/$€£])"
+    rf"(?:1[ .\-])?(?:[0-9]{{2,5}}|\([0-9]{{2,5}}\))(?:{_GAP}[0-9]{{2,8}}){{1,5}}"
+    rf"(?!-?[0-9]|[ ]?[=+*][ ]?[0-9]|[ ][0-9]){_END.pattern}",
     re.ASCII,
 )
+# Countries as whose a number without a code is tried: where it begins with 0, and where it does not.
+_COUNTRIES = "FR GB DE AU JP AT BE CH FI IE IN KR NL NZ SE TR UA ZA"
+_WITH_ZERO, _WITHOUT_ZERO = tuple(_COUNTRIES.split()), ("US", "BR", "CN")
 _ANY_NUMBER = re.compile(
     rf"(?<![\w.,+])(?:\([0-9]{{2,5}}\) ?|\+?[0-9])(?:{_GAP}?[0-9]){{6,14}}(?![0-9]){_END.pattern}", re.ASCII
 )
@@ -321,11 +313,11 @@ _DATE = re.compile(
 def _phones(text: str, first: int, last: int) -> Spans:
     first, last = max(0, first - 2), last + _BEYOND  # "+(" may stand before the first digit
     for match in _INTERNATIONAL.finditer(text, first, last):
-        end = match.start() + len(_international(match.group()))
-        if end > match.start() and _END.match(text, end):
-            yield match.start(), end
+        length = _dialled(match.group(), None)
+        if length and _END.match(text, match.start() + length):
+            yield match.start(), match.start() + length
     for match in _NATIONAL.finditer(text, first, last):
-        if not match.group().lstrip("(").startswith("0") or _is_national(match.group()):
+        if _is_national(match.group()):
             yield match.span()
     for match in _ANY_NUMBER.finditer(text, first, last):
         before = text[max(0, match.start() - 48) : match.start()].lower()
@@ -333,32 +325,30 @@ def _phones(text: str, first: int, last: int) -> Spans:
             yield match.span()
 
 
-def _international(number: str) -> str:
-    """Return the part of "+49 30 1234567 2024" that is a phone number, empty if none is."""
-    if re.fullmatch(r"\+[0-9]{1,3}(?:\.[0-9]{3})+|\+[0-9]+\.[0-9]+", number):  # +1.234.567, +48.858844
-        return ""
-    while number:
-        digits = re.sub("[^0-9]", "", number.replace("(0)", "", 1))
-        code = next((digits[:n] for n in (1, 2, 3) if digits[:n] in _CODES), "")
-        national = digits[len(code) :]
-        good = len(digits) == 11 and national[0] > "1" if code == "1" else 8 <= len(digits) <= 15
-        if good and code and (national[0] != "0" or code in _KEEP_ZERO) and not re.search("[^0-9][0-9]$", number):
-            return number
-        # One number too many was taken along; numbers of fewer than eight digits do not get better.
-        number = re.sub(r"[^0-9]+[0-9]+$", "", number) if len(digits) > 8 and re.search("[^0-9+]", number) else ""
-    return ""
+def _dialled(number: str, country: str | None) -> int:
+    """Return how many characters at its beginning are a valid phone number; 0 if none is.
+
+    Args:
+        number: what looks like one.
+        country: where it is dialled; its digits must then be grouped as they are there. None: it begins with +.
+    """
+    from phonenumbers import Leniency, PhoneNumberMatcher
+
+    leniency = Leniency.STRICT_GROUPING if country else Leniency.VALID
+    found = next(iter(PhoneNumberMatcher(number, country, leniency)), None)
+    return found.end if found and found.start == 0 else 0
 
 
 def _is_national(number: str) -> bool:
-    """Whether a number that begins with 0 is one to dial: no date, no list, no decimal, no part number."""
+    """Whether a number without a country's code is a valid one somewhere, and no list of numbers or date."""
     groups = re.findall("[0-9]+", number)
-    gaps = set(re.findall("[^0-9()]+", number.lstrip("("))[1:])
-    if all(len(group) == 2 for group in groups):  # France; but not 05 10 15 20 25
-        steps = {int(b) - int(a) for a, b in pairwise(groups)}
-        return len(groups) == 5 and len(gaps) <= 1 and (len(steps) > 1 or max(steps) > 10)
-    digits = sum(map(len, groups))
-    same = len(set(map(len, groups))) == 1 and len(groups) > 2
-    return 9 <= digits <= 12 and len(groups[0]) > 1 and len(gaps) <= 1 and not same and not _DATE.match(number)
+    if not 9 <= sum(map(len, groups)) <= 12 or (len(groups) < 5 and _DATE.match(number)):
+        return False
+    steps = {int(b) - int(a) for a, b in pairwise(groups)}
+    if len(groups) > 2 and len(steps) == 1 and max(steps) <= 10:  # 05 10 15 20 25
+        return False
+    countries = _WITH_ZERO if groups[0][0] == "0" else _WITHOUT_ZERO
+    return any(_dialled(number, country) == len(number) for country in countries)
 
 
 def _is_quantity(number: str) -> bool:

@@ -41,7 +41,7 @@ def random_arguments(loss: Loss, count: int = 7, *, seed: int = 0, dtype: torch.
     for name in loss.row_arguments:
         if given[name].is_floating_point():
             noise = torch.randn(given[name].shape, generator=draw, dtype=torch.float64)
-            given[name] = noise if name in ("score", "values") else _legal(loss, 4 * noise)
+            given[name] = noise if name in ("score", "values") else _legal(name, loss, 4 * noise)
     given |= {"z0": torch.tensor(-3.0 if takes_logps(loss) else 0.3), "running_mean": torch.tensor(0.2)}
     return with_step(loss, {name: _as(given[name], dtype) for name in given})
 
@@ -133,8 +133,8 @@ def _frame(loss: Loss, count: int) -> Arguments:
     }
 
 
-def _legal(loss: Loss, value: torch.Tensor) -> torch.Tensor:
-    return -value.abs() - 0.05 if takes_logps(loss) else value
+def _legal(name: str, loss: Loss, value: torch.Tensor) -> torch.Tensor:
+    return -value.abs() - 0.05 if takes_logps(loss) or name == "sampled_logps" else value
 
 
 def _as(value: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -137,6 +137,7 @@ def _all_at(loss: Loss, z: torch.Tensor) -> Arguments:
         "token_logps": z[:, None],
         "completion": torch.ones(count if loss.feedback == "demonstration" else 2 * count, 1, dtype=torch.bool),
         "values": torch.zeros_like(ratio)[:, None],
+        "sampled_logps": torch.zeros_like(ratio)[:, None],
         "z0": torch.zeros((), dtype=z.dtype),
         "running_mean": torch.zeros((), dtype=z.dtype),
     }

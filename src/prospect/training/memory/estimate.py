@@ -11,7 +11,7 @@ Letters: N rows, T tokens, M scored tokens, H hidden, V vocabulary.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +29,7 @@ from prospect.models.adapter_files import put_shape_on
 from prospect.models.adapters import add_adapter, enable_gradient_checkpointing
 from prospect.models.head import Shaping, linear_logps
 from prospect.models.loading import default_device, first_line, load_model_config, resolve_precision
+from prospect.models.reference import kind_of_reference
 from prospect.training.memory.allocator import caches_small_blocks
 from prospect.training.prepare import Prepared
 
@@ -72,14 +73,14 @@ def estimate_memory(prepared: Prepared) -> dict[str, Any]:
         parameters = list(model.parameters())
         trained = [p for p in parameters if p.requires_grad]
         walk, unknown = _walk_if_possible(model, prepared, shape, device)
-    weights = sum(p.numel() * p.dtype.itemsize for p in parameters)
+    weights, gradients = _bytes(parameters), _bytes(trained)
     parts: dict[str, int | None] = {
         # The walk has brought in what training brings in, and holds nothing else of any size.
         "libraries": resident_bytes() + _SMALL_THINGS if device.type == "cpu" else 0,
         "weights": weights,
-        "gradients": sum(p.numel() * p.dtype.itemsize for p in trained),
-        "optimizer": 2 * sum(p.numel() * p.dtype.itemsize for p in trained),
-        "reference": _reference_bytes(prepared, weights, sum(p.numel() * p.dtype.itemsize for p in trained)),
+        "gradients": gradients,
+        "optimizer": 2 * gradients,
+        "reference": _reference_bytes(prepared, weights, gradients),
         "activations": _with_gaps(walk.peak, device, adapter=len(trained) < len(parameters)) if walk else None,
     }
     return {
@@ -123,12 +124,15 @@ def _reference_bytes(prepared: Prepared, weights: int, trained: int) -> int:
     settings, model = prepared.config.reference, prepared.config.model
     if not prepared.loss.needs_reference:
         return 0
-    if settings.name_or_path is not None:
+    kind = kind_of_reference(settings, has_adapter=model.trains_adapter, was_there=model.adapter == "continue")
+    if kind == "named":
         other = model.model_copy(update={"name_or_path": settings.name_or_path, "lora": None, "adapter": None})
-        return sum(p.numel() * p.dtype.itemsize for p in _architecture(other).parameters())
-    if settings.kind == "frozen" or not model.trains_adapter:
-        return weights
-    return trained if model.adapter == "continue" and settings.kind == "auto" else 0
+        return _bytes(_architecture(other).parameters())
+    return {"frozen": weights, "adapter_as_loaded": trained, "adapter_off": 0}[kind]
+
+
+def _bytes(parameters: Iterable[torch.Tensor]) -> int:
+    return sum(p.numel() * p.dtype.itemsize for p in parameters)
 
 
 def _build(prepared: Prepared) -> Any:

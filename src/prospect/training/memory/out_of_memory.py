@@ -10,7 +10,7 @@ import torch
 
 from prospect.data.batch import Example, flatten
 from prospect.data.dataset import longest_example
-from prospect.data.loader import micro_batches
+from prospect.data.loader import micro_batches, padded
 from prospect.errors import TrainingError
 from prospect.models.loading import first_line
 from prospect.run_dir import RunDir
@@ -79,8 +79,7 @@ def _at_once(examples: Sequence[Example], max_tokens: int) -> str:
     """How much went through the model at once, at most."""
     if not examples:
         return ""
-    groups = [flatten(group) for group in micro_batches(examples, max_tokens)]
-    rows = max(groups, key=lambda group: len(group) * max(row.length for row in group))
+    rows = flatten(max(micro_batches(examples, max_tokens), key=padded))
     longest = max(rows, key=lambda row: row.length)
     return (
         f", with micro-batches of up to {len(rows)} rows x {longest.length} tokens = {len(rows) * longest.length} (the "

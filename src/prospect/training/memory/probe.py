@@ -10,22 +10,24 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from prospect import progress
 from prospect.data.batch import Batch, Example, flatten
-from prospect.models.policy import Policy
-from prospect.models.reference import Reference
+from prospect.models.reference import NoReference, Reference
 from prospect.progress import span
+from prospect.run_dir import RunDir
 from prospect.training.evaluate import draw_samples
 from prospect.training.memory.allocator import keep_freed_memory
-from prospect.training.optimizer import build_optimizer
 from prospect.training.prepare import Prepared
-from prospect.training.step import Objective, accumulate_gradient, score
+from prospect.training.processes.world import World
+from prospect.training.step import accumulate_gradient, score
+
+if TYPE_CHECKING:
+    from prospect.training.session import Session
 
 PROBE_STEPS = 3
 # Held-out examples scored for its speed: some seconds' worth, of however many there are.
@@ -48,9 +50,9 @@ def probe(prepared: Prepared, steps: int = PROBE_STEPS) -> dict[str, Any]:
     torch.manual_seed(prepared.config.train.seed)
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()
-        bench = _Bench.load(prepared, Path(folder))
+        bench = _Bench.open(prepared, RunDir(folder))
         loading = time.perf_counter() - begun
-        samples = bench.seconds_of(lambda: draw_samples(prepared, bench.policy))
+        samples = bench.seconds_of(lambda: draw_samples(prepared, bench.session.policy))
         bench.step(prepared.plan.hardest_step(), "probe: the step with the longest row")
         rates = bench.rates(prepared, steps)
         evaluation = bench.evaluation_seconds(prepared, rates)
@@ -64,7 +66,7 @@ def probe(prepared: Prepared, steps: int = PROBE_STEPS) -> dict[str, Any]:
     }
     return {
         "steps": steps,
-        "peak_bytes": peak_bytes(bench.policy.device),
+        "peak_bytes": peak_bytes(bench.session.policy.device),
         "seconds_per_step": training / prepared.total_steps,
         **{name: round(seconds, 3) for name, seconds in parts.items()},
         "total": round(sum(parts.values()), 3),
@@ -148,43 +150,43 @@ class _Timed(Reference):
 
 @dataclass
 class _Bench:
-    """A model, reference and optimizer to be thrown away."""
+    """A session to be thrown away: it holds what the run will hold."""
 
-    policy: Policy
+    session: Session
     reference: _Timed
-    objective: Objective
-    optimizer: torch.optim.Optimizer
     cached: bool
 
     @classmethod
-    def load(cls, prepared: Prepared, folder: Path) -> _Bench:
-        from prospect.training.objective import build_objective, build_policy, build_run_reference
+    def open(cls, prepared: Prepared, run: RunDir) -> _Bench:
+        from prospect.training.objective import build_policy
+        from prospect.training.session import Session
 
-        policy = build_policy(prepared)
-        settings = prepared.config.reference
+        config = prepared.config
         # Nothing of the user's cache is read or written; a cache that helps is reckoned with in the sum.
-        uncached = settings.model_copy(update={"cache": False})
-        reference = _Timed(build_run_reference(prepared, policy, folder, settings=uncached))
-        needed = reference.identity != ""
-        objective = build_objective(prepared, policy, reference)
-        # Its learning rate is 0: the arithmetic is the same, and the model stays what it was.
-        optimizer = build_optimizer(prepared.config.train, policy.trainable())
-        return cls(policy, reference, objective, optimizer, needed and settings.cache is not False)
+        settings = {
+            "reference": config.reference.model_copy(update={"cache": False}),
+            "train": config.train.model_copy(update={"trackers": []}),
+        }
+        alone = replace(prepared, config=config.model_copy(update=settings))
+        session = Session.start(alone, build_policy(alone), run, False, World())
+        timed = _Timed(session.reference)
+        session.reference, session.objective = timed, replace(session.objective, reference=timed)
+        needed = not isinstance(timed.inner, NoReference)
+        return cls(session, timed, needed and config.reference.cache is not False)
 
     def step(self, examples: Sequence[Example], name: str) -> float:
         """One optimizer step, which is told; seconds of its update alone."""
         begun = time.perf_counter()
-        result = accumulate_gradient(self.objective, examples, 0)
+        result = accumulate_gradient(self.session.objective, examples, 0)
         update = self.seconds_of(self.update)
         seconds = time.perf_counter() - begun
         progress.note(f"{name}: {span(seconds)}, {result.tokens / seconds:,.0f} tok/s")
         return update
 
     def update(self) -> None:
-        """Clip, AdamW, and away with the gradient."""
-        torch.nn.utils.clip_grad_norm_(list(self.policy.trainable().values()), 1.0)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        """Update at a learning rate of 0: the arithmetic is the same, and the model stays what it was."""
+        self.session.clip_gradient(0)
+        self.session.update(0.0)
 
     def rates(self, prepared: Prepared, steps: int) -> Rates:
         """Time a few of the run's first steps."""
@@ -203,7 +205,7 @@ class _Bench:
             return 0.0
         examples = _some(prepared.held_out.examples)
         self.reference.seconds = 0.0
-        whole = self.seconds_of(lambda: score(self.objective, examples))
+        whole = self.seconds_of(lambda: score(self.session.objective, examples))
         asked = self.reference.seconds
         share = sum(r.length for r in flatten(prepared.held_out.examples)) / sum(r.length for r in flatten(examples))
         if self.cached:  # the same rows and the same mismatched rows every time
@@ -212,10 +214,10 @@ class _Bench:
 
     def seconds_of(self, act: Any) -> float:
         """How long something takes."""
-        _settle(self.policy.device)
+        _settle(self.session.policy.device)
         begun = time.perf_counter()
         act()
-        _settle(self.policy.device)
+        _settle(self.session.policy.device)
         return time.perf_counter() - begun
 
 

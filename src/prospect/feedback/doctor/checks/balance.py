@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+import polars as pl
+
 from prospect.feedback.doctor.checks.case import Case, percent, several, that
-from prospect.feedback.doctor.checks.table import UNJUDGED
 from prospect.feedback.findings import Finding
 
 _UNEVEN = 4.0  # times as many of one class; up to here class weights change little
@@ -15,10 +17,10 @@ _FEW = 100  # rows; no method learns a preference from fewer
 
 def one_class(case: Case) -> Iterator[Finding]:
     """Thumbs of one kind alone, or many more of one kind."""
-    data, table = case.data, case.data.table
+    data = case.data
     if data.kind != "unpaired":
         return
-    up, down = int((table.verdict == 1).sum()), int((table.verdict == 0).sum())
+    up, down = verdict_counts(case)
     if not up or not down:
         have, lack = ("desirable", "undesirable") if up else ("undesirable", "desirable")
         advice = "Train on them as demonstrations (loss sft), or collect" if up else "Check the labels, or collect"
@@ -26,17 +28,17 @@ def one_class(case: Case) -> Iterator[Finding]:
             "one_class",
             "error",
             [],
-            f"all of {several(len(table), 'row')} are {have}; losses on thumbs need both and refuse this.",
+            f"all of {several(len(data), 'row')} are {have}; losses on thumbs need both and refuse this.",
             f"{advice} {lack} rows.",
-            count=len(table),
+            count=len(data),
         )
     elif max(up, down) > _UNEVEN * min(up, down):
         more, fewer = ("desirable", "undesirable") if up > down else ("undesirable", "desirable")
-        few = (table.verdict == (0 if up > down else 1)).nonzero()[0]
+        few = data.completions.filter(pl.col("verdict") == int(up < down))["row"]
         yield case.finding(
             "uneven_classes",
             "note",
-            table.row[few],
+            few,
             f"{max(up, down) / min(up, down):.1f} times as many {more} rows as {fewer} ones.",
             "KTO copes with this through its class weights (data.class_weights: auto sets them). Do not throw rows "
             "away.",
@@ -45,14 +47,14 @@ def one_class(case: Case) -> Iterator[Finding]:
 
 def few_rows(case: Case) -> Iterator[Finding]:
     """Too little to learn from."""
-    if len(case.data.table) < _FEW:
+    if len(case.data) < _FEW:
         yield case.finding(
             "few_rows",
             "warning",
             [],
-            f"only {several(len(case.data.table), 'row')}: whatever is measured here is uncertain.",
+            f"only {several(len(case.data), 'row')}: whatever is measured here is uncertain.",
             "Collect more before drawing conclusions.",
-            count=len(case.data.table),
+            count=len(case.data),
         )
 
 
@@ -65,15 +67,13 @@ def no_verdicts(case: Case) -> Iterator[Finding]:
             [],
             "the rows are demonstrations: completions to imitate, without a verdict.",
             "Train on them with loss sft. If a column holds a verdict under another name, call it label.",
-            count=len(case.data.table),
+            count=len(case.data),
         )
 
 
 def weights(case: Case) -> Iterator[Finding]:
     """Rows that count for nothing, or for a hundred others."""
-    import numpy as np
-
-    weight = case.data.table.weight
+    weight = case.data.rows["weight"].to_numpy()
     weight = weight / max(weight.max(), 1.0)  # so that sums of the largest of floats stay finite
     nothing = np.flatnonzero(weight == 0)
     if len(nothing):
@@ -101,13 +101,13 @@ def weights(case: Case) -> Iterator[Finding]:
 
 def relative(case: Case) -> Iterator[Finding]:
     """Arena votes used as thumbs."""
-    rows = case.data.table.marked("relative")
+    rows = case.data.marked("relative")
     if len(rows) and case.data.kind == "unpaired":
         yield case.finding(
             "relative_votes",
             "warning",
             rows,
-            f"{that(len(rows), 'vote', 'compare', len(rows) / len(case.data.table))} with a sibling only: the "
+            f"{that(len(rows), 'vote', 'compare', len(rows) / len(case.data))} with a sibling only: the "
             "loser of two good completions counts as undesirable.",
             "Use them as pairs (prospect data convert --to paired) or leave them out, and keep absolute thumbs for "
             "KTO.",
@@ -116,9 +116,9 @@ def relative(case: Case) -> Iterator[Finding]:
 
 def unfinished(case: Case) -> Iterator[Finding]:
     """Completions that were cut short."""
-    rows = case.data.table.marked("unfinished")
+    rows = case.data.marked("unfinished")
     if len(rows):
-        share = len(rows) / len(case.data.table)
+        share = len(rows) / len(case.data)
         yield case.finding(
             "unfinished",
             "warning" if share > 0.5 else "note",
@@ -132,11 +132,11 @@ def unfinished(case: Case) -> Iterator[Finding]:
 
 def ties(case: Case) -> Iterator[Finding]:
     """Scored rows that prefer nothing."""
-    rows = case.data.table.marked("tied")
+    rows = case.data.marked("tied")
     if len(rows):
         yield case.finding(
             "tied_scores",
-            "warning" if len(rows) > len(case.data.table) / 2 else "note",
+            "warning" if len(rows) > len(case.data) / 2 else "note",
             rows,
             f"{that(len(rows), 'row', 'have')} the same score for all completions: nothing about which is better.",
             "Score on a finer scale, or leave these rows out.",
@@ -145,7 +145,7 @@ def ties(case: Case) -> Iterator[Finding]:
 
 def same_sides(case: Case) -> Iterator[Finding]:
     """Pairs of a text with itself."""
-    rows = case.data.table.marked("same_sides")
+    rows = case.data.marked("same_sides")
     if len(rows) and case.data.kind == "paired":
         yield case.finding(
             "same_sides",
@@ -166,7 +166,7 @@ def same_sides(case: Case) -> Iterator[Finding]:
 
 def verdict_counts(case: Case) -> tuple[int, int]:
     """Return the number of desirable and undesirable completions; of scored rows nothing is either."""
-    verdict = case.data.table.verdict[case.data.table.verdict != UNJUDGED]
+    verdict = case.data.completions["verdict"]
     return int((verdict == 1).sum()), int((verdict == 0).sum())
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from prospect.feedback.doctor.checks.gather import Gathered
 from prospect.feedback.doctor.checks.tokens import Tokens
+from prospect.feedback.doctor.checks.votes import Votes
 from prospect.feedback.findings import Finding, Severity
 
 
@@ -18,19 +19,21 @@ class Case:
     Attributes:
         data: what the files hold.
         held_out: what the files for evaluation hold, if there are any.
+        votes: the verdicts by what they judge; None where nothing is judged one by one.
         tokens: lengths in tokens of a sample, if a model was named.
         max_length: prompt and completion together, in tokens; what is longer would be cut.
     """
 
     data: Gathered
     held_out: Gathered | None
+    votes: Votes | None
     tokens: Tokens | None
     max_length: int
 
     def finding(
         self, code: str, severity: Severity, rows: Any, message: str, advice: str, count: int | None = None
     ) -> Finding:
-        """Return a finding on some rows of the table; `count` is their number unless something else is counted."""
+        """Return a finding on some rows; `count` is their number unless something else is counted."""
         number = len(rows) if count is None else count
         return Finding(
             code=code, severity=severity, count=number, rows=self.data.ids(rows), message=message, advice=advice
@@ -40,7 +43,7 @@ class Case:
         """How a message ends that is about the sample alone; nothing where the sample is everything."""
         if self.data.sampled >= 1:
             return ""
-        return f" (in a sample of {self.data.looked_at:,} of {len(self.data.table):,} rows)"
+        return f" (in a sample of {self.data.looked_at:,} of {len(self.data):,} rows)"
 
 
 Check = Callable[[Case], Iterable[Finding]]

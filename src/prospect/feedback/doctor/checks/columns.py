@@ -1,4 +1,4 @@
-"""A record -> what is kept of it: numbers, hashes and marks, in columns that grow row by row.
+"""A record -> what is kept of it: numbers, hashes and traits, one tuple a row.
 
 This runs in worker processes, millions of times: it is kept plain.
 """
@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
-from prospect.feedback.doctor.checks.reading import Piece
-from prospect.feedback.doctor.checks.table import CODED, NOBODY, TYPES, UNJUDGED, Table
+import polars as pl
+
+from prospect.feedback.doctor.checks.table import Completion, Row, frame
 from prospect.feedback.records import Demonstration, Feedback, Paired, Scored, Text, Unpaired
 from prospect.feedback.texts.characters import odd_characters, script_of
+from prospect.feedback.texts.near_duplicates import NearDuplicates
 from prospect.feedback.texts.personal_data import find_personal_data
 
 # Written without spaces between words: there a sign counts as a word.
@@ -44,57 +45,52 @@ class Settings:
     with_tokens: float = 0.0
 
 
-_KEY_BITS = 24  # a piece of 8 MiB has fewer than 2^24 rows
+@dataclass(kw_only=True)
+class Part:
+    """The rows of one kind in a piece.
 
-
-def near_key(piece: int, row: int) -> int:
-    """Return the key of a row among all rows of all pieces, before it is known how many rows came before."""
-    return piece << _KEY_BITS | row
-
-
-def piece_of_key(key: int) -> int:
-    """Return the piece that a key belongs to."""
-    return key >> _KEY_BITS
-
-
-def row_of_key(key: int, starts: Mapping[int, int]) -> int:
-    """Return the row in the whole table that a key means.
-
-    Args:
-        key: what `near_key` returned.
-        starts: piece -> the rows before it.
+    Attributes:
+        rows: a frame of `Row`, lines counted from the piece's first.
+        completions: a frame of `Completion`.
+        near: the completions of sampled rows, to be compared, by the number of their row.
+        near_prompts: the prompts of sampled rows, likewise.
+        samples: sampled records with their row, where tokens are to be counted.
     """
-    return starts[piece_of_key(key)] + (key & ((1 << _KEY_BITS) - 1))
+
+    rows: pl.DataFrame
+    completions: pl.DataFrame
+    near: NearDuplicates
+    near_prompts: NearDuplicates
+    samples: list[tuple[int, Feedback]]
 
 
 class Columns:
-    """The columns of a `Table` as they grow.
+    """The rows of one kind in one piece, as they are read.
 
     Args:
-        piece: where the rows come from.
-        settings: how closely they are looked at.
+        file: number of the file.
+        settings: how closely rows are looked at.
     """
 
-    def __init__(self, piece: Piece, settings: Settings):
-        from prospect.feedback.texts.near_duplicates import NearDuplicates
+    def __init__(self, file: int, settings: Settings):
+        self._near, self._near_prompts = NearDuplicates(), NearDuplicates()
+        self._samples: list[tuple[int, Feedback]] = []
+        self._file = file
+        self._settings = settings
+        self._rows: list[Row] = []
+        self._completions: list[Completion] = []
+        self._prompts: set[int] = set()
 
-        self.piece = piece
-        self.settings = settings
-        self.columns: dict[str, list[Any]] = {name: [] for name in TYPES if name != "file"}
-        self.ids: list[str | None] = []
-        self.names: dict[str, dict[str, int]] = {name: {} for name in CODED}
-        self.marks: dict[str, list[int]] = {}
-        self.counts: dict[str, Counter[Any]] = {"turns": Counter(), "script": Counter()}
-        self.samples: list[tuple[int, Feedback]] = []
-        self.looked_at = 0
-        self.near, self.near_prompts = NearDuplicates(), NearDuplicates()
-        self.prompts: set[int] = set()
+    def part(self) -> Part:
+        """Return the rows so far."""
+        rows, completions = frame(Row, self._rows), frame(Completion, self._completions)
+        return Part(
+            rows=rows, completions=completions, near=self._near, near_prompts=self._near_prompts, samples=self._samples
+        )
 
     def add(self, record: Feedback, line: int, *, implicit: bool) -> None:
         """Add a row."""
-        at = self.columns
-        row = len(self.ids)
-        self.ids.append(_clean(record.id)[:_LONGEST_NAME] or None)
+        row = len(self._rows)
         prompt_text, prompt_bytes, prompt = _text(record.prompt)
         if record.tools:  # with other tools it is another prompt
             prompt = _hash(json.dumps(record.tools, sort_keys=True, default=str).encode(errors="replace"), prompt)
@@ -102,101 +98,76 @@ class Columns:
         texts, hashes = [], []
         for completion, verdict, score in zip(completions, verdicts, scores, strict=True):
             text, size, key = _text(completion)
-            at["row"].append(row)
-            at["completion"].append(key)
-            at["words"].append(_words(text))
-            at["size"].append(size)
-            at["verdict"].append(verdict)
-            at["score"].append(score)
+            self._completions.append(Completion(row, prompt, key, _words(text), size, verdict, score))
             texts.append(text)
             hashes.append(key)
-        at["line"].append(line)
-        at["prompt"].append(prompt)
-        at["prompt_bytes"].append(prompt_bytes)
-        at["content"].append(_content(record, prompt, hashes, verdicts, scores))
-        at["opening"].append(_opening(prompt_text) if implicit and isinstance(record, Paired) else 0)
-        at["time"].append(record.time.timestamp() if record.time else float("nan"))
-        at["weight"].append(record.weight)
-        for name in CODED:
-            at[name].append(self._code(name, getattr(record, name)))
         turns = len(record.prompt) if isinstance(record.prompt, tuple) else 1 if record.prompt else 0
-        self.counts["turns"][turns + (len(completions[0]) if isinstance(completions[0], tuple) else 1)] += 1
-        self._mark_traits(record, row, prompt_text, texts, hashes)
-        self._look_closer(record, row, prompt, prompt_text, texts)
-
-    def _code(self, name: str, value: str | None) -> int:
-        if value is None:
-            return NOBODY
-        known = self.names[name]
-        return known.setdefault(_clean(value)[:_LONGEST_NAME], len(known))
-
-    def _mark_traits(self, record: Feedback, row: int, prompt: str, texts: list[str], hashes: list[int]) -> None:
-        if record.relative:
-            self._mark("relative", row)
-        if not record.finished:
-            self._mark("unfinished", row)
-        if not prompt:
-            self._mark("empty_prompt", row)
-        if not all(texts):
-            self._mark("empty_completion", row)
-        elif not all(text.strip() for text in texts):
-            self._mark("blank_completion", row)
-        if len(set(hashes)) < len(hashes):
-            self._mark("same_sides", row)
-        if isinstance(record, Scored) and len(set(record.scores)) == 1:
-            self._mark("tied", row)
         script = script_of(texts[0][:_SCRIPT_CHARACTERS])
-        asked = script_of(prompt[:_SCRIPT_CHARACTERS])
-        self.counts["script"][script] += 1
-        if "none" not in (script, asked) and script != asked:
-            self._mark("other_script", row)
-        odd = odd_characters(prompt).union(*map(odd_characters, texts))
-        for name in odd:
-            self._mark(f"odd:{name}", row)
-
-    def _look_closer(self, record: Feedback, row: int, prompt: int, prompt_text: str, texts: list[str]) -> None:
-        """Run the checks that are too slow for every row of a large file, on a sample of whole prompts."""
-        place = prompt / 2**64
-        if place < self.settings.with_tokens:
-            self.samples.append((row, record))
-        if place < self.settings.prompts and prompt not in self.prompts:
-            self.prompts.add(prompt)
-            self.near_prompts.add(near_key(self.piece.number, row), prompt_text[:_NEAR_CHARACTERS])
-        if place < self.settings.sampled:
-            self.looked_at += 1
-            self.near.add(near_key(self.piece.number, row), "\n".join(text[:_NEAR_CHARACTERS] for text in texts))
-            for kind in {match.kind for text in (prompt_text, *texts) for match in find_personal_data(text)}:
-                self._mark(f"personal:{kind}", row)
-
-    def _mark(self, name: str, row: int) -> None:
-        self.marks.setdefault(name, []).append(row)
-
-    def table(self) -> Table:
-        """Return the rows so far."""
-        import numpy as np
-
-        arrays = {name: np.array(values, dtype=TYPES[name]) for name, values in self.columns.items()}
-        return Table(
-            **arrays,
-            file=np.full(len(self.ids), self.piece.file, dtype=np.int32),
-            ids=self.ids,
-            names={name: list(known) for name, known in self.names.items()},
-            marks={name: np.array(rows, dtype=np.int64) for name, rows in self.marks.items()},
-            counts=self.counts,
+        traits = _traits(record, prompt_text, texts, hashes, script)
+        sampled = prompt / 2**64 < self._settings.sampled
+        if sampled:
+            self._near.add(row, "\n".join(text[:_NEAR_CHARACTERS] for text in texts))
+            kinds = {match.kind for text in (prompt_text, *texts) for match in find_personal_data(text)}
+            traits += [f"personal:{kind}" for kind in kinds]
+        self._sample(record, row, prompt, prompt_text)
+        self._rows.append(
+            Row(
+                file=self._file,
+                line=line,
+                id=_clean(record.id) or None,
+                prompt=prompt,
+                content=_content(record, prompt, hashes, verdicts, scores),
+                opening=_opening(prompt_text) if implicit and isinstance(record, Paired) else None,
+                prompt_bytes=prompt_bytes,
+                time=record.time.timestamp() if record.time else None,
+                weight=record.weight,
+                rater=_clean(record.rater),
+                model=_clean(record.model),
+                source=_clean(record.source),
+                turns=turns + (len(completions[0]) if isinstance(completions[0], tuple) else 1),
+                script=script,
+                traits=traits or None,
+                sampled=sampled,
+            )
         )
 
+    def _sample(self, record: Feedback, row: int, prompt: int, prompt_text: str) -> None:
+        """Keep whole prompts of a sample, chosen by their hash."""
+        place = prompt / 2**64
+        if place < self._settings.with_tokens:
+            self._samples.append((row, record))
+        if place < self._settings.prompts and prompt not in self._prompts:
+            self._prompts.add(prompt)
+            self._near_prompts.add(row, prompt_text[:_NEAR_CHARACTERS])
 
-def _judged(record: Feedback) -> tuple[tuple[Text, ...], tuple[int, ...], tuple[float, ...]]:
+
+def _traits(record: Feedback, prompt: str, texts: list[str], hashes: list[int], script: str) -> list[str]:
+    """Return what is odd about a row, each by its name."""
+    asked = script_of(prompt[:_SCRIPT_CHARACTERS])
+    holds = {
+        "relative": record.relative,
+        "unfinished": not record.finished,
+        "empty_prompt": not prompt,
+        "empty_completion": not all(texts),
+        "blank_completion": all(texts) and not all(text.strip() for text in texts),
+        "same_sides": len(set(hashes)) < len(hashes),
+        "tied": isinstance(record, Scored) and len(set(record.scores)) == 1,
+        "other_script": "none" not in (script, asked) and script != asked,
+    }
+    odd = odd_characters(prompt).union(*map(odd_characters, texts))
+    return [name for name, here in holds.items() if here] + [f"odd:{name}" for name in odd]
+
+
+def _judged(record: Feedback) -> tuple[tuple[Text, ...], tuple[int | None, ...], tuple[float | None, ...]]:
     """Return the completions of a record, the verdict on each and its score."""
-    nan = float("nan")
     if isinstance(record, Unpaired):
-        return (record.completion,), (int(record.desirable),), (nan if record.score is None else record.score,)
+        return (record.completion,), (int(record.desirable),), (record.score,)
     if isinstance(record, Paired):
-        return (record.chosen, record.rejected), (1, 0), (nan, nan)
+        return (record.chosen, record.rejected), (1, 0), (None, None)
     if isinstance(record, Scored):
-        return record.completions, (UNJUDGED,) * len(record.completions), record.scores
+        return record.completions, (None,) * len(record.completions), record.scores
     assert isinstance(record, Demonstration)
-    return (record.completion,), (UNJUDGED,), (nan if record.score is None else record.score,)
+    return (record.completion,), (None,), (record.score,)
 
 
 def _text(text: Text) -> tuple[str, int, int]:
@@ -215,15 +186,19 @@ def _hash(value: bytes, salt: int = 0) -> int:
 
 
 def _content(
-    record: Feedback, prompt: int, hashes: list[int], verdicts: tuple[int, ...], scores: tuple[float, ...]
+    record: Feedback,
+    prompt: int,
+    hashes: list[int],
+    verdicts: tuple[int | None, ...],
+    scores: tuple[float | None, ...],
 ) -> int:
     said = (record.kind, prompt, hashes, verdicts, scores, record.rater, record.time, record.source_id, record.reason)
     return _hash(repr(said).encode(errors="replace"))
 
 
-def _opening(prompt: str) -> int:
+def _opening(prompt: str) -> int | None:
     words = prompt.split(None, _OPENING_WORDS)[:_OPENING_WORDS]
-    return _hash(" ".join(words).encode()) if len(words) == _OPENING_WORDS else 0
+    return _hash(" ".join(words).encode()) if len(words) == _OPENING_WORDS else None
 
 
 def _words(text: str) -> int:
@@ -231,6 +206,8 @@ def _words(text: str) -> int:
     return words if text.isascii() else words + len(_SPACELESS.findall(text))
 
 
-def _clean(name: str) -> str:
+def _clean(name: str | None) -> str | None:
     """Return a printable name: half characters and control characters become question marks."""
-    return name if name.isprintable() else "".join(c if c.isprintable() else "?" for c in name)
+    if name is None or not name.isprintable():
+        name = name and "".join(c if c.isprintable() else "?" for c in name)
+    return name and name[:_LONGEST_NAME]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
 
 from prospect.feedback.doctor.checks.case import Case, percent, several, that
 from prospect.feedback.findings import Finding
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 SIMILAR = 0.8
 """The share of common three-word shingles (Jaccard index) from which texts are near duplicates."""
@@ -19,9 +18,9 @@ _ALARMING = 0.05  # share of rows
 
 def exact_duplicates(case: Case) -> Iterator[Finding]:
     """Rows that say the same in every column but the id."""
-    rows = later_copies(case.data.table.content)
+    rows = case.data.rows.filter(~pl.col("content").is_first_distinct())["row"]
     if len(rows):
-        share = len(rows) / len(case.data.table)
+        share = len(rows) / len(case.data)
         yield case.finding(
             "exact_duplicates",
             "warning" if share > 0.01 else "note",
@@ -34,18 +33,16 @@ def exact_duplicates(case: Case) -> Iterator[Finding]:
 
 def near_duplicates(case: Case) -> Iterator[Finding]:
     """Completions that are almost the same."""
-    import numpy as np
-
-    data, table = case.data, case.data.table
-    first = np.searchsorted(table.row, np.arange(len(table)))
+    data = case.data
+    first = data.completions.filter(pl.col("row").is_first_distinct())
+    completion, verdict = first["completion"].to_numpy(), first["verdict"].fill_null(-1).to_numpy()
     shown, members, mixed = [], 0, 0
-    for group in data.near.groups(SIMILAR):
-        rows = [data.row(key) for key in group]
-        if len(np.unique(table.completion[first[rows]])) < 2:
+    for rows in data.near.groups(SIMILAR):
+        if len(np.unique(completion[rows])) < 2:
             continue  # exact copies have a finding of their own
         members += len(rows)
         shown += [rows[1]]
-        mixed += len(np.unique(table.verdict[first[rows]])) > 1
+        mixed += len(np.unique(verdict[rows])) > 1
     if not members:
         return
     share = members / max(data.looked_at, 1)
@@ -65,50 +62,29 @@ def near_duplicates(case: Case) -> Iterator[Finding]:
 
 def boilerplate(case: Case) -> Iterator[Finding]:
     """One completion given to many prompts."""
-    import numpy as np
-
-    table = case.data.table
-    completions, counts = np.unique(once_each(table.completion, table.prompt[table.row]), return_counts=True)
-    often = completions[counts >= max(_MANY_PROMPTS, 0.001 * len(table))]
+    completions = case.data.completions
+    least = max(_MANY_PROMPTS, 0.001 * len(case.data))
+    repeated = completions.group_by("completion").len().filter(pl.col("len") >= least)
+    prompts = completions.join(repeated, on="completion", how="semi").select("completion", "prompt").unique()
+    often = prompts.group_by("completion").agg(prompts=pl.len()).filter(pl.col("prompts") >= least)
     if not len(often):
         return
-    at = np.flatnonzero(np.isin(table.completion, often))
-    rows = np.unique(table.row[at])
-    share = len(rows) / len(table)
-    verdicts = table.verdict[at]
+    at = completions.join(often, on="completion", how="semi")
+    rows = at["row"].unique().sort()
+    share = len(rows) / len(case.data)
     skew = ""
-    if (verdicts >= 0).any():
-        skew = f"; {percent(float((verdicts == 0).sum() / len(verdicts)))} of these completions are undesirable"
+    if at["verdict"].count():
+        undesirable = int((at["verdict"] == 0).sum()) / len(at)
+        skew = f"; {percent(undesirable)} of these completions are undesirable"
     yield case.finding(
         "repeated_completions",
         "warning" if share > _ALARMING else "note",
         rows,
         f"{that(len(often), 'completion', 'answer')} many different prompts each (the most frequent "
-        f"{counts.max():,}), in "
+        f"{often['prompts'].to_numpy().max():,}), in "
         f"{several(len(rows), 'row')} ({percent(share)}){skew}.",
         "Canned answers and refusals teach the model to give, or avoid, that one text. Keep a few of each.",
     )
-
-
-def later_copies(keys: NDArray[Any]) -> NDArray[Any]:
-    """Return the places of values that stood before, ascending."""
-    import numpy as np
-
-    _, first = np.unique(keys, return_index=True)
-    later = np.ones(len(keys), dtype=bool)
-    later[first] = False
-    return np.flatnonzero(later)
-
-
-def once_each(left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
-    """Return the left values, sorted, each as often as it has different right ones."""
-    import numpy as np
-
-    order = np.lexsort((right, left))
-    left, right = left[order], right[order]
-    new = np.ones(len(left), dtype=bool)
-    new[1:] = (left[1:] != left[:-1]) | (right[1:] != right[:-1])
-    return left[new]
 
 
 CHECKS = (exact_duplicates, near_duplicates, boilerplate)

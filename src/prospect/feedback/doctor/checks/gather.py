@@ -1,4 +1,4 @@
-"""All files -> one table and what could not be read, piece by piece, in this process or in several."""
+"""All files -> two frames and what could not be read, piece by piece, in this process or in several."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from itertools import chain, count, repeat
+from functools import cached_property
+from itertools import chain, repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import polars as pl
 
 from prospect import progress
 from prospect.errors import DataError
-from prospect.feedback.doctor.checks.columns import Settings, row_of_key
-from prospect.feedback.doctor.checks.measure import OTHER_REASONS, Measured, measure, reason_of
+from prospect.feedback.doctor.checks.columns import Part, Settings
+from prospect.feedback.doctor.checks.measure import OTHER_REASONS, BadRows, Measured, count_bad, measure, reason_of
 from prospect.feedback.doctor.checks.reading import Piece, estimate_rows, pieces
-from prospect.feedback.doctor.checks.table import Table, join_tables
 from prospect.feedback.files.rows import Ignored
 from prospect.feedback.files.sources import Source, find_places
 from prospect.feedback.findings import EXAMPLES
 from prospect.feedback.records import Feedback, Kind
-
-if TYPE_CHECKING:
-    from prospect.feedback.texts.near_duplicates import NearDuplicates
+from prospect.feedback.texts.near_duplicates import NearDuplicates
 
 SAMPLE = 200_000  # rows compared for near duplicates and searched for personal data: ten seconds of work
 TOKEN_SAMPLE = 10_000  # rows whose tokens are counted: a share is then known to within a percent
@@ -33,40 +33,24 @@ _MOST_REASONS = 100
 
 
 @dataclass(kw_only=True)
-class BadRows:
-    """Rows that cannot be read for one reason, of all files.
-
-    Attributes:
-        count: how many.
-        rows: (file, line) of the first few.
-        message: what is wrong with the first, as `load_feedback` says it.
-    """
-
-    count: int = 0
-    rows: list[tuple[int, int]] = field(default_factory=list)
-    message: str = ""
-
-
-@dataclass(kw_only=True)
 class Gathered:
     """What is known of some files before anything is checked.
 
     Attributes:
-        files: their names, short where that is clear; `table.file` is an index of it.
+        files: their names, short where that is clear; the column `file` is an index of it.
         file_kinds: the kind of each; None where nothing could be read.
         broken: file -> why nothing of it can be read.
-        kind: the kind of most rows, which `table` has.
-        table: the rows.
-        other_kinds: kind -> rows of files of another kind, which are in no table.
+        kind: the kind of most rows, which those of `rows` have.
+        rows: a frame of `Row`, with their number in the column `row`.
+        completions: a frame of `Completion`; of thumbs and demonstrations each row has one.
+        other_kinds: kind -> rows of files of another kind, which are left out.
         bad: reason -> rows that cannot be read.
         unreadable: per file, how many rows cannot be read.
         negatives: per file, how often an undesirable label was 0 and how often -1.
-        near: the completions of sampled rows; `row` says which row a key means.
+        near: the completions of sampled rows, by the number of the row.
         near_prompts: prompts of sampled rows, where other files are to be compared with these.
-        starts: piece -> the rows of the table before it.
         samples: sampled (row, record), for tokens.
-        looked_at: how many rows are in the sample.
-        sampled: the share of prompts in it.
+        sampled: the share of prompts in the sample.
         ignored: (kind, column, what it looks like) -> rows, for columns that look like a verdict and are not read.
     """
 
@@ -74,18 +58,40 @@ class Gathered:
     file_kinds: list[Kind | None]
     broken: dict[str, str]
     kind: Kind
-    table: Table
+    rows: pl.DataFrame
+    completions: pl.DataFrame
     other_kinds: Counter[Kind]
     bad: dict[str, BadRows]
     unreadable: list[int]
     negatives: list[Counter[str]]
     near: NearDuplicates
     near_prompts: NearDuplicates
-    starts: dict[int, int]
     samples: list[tuple[int, Feedback]]
-    looked_at: int
     sampled: float
     ignored: Counter[Ignored]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @cached_property
+    def looked_at(self) -> int:
+        """How many rows are in the sample."""
+        return int(self.rows["sampled"].sum())
+
+    @cached_property
+    def traits(self) -> dict[str, pl.Series]:
+        """Trait -> the rows that have it, ascending."""
+        each = self.rows.select("traits", "row").drop_nulls().explode("traits").sort("traits", maintain_order=True)
+        return {str(trait): rows["row"] for (trait,), rows in each.group_by("traits", maintain_order=True)}
+
+    def marked(self, trait: str) -> pl.Series:
+        """Return the rows that have a trait, ascending."""
+        return self.traits.get(trait, self.rows["row"].head(0))
+
+    def frequencies(self, column: str, most: int | None = None) -> dict[Any, int]:
+        """Return the values of a column -> rows, the most frequent first, and of equal ones the first seen."""
+        counts = self.rows.select(column).drop_nulls().group_by(column, maintain_order=True).len()
+        return dict(counts.sort("len", descending=True, maintain_order=True).head(most or len(counts)).iter_rows())
 
     def bad_by_count(self) -> list[tuple[str, BadRows]]:
         """Reason and rows that cannot be read, the most frequent first, those for all other reasons last."""
@@ -93,13 +99,10 @@ class Gathered:
             self.bad.items(), key=lambda entry: (entry[0] == OTHER_REASONS, -entry[1].count, entry[1].rows[:1])
         )
 
-    def ids(self, rows: Any) -> tuple[str, ...]:
-        """Return the ids of a few rows, as examples."""
-        return tuple(self.table.row_id(int(row), self.files) for row in rows[:EXAMPLES])
-
-    def row(self, key: int) -> int:
-        """Return the row that a key of `near` means."""
-        return row_of_key(key, self.starts)
+    def ids(self, rows: Sequence[int] | pl.Series) -> tuple[str, ...]:
+        """Return what a few rows are looked up by, as examples: their own ids, else `file:line`."""
+        shown = self.rows[[int(row) for row in rows[:EXAMPLES]]].select("id", "file", "line").iter_rows()
+        return tuple(own or f"{self.files[file]}:{line}" for own, file, line in shown)
 
 
 def gather(
@@ -109,7 +112,6 @@ def gather(
     compare_prompts: bool = False,
     with_tokens: bool = False,
     processes: int = 1,
-    first_piece: int = 0,
 ) -> Gathered:
     """Return what the files hold.
 
@@ -119,7 +121,6 @@ def gather(
         compare_prompts: whether the prompts will be compared with those of other files.
         with_tokens: whether records are sampled, so that their tokens can be counted.
         processes: how many processes read; used where the files are large.
-        first_piece: number of the first piece; keys of two results differ if their numbers do.
 
     Refuses sources that name no file, and files of which not one row can be read.
     """
@@ -133,8 +134,7 @@ def gather(
     )
     size = sum(place.stat().st_size for place in places if isinstance(place, Path))
     broken: dict[int, str] = {}
-    numbers = count(first_piece)
-    work = chain.from_iterable(_pieces_or_reason(numbers, file, place, broken) for file, place in enumerate(places))
+    work = chain.from_iterable(_pieces_or_reason(file, place, broken) for file, place in enumerate(places))
     results = _measure_all(work, settings, processes if size > _WORTH_A_PROCESS else 1)
     merge = _Merge(len(places))
     for result in results:
@@ -147,9 +147,9 @@ def gather(
     return merge.finish(names, {names[number]: reason for number, reason in broken.items()}, settings.sampled)
 
 
-def _pieces_or_reason(numbers: Iterator[int], file: int, place: Path | str, broken: dict[int, str]) -> Iterator[Piece]:
+def _pieces_or_reason(file: int, place: Path | str, broken: dict[int, str]) -> Iterator[Piece]:
     try:
-        yield from pieces(numbers, file, place)
+        yield from pieces(file, place)
     except DataError as error:
         broken[file] = str(error).removeprefix(f"{place}: ")
 
@@ -190,13 +190,7 @@ class _Merge:
     """Puts measured pieces together: line numbers become those of the file, and a file gets one kind."""
 
     files: int
-    tables: dict[Kind, list[Table]] = field(default_factory=dict)
-    near: dict[Kind, NearDuplicates] = field(default_factory=dict)
-    near_prompts: dict[Kind, NearDuplicates] = field(default_factory=dict)
-    starts: dict[int, dict[Kind, int]] = field(default_factory=dict)
-    samples: dict[Kind, list[tuple[int, Feedback]]] = field(default_factory=dict)
-    rows: Counter[Kind] = field(default_factory=Counter)
-    looked_at: Counter[Kind] = field(default_factory=Counter)
+    parts: dict[Kind, list[Part]] = field(default_factory=dict)
     bad: dict[str, BadRows] = field(default_factory=dict)
     ignored: Counter[Ignored] = field(default_factory=Counter)
 
@@ -212,40 +206,27 @@ class _Merge:
         self.negatives[file] += piece.negatives
         self.ignored += piece.ignored
         for reason, bad in piece.bad.items():
-            self._add_bad(file, reason, bad.count, [before + line for line in bad.rows], bad.message)
-        if self.kinds[file] is None and piece.tables:
-            self.kinds[file] = min(piece.tables, key=lambda kind: int(piece.tables[kind].line[0]))
-        for kind, table in piece.tables.items():
-            table.line += before
+            bad.rows = [(file, before + line) for _, line in bad.rows]
+            self._add_bad(file, reason, bad)
+        if self.kinds[file] is None and piece.parts:
+            self.kinds[file] = min(piece.parts, key=lambda kind: piece.parts[kind].rows["line"][0])
+        for kind, part in piece.parts.items():
+            part.rows = part.rows.with_columns(pl.col("line") + before)
             if kind == self.kinds[file]:
-                self._add_table(kind, table, piece)
+                self.parts.setdefault(kind, []).append(part)
             else:
                 message = (
                     f"the row is {kind}, but the file begins with {self.kinds[file]} rows; expected one kind in one "
                     "file. "
                     "Split the file by kind, or complete the columns of the odd rows"
                 )
-                self._add_bad(file, reason_of(message), len(table), table.line[:EXAMPLES].tolist(), message)
+                lines = part.rows["line"].head(EXAMPLES).to_list()
+                odd = BadRows(count=len(part.rows), rows=[(file, line) for line in lines], message=message)
+                self._add_bad(file, reason_of(message), odd)
 
-    def _add_table(self, kind: Kind, table: Table, piece: Measured) -> None:
-        from prospect.feedback.texts.near_duplicates import NearDuplicates
-
-        start = self.rows[kind]
-        self.tables.setdefault(kind, []).append(table)
-        self.near.setdefault(kind, NearDuplicates()).merge(piece.near[kind])
-        self.near_prompts.setdefault(kind, NearDuplicates()).merge(piece.near_prompts[kind])
-        self.starts.setdefault(piece.number, {})[kind] = start
-        self.samples.setdefault(kind, []).extend((start + row, record) for row, record in piece.samples[kind])
-        self.rows[kind] += len(table)
-        self.looked_at[kind] += piece.looked_at[kind]
-
-    def _add_bad(self, file: int, reason: str, count: int, lines: list[int], message: str) -> None:
-        self.unreadable[file] += count
-        if reason not in self.bad and len(self.bad) >= _MOST_REASONS:
-            reason = OTHER_REASONS
-        entry = self.bad.setdefault(reason, BadRows(message=message))
-        entry.count += count
-        entry.rows += [(file, line) for line in lines[: EXAMPLES - len(entry.rows)]]
+    def _add_bad(self, file: int, reason: str, found: BadRows) -> None:
+        self.unreadable[file] += found.count
+        count_bad(self.bad, reason, found, _MOST_REASONS)
 
     def finish(self, names: list[str], broken: dict[str, str], sampled: float) -> Gathered:
         for file, name in enumerate(names):
@@ -253,25 +234,34 @@ class _Merge:
                 broken.setdefault(
                     name, "there are no rows; expected at least one row of feedback. Check how it was written"
                 )
-        if not self.rows:
+        if not self.parts:
             raise DataError(_nothing_readable(names, broken, self.bad))
-        ((kind, _),) = self.rows.most_common(1)
-        others = Counter({other: count for other, count in self.rows.items() if other != kind})
+        rows = Counter({kind: sum(len(part.rows) for part in parts) for kind, parts in self.parts.items()})
+        ((kind, _),) = rows.most_common(1)
+        del rows[kind]
+        near, near_prompts, samples = NearDuplicates(), NearDuplicates(), []
+        start = 0
+        for part in self.parts[kind]:
+            near.merge(part.near, start)
+            near_prompts.merge(part.near_prompts, start)
+            samples += [(start + row, record) for row, record in part.samples]
+            part.completions = part.completions.with_columns(pl.col("row") + start)
+            start += len(part.rows)
+        all_rows = pl.concat([part.rows for part in self.parts[kind]])
         return Gathered(
             files=names,
             file_kinds=self.kinds,
             broken=broken,
             kind=kind,
-            table=join_tables(self.tables[kind]),
-            other_kinds=others,
+            rows=all_rows.with_row_index("row").cast({"row": pl.Int64}),
+            completions=pl.concat([part.completions for part in self.parts[kind]]),
+            other_kinds=rows,
             bad=self.bad,
             unreadable=self.unreadable,
             negatives=self.negatives,
-            near=self.near[kind],
-            near_prompts=self.near_prompts[kind],
-            starts={piece: starts[kind] for piece, starts in self.starts.items() if kind in starts},
-            samples=self.samples[kind],
-            looked_at=self.looked_at[kind],
+            near=near,
+            near_prompts=near_prompts,
+            samples=samples,
             sampled=sampled,
             ignored=self.ignored,
         )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
 
 from prospect.feedback.doctor.checks.case import Case, percent, several, that
 from prospect.feedback.doctor.checks.gather import Gathered
+from prospect.feedback.doctor.checks.tokens import UNJUDGED
 from prospect.feedback.findings import Finding
 from prospect.statistics.noise import Comparison, compare, points_biserial, sign_test
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 BYTES_PER_TOKEN = 4.0
 """A rule of thumb for texts without a tokenizer at hand: English has about 4 bytes of UTF-8 per token."""
@@ -23,8 +25,7 @@ _BINS = 30
 
 def empties(case: Case) -> Iterator[Finding]:
     """Prompts and completions without text."""
-    table = case.data.table
-    rows = table.marked("empty_prompt")
+    rows = case.data.marked("empty_prompt")
     if len(rows):
         yield case.finding(
             "empty_prompts",
@@ -33,7 +34,7 @@ def empties(case: Case) -> Iterator[Finding]:
             f"{that(len(rows), 'row', 'have')} an empty prompt.",
             "Legal: the completion then begins the text. If there was a prompt, it was lost on the way here.",
         )
-    rows = table.marked("empty_completion")
+    rows = case.data.marked("empty_completion")
     if len(rows):
         yield case.finding(
             "empty_completions",
@@ -42,7 +43,7 @@ def empties(case: Case) -> Iterator[Finding]:
             f"{that(len(rows), 'row', 'have')} an empty completion, which trains the end token alone.",
             "Remove them, unless saying nothing is what was judged.",
         )
-    rows = table.marked("blank_completion")
+    rows = case.data.marked("blank_completion")
     if len(rows):
         yield case.finding(
             "blank_completions",
@@ -85,13 +86,11 @@ def length_and_label(case: Case) -> Iterator[Finding]:
 
 def length_effect(data: Gathered) -> Comparison | None:
     """Return the test of length against verdict: chosen against rejected, best against worst, up against down."""
-    import numpy as np
-
-    table = data.table
+    words = data.completions["words"].to_numpy()
     if data.kind == "unpaired":
-        return compare(table.words, table.verdict == 1)
+        return compare(words, _desirable(data))
     if data.kind == "paired":
-        more = table.words[0::2] - table.words[1::2]
+        more = words[0::2] - words[1::2]
     elif data.kind == "scored":
         more = _best_minus_worst(data)
     else:
@@ -101,32 +100,31 @@ def length_effect(data: Gathered) -> Comparison | None:
 
 def _best_minus_worst(data: Gathered) -> NDArray[Any]:
     """Return the difference in words, of the rows that have a best and a worst completion."""
-    import numpy as np
-
-    table = data.table
-    order = np.lexsort((table.score, table.row))  # rows in order, within each the worst first
-    first = np.searchsorted(table.row[order], np.arange(len(table)))
-    last = np.r_[first[1:], len(order)] - 1
-    worst, best = order[first], order[last]
-    ranked = table.score[best] > table.score[worst]
-    return (table.words[best] - table.words[worst])[ranked]
+    order = data.completions.sort("row", "score", maintain_order=True).group_by("row", maintain_order=True)
+    ends = order.agg(
+        pl.col("words").last() - pl.col("words").first(), ranked=pl.col("score").last() > pl.col("score").first()
+    )
+    return ends.filter("ranked")["words"].to_numpy()
 
 
 def _correlation(data: Gathered) -> float:
-    return points_biserial(data.table.words, data.table.verdict == 1)
+    return points_biserial(data.completions["words"].to_numpy(), _desirable(data))
+
+
+def _desirable(data: Gathered) -> NDArray[Any]:
+    return (data.completions["verdict"] == 1).to_numpy()
 
 
 def too_long(case: Case) -> Iterator[Finding]:
     """Yield what `max_length` would cut."""
-    import numpy as np
-
     tokens = case.tokens
     if tokens is not None:
         prompt, completion, row, about = tokens.prompt, tokens.completion, tokens.row, ""
     else:
-        table = case.data.table
-        prompt = np.ceil(table.prompt_bytes[table.row] / BYTES_PER_TOKEN)
-        completion, row = np.ceil(table.size / BYTES_PER_TOKEN), table.row
+        completions = case.data.completions
+        row = completions["row"].to_numpy()
+        prompt = np.ceil(case.data.rows["prompt_bytes"].to_numpy()[row] / BYTES_PER_TOKEN)
+        completion = np.ceil(completions["size"].to_numpy() / BYTES_PER_TOKEN)
         about = "about "
     if not len(row):
         return
@@ -135,7 +133,7 @@ def too_long(case: Case) -> Iterator[Finding]:
     without_room = np.unique(row[prompt >= case.max_length])
     cut = np.unique(row[total > case.max_length])
     rows = len(np.unique(row))
-    sampled = f" (in a sample of {rows:,} rows)" if rows < len(case.data.table) else ""
+    sampled = f" (in a sample of {rows:,} rows)" if rows < len(case.data) else ""
     guess = "" if tokens is not None else f" (estimated at {BYTES_PER_TOKEN:.0f} bytes a token; --model counts them)"
     if len(without_room):
         yield case.finding(
@@ -201,16 +199,17 @@ def template(case: Case) -> Iterator[Finding]:
 
 def _sampled(case: Case) -> str:
     looked = len(case.data.samples)
-    return f" (in a sample of {looked:,} rows)" if looked < len(case.data.table) else ""
+    return f" (in a sample of {looked:,} rows)" if looked < len(case.data) else ""
 
 
 def length_summary(case: Case) -> dict[str, Any]:
     """Return lengths by class, in tokens where a model was named, else in words; and their histogram."""
-    import numpy as np
-
-    tokens, table = case.tokens, case.data.table
-    unit = "words" if tokens is None else "tokens"
-    values, verdict = (table.words, table.verdict) if tokens is None else (tokens.completion, tokens.desirable)
+    tokens, completions = case.tokens, case.data.completions
+    if tokens is None:
+        unit, values = "words", completions["words"].to_numpy()
+        verdict = completions["verdict"].fill_null(UNJUDGED).to_numpy()
+    else:
+        unit, values, verdict = "tokens", tokens.completion, tokens.desirable
     classes = {"all": np.ones(len(values), dtype=bool)}
     if (verdict >= 0).any():
         classes |= {"desirable": verdict == 1, "undesirable": verdict == 0}
@@ -231,8 +230,6 @@ def length_summary(case: Case) -> dict[str, Any]:
 
 
 def _described(values: NDArray[Any]) -> dict[str, float]:
-    import numpy as np
-
     low, median, high = np.percentile(values, [10, 50, 90]).tolist()
     return {
         "count": len(values),

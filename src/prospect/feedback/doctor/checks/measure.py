@@ -9,31 +9,33 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from prospect.errors import DataError
-from prospect.feedback.doctor.checks.columns import Columns, Settings
+from prospect.feedback.doctor.checks.columns import Columns, Part, Settings
 from prospect.feedback.doctor.checks.reading import Piece, Problem, rows_of
-from prospect.feedback.doctor.checks.table import Table
 from prospect.feedback.files.labels import LabelReader
 from prospect.feedback.files.layouts import Layout
 from prospect.feedback.files.rows import Ignored, RowParser
 from prospect.feedback.findings import EXAMPLES
-from prospect.feedback.records import Feedback, Kind
-
-if TYPE_CHECKING:
-    from prospect.feedback.texts.near_duplicates import NearDuplicates
+from prospect.feedback.records import Kind
 
 _REASONS = 40  # different reasons in one piece; a file of unlabelled numbers has a new one in every row
 OTHER_REASONS = "other reasons"
 
 
 @dataclass(kw_only=True)
-class Bad:
-    """Rows of one piece that cannot be read for one reason; `rows` are the numbers of the first few."""
+class BadRows:
+    """Rows that cannot be read for one reason.
+
+    Attributes:
+        count: how many.
+        rows: (file, line) of the first few; lines of a piece are counted from its first.
+        message: what is wrong with the first, as `load_feedback` says it.
+    """
 
     count: int = 0
-    rows: list[int] = field(default_factory=list)
+    rows: list[tuple[int, int]] = field(default_factory=list)
     message: str = ""
 
 
@@ -42,29 +44,19 @@ class Measured:
     """What one piece amounts to.
 
     Attributes:
-        number: the piece's place among all pieces.
         file: the number of its file.
         lines: how many lines it has; 0 where rows bring their own numbers.
-        tables: kind -> its rows, with line numbers counted from the piece's first.
+        parts: kind -> its rows.
         bad: reason -> the rows.
         negatives: how often an undesirable label was 0 and how often -1.
-        near: the completions of sampled rows, to be compared; see `near_key`.
-        near_prompts: the prompts of sampled rows, likewise.
-        samples: sampled records with their row, where tokens are to be counted.
-        looked_at: kind -> how many rows were searched for personal data.
         ignored: see `RowParser.ignored`.
     """
 
-    number: int
     file: int
     lines: int
-    tables: dict[Kind, Table]
-    bad: dict[str, Bad]
+    parts: dict[Kind, Part]
+    bad: dict[str, BadRows]
     negatives: Counter[str]
-    near: dict[Kind, NearDuplicates]
-    near_prompts: dict[Kind, NearDuplicates]
-    samples: dict[Kind, list[tuple[int, Feedback]]]
-    looked_at: Counter[Kind]
     ignored: Counter[Ignored]
 
 
@@ -72,11 +64,11 @@ def measure(piece: Piece, settings: Settings) -> Measured:
     """Return what is kept of a piece; a row that cannot be read is counted by its reason, and the rest goes on."""
     parser = _RowParser(settings.label_map)
     kinds: dict[Kind, Columns] = {}
-    bad: dict[str, Bad] = {}
+    bad: dict[str, BadRows] = {}
     lines = 0
     for number, row in rows_of(piece):
         if isinstance(row, Problem):
-            _count_bad(bad, number, row.message)
+            _count_one(bad, piece.file, number, row.message)
             continue
         if row is None:
             lines = number
@@ -84,25 +76,20 @@ def measure(piece: Piece, settings: Settings) -> Measured:
         try:
             record = parser.parse(row, "", "")
         except DataError as error:
-            _count_bad(bad, number, str(error).removeprefix(": "))
+            _count_one(bad, piece.file, number, str(error).removeprefix(": "))
             continue
         except Exception as error:  # a cell so odd that the parser itself fails: the row is lost, the file is not
-            _count_bad(bad, number, f"cannot be read ({type(error).__name__}). Mend or remove the row")
+            _count_one(bad, piece.file, number, f"cannot be read ({type(error).__name__}). Mend or remove the row")
             continue
         if record.kind not in kinds:
-            kinds[record.kind] = Columns(piece, settings)
+            kinds[record.kind] = Columns(piece.file, settings)
         kinds[record.kind].add(record, number, implicit=row.get("prompt") is None)
     return Measured(
-        number=piece.number,
         file=piece.file,
         lines=lines,
-        tables={kind: columns.table() for kind, columns in kinds.items()},
+        parts={kind: columns.part() for kind, columns in kinds.items()},
         bad=bad,
         negatives=parser.negatives(),
-        near={kind: columns.near for kind, columns in kinds.items()},
-        near_prompts={kind: columns.near_prompts for kind, columns in kinds.items()},
-        samples={kind: columns.samples for kind, columns in kinds.items()},
-        looked_at=Counter({kind: columns.looked_at for kind, columns in kinds.items()}),
         ignored=parser.ignored,
     )
 
@@ -135,15 +122,18 @@ class _RowParser(RowParser):
 # -- rows that cannot be read --
 
 
-def _count_bad(bad: dict[str, Bad], line: int, message: str) -> None:
+def _count_one(bad: dict[str, BadRows], file: int, line: int, message: str) -> None:
     message = message.encode(errors="replace").decode()  # what was found there may hold half characters
-    reason = reason_of(message)
-    if reason not in bad and len(bad) >= _REASONS:
+    count_bad(bad, reason_of(message), BadRows(count=1, rows=[(file, line)], message=message), _REASONS)
+
+
+def count_bad(bad: dict[str, BadRows], reason: str, found: BadRows, most: int) -> None:
+    """Add rows to those of their reason; there are at most `most` reasons and the other ones."""
+    if reason not in bad and len(bad) >= most:
         reason = OTHER_REASONS
-    entry = bad.setdefault(reason, Bad(message=message))
-    entry.count += 1
-    if len(entry.rows) < EXAMPLES:
-        entry.rows.append(line)
+    entry = bad.setdefault(reason, BadRows(message=found.message))
+    entry.count += found.count
+    entry.rows += found.rows[: EXAMPLES - len(entry.rows)]
 
 
 def reason_of(message: str) -> str:

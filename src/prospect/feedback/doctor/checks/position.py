@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
+import polars as pl
+
 from prospect.feedback.doctor.checks.case import Case, percent, several
 from prospect.feedback.doctor.checks.gather import Gathered
 from prospect.feedback.findings import Finding
@@ -22,15 +25,14 @@ _SECONDS = {"day": 86_400, "week": 7 * 86_400, "month": 30 * 86_400}
 
 def order_and_label(case: Case) -> Iterator[Finding]:
     """Whether labels go with the order of the rows, or with time."""
-    import numpy as np
-
-    data, table = case.data, case.data.table
+    data = case.data
     if data.kind != "unpaired":
         return
-    up = table.verdict == 1
-    order = compare(np.arange(len(table)), up)
-    known = ~np.isnan(table.time)
-    time = compare(table.time[known], up[known])
+    up = (data.completions["verdict"] == 1).to_numpy()
+    order = compare(np.arange(len(data)), up)
+    times = data.rows["time"].to_numpy()
+    known = ~np.isnan(times)
+    time = compare(times[known], up[known])
     if _matters(time) and time is not None:
         late = "later" if time.auc > 0.5 else "earlier"
         yield case.finding(
@@ -58,23 +60,16 @@ def order_and_label(case: Case) -> Iterator[Finding]:
 
 def first_answer(case: Case) -> Iterator[Finding]:
     """Whether the first completion of a prompt gets the better verdicts."""
-    import numpy as np
-
-    data, table = case.data, case.data.table
-    if data.kind != "unpaired":
+    if case.data.kind != "unpaired":
         return
-    order = np.argsort(table.prompt, kind="stable")
-    first = np.r_[True, table.prompt[order][1:] != table.prompt[order][:-1]]
-    group = np.cumsum(first) - 1
-    up = (table.verdict[order] == 1).astype(float)
-    size, ups = np.bincount(group), np.bincount(group, weights=up)
-    mixed = (ups > 0) & (ups < size)
-    n = int(mixed.sum())
+    prompts = case.data.completions.group_by("prompt", maintain_order=True)
+    votes = prompts.agg(pl.col("verdict").first(), chance=pl.col("verdict").mean())
+    votes = votes.filter((pl.col("chance") > 0) & (pl.col("chance") < 1))
+    n = len(votes)
     if n < 50:
         return
     # Within a prompt with u desirable rows of k, the first is desirable by chance with probability u / k.
-    chance = (ups / size)[mixed]
-    found = up[first][mixed]
+    chance, found = votes["chance"].to_numpy(), votes["verdict"].to_numpy()
     z = float((found - chance).sum() / np.sqrt((chance * (1 - chance)).sum()))
     rate, expected = float(found.mean()), float(chance.mean())
     if two_sided(z) > _SURE or abs(rate - expected) < 0.1:
@@ -93,8 +88,6 @@ def first_answer(case: Case) -> Iterator[Finding]:
 
 def place_of_best(case: Case) -> Iterator[Finding]:
     """Whether the best of a scored row stands at one place more often than chance allows."""
-    import numpy as np
-
     data = case.data
     if data.kind != "scored":
         return
@@ -122,38 +115,29 @@ def place_of_best(case: Case) -> Iterator[Finding]:
 
 def _best_places(data: Gathered) -> tuple[Any, Any]:
     """Return the place of the one best completion of each row that has one, and how many completions the row has."""
-    import numpy as np
-
-    table = data.table
-    first = np.searchsorted(table.row, np.arange(len(table)))
-    size = np.diff(np.r_[first, len(table.row)])
-    top = np.maximum.reduceat(table.score, first)
-    is_best = table.score == np.repeat(top, size)
-    alone = np.add.reduceat(is_best.astype(np.int64), first) == 1
-    place = np.arange(len(table.row)) - np.repeat(first, size)
-    best = np.add.reduceat(np.where(is_best, place, 0), first)
-    return best[alone], size[alone]
+    rows = data.completions.group_by("row", maintain_order=True).agg(
+        place=pl.col("score").arg_max(), size=pl.len(), best=(pl.col("score") == pl.col("score").max()).sum()
+    )
+    alone = rows.filter(pl.col("best") == 1)
+    return alone["place"].to_numpy(), alone["size"].to_numpy()
 
 
 def time_summary(data: Gathered) -> dict[str, Any] | None:
     """Return the first and last time, and verdicts by class and day; None where no row has a time."""
-    import numpy as np
-
-    table = data.table
-    time = table.time[~np.isnan(table.time)]
+    known = data.rows["time"].is_not_null()
+    time = data.rows["time"].filter(known).to_numpy()
     if not len(time):
         return None
-
     low, high = float(time.min()), float(time.max())
     unit = next((unit for unit, length in _SECONDS.items() if (high - low) / length <= _PERIODS), "month")
     length = max(
         _SECONDS[unit], int((high - low) / 5000) + 1
     )  # a wrong date in the year 1 must not cost a million bins
     start = low // length * length
-    period = ((table.time - start) // length)[~np.isnan(table.time)].astype(np.int64)
+    period = ((time - start) // length).astype(np.int64)
     classes: dict[str, Any] = {"rows": np.ones(len(time), dtype=bool)}
     if data.kind == "unpaired":
-        verdict = table.verdict[~np.isnan(table.time)]
+        verdict = data.completions["verdict"].filter(known).to_numpy()
         classes = {"desirable": verdict == 1, "undesirable": verdict == 0}
     shown = np.unique(period)
     index = np.searchsorted(shown, period)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import polars as pl
+
 from prospect.feedback.doctor.checks.case import Case, several, that
-from prospect.feedback.doctor.checks.gather import BadRows
-from prospect.feedback.doctor.checks.measure import OTHER_REASONS
+from prospect.feedback.doctor.checks.measure import OTHER_REASONS, BadRows
 from prospect.feedback.files.verdict_columns import describe_ignored
 from prospect.feedback.findings import Finding
 
@@ -95,15 +96,8 @@ def ambiguous_labels(case: Case) -> Iterator[Finding]:
 
 def repeated_ids(case: Case) -> Iterator[Finding]:
     """Ids that several rows of one file share."""
-    seen: set[tuple[int, str]] = set()
-    rows = []
-    for row, (file, row_id) in enumerate(zip(case.data.table.file.tolist(), case.data.table.ids, strict=True)):
-        if row_id is not None:
-            key = (file, row_id)
-            if key in seen:
-                rows.append(row)
-            seen.add(key)
-    if rows:
+    rows = case.data.rows.drop_nulls("id").filter(~pl.struct("file", "id").is_first_distinct())["row"]
+    if len(rows):
         yield case.finding(
             "repeated_ids",
             "note",

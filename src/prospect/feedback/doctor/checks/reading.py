@@ -32,7 +32,6 @@ class Piece(NamedTuple):
     """Some rows of one file, small enough to be sent to another process.
 
     Attributes:
-        number: its place among all pieces.
         file: the number of the file among those inspected.
         path: where it is.
         start: first byte, for JSON lines; the lines that begin in [start, end) are meant.
@@ -40,7 +39,6 @@ class Piece(NamedTuple):
         rows: line or row number and what is there, for other files; None for JSON lines.
     """
 
-    number: int
     file: int
     path: str
     start: int = 0
@@ -48,8 +46,8 @@ class Piece(NamedTuple):
     rows: list[tuple[int, dict[str, Any] | Problem]] | None = None
 
 
-def pieces(numbers: Iterator[int], file: int, place: Path | str) -> Iterator[Piece]:
-    """Yield the pieces of a file or hub dataset, in its order, each with the next number.
+def pieces(file: int, place: Path | str) -> Iterator[Piece]:
+    """Yield the pieces of a file or hub dataset, in its order.
 
     Refuses a file that cannot be opened, or is no file of its format at all.
     """
@@ -57,11 +55,11 @@ def pieces(numbers: Iterator[int], file: int, place: Path | str) -> Iterator[Pie
     if isinstance(place, Path) and (suffix in _LINES or (suffix == ".json" and is_json_lines(place))):
         size = _size(place)
         for start in range(0, size, PIECE_BYTES):
-            yield Piece(next(numbers), file, str(place), start, min(start + PIECE_BYTES, size))
+            yield Piece(file, str(place), start, min(start + PIECE_BYTES, size))
         return
     rows = _other_rows(place)
     while batch := list(islice(rows, PIECE_ROWS)):
-        yield Piece(next(numbers), file, str(place), rows=batch)
+        yield Piece(file, str(place), rows=batch)
 
 
 def rows_of(piece: Piece) -> Iterator[tuple[int, dict[str, Any] | Problem | None]]:

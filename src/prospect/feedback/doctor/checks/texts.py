@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import polars as pl
+
 from prospect.feedback.doctor.checks.case import Case, several, that
 from prospect.feedback.doctor.checks.gather import Gathered
 from prospect.feedback.findings import Finding, Severity
@@ -43,16 +45,11 @@ _KINDS = {
 
 def personal_data(case: Case) -> Iterator[Finding]:
     """E-mail addresses, phone numbers, cards, keys."""
-    import numpy as np
-
-    found = {
-        mark.removeprefix("personal:"): rows
-        for mark, rows in case.data.table.marks.items()
-        if mark.startswith("personal:")
-    }
+    traits = case.data.traits
+    found = {trait.removeprefix("personal:"): rows for trait, rows in traits.items() if trait.startswith("personal:")}
     if not found:
         return
-    rows = np.unique(np.concatenate(list(found.values())))
+    rows = pl.concat(found.values()).unique().sort()
     each = names(
         f"{_KINDS.get(kind, kind)} in {several(len(at), 'row')}"
         for kind, at in sorted(found.items(), key=lambda item: -len(item[1]))
@@ -69,10 +66,10 @@ def personal_data(case: Case) -> Iterator[Finding]:
 
 def odd_characters(case: Case) -> Iterator[Finding]:
     """Characters that should not be there."""
-    for mark, rows in sorted(case.data.table.marks.items()):
-        if not mark.startswith("odd:"):
+    for trait, rows in case.data.traits.items():
+        if not trait.startswith("odd:"):
             continue
-        name = mark.removeprefix("odd:")
+        name = trait.removeprefix("odd:")
         severity, what, advice = _ODD.get(name, (_OTHER_ODD[0], f"odd characters ({name})", _OTHER_ODD[1]))
         yield case.finding(
             f"odd_characters_{name}", severity, rows, f"{that(len(rows), 'row', 'hold')} {what}.", advice
@@ -81,9 +78,9 @@ def odd_characters(case: Case) -> Iterator[Finding]:
 
 def other_script(case: Case) -> Iterator[Finding]:
     """Completions in another script than their prompt."""
-    rows = case.data.table.marked("other_script")
+    rows = case.data.marked("other_script")
     if len(rows):
-        share = len(rows) / len(case.data.table)
+        share = len(rows) / len(case.data)
         yield case.finding(
             "other_script",
             "note",
@@ -95,13 +92,12 @@ def other_script(case: Case) -> Iterator[Finding]:
 
 def script_summary(data: Gathered) -> dict[str, int]:
     """Return the script of the (first) completion -> rows."""
-    return dict(data.table.counts["script"].most_common())
+    return data.frequencies("script")
 
 
 def turn_summary(data: Gathered) -> dict[str, Any]:
     """Return turns of prompt and completion together -> rows; a string is one turn."""
-    turns = data.table.counts["turns"]
-    return {str(number): turns[number] for number in sorted(turns)}
+    return {str(turns): rows for turns, rows in sorted(data.frequencies("turns").items())}
 
 
 CHECKS = (personal_data, odd_characters, other_script)

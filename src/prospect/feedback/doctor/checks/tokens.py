@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prospect.feedback.convert.kinds import to_unpaired
-from prospect.feedback.doctor.checks.table import UNJUDGED
 from prospect.feedback.records import Demonstration, Feedback, Scored, Unpaired
 
 if TYPE_CHECKING:
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
 
     from prospect.feedback.chat.rendering import Rendering
 
+UNJUDGED = -1  # the verdict on a completion that is neither desirable nor undesirable
 LONGEST_DEFAULT = 2048
 """`data.max_length` where a recipe does not set it: the model's context, at most this."""
 
@@ -57,7 +57,7 @@ def count_tokens(
 
     Args:
         model: see `TokenCounter`.
-        samples: row in the table and record.
+        samples: row number and record.
         tokenizer: see `TokenCounter`.
         rendering: how rows become text.
     """

@@ -111,6 +111,10 @@ class Ranking:
 
 Item = Vote | Preference | Ranking | Dropped
 
+# The question and the answer of the examples.
+ASKED, ANSWERED = "Where is my parcel?", "On its way."
+USER, ANSWER = {"role": "user", "content": ASKED}, {"role": "assistant", "content": ANSWERED}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
@@ -154,6 +158,7 @@ class Importer:
         polarity: verdict, as lower-case text -> True, False, or None for neutral. A verdict that is not here is an
             error with row and value, unless the user's label map has it.
         options: names of the `Options` fields that it understands; others are refused.
+        example: file name -> what a small export holds: rows, another JSON value, or text. Every verdict in it counts.
     """
 
     name: str
@@ -162,3 +167,4 @@ class Importer:
     read: Callable[[Sequence[Path], Options], Iterator[Item]]
     polarity: Mapping[str, bool | None]
     options: frozenset[str] = frozenset()
+    example: Mapping[str, Any] = field(default_factory=dict)

@@ -11,7 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from prospect.feedback.files.other_layouts import Turns, UnreadableRow, own_columns, tools_in, turns_in
-from prospect.feedback.importers.shapes.base import Dropped, Importer, Item, Options, Preference, Sample, Vote
+from prospect.feedback.importers import importer
+from prospect.feedback.importers.shapes.base import (
+    ANSWER,
+    ANSWERED,
+    ASKED,
+    USER,
+    Dropped,
+    Item,
+    Options,
+    Preference,
+    Sample,
+    Vote,
+)
 from prospect.feedback.importers.shapes.joining import NO_COMPLETION, NO_PROMPT, Cells, name_of
 from prospect.feedback.importers.shapes.reading import each_row
 
@@ -82,19 +94,17 @@ def _turns(cell: Any, role: str, missing: str) -> Turns:
     return turns_in(cell)
 
 
-IMPORTERS = (
-    Importer(
-        name="llama-factory",
-        title="LLaMA-Factory",
-        recognises=_recogniser(_is_llama_factory),
-        read=_read,
-        polarity=_VERDICTS,
-    ),
-    Importer(
-        name="ms-swift",
-        title="ms-swift",
-        recognises=_recogniser(_is_swift),
-        read=_read,
-        polarity=_VERDICTS,
-    ),
-)
+llama_factory = importer(
+    "llama-factory",
+    title="LLaMA-Factory",
+    recognises=_recogniser(_is_llama_factory),
+    polarity=_VERDICTS,
+    example={"kto.json": [{"instruction": ASKED, "output": ANSWERED, "kto_tag": True}]},
+)(_read)
+ms_swift = importer(
+    "ms-swift",
+    title="ms-swift",
+    recognises=_recogniser(_is_swift),
+    polarity=_VERDICTS,
+    example={"dpo.jsonl": [{"messages": [USER, ANSWER], "rejected_response": "No idea."}]},
+)(_read)

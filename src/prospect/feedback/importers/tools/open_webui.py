@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from prospect.feedback.files.other_turns import decoded, messages_of, text_of
-from prospect.feedback.importers.shapes.base import Dropped, Importer, Item, Options, Sample, Vote
+from prospect.feedback.importers import importer
+from prospect.feedback.importers.shapes.base import ANSWERED, ASKED, Dropped, Item, Options, Sample, Vote
 from prospect.feedback.importers.shapes.reading import Row, dig, rows
 from prospect.feedback.times import read_time
 
@@ -50,6 +51,37 @@ def _is_chat(row: Cells) -> bool:
     return isinstance(dig(row, "chat.history.messages"), dict)
 
 
+@importer(
+    "open-webui",
+    title="Open WebUI",
+    recognises=_recognises,
+    polarity={"1": True, "10": True, "-1": False},
+    example={
+        "feedback.json": [
+            {
+                "id": "f1",
+                "user_id": "anna",
+                "type": "rating",
+                "data": {"rating": 1, "model_id": "small", "reason": "right", "comment": "thanks", "tags": []},
+                "meta": {"arena": False, "chat_id": "c1", "message_id": "a1"},
+                "snapshot": {
+                    "chat": {
+                        "id": "c1",
+                        "chat": {
+                            "history": {
+                                "messages": {
+                                    "u1": {"id": "u1", "parentId": None, "role": "user", "content": ASKED},
+                                    "a1": {"id": "a1", "parentId": "u1", "role": "assistant", "content": ANSWERED},
+                                }
+                            }
+                        },
+                    }
+                },
+                "updated_at": 1732000001,
+            }
+        ]
+    },
+)
 def _read(paths: Sequence[Path], options: Options) -> Iterator[Item]:
     wanted = {chat for path in paths for row in _feedback(path) if (chat := _chat_id(row)) and _snapshot(row) is None}
     chats: dict[str, _Chat] = {}
@@ -266,12 +298,3 @@ def _reason(data: Cells) -> str | None:
 
 def _name(value: Any) -> str | None:
     return str(value) if isinstance(value, str | int) and not isinstance(value, bool) and value != "" else None
-
-
-IMPORTER = Importer(
-    name="open-webui",
-    title="Open WebUI",
-    recognises=_recognises,
-    read=_read,
-    polarity={"1": True, "10": True, "-1": False},
-)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from prospect.feedback.files.other_layouts import number_of
-from prospect.feedback.importers.shapes.base import Dropped, Importer, Item, Options, Preference, Sample, Vote
+from prospect.feedback.importers import importer
+from prospect.feedback.importers.shapes.base import ANSWERED, ASKED, Dropped, Item, Options, Preference, Sample, Vote
 from prospect.feedback.importers.shapes.joining import Cells, first, name_of
 from prospect.feedback.importers.shapes.payloads import Turns
 from prospect.feedback.importers.shapes.reading import each_row
@@ -41,6 +42,20 @@ def _recognises(samples: Sequence[Sample]) -> bool:
     return bool(samples) and all(one.rows and all(map(_is_ours, one.rows)) for one in samples)
 
 
+@importer(
+    "transcripts",
+    title="transcripts (Human:/Assistant:)",
+    recognises=_recognises,
+    polarity={"1": True, "0": False, "-1": False, "true": True, "false": False},
+    example={
+        "pairs.jsonl": [
+            {
+                "chosen": f"\n\nHuman: {ASKED}\n\nAssistant: {ANSWERED}",
+                "rejected": f"\n\nHuman: {ASKED}\n\nAssistant: No idea.",
+            }
+        ]
+    },
+)
 def _read(paths: Sequence[Path], options: Options) -> Iterator[Item]:
     return each_row(paths, lambda where, row: [_item(where, row)])
 
@@ -127,12 +142,3 @@ def _joined(prompt: Any, completion: Any) -> str | None:
         return None
     speaks = prompt.rstrip().endswith("Assistant:") or _SPEAKER.match(completion) is not None
     return prompt + completion if speaks else f"{prompt.rstrip()}\n\nAssistant: {completion}"
-
-
-IMPORTER = Importer(
-    name="transcripts",
-    title="transcripts (Human:/Assistant:)",
-    recognises=_recognises,
-    read=_read,
-    polarity={"1": True, "0": False, "-1": False, "true": True, "false": False},
-)

@@ -15,7 +15,8 @@ from typing import Any
 
 from prospect.errors import DataError
 from prospect.feedback.files.other_turns import decoded
-from prospect.feedback.importers.shapes.base import Dropped, Importer, Item, Options, Sample, Vote
+from prospect.feedback.importers import importer
+from prospect.feedback.importers.shapes.base import ANSWERED, ASKED, Dropped, Item, Options, Sample, Vote
 from prospect.feedback.importers.shapes.joining import NO_COMPLETION, NO_PROMPT, Cells, first, name_of
 from prospect.feedback.importers.shapes.reading import WRAPPERS, Row, rows
 from prospect.feedback.times import read_time
@@ -93,6 +94,33 @@ def _recognises(samples: Sequence[Sample]) -> bool:
     return judged
 
 
+@importer(
+    "dify",
+    title="Dify",
+    recognises=_recognises,
+    polarity={"like": True, "dislike": False, "👍": True, "👎": False},
+    example={
+        "feedback.json": {
+            "export_info": {"app_id": "a"},
+            "feedback_data": [
+                {
+                    "feedback_id": "f1",
+                    "conversation_id": "c",
+                    "message_id": "m2",
+                    "user_query": ASKED,
+                    "ai_response": ANSWERED,
+                    "feedback_rating": "👍",
+                    "feedback_rating_raw": "like",
+                    "feedback_comment": "",
+                    "feedback_source": "user",
+                    "feedback_date": "2026-01-02 03:04:05",
+                    "from_account_name": "",
+                    "from_end_user_id": "anna",
+                }
+            ],
+        }
+    },
+)
 def _read(paths: Sequence[Path], options: Options) -> Iterator[Item]:
     kinds, wanted = _survey(paths)
     texts = _texts(paths, wanted)
@@ -218,12 +246,3 @@ def _turns(message: _Message) -> list[Cells]:
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
-
-
-IMPORTER = Importer(
-    name="dify",
-    title="Dify",
-    recognises=_recognises,
-    read=_read,
-    polarity={"like": True, "dislike": False, "👍": True, "👎": False},
-)

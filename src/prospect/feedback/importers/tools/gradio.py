@@ -15,7 +15,8 @@ from typing import Any
 
 from prospect.errors import DataError
 from prospect.feedback.files.other_turns import decoded, messages_of
-from prospect.feedback.importers.shapes.base import Dropped, Importer, Item, Options, Sample, Vote
+from prospect.feedback.importers import importer
+from prospect.feedback.importers.shapes.base import ANSWERED, ASKED, Dropped, Item, Options, Sample, Vote
 from prospect.feedback.importers.shapes.reading import csv_records
 from prospect.feedback.times import read_time
 
@@ -28,6 +29,16 @@ def _recognises(samples: Sequence[Sample]) -> bool:
     return all({"conversation", "index", "value"} <= one.columns for one in samples)
 
 
+@importer(
+    "gradio",
+    title="Gradio",
+    recognises=_recognises,
+    polarity={"like": True, "dislike": False},
+    example={
+        "log.csv": "conversation,index,value,flag,timestamp\n"
+        f'"[[""{ASKED}"", ""{ANSWERED}""]]","[0, 1]",Like,2026-01-02 03:04:05\n'
+    },
+)
 def _read(paths: Sequence[Path], options: Options) -> Iterator[Item]:
     for path in paths:
         if path.suffix.lower() not in (".csv", ".tsv"):
@@ -110,12 +121,3 @@ def _whole(value: Any) -> int | None:
     if isinstance(value, str) and value.isdecimal() and len(value) < 10:
         value = int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
-
-
-IMPORTER = Importer(
-    name="gradio",
-    title="Gradio",
-    recognises=_recognises,
-    read=_read,
-    polarity={"like": True, "dislike": False},
-)

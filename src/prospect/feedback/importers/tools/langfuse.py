@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from prospect.feedback.files.labels import THUMBS
-from prospect.feedback.importers.shapes.base import Dropped, Importer, Item, Options, Vote
+from prospect.feedback.importers import importer
+from prospect.feedback.importers.shapes.base import ANSWER, USER, Dropped, Item, Options, Vote
 from prospect.feedback.importers.shapes.joining import (
     MACHINE,
     OTHER_LABEL,
@@ -69,6 +70,42 @@ def _is_score(row: Cells) -> bool:
     return first(row, "dataType", "data_type") in _TYPES or row.get("source") in _SOURCES
 
 
+@importer(
+    "langfuse",
+    title="Langfuse",
+    recognises=lambda samples: all_are(_kind_of, "score", samples),
+    polarity=THUMBS,
+    options=frozenset({"columns", "label_key"}),
+    example={
+        "scores.json": {
+            "data": [
+                {
+                    "id": "s1",
+                    "traceId": "t1",
+                    "observationId": "o1",
+                    "name": "thumbs",
+                    "source": "API",
+                    "dataType": "BOOLEAN",
+                    "value": 1,
+                    "comment": "quick",
+                    "timestamp": "2026-01-02T03:04:05Z",
+                }
+            ],
+            "meta": {"page": 1},
+        },
+        "observations.jsonl": [
+            {
+                "id": "o1",
+                "traceId": "t1",
+                "type": "GENERATION",
+                "parentObservationId": None,
+                "model": "small",
+                "input": {"messages": [USER]},
+                "output": ANSWER,
+            }
+        ],
+    },
+)
 def _read(paths: Sequence[Path], options: Options) -> Iterator[Item]:
     check_columns(options, "prompt", "completion")
     export = Export(paths, _kind_of, _TABLES)
@@ -190,13 +227,3 @@ def _subject(row: Cells) -> tuple[str | None, str | None]:
 def _verdict(row: Cells) -> Any:
     text = first(row, "stringValue", "string_value")
     return text if text is not None else first(row, "value")
-
-
-IMPORTER = Importer(
-    name="langfuse",
-    title="Langfuse",
-    recognises=lambda samples: all_are(_kind_of, "score", samples),
-    read=_read,
-    polarity=THUMBS,
-    options=frozenset({"columns", "label_key"}),
-)

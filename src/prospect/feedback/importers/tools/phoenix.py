@@ -15,7 +15,8 @@ from typing import Any
 from prospect.feedback.files.labels import THUMBS
 from prospect.feedback.files.other_layouts import number_of
 from prospect.feedback.files.other_turns import decoded
-from prospect.feedback.importers.shapes.base import Cell, Dropped, Importer, Item, Options, Vote
+from prospect.feedback.importers import importer
+from prospect.feedback.importers.shapes.base import ANSWERED, ASKED, Cell, Dropped, Item, Options, Vote
 from prospect.feedback.importers.shapes.joining import (
     MACHINE,
     OTHER_LABEL,
@@ -44,6 +45,47 @@ def _kind_of(row: Cells) -> str | None:
     return "span" if is_span else None
 
 
+@importer(
+    "phoenix",
+    title="Phoenix",
+    recognises=lambda samples: all_are(_kind_of, "annotation", samples),
+    polarity=THUMBS,
+    options=frozenset({"columns", "label_key"}),
+    example={
+        "annotations.json": {
+            "data": [
+                {
+                    "id": "a1",
+                    "span_id": "67f6740bbe1ddc3f",
+                    "name": "thumbs",
+                    "annotator_kind": "HUMAN",
+                    "result": {"label": "thumbs-up", "score": 1, "explanation": "kind"},
+                    "source": "APP",
+                    "user_id": "anna",
+                    "created_at": "2026-01-02T03:04:05+00:00",
+                }
+            ],
+            "next_cursor": None,
+        },
+        "spans.json": {
+            "data": [
+                {
+                    "name": "llm",
+                    "context": {"trace_id": "t", "span_id": "67f6740bbe1ddc3f"},
+                    "span_kind": "LLM",
+                    "attributes": {
+                        "llm.model_name": "small",
+                        "llm.input_messages.0.message.role": "user",
+                        "llm.input_messages.0.message.content": ASKED,
+                        "llm.output_messages.0.message.role": "assistant",
+                        "llm.output_messages.0.message.content": ANSWERED,
+                    },
+                }
+            ],
+            "next_cursor": None,
+        },
+    },
+)
 def _read(paths: Sequence[Path], options: Options) -> Iterator[Item]:
     check_columns(options, "prompt", "completion")
     export = Export(paths, _kind_of, _TABLES)
@@ -170,13 +212,3 @@ def _part(part: Any) -> Any:
 def _call(call: Any) -> Cells:
     function = {"name": dig(call, "tool_call.function.name"), "arguments": dig(call, "tool_call.function.arguments")}
     return {"type": "function", "function": function}
-
-
-IMPORTER = Importer(
-    name="phoenix",
-    title="Phoenix",
-    recognises=lambda samples: all_are(_kind_of, "annotation", samples),
-    read=_read,
-    polarity=THUMBS,
-    options=frozenset({"columns", "label_key"}),
-)

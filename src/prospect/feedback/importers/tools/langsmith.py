@@ -14,7 +14,8 @@ from typing import Any
 from prospect.feedback.files.labels import THUMBS
 from prospect.feedback.files.other_layouts import number_of
 from prospect.feedback.files.other_turns import decoded
-from prospect.feedback.importers.shapes.base import Dropped, Importer, Item, Options, Vote
+from prospect.feedback.importers import importer
+from prospect.feedback.importers.shapes.base import ANSWER, USER, Dropped, Item, Options, Vote
 from prospect.feedback.importers.shapes.joining import (
     MACHINE,
     OTHER_LABEL,
@@ -44,6 +45,37 @@ def _kind_of(row: Cells) -> str | None:
     return "run" if {"id", "run_type"} <= row.keys() and not {"inputs", "outputs"}.isdisjoint(row) else None
 
 
+@importer(
+    "langsmith",
+    title="LangSmith",
+    recognises=lambda samples: all_are(_kind_of, "feedback", samples),
+    polarity=THUMBS,
+    options=frozenset({"columns", "label_key"}),
+    example={
+        "feedback.jsonl": [
+            {
+                "id": "f1",
+                "run_id": "r1",
+                "key": "user_score",
+                "score": 1.0,
+                "value": None,
+                "comment": None,
+                "correction": None,
+                "feedback_source": {"type": "api", "metadata": {}, "user_id": "anna"},
+                "created_at": "2026-01-02T03:04:05",
+            }
+        ],
+        "runs.jsonl": [
+            {
+                "id": "r1",
+                "run_type": "llm",
+                "inputs": {"messages": [USER]},
+                "outputs": {"choices": [{"message": ANSWER, "finish_reason": "stop"}]},
+                "extra": {"metadata": {"ls_model_name": "small"}},
+            }
+        ],
+    },
+)
 def _read(paths: Sequence[Path], options: Options) -> Iterator[Item]:
     check_columns(options, "prompt", "completion")
     export = Export(paths, _kind_of, _TABLES)
@@ -129,13 +161,3 @@ def _rater(row: Cells) -> str | None:
     return name_of(
         first(row, "feedback_source.user_id", "feedback_source.metadata.user_id", "feedback_source.user_name")
     )
-
-
-IMPORTER = Importer(
-    name="langsmith",
-    title="LangSmith",
-    recognises=lambda samples: all_are(_kind_of, "feedback", samples),
-    read=_read,
-    polarity=THUMBS,
-    options=frozenset({"columns", "label_key"}),
-)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from prospect.feedback.files.other_turns import decoded
-from prospect.feedback.importers.shapes.base import Dropped, Importer, Item, Options, Sample
+from prospect.feedback.importers import importer
+from prospect.feedback.importers.shapes.base import ANSWER, USER, Dropped, Item, Options, Sample
 from prospect.feedback.importers.shapes.mongo import mongo_name
 from prospect.feedback.importers.shapes.rated_turns import Conversation
 from prospect.feedback.importers.shapes.reading import each_row
@@ -18,6 +19,22 @@ def _recognises(samples: Sequence[Sample]) -> bool:
     return all({"conversation", "conversation_id", "session_id"} <= one.columns for one in samples)
 
 
+@importer(
+    "feel",
+    title="FeeL",
+    recognises=_recognises,
+    polarity={"1": True, "-1": False, "0": None},
+    example={
+        "feel.jsonl": [
+            {
+                "conversation_id": "c",
+                "session_id": "s",
+                "timestamp": "2026-01-02",
+                "conversation": [USER, {**ANSWER, "rating": 1}],
+            }
+        ]
+    },
+)
 def _read(paths: Sequence[Path], options: Options) -> Iterator[Item]:
     return each_row(paths, _items)
 
@@ -35,12 +52,3 @@ def _items(where: str, row: Mapping[str, Any]) -> Iterator[Item]:
         name=mongo_name(row.get("conversation_id")),
         time=read_time(row.get("timestamp")),
     ).votes()
-
-
-IMPORTER = Importer(
-    name="feel",
-    title="FeeL",
-    recognises=_recognises,
-    read=_read,
-    polarity={"1": True, "-1": False, "0": None},
-)

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from prospect.feedback.importers.shapes.base import Dropped, Importer, Item, Options, Sample, Vote
+from prospect.feedback.importers import importer
+from prospect.feedback.importers.shapes.base import ANSWERED, ASKED, Dropped, Item, Options, Sample, Vote
 from prospect.feedback.importers.shapes.mongo import mongo_name
 from prospect.feedback.importers.shapes.reading import dig, each_row
 from prospect.feedback.times import read_time
@@ -18,6 +19,23 @@ def _recognises(samples: Sequence[Sample]) -> bool:
     return all({"tstamp", "type"} <= one.columns and not one.columns.isdisjoint(("state", "states")) for one in samples)
 
 
+@importer(
+    "fastchat",
+    title="FastChat",
+    recognises=_recognises,
+    polarity={"upvote": True, "downvote": False},
+    example={
+        "conv.jsonl": [
+            {
+                "tstamp": 1767323045.5,
+                "type": "upvote",
+                "ip": "192.0.2.7",
+                "model": "small",
+                "state": {"conv_id": "c", "roles": ["USER", "BOT"], "messages": [["USER", ASKED], ["BOT", ANSWERED]]},
+            }
+        ]
+    },
+)
 def _read(paths: Sequence[Path], options: Options) -> Iterator[Item]:
     return each_row(paths, lambda where, row: [_item(where, row)])
 
@@ -68,12 +86,3 @@ def _turns(row: Mapping[str, Any]) -> list[dict[str, Any]] | None:
             return None
         turns.append({"role": "user" if turn[0] in (user, "user", "USER") else "assistant", "content": turn[1]})
     return turns
-
-
-IMPORTER = Importer(
-    name="fastchat",
-    title="FastChat",
-    recognises=_recognises,
-    read=_read,
-    polarity={"upvote": True, "downvote": False},
-)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from prospect.feedback.files.other_turns import decoded, text_of
-from prospect.feedback.importers.shapes.base import Dropped, Importer, Item, Options, Sample, Vote
+from prospect.feedback.importers import importer
+from prospect.feedback.importers.shapes.base import ANSWERED, ASKED, Dropped, Item, Options, Sample, Vote
 from prospect.feedback.importers.shapes.mongo import mongo_name, mongo_time
 from prospect.feedback.importers.shapes.reading import Row, dig, rows
 
@@ -34,6 +35,34 @@ def _is_message(row: Cells) -> bool:
     return "messageId" in row and "parentMessageId" in row
 
 
+@importer(
+    "librechat",
+    title="LibreChat",
+    recognises=_recognises,
+    polarity={"thumbsup": True, "thumbsdown": False},
+    example={
+        "messages.jsonl": [
+            {
+                "messageId": "u1",
+                "parentMessageId": _NO_PARENT,
+                "conversationId": "c",
+                "isCreatedByUser": True,
+                "text": ASKED,
+            },
+            {
+                "messageId": "a1",
+                "parentMessageId": "u1",
+                "conversationId": "c",
+                "user": "anna",
+                "isCreatedByUser": False,
+                "text": ANSWERED,
+                "model": "small",
+                "feedback": {"rating": "thumbsUp", "tag": "other"},
+                "updatedAt": {"$date": "2026-01-02T03:04:05.000Z"},
+            },
+        ]
+    },
+)
 def _read(paths: Sequence[Path], options: Options) -> Iterator[Item]:
     parents: dict[str, str | None] = {}
     rated: list[str] = []
@@ -154,12 +183,3 @@ def _reason(feedback: Cells) -> str | None:
     tag = feedback.get("tag")
     said = [dig(tag, "key") if isinstance(tag, dict) else tag, feedback.get("text")]
     return "; ".join(str(part) for part in said if part) or None
-
-
-IMPORTER = Importer(
-    name="librechat",
-    title="LibreChat",
-    recognises=_recognises,
-    read=_read,
-    polarity={"thumbsup": True, "thumbsdown": False},
-)

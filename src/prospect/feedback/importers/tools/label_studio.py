@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 from prospect.errors import DataError
 from prospect.feedback.files.labels import THUMBS
 from prospect.feedback.files.other_turns import decoded
-from prospect.feedback.importers.shapes.base import Cell, Dropped, Importer, Item, Options, Sample, Vote
+from prospect.feedback.importers import importer
+from prospect.feedback.importers.shapes.base import ANSWER, USER, Cell, Dropped, Item, Options, Sample, Vote
 from prospect.feedback.importers.shapes.joining import (
     NO_COMPLETION,
     NO_PROMPT,
@@ -72,6 +73,37 @@ def _is_minimal(row: Mapping[str, Any]) -> bool:
     return row.keys() >= _MINIMAL
 
 
+@importer(
+    "label-studio",
+    title="Label Studio",
+    recognises=_recognises,
+    polarity=THUMBS,
+    options=frozenset({"columns", "label_key"}),
+    example={
+        "tasks.json": [
+            {
+                "id": 1,
+                "data": {"messages": [USER, ANSWER], "topic": "parcels"},
+                "annotations": [
+                    {
+                        "id": 7,
+                        "completed_by": 1,
+                        "was_cancelled": False,
+                        "result": [
+                            {
+                                "from_name": "thumbs",
+                                "to_name": "dialog",
+                                "type": "choices",
+                                "value": {"choices": ["up"]},
+                            }
+                        ],
+                    }
+                ],
+                "predictions": [],
+            }
+        ]
+    },
+)
 def _read(paths: Sequence[Path], options: Options) -> Iterator[Item]:
     check_columns(options, "prompt", "completion", "correction", "reason")
     found: Counter[str] = Counter()
@@ -197,13 +229,3 @@ def _texts(data: Mapping[str, Any], options: Options) -> tuple[Cell | None, Cell
     asked = dig(data, columns["prompt"]) if "prompt" in columns else first(data, *_PROMPTS)
     prompt = prompt_of(asked) if asked is not None or chat is None else chat
     return prompt, completion_of(answer, prompt)
-
-
-IMPORTER = Importer(
-    name="label-studio",
-    title="Label Studio",
-    recognises=_recognises,
-    read=_read,
-    polarity=THUMBS,
-    options=frozenset({"columns", "label_key"}),
-)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from prospect.feedback.files.other_turns import decoded
-from prospect.feedback.importers.shapes.base import Dropped, Importer, Item, Options, Sample
+from prospect.feedback.importers import importer
+from prospect.feedback.importers.shapes.base import ANSWERED, ASKED, Dropped, Item, Options, Sample
 from prospect.feedback.importers.shapes.mongo import mongo_name, mongo_time
 from prospect.feedback.importers.shapes.rated_turns import Conversation
 from prospect.feedback.importers.shapes.reading import each_row
@@ -26,6 +27,26 @@ def _is_conversation(row: Mapping[str, Any]) -> bool:
     )
 
 
+@importer(
+    "chat-ui",
+    title="Hugging Face chat-ui",
+    recognises=_recognises,
+    polarity={"1": True, "-1": False, "0": None},
+    example={
+        "conversations.jsonl": [
+            {
+                "_id": {"$oid": "1"},
+                "sessionId": "s",
+                "model": "small",
+                "updatedAt": {"$date": "2026-01-02T03:04:05.000Z"},
+                "messages": [
+                    {"from": "user", "content": ASKED},
+                    {"from": "assistant", "content": ANSWERED, "score": 1},
+                ],
+            }
+        ]
+    },
+)
 def _read(paths: Sequence[Path], options: Options) -> Iterator[Item]:
     return each_row(paths, _items)
 
@@ -46,12 +67,3 @@ def _items(where: str, row: Mapping[str, Any]) -> Iterator[Item]:
         model=mongo_name(row.get("model")),
         system=system if isinstance(system, str) else None,
     ).votes()
-
-
-IMPORTER = Importer(
-    name="chat-ui",
-    title="Hugging Face chat-ui",
-    recognises=_recognises,
-    read=_read,
-    polarity={"1": True, "-1": False, "0": None},
-)

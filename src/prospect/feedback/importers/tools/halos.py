@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from prospect.feedback.files.other_layouts import number_of
-from prospect.feedback.importers.shapes.base import Cell, Dropped, Importer, Item, Options, Preference, Sample, Vote
+from prospect.feedback.importers import importer
+from prospect.feedback.importers.shapes.base import ANSWER, USER, Cell, Dropped, Item, Options, Preference, Sample, Vote
 from prospect.feedback.importers.shapes.joining import NO_COMPLETION, NO_PROMPT, Cells, name_of
 from prospect.feedback.importers.shapes.payloads import completion_of, turns_of
 from prospect.feedback.importers.shapes.reading import each_row
@@ -27,6 +28,17 @@ def _is_feedback(row: Any) -> bool:
     return row.get("type") in (_BINARY, _PAIRWISE) and not {"output", "output_A"}.isdisjoint(row)
 
 
+@importer(
+    "halos",
+    title="HALOs",
+    recognises=_recognises,
+    polarity={"1": True, "0": False, "true": True, "false": False},
+    example={
+        "samples.json": [
+            {"prompt_id": 5, "prompt": [USER], "output": [ANSWER], "label": 1, "reward": 0.5, "type": "binary_feedback"}
+        ]
+    },
+)
 def _read(paths: Sequence[Path], options: Options) -> Iterator[Item]:
     return each_row(paths, _items)
 
@@ -85,12 +97,3 @@ def _output(value: Any, prompt: Cell) -> Cell | None:
 def _source_id(row: Cells) -> str | None:
     names = [name_of(row.get(key)) for key in ("prompt_id", "sample_id")]
     return "/".join(name for name in names if name) or None
-
-
-IMPORTER = Importer(
-    name="halos",
-    title="HALOs",
-    recognises=_recognises,
-    read=_read,
-    polarity={"1": True, "0": False, "true": True, "false": False},
-)

@@ -22,10 +22,12 @@ from prospect.feedback.files.other_layouts import PROMPTS, UnreadableRow, own_co
 from prospect.feedback.files.other_turns import decoded, messages_of, text_of
 from prospect.feedback.files.text import parse_text
 from prospect.feedback.files.verdict_columns import verdict_column
+from prospect.feedback.importers import importer
 from prospect.feedback.importers.shapes.base import (
+    ANSWERED,
+    ASKED,
     Cell,
     Dropped,
-    Importer,
     Item,
     Options,
     Preference,
@@ -106,6 +108,14 @@ def other_names(sample: Sample) -> dict[str, str]:
     return found
 
 
+@importer(
+    "generic",
+    title="rows with named columns",
+    recognises=_recognises,
+    polarity=THUMBS,
+    options=frozenset({"columns", "label_key"}),
+    example={"thumbs.jsonl": [{"prompt": ASKED, "completion": ANSWERED, "label": "up", "rater": "anna", "id": 1}]},
+)
 def _read(paths: Sequence[Path], options: Options) -> Iterator[Item]:
     said = _columns(options)
     for path in paths:
@@ -270,13 +280,3 @@ def _number(value: Any) -> float | None:
 
 def _lower(value: Any) -> Any:
     return value.strip().lower() if isinstance(value, str) else value if isinstance(value, bool | int) else None
-
-
-IMPORTER = Importer(
-    name="generic",
-    title="rows with named columns",
-    recognises=_recognises,
-    read=_read,
-    polarity=THUMBS,
-    options=frozenset({"columns", "label_key"}),
-)

@@ -14,7 +14,8 @@ from typing import Any
 from prospect.errors import DataError
 from prospect.feedback.files.labels import THUMBS
 from prospect.feedback.files.other_turns import decoded
-from prospect.feedback.importers.shapes.base import Cell, Dropped, Importer, Item, Options, Sample, Vote
+from prospect.feedback.importers import importer
+from prospect.feedback.importers.shapes.base import ANSWERED, ASKED, Cell, Dropped, Item, Options, Sample, Vote
 from prospect.feedback.importers.shapes.joining import (
     NO_COMPLETION,
     NO_PROMPT,
@@ -48,6 +49,29 @@ def _is_nested(found: Sequence[Mapping[str, Any]]) -> bool:
     return bool(found) and all({"fields", "responses", "suggestions"} <= row.keys() for row in found)
 
 
+@importer(
+    "argilla",
+    title="Argilla",
+    recognises=_recognises,
+    polarity=THUMBS,
+    options=frozenset({"columns", "label_key"}),
+    example={
+        "records.jsonl": [
+            {
+                "id": "t1",
+                "prompt": ASKED,
+                "response": ANSWERED,
+                "thumbs.responses": ["up"],
+                "thumbs.responses.users": ["anna"],
+                "thumbs.responses.status": ["submitted"],
+                "thumbs.suggestion": "down",
+                "thumbs.suggestion.score": 0.9,
+                "thumbs.suggestion.agent": "judge",
+                "status": "completed",
+            }
+        ]
+    },
+)
 def _read(paths: Sequence[Path], options: Options) -> Iterator[Item]:
     check_columns(options, "prompt", "completion", "correction", "reason")
     found: Counter[str] = Counter()
@@ -174,13 +198,3 @@ def _by_user(row: Cells, question: str | None) -> dict[str | None, str]:
     """Return what each annotator submitted to a question of text: a better answer, or why."""
     answers = _answers(row, question) if question else None
     return {user: text for text, user, status in answers or () if isinstance(text, str) and status == "submitted"}
-
-
-IMPORTER = Importer(
-    name="argilla",
-    title="Argilla",
-    recognises=_recognises,
-    read=_read,
-    polarity=THUMBS,
-    options=frozenset({"columns", "label_key"}),
-)

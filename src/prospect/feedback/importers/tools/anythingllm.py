@@ -12,7 +12,8 @@ from typing import Any
 
 from prospect.errors import DataError
 from prospect.feedback.files.other_turns import decoded
-from prospect.feedback.importers.shapes.base import Dropped, Importer, Item, Options, Sample, Vote
+from prospect.feedback.importers import importer
+from prospect.feedback.importers.shapes.base import ANSWERED, ASKED, Dropped, Item, Options, Sample, Vote
 from prospect.feedback.importers.shapes.joining import NO_COMPLETION, NO_PROMPT, Cells, name_of
 from prospect.feedback.importers.shapes.reading import each_row, sample
 from prospect.feedback.times import read_time
@@ -26,6 +27,25 @@ def _recognises(samples: Sequence[Sample]) -> bool:
     return bool(samples) and all(one.columns >= _CHAT for one in samples)
 
 
+@importer(
+    "anythingllm",
+    title="AnythingLLM",
+    recognises=_recognises,
+    polarity={"good": True, "bad": False},
+    example={
+        "chats.csv": [
+            {
+                "id": 3,
+                "prompt": ASKED,
+                "response": ANSWERED,
+                "sent_at": "2026-01-02T03:04:05.000Z",
+                "workspace": "shop",
+                "username": "anna",
+                "rating": "GOOD",
+            }
+        ]
+    },
+)
 def _read(paths: Sequence[Path], options: Options) -> Iterator[Item]:
     for path in paths:
         _check(sample(path))
@@ -83,12 +103,3 @@ def _items(where: str, row: Cells) -> Iterator[Item]:
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
-
-
-IMPORTER = Importer(
-    name="anythingllm",
-    title="AnythingLLM",
-    recognises=_recognises,
-    read=_read,
-    polarity={"good": True, "bad": False},
-)

@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from prospect.feedback.importers.shapes.base import Dropped, Importer, Item, Options, Vote
+from prospect.feedback.importers import importer
+from prospect.feedback.importers.shapes.base import ANSWERED, ASKED, Dropped, Item, Options, Vote
 from prospect.feedback.importers.shapes.joining import NO_COMPLETION, Cells, Export, all_are, first, name_of
 from prospect.feedback.times import read_time
 
@@ -78,6 +79,23 @@ def _kind_of(row: Cells) -> str | None:
     return "thread" if "id" in keys and "type" not in keys and {"userId", "userIdentifier"} & keys else None
 
 
+@importer(
+    "chainlit",
+    title="Chainlit",
+    recognises=lambda samples: all_are(_kind_of, "feedback", samples),
+    polarity={"1": True, "0": False, "-1": False, "true": True, "false": False},
+    example={
+        "feedbacks.csv": [{"id": "f", "forId": "m1", "threadId": "t", "value": 1, "comment": ""}],
+        "steps.csv": [
+            {"id": "u1", "threadId": "t", "parentId": None, "type": "user_message", "output": ASKED}
+            | {"input": "", "generation": None, "createdAt": "2026-01-01T00:00:01Z"},
+            {"id": "run", "threadId": "t", "parentId": "u1", "type": "run", "output": ""}
+            | {"input": "", "generation": None, "createdAt": "2026-01-01T00:00:02Z"},
+            {"id": "m1", "threadId": "t", "parentId": "run", "type": "assistant_message", "output": ANSWERED}
+            | {"input": "", "generation": None, "createdAt": "2026-01-01T00:00:03Z"},
+        ],
+    },
+)
 def _read(paths: Sequence[Path], options: Options) -> Iterator[Item]:
     export = Export(paths, _kind_of, _TABLES)
     judged = {_judged(row.cells) for row in export.verdicts()}
@@ -166,12 +184,3 @@ def _before(thread: _Thread, answer: _Step) -> list[dict[str, Any]]:
 
 def _judged(row: Cells) -> str | None:
     return name_of(first(row, "forId", "stepId"))
-
-
-IMPORTER = Importer(
-    name="chainlit",
-    title="Chainlit",
-    recognises=lambda samples: all_are(_kind_of, "feedback", samples),
-    read=_read,
-    polarity={"1": True, "0": False, "-1": False, "true": True, "false": False},
-)
