@@ -74,6 +74,9 @@ it prints one JSON document on stdout. A command that takes long says at least e
 and how far it is. The exit code is 0 when done, 1 when it failed, 2 when the command or
 the recipe was wrong. `python -m prospect` is the same program.
 
+`prospect --print-completion bash` (`zsh`, `tcsh`) prints a script by which the shell completes verbs, flags, choices
+and names of files. For bash: `prospect --print-completion bash > ~/.local/share/bash-completion/completions/prospect`.
+
 Where a command writes is tried before it reads anything: an output that is a folder, a pipe or a read-only
 file, and one whose folder is not there or takes no files, is refused at once. What messages quote of files is
 escaped: an escape byte in a name or a text is shown as `\\x1b`. JSON on stdout is not touched.

@@ -11,7 +11,7 @@ import torch
 import prospect
 from conftest import thumbs
 from prospect.errors import TrainingError
-from prospect.report.run.facts import Facts
+from prospect.report.run.facts import RunFacts
 from prospect.report.run.findings import findings
 from prospect.results.run import Alarm
 from prospect.run_dir import RunDir
@@ -37,7 +37,7 @@ def alarms(run: RunDir) -> list[Alarm]:
 def test_a_far_too_high_learning_rate_raises_an_alarm_that_the_report_tells(recipe: Any) -> None:
     run = run_with(recipe, 1.0)
     assert {"repetition", "rewards"} <= {alarm.kind for alarm in alarms(run)}
-    titles = {finding.title for finding in findings(Facts.read(run)) if finding.worry}
+    titles = {finding.title for finding in findings(RunFacts.read(run)) if finding.worry}
     assert {"Samples repeat themselves", "The rewards of both classes fall together"} <= titles
 
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 import prospect
 from conftest import REPOSITORY, rows_for, write_rows
@@ -24,6 +23,7 @@ from prospect.training.checkpoints.checkpoint import latest_checkpoint
 from prospect.training.processes import world
 from prospect.training.processes.place import find_place, first_host
 from prospect.training.processes.world import share_cores
+from runs import weights
 from tolerances import BACKWARD, assert_trained_alike, distance, near, rounding
 
 WORKER = str(REPOSITORY / "tests/loop/rank_worker.py")
@@ -43,11 +43,7 @@ def together(folder: Path, *, ranks: int = 2, check: bool = True, **job: Any) ->
     """Runs the worker in several processes under torchrun."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), WORKER]
     return subprocess.run(
-        [*command, write_job(folder, **job)],
-        check=check,
-        capture_output=True,
-        text=True,
-        timeout=200,
+        [*command, write_job(folder, **job)], check=check, capture_output=True, text=True, timeout=200
     )
 
 
@@ -58,10 +54,6 @@ def recipe_for(recipe: Any, loss: str, output: Path, parallel: str = "ddp", **se
     values = recipe(loss, rows, train={**train, **sections.pop("train", {})}, **sections)
     values["data"]["train"] = str(write_rows(output.parent / f"{loss}.jsonl", rows))
     return {**values, "output": str(output)}
-
-
-def weights(run: RunDir) -> dict[str, torch.Tensor]:
-    return {f"{path.name} {k}": v for path in run.model_path.glob("*.safetensors") for k, v in load_file(path).items()}
 
 
 def assert_same(one: RunDir, two: RunDir) -> None:

@@ -28,14 +28,10 @@ from prospect.feedback.chat.rendering import Rendering
 from prospect.feedback.files.sources import load_feedback
 from prospect.feedback.records import Message
 from prospect.results.run import LeftOut
-from prospect.training.session import Session
+from runs import killed_after
 
 SYSTEM = {"role": "system", "content": "Be brief."}
 QUICK = Settings(kl_prompts=2, kl_tokens=4)
-
-
-class Killed(Exception):
-    """Stands in for the moment of death."""
 
 
 def talks(count: int, *, system: bool = False) -> list[dict[str, Any]]:
@@ -82,16 +78,8 @@ def test_a_run_goes_on_with_the_date_it_began_with(
 ) -> None:
     values = recipe(rows=talks(16), model={"name_or_path": model(template)}, train={"max_steps": 4, "save_every": 2})
     at(monkeypatch, datetime(2026, 11, 21, 9, 30, 15, 99))
-    save = Session.save
-
-    def die(session: Session) -> None:
-        save(session)
-        raise Killed
-
-    monkeypatch.setattr(Session, "save", die)
-    with pytest.raises(Killed):
+    with killed_after(0, "save"):
         prospect.train(values, quiet=True)
-    monkeypatch.setattr(Session, "save", save)
     at(monkeypatch, datetime(2026, 11, 23, 18, 1, 2))
     with pytest.raises(CheckpointError, match=r"data\.template_date was '2026-11-21T09:30:15' and is now '2026-11-22"):
         prospect.train(values, overrides=["data.template_date='2026-11-22'"], resume=True, quiet=True)
@@ -116,11 +104,7 @@ def test_a_model_answers_as_it_was_trained(recipe: Any, model: Any, tmp_path: Pa
     """The recipe's template is saved with it, and a run directory knows the rest."""
     template = families.GEMMA.replace("trim)", "trim) ~ (mark or '')")
     (tmp_path / "mine.jinja").write_text(template, encoding="utf-8")
-    data = {
-        "chat_template": str(tmp_path / "mine.jinja"),
-        "template_arguments": {"mark": "!"},
-        "system_role": "fold",
-    }
+    data = {"chat_template": str(tmp_path / "mine.jinja"), "template_arguments": {"mark": "!"}, "system_role": "fold"}
     values = recipe(rows=talks(16, system=True), model={"name_or_path": model(None)}, data=data, train={"max_steps": 1})
     run = prospect.train(values, quiet=True)
     (tmp_path / "mine.jinja").unlink()  # the run needs it no more

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from prospect import progress
 from prospect.cli.train import LOADING, quiet_libraries
-from prospect.demo.settings import METHODS, Feedback
+from prospect.demo.settings import METHODS, DemoFeedback
 from prospect.errors import UsageError
 from prospect.outputs import output_folder
 from prospect.run_dir import RunDir
@@ -22,7 +22,7 @@ from prospect.terminal import make_console
 from prospect.training.run_lock import require_unheld
 
 if TYPE_CHECKING:
-    from prospect.demo.run import Outcome
+    from prospect.demo.run import DemoOutcome
     from prospect.results.before_after import BeforeAfterExample
 
 
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
         from prospect.demo.run import run_demo
 
         quiet_libraries()
-    feedback = Feedback(options.noise, options.raters, options.keep_desirable, options.keep_undesirable)
+    feedback = DemoFeedback(options.noise, options.raters, options.keep_desirable, options.keep_undesirable)
     outcome = run_demo(folder, method=options.method, seed=options.seed, feedback=feedback, quiet=options.quiet)
     console = make_console(stderr=True, quiet=options.quiet)
     if options.json:
@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def show(outcome: Outcome, console: Console) -> None:
+def show(outcome: DemoOutcome, console: Console) -> None:
     """Print rates with intervals, rule by rule, three replies side by side, and where the report lies."""
     console.print(_rules(outcome))
     n = outcome.before.n
@@ -74,7 +74,7 @@ def show(outcome: Outcome, console: Console) -> None:
     console.print(f"report   {outcome.report}   ({outcome.seconds:.0f} s in all)", markup=False, soft_wrap=True)
 
 
-def _rules(outcome: Outcome) -> Table:
+def _rules(outcome: DemoOutcome) -> Table:
     table = Table(title=f"Replies that keep the rules, before and after {outcome.method}")
     for name, side in (("rule", "left"), ("before", "right"), ("after", "right")):
         table.add_column(name, justify=side)  # type: ignore[arg-type]

@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write report.html and the model card, and print the page's path."""
+    from prospect.model_card import FILE
     from prospect.report.run.build import build_report
     from prospect.report.run.model_card import write_model_card
     from prospect.run_dir import RunDir
@@ -28,6 +29,6 @@ def run(options: argparse.Namespace) -> int:
     if card:
         say(f"model card: {card}")
     elif RunDir(options.run).model_path.is_dir():
-        path = RunDir(options.run).model_path / "README.md"
-        say(f"model card: {path} was written by somebody else and is left as it is.")
+        path = RunDir(options.run).model_path / FILE
+        say(f"model card: {path} has another author and is left as it is.")
     return 0

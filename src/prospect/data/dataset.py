@@ -30,7 +30,7 @@ PLACES_SHOWN = 5  # of rows that were left out: enough to look at
 
 
 class Side(NamedTuple):
-    """One completion of a record, and what was said about it."""
+    """One completion of a record with its verdict."""
 
     text: Text
     desirable: bool
@@ -48,7 +48,7 @@ class Dataset:
         records: the feedback, example by example.
         cut: completions that max_length cut.
         dropped: rows left out because their prompt alone was too long.
-        ignored: what is to be said of columns that look like a verdict and were not read.
+        ignored: messages about columns that look like a verdict and were not read.
         unrenderable: rows left out because the chat template cannot render them: reason -> their places.
         plain: rows that go to the model as plain text, without a chat template.
     """
@@ -214,7 +214,7 @@ def sides(record: Feedback) -> list[Side]:
 
 
 def encode_side(record: Feedback, side: Side, encoder: Encoder) -> tuple[Row, bool]:
-    """Encode one completion of a record; say whether it was cut."""
+    """Encode one completion of a record, and return whether it was truncated."""
     encoded = encoder.encode(
         record.prompt,
         side.text,

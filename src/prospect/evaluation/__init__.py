@@ -33,7 +33,7 @@ _NAMES = {
     "statistics.length_control": ("LengthControlled", "length_controlled_win_rate"),
     "statistics.means": ("mean_by_prompt", "rate_by_prompt"),
     "statistics.planning": (
-        "Plan",
+        "ContestPlan",
         "comparisons_for_half_width",
         "comparisons_to_detect",
         "design_effect",

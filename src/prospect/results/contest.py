@@ -11,7 +11,7 @@ from prospect.results.stored import AS_OBJECT, Part
 from prospect.statistics.bootstrap import Estimate
 from prospect.statistics.comparisons import Comparison
 from prospect.statistics.length_control import LengthControlled
-from prospect.statistics.planning import Plan
+from prospect.statistics.planning import ContestPlan
 from prospect.statistics.rates import Rate
 
 Outcome = Literal["win", "loss", "tie", "unparsed"]
@@ -135,7 +135,7 @@ class Contest(Part):
     shown_first: RateObject | None
     """How often the judge chose the completion it saw first, a tie counting half; null for a judge that sees one
     completion at a time, and where nothing could be read."""
-    plan: Annotated[Plan, AS_OBJECT]
+    plan: Annotated[ContestPlan, AS_OBJECT]
     """What so many comparisons can show, known before the run."""
     planned_calls: JudgeCalls
     calls: JudgeCalls

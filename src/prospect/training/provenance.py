@@ -7,10 +7,16 @@ import platform
 import subprocess
 import time
 
-import yaml
-
 from prospect.losses.registry import source_digests
-from prospect.model_source import how_to_load
+from prospect.model_card import (
+    Card,
+    front_matter,
+    held_out_table,
+    how_to_load,
+    loss_name,
+    plain_markdown,
+    shown_name,
+)
 from prospect.models.policy import Policy
 from prospect.models.reference import Reference
 from prospect.results.run import DataOrigin, LossOrigin, PolicyOrigin, Provenance, ReferenceOrigin
@@ -87,44 +93,19 @@ def git_commit() -> str | None:
 
 
 def model_card(prepared: Prepared, run: RunDir) -> str:
-    """Return the README.md of the saved model: what it is, what it learned from, how it did on held-out feedback."""
-    loss, known = prepared.loss, run.provenance()
-    data, loads_with = known.data.train, known.policy.loads_with or ""
-    facts = {
-        "base_model": prepared.config.model.name_or_path,
-        "library_name": "peft" if "Peft" in loads_with else "transformers",
-        "tags": ["prospect", loss.name],
-    }
+    """Return the card of the saved model: what it is, what it learned from, how it did on held-out feedback."""
+    config, known, metrics = run.config(), run.provenance(), run.metrics()
+    data, loss = known.data.train, loss_name(config, known)
     hyperparameters = ", ".join(f"{name} {value:g}" for name, value in prepared.hyperparameters.items())
     verdicts = f" ({data.desirable} desirable, {data.undesirable} undesirable)" if data.undesirable is not None else ""
-    lines = [
-        "---",
-        yaml.safe_dump(facts, sort_keys=False).strip(),
-        "---",
-        "",
-        f"# {prepared.config.model.name_or_path}, aligned with {loss.name}",
-        "",
-        f"Trained by Prospect on {data.rows} {data.kind} examples of {data.prompts} "
-        f"prompts{verdicts} with the loss `{loss.name}`{f' ({hyperparameters})' if hyperparameters else ''} "
-        f"for {prepared.total_steps} steps of up to {prepared.config.train.batch_size} examples, learning "
-        f"rate {prepared.config.train.learning_rate:g}.",
-        "",
-        *_held_out_table(run),
-        how_to_load(loads_with),
-        "",
+    sections = [
+        f"# {plain_markdown(shown_name(prepared.config.model.name_or_path))}, aligned with {loss}",
+        f"Trained by Prospect on {data.rows} {data.kind} examples of {data.prompts} prompts{verdicts} with "
+        f"the loss `{loss}`{f' ({hyperparameters})' if hyperparameters else ''} for {prepared.total_steps} steps of up "
+        f"to {prepared.config.train.batch_size} examples, learning rate {prepared.config.train.learning_rate:g}.",
+        held_out_table(metrics),
+        how_to_load(known.policy.loads_with or ""),
         "The recipe is `config.yaml` in the run directory; it runs again as it is.",
-        "",
     ]
-    return "\n".join(lines)
-
-
-def _held_out_table(run: RunDir) -> list[str]:
-    evaluations = [row for row in run.metrics() if "eval_loss" in row]
-    if len(evaluations) < 2:
-        return []
-    before, after = evaluations[0], evaluations[-1]
-    names = ("eval_loss", "eval_rewards/accuracies", "eval_rewards/auroc", "eval_rewards/margins")
-    rows = [
-        f"| {name} | {before[name]:.4f} | {after[name]:.4f} |" for name in names if name in before and name in after
-    ]
-    return ["| on held-out feedback | before | after |", "|---|---|---|", *rows, ""]
+    body = "\n\n".join(section for section in sections if section)
+    return Card(front_matter(config, known, metrics), ours=body).text

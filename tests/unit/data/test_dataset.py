@@ -10,13 +10,7 @@ import pytest
 from conftest import make_tokenizer, pairs, thumbs, write_rows
 from families import GEMMA
 from prospect.config import DataSettings
-from prospect.data.dataset import (
-    Dataset,
-    encode_records,
-    load_datasets,
-    require_both_classes,
-    require_fitting_rows,
-)
+from prospect.data.dataset import Dataset, encode_records, load_datasets, require_both_classes, require_fitting_rows
 from prospect.data.render import Encoder, PromptTooLongError
 from prospect.errors import ConfigError, DataError
 from prospect.feedback.chat.rendering import Rendering, UnrenderableError

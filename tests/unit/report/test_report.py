@@ -13,13 +13,13 @@ from prospect.errors import CheckpointError
 from prospect.report.charts.plots import MAX_POINTS, line_chart, nice_ticks, running_mean, thin, tick_labels, trend
 from prospect.report.page.wording import count, differences, duration, number, percent, plain, short_path
 from prospect.report.run.build import build_report
-from prospect.report.run.facts import Facts
+from prospect.report.run.facts import RunFacts
 from prospect.report.run.findings import findings, worst_worries
 from prospect.results.before_after import BeforeAfterResult
 from prospect.results.benchmarks import BenchmarksResult
 from prospect.results.contest import ContestResult
 from prospect.results.feedback import FeedbackResult
-from prospect.results.run import Provenance, SampleRow
+from prospect.results.run import PageSample, Provenance
 from prospect.run_dir import RunDir
 from prospect.statistics.calibration import Bin
 from prospect.statistics.rates import proportion
@@ -79,10 +79,7 @@ def summary(kind="unpaired", rows=2400, desirable=1130, *, cut=0, dropped=0):
         "undesirable": rows - desirable if kind == "unpaired" else None,
         "prompt_tokens": {"mean": 44.0, "p50": 43, "p90": 55, "max": 71},
         "completion_tokens": {"desirable": stats} if single else classes,
-        "completion_histogram": {
-            "edges": edges,
-            **({"desirable": counts["desirable"]} if single else counts),
-        },
+        "completion_histogram": {"edges": edges, **({"desirable": counts["desirable"]} if single else counts)},
         "cut": cut,
         "empty_completions": 2,
         "dropped": dropped,
@@ -92,12 +89,7 @@ def summary(kind="unpaired", rows=2400, desirable=1130, *, cut=0, dropped=0):
 def config(method):
     return {
         "model": {"name_or_path": "/models/support-desk-1m", "dtype": "float32", "lora": None},
-        "data": {
-            "train": "/data/thumbs.jsonl",
-            "eval": "/data/held.jsonl",
-            "max_length": 256,
-            "class_weights": "auto",
-        },
+        "data": {"train": "/data/thumbs.jsonl", "eval": "/data/held.jsonl", "max_length": 256, "class_weights": "auto"},
         "loss": {"name": method, **({} if method == "sft" else {"beta": 0.1})},
         "reference": {"kind": "frozen", "cache": None},
         "train": {"batch_size": 32, "epochs": 2, "learning_rate": 5e-4, "scheduler": "cosine", "seed": 7},
@@ -217,7 +209,7 @@ def write_run(path, method="kto", steps=400, *, evaluation=None, prompt=None, pr
     write_metrics(run, metrics(method, steps, **shape))
     for step, completions in ((0, BEFORE), (steps // 2, BEFORE), (steps, AFTER)):
         run.append_samples(
-            SampleRow(step=step, prompt=[{"role": "user", "content": prompt}] if prompt else p, completion=c)
+            PageSample(step=step, prompt=[{"role": "user", "content": prompt}] if prompt else p, completion=c)
             for p, c in zip(PROMPTS, completions, strict=True)
         )
     if evaluation is not None:
@@ -230,11 +222,11 @@ def page_of(path):
 
 
 def titles(path):
-    return {finding.title for finding in findings(Facts.read(RunDir(path)))}
+    return {finding.title for finding in findings(RunFacts.read(RunDir(path)))}
 
 
 def worries(path):
-    return {finding.title for finding in findings(Facts.read(RunDir(path))) if finding.worry}
+    return {finding.title for finding in findings(RunFacts.read(RunDir(path))) if finding.worry}
 
 
 VOID = {"meta", "link", "br", "img", "hr", "circle", "rect", "line", "polyline", "polygon"}
@@ -339,7 +331,7 @@ def test_hostile_text_is_shown_and_never_obeyed(tmp_path, place):
     write_run(folder, evaluation=evaluation, prompt=HOSTILE if place == "prompt" else None)
     run = RunDir(folder)
     if place == "completion":
-        run.append_samples(SampleRow(step=step, prompt="?", completion=f"{HOSTILE} {step}") for step in (0, 400))
+        run.append_samples(PageSample(step=step, prompt="?", completion=f"{HOSTILE} {step}") for step in (0, 400))
     if place == "config":
         run.write_config(config("kto") | {"note": HOSTILE, "model": {"name_or_path": HOSTILE}})
     if place == "provenance":
@@ -367,7 +359,7 @@ def test_the_rows_of_a_long_run_are_gone_through_once(full):
             self.passes += 1
             return super().__iter__()
 
-    facts = Facts.read(RunDir(full))
+    facts = RunFacts.read(RunDir(full))
     rows = Rows(facts.metrics)
     facts = replace(facts, metrics=rows)
     assert facts.curve("loss") and facts.curve("kl") and not facts.curve("absent")
@@ -385,7 +377,7 @@ def test_long_and_many_samples_are_cut(tmp_path):
     run = RunDir(write_run(tmp_path / "run"))
     for step in (0, 400):
         run.append_samples(
-            SampleRow(step=step, prompt=f"p{i} " * 9000, completion=f"w{i}{step} " * 9000) for i in range(300)
+            PageSample(step=step, prompt=f"p{i} " * 9000, completion=f"w{i}{step} " * 9000) for i in range(300)
         )
     page = build_report(run.path)
     assert page.stat().st_size < 2_000_000
@@ -395,12 +387,9 @@ def test_long_and_many_samples_are_cut(tmp_path):
 def test_the_report_is_written_at_once_and_again(full):
     first = build_report(full)
     assert first == full / "report.html"
-    assert build_report(str(full)) == first
+    page = first.read_text(encoding="utf-8")
+    assert build_report(str(full)) == first and first.read_text(encoding="utf-8") == page
     assert not list(full.glob(".tmp*"))
-
-
-def test_the_same_run_gives_the_same_page(full):
-    assert page_of(full) == page_of(full)
 
 
 def test_torch_is_not_imported(full):
@@ -462,7 +451,7 @@ def test_a_run_in_progress_says_so(tmp_path):
     rows = metrics("kto", 400)[:60]
     write_metrics(run, rows)
     run.samples_path.unlink()
-    run.append_samples([SampleRow(step=0, prompt="Hello?", completion="Good day.")])
+    run.append_samples([PageSample(step=0, prompt="Hello?", completion="Good day.")])
     text = Page(page_of(run.path)).text
     assert "Training has not finished: 58 of 400 steps so far." in text
     assert "Good day." in text
@@ -477,10 +466,10 @@ def test_a_run_that_has_just_begun_has_a_page(tmp_path):
 
 
 def test_a_value_that_is_not_finite_is_not_drawn(full):
-    before = Facts.read(RunDir(full)).curve("loss")
+    before = RunFacts.read(RunDir(full)).curve("loss")
     with (full / "metrics.jsonl").open("a") as file:
         file.write('{"step": 401, "loss": NaN}\n{"step": 402, "loss": 1e999}\n')
-    assert Facts.read(RunDir(full)).curve("loss").steps.tolist() == before.steps.tolist()
+    assert RunFacts.read(RunDir(full)).curve("loss").steps.tolist() == before.steps.tolist()
     assert "nan" not in page_of(full).partition("<h3>Loss</h3>")[2].partition("</svg>")[0]
 
 
@@ -496,25 +485,34 @@ def test_what_is_no_run_directory_is_refused(tmp_path):
 # -- methods ----------------------------------------------------------------------------------------------
 
 
-def test_a_paired_run_speaks_of_chosen_and_rejected(tmp_path):
-    text = page_of(write_run(tmp_path / "run", "dpo"))
-    assert "DPO trained support-desk-1m (1.2 million parameters) on 2,400 preference pairs" in text
-    assert "chosen" in text and "undesirable</span>" not in text
-    assert "Label balance" not in text and "Reference point z0" not in text
-
-
-def test_a_run_on_demonstrations_has_no_rewards(tmp_path):
-    text = page_of(write_run(tmp_path / "run", "sft"))
-    assert "Log-probability of the completions" in text
-    assert "Rewards" not in text
-    assert "The loss on held-out data went from 2.92 to 1.95." in text
-
-
-def test_pairs_read_as_thumbs_are_counted_on_both_sides(tmp_path):
-    data = {"train": summary("paired"), "eval": None}
-    text = page_of(write_run(tmp_path / "run", provenance_changes={"data": data}))
-    assert "on 2,400 preference pairs, each read as one thumb up and one thumb down" in text
-    assert "desirable 2,400 (50%)" in text
+@pytest.mark.parametrize(
+    ("method", "changes", "present", "absent"),
+    [
+        (
+            "dpo",
+            {},
+            ["DPO trained support-desk-1m (1.2 million parameters) on 2,400 preference pairs", "chosen"],
+            ["undesirable</span>", "Label balance", "Reference point z0"],
+        ),
+        (
+            "sft",
+            {},
+            ["Log-probability of the completions", "The loss on held-out data went from 2.92 to 1.95."],
+            ["Rewards"],
+        ),
+        (
+            "kto",
+            {"data": {"train": summary("paired"), "eval": None}},
+            ["on 2,400 preference pairs, each read as one thumb up and one thumb down", "desirable 2,400 (50%)"],
+            [],
+        ),
+    ],
+    ids=["pairs", "demonstrations", "pairs read as thumbs"],
+)
+def test_a_page_speaks_of_the_feedback_of_its_method(tmp_path, method, changes, present, absent):
+    text = page_of(write_run(tmp_path / "run", method, provenance_changes=changes))
+    assert [part for part in present if part not in text] == []
+    assert [part for part in absent if part in text] == []
 
 
 def test_other_evaluations_are_listed_by_name(full):
@@ -803,10 +801,7 @@ DATA = {"eval": summary(rows=400, desirable=190)}
             "12% of the completions were cut at 256 tokens",
             {"provenance_changes": {"data": DATA | {"train": summary(cut=300)}}},
         ),
-        (
-            "10% of the records were dropped",
-            {"provenance_changes": {"data": DATA | {"train": summary(dropped=267)}}},
-        ),
+        ("10% of the records were dropped", {"provenance_changes": {"data": DATA | {"train": summary(dropped=267)}}}),
         (
             "11% of the records were dropped",
             {"provenance_changes": {"data": DATA | {"train": summary(dropped=200) | {"unrenderable": REFUSED}}}},
@@ -834,7 +829,7 @@ def test_what_should_worry_does(tmp_path, title, changes):
 def test_what_is_only_worth_knowing_does_not_worry(tmp_path, title, changes):
     run = write_run(tmp_path / "run", **changes)
     assert title in titles(run)
-    assert worries(run) == set()
+    assert worries(run) == set() and worst_worries(RunDir(run)) == []
 
 
 def test_class_weights_that_make_up_for_a_rare_class_calm_the_worry(tmp_path):
@@ -844,7 +839,7 @@ def test_class_weights_that_make_up_for_a_rare_class_calm_the_worry(tmp_path):
     assert "Only 7% of the thumbs are desirable" in titles(run) - worries(run)
 
 
-def test_a_held_out_loss_that_turns_is_told_for_demonstrations(tmp_path):
+def test_a_held_out_loss_of_demonstrations_that_turns_is_a_worry(tmp_path):
     run = RunDir(write_run(tmp_path / "run", "sft"))
     run.append_metrics({"step": 500, "eval_loss": 2.4})
     assert "The held-out loss rises" in worries(run.path)
@@ -879,10 +874,6 @@ def test_no_more_than_two_worries_are_told_and_the_worst_of_them(tmp_path):
     assert said == ["The rewards of both classes fall together", "Held-out AUROC did not improve"]
 
 
-def test_what_worries_nobody_is_not_told(tmp_path):
-    assert worst_worries(RunDir(write_run(tmp_path / "run", clamped=0.6))) == []
-
-
 @pytest.mark.parametrize(
     ("desirable", "undesirable", "auroc", "told"),
     # Standard errors of AUROC under chance: sqrt(41 / 4800) = 0.092 and sqrt(401 / 480000) = 0.029.
@@ -896,7 +887,7 @@ def test_a_held_out_score_that_chance_would_give_too_is_told(tmp_path, desirable
 
 def test_worries_come_first(tmp_path):
     run = write_run(tmp_path / "run", auroc=0.5, clamped=0.6)
-    kinds = [finding.worry for finding in findings(Facts.read(RunDir(run)))]
+    kinds = [finding.worry for finding in findings(RunFacts.read(RunDir(run)))]
     assert kinds == sorted(kinds, reverse=True) and len(set(kinds)) == 2
 
 
@@ -959,11 +950,7 @@ def test_words_and_paths_are_short():
     assert [duration(41), duration(161.4), duration(11_100)] == ["41 s", "2 min 41 s", "3 h 5 min"]
     assert [short_path("/a/b/c.jsonl"), short_path("Qwen/Qwen3-0.6B")] == ["c.jsonl", "Qwen/Qwen3-0.6B"]
     assert plain([{"role": "user", "content": "Hi"}], 99) == "user: Hi"
-    assert [plain(" Hi.\n", 99), plain("", 99), plain("abcdef", 4)] == [
-        "Hi.",
-        "(empty)",
-        "abcd … (2 more characters)",
-    ]
+    assert [plain(" Hi.\n", 99), plain("", 99), plain("abcdef", 4)] == ["Hi.", "(empty)", "abcd … (2 more characters)"]
 
 
 def test_differences_are_marked_word_by_word():

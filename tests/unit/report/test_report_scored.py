@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from prospect.report.run.build import build_report
-from prospect.report.run.facts import Facts
+from prospect.report.run.facts import RunFacts
 from prospect.report.run.summary import what_changed, what_was_done
 from prospect.results.run import Provenance
 from prospect.run_dir import RunDir
@@ -47,7 +47,7 @@ def scored_run(path: Path) -> RunDir:
 
 
 def test_scored_runs_are_told_in_words_of_their_own(tmp_path: Path) -> None:
-    facts = Facts.read(scored_run(tmp_path / "run"))
+    facts = RunFacts.read(scored_run(tmp_path / "run"))
     assert facts.class_names == ("best", "others")
     assert facts.class_counts is None, "no classes to balance"
     assert "on 6 scored prompts, over 6 prompts" in " ".join(what_was_done(facts))

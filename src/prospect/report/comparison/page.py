@@ -17,10 +17,10 @@ from prospect.report.page.parts import (
     COMPLETION_LIMIT,
     FIRST_SAMPLES,
     PROMPT_LIMIT,
-    Card,
-    Sample,
-    Side,
-    Table,
+    KeyNumber,
+    PageSample,
+    PageTable,
+    SampleSide,
     flat,
 )
 from prospect.report.page.wording import MINUS, count, differences, duration, plain
@@ -70,16 +70,16 @@ def _byline(result: StudyResult) -> list[str]:
     return [part for part in (*parts, "" if result.complete else "not complete") if part]
 
 
-def _cards(result: StudyResult) -> list[Card]:
+def _cards(result: StudyResult) -> list[KeyNumber]:
     done, wanted = result.runs.done, result.runs.wanted
-    found = [Card("runs", count(done), f"of {count(wanted)} wanted" if wanted != done else "all that were wanted")]
+    found = [KeyNumber("runs", count(done), f"of {count(wanted)} wanted" if wanted != done else "all that were wanted")]
     for noun, entries in (("method", result.methods), ("condition", result.conditions)):
         names = [entry.name for entry in entries]
         note = ", ".join(names) if len(names) < 4 else ""
-        found.append(Card(_plural(noun, names), count(len(names)), note))
-    found.append(Card(_plural("seed", result.seeds), count(len(result.seeds)), "each a training run of its own"))
-    found.append(Card("held-out prompts", count(result.world.prompts), "each run is scored on them"))
-    found.append(Card("training and scoring", duration(result.seconds), "one process after another"))
+        found.append(KeyNumber(_plural(noun, names), count(len(names)), note))
+    found.append(KeyNumber(_plural("seed", result.seeds), count(len(result.seeds)), "each a training run of its own"))
+    found.append(KeyNumber("held-out prompts", count(result.world.prompts), "each run is scored on them"))
+    found.append(KeyNumber("training and scoring", duration(result.seconds), "one process after another"))
     return found
 
 
@@ -87,14 +87,14 @@ def _plural(noun: str, things: Sequence[object]) -> str:
     return noun if len(things) == 1 else f"{noun}s"
 
 
-def _rule_table(result: StudyResult) -> Table | None:
+def _rule_table(result: StudyResult) -> PageTable | None:
     if not result.claim:
         return None
     rows = [(rule.text, rule.agrees, rule.found) for rule in result.claim.rules]
-    return Table("The claim, rule by rule", ("what the claim means here", "holds", "what was found"), rows)
+    return PageTable("The claim, rule by rule", ("what the claim means here", "holds", "what was found"), rows)
 
 
-def _comparison_table(result: StudyResult) -> Table | None:
+def _comparison_table(result: StudyResult) -> PageTable | None:
     """Each cell against its baseline, with the only word that its interval allows."""
     rows = []
     for one in result.comparisons:
@@ -105,10 +105,10 @@ def _comparison_table(result: StudyResult) -> Table | None:
     unit = "points" if result.about.kind == "rate" else "difference"
     head = ("what", "against", unit, "interval", "p (Holm)", "in a word")
     title = f"Differences in {label_of(result, result.primary)}, on the same prompts and seeds"
-    return Table(title, head, rows) if rows else None
+    return PageTable(title, head, rows) if rows else None
 
 
-def _cell_table(result: StudyResult) -> Table | None:
+def _cell_table(result: StudyResult) -> PageTable | None:
     measures = measures_of(result)
     places = [("the start", result.start)]
     places += [(f"{cell.method} · {cell.condition}", cell.estimates) for cell in result.cells]
@@ -118,7 +118,7 @@ def _cell_table(result: StudyResult) -> Table | None:
         if estimates
     ]
     head = ("method and condition", *(label_of(result, measure) for measure in measures))
-    return Table("Every measure with its interval", head, rows) if rows else None
+    return PageTable("Every measure with its interval", head, rows) if rows else None
 
 
 def _estimate(result: StudyResult, measure: str, found: Pooled | None) -> str:
@@ -128,7 +128,7 @@ def _estimate(result: StudyResult, measure: str, found: Pooled | None) -> str:
     return f"{value} ({low} to {high})"
 
 
-def _samples(result: StudyResult) -> list[Sample]:
+def _samples(result: StudyResult) -> list[PageSample]:
     """Return the first prompts with each method's completions, of the first condition and the first seed done."""
     written: dict[str, tuple[Any, list[tuple[str, Any]]]] = {}
     for cell in result.cells:
@@ -146,12 +146,12 @@ def _examples(cell: StudyCell) -> list[SeenExample]:
     return next((run.examples for run in cell.runs if run.examples), [])
 
 
-def _sample(prompt: Any, sides: list[tuple[str, Any]]) -> Sample:
-    """Words that the first side does not have are marked on the others."""
+def _sample(prompt: Any, sides: list[tuple[str, Any]]) -> PageSample:
+    """Mark the words that the first side does not have."""
     texts = [(title, plain(text, COMPLETION_LIMIT)) for title, text in sides[:MOST_SIDES]]
     (first_title, first), others = texts[0], texts[1:]
-    marked = [Side(title, differences(first, text)[1]) for title, text in others]
-    return Sample(plain(prompt, PROMPT_LIMIT), [Side(first_title, escape(first)), *marked])
+    marked = [SampleSide(title, differences(first, text)[1]) for title, text in others]
+    return PageSample(plain(prompt, PROMPT_LIMIT), [SampleSide(first_title, escape(first)), *marked])
 
 
 def _recipe(result: StudyResult) -> str:
@@ -159,7 +159,7 @@ def _recipe(result: StudyResult) -> str:
     return yaml.safe_dump(parts, sort_keys=False, allow_unicode=True).strip()
 
 
-def _run_table(result: StudyResult) -> Table | None:
+def _run_table(result: StudyResult) -> PageTable | None:
     rows = [
         (
             f"{cell.method} · {cell.condition} · seed {run.seed}",
@@ -171,4 +171,4 @@ def _run_table(result: StudyResult) -> Table | None:
         for cell in result.cells
         for run in cell.runs
     ]
-    return Table("Runs", ("run", "status", "steps", "time", "folder or error"), rows) if rows else None
+    return PageTable("Runs", ("run", "status", "steps", "time", "folder or error"), rows) if rows else None

@@ -9,12 +9,12 @@ import yaml
 
 from prospect.atomic import write_text
 from prospect.report.page.pages import render_page
-from prospect.report.page.parts import FIRST_SAMPLES, MOST_SAMPLES, Sample, Table, compare_sample, flat
+from prospect.report.page.parts import FIRST_SAMPLES, MOST_SAMPLES, PageSample, PageTable, compare_sample, flat
 from prospect.report.page.wording import count, number
 from prospect.report.run import figures, summary
 from prospect.report.run.cards import key_numbers
 from prospect.report.run.evaluations import evaluation_parts
-from prospect.report.run.facts import Facts, is_number
+from prospect.report.run.facts import RunFacts, is_number
 from prospect.report.run.findings import findings
 from prospect.results.run import SampleRow
 from prospect.run_dir import RunDir
@@ -41,11 +41,11 @@ def build_report(run: str | Path) -> Path:
         CheckpointError: `run` is no run directory, or a file in it is damaged beyond a torn last line.
     """
     directory = RunDir(run)
-    write_text(directory.report_path, render(Facts.read(directory)))
+    write_text(directory.report_path, render(RunFacts.read(directory)))
     return directory.report_path
 
 
-def render(facts: Facts) -> str:
+def render(facts: RunFacts) -> str:
     """Return the page for `facts`."""
     return render_page(
         "page.html.j2",
@@ -74,7 +74,7 @@ def render(facts: Facts) -> str:
     )
 
 
-def _byline(facts: Facts) -> list[str]:
+def _byline(facts: RunFacts) -> list[str]:
     started, seed = facts.provenance.started, facts.recipe("train", "seed")
     parts = [
         facts.name,
@@ -85,7 +85,7 @@ def _byline(facts: Facts) -> list[str]:
     return [part for part in parts if part]
 
 
-def _summary(facts: Facts) -> list[tuple[str, list[str]]]:
+def _summary(facts: RunFacts) -> list[tuple[str, list[str]]]:
     return [
         ("What was done", summary.what_was_done(facts)),
         ("What changed", summary.what_changed(facts)),
@@ -93,7 +93,7 @@ def _summary(facts: Facts) -> list[tuple[str, list[str]]]:
     ]
 
 
-def _examples(facts: Facts) -> list[Sample]:
+def _examples(facts: RunFacts) -> list[PageSample]:
     """Return what the evaluation picked out to read."""
     examples = facts.comparison.examples if facts.comparison else []
     return [
@@ -102,7 +102,7 @@ def _examples(facts: Facts) -> list[Sample]:
     ]
 
 
-def _samples(facts: Facts) -> list[Sample]:
+def _samples(facts: RunFacts) -> list[PageSample]:
     """Return the first and the last completion of every prompt that was sampled."""
     by_prompt: dict[str, dict[int, SampleRow]] = {}
     for row in facts.samples:
@@ -114,14 +114,16 @@ def _samples(facts: Facts) -> list[Sample]:
     return found
 
 
-def _held_out_table(facts: Facts) -> Table | None:
+def _held_out_table(facts: RunFacts) -> PageTable | None:
     """Each metric at the first evaluation and at the last."""
     curves = [(name.format(*facts.class_names), facts.curve(key)) for key, name in HELD_OUT.items()]
     rows = [(name, number(curve.first), number(curve.last)) for name, curve in curves if len(curve.steps) > 1]
-    return Table("Held-out feedback, first and last evaluation", ("metric", "first", "last"), rows) if rows else None
+    return (
+        PageTable("Held-out feedback, first and last evaluation", ("metric", "first", "last"), rows) if rows else None
+    )
 
 
-def _token_table(facts: Facts) -> Table | None:
+def _token_table(facts: RunFacts) -> PageTable | None:
     """Lengths of prompts and completions in tokens."""
     train = facts.train_data
     names = ("demonstrations", "") if facts.feedback == "demonstration" else facts.class_names
@@ -135,10 +137,10 @@ def _token_table(facts: Facts) -> Table | None:
         for name, lengths in texts
         if lengths
     ]
-    return Table("Lengths in tokens", ("text", "mean", "median", "90% under", "most"), rows) if rows else None
+    return PageTable("Lengths in tokens", ("text", "mean", "median", "90% under", "most"), rows) if rows else None
 
 
-def _data_notes(facts: Facts) -> list[str]:
+def _data_notes(facts: RunFacts) -> list[str]:
     """Return what the figures on the data leave out, as short remarks."""
     train = facts.train_data
     remarks = (

@@ -10,7 +10,7 @@ from pydantic import JsonValue
 from prospect.report.charts.bars import stacked_bars, whiskers
 from prospect.report.charts.drawing import Figure
 from prospect.report.charts.plots import Line, sweep_chart
-from prospect.report.run.measured import Measured, known
+from prospect.report.run.measured import MeasuredNumber, known
 from prospect.results.benchmarks import BenchmarksResult
 from prospect.results.contest import ContestResult
 from prospect.results.evaluation import AnyEvaluation
@@ -20,7 +20,7 @@ from prospect.statistics.calibration import Calibration
 MOST_DOTS = 60  # rows of one figure that a person still reads
 
 
-def evaluation_figures(result: AnyEvaluation | JsonValue, found: Sequence[Measured]) -> list[Figure]:
+def evaluation_figures(result: AnyEvaluation | JsonValue, found: Sequence[MeasuredNumber]) -> list[Figure]:
     """Return the figures of a result, whose numbers with intervals are `found`."""
     if isinstance(result, FeedbackResult):
         return _feedback_figures(result)
@@ -29,7 +29,7 @@ def evaluation_figures(result: AnyEvaluation | JsonValue, found: Sequence[Measur
     return _task_figures(result) if isinstance(result, BenchmarksResult) else _any_figures(found)
 
 
-def _any_figures(found: Sequence[Measured]) -> list[Figure]:
+def _any_figures(found: Sequence[MeasuredNumber]) -> list[Figure]:
     """Shares on one scale; of other quantities the units differ, so they are in the table alone."""
     shares = [entry for entry in found if entry.share][:MOST_DOTS]
     if not shares:

@@ -1,9 +1,9 @@
-"""What a run's evaluations say, in plain sentences with their intervals."""
+"""A run's evaluations in plain sentences with their intervals."""
 
 from __future__ import annotations
 
 from prospect.report.page.wording import count, interval, percent
-from prospect.report.run.facts import Facts
+from prospect.report.run.facts import RunFacts
 from prospect.results.benchmarks import BenchmarksResult
 from prospect.results.contest import ContestResult
 from prospect.results.feedback import FeedbackResult
@@ -15,7 +15,7 @@ _VERDICTS: dict[str, str] = {
 }
 
 
-def contest_headline(facts: Facts) -> str:
+def contest_headline(facts: RunFacts) -> str:
     """Return the run in one line, by its first contest; empty without one."""
     for contest in facts.results(ContestResult):
         clear = "" if contest.comparison.verdict in ("better", "worse") else ": no clear difference"
@@ -24,7 +24,7 @@ def contest_headline(facts: Facts) -> str:
     return ""
 
 
-def evaluations_in_words(facts: Facts) -> list[str]:
+def evaluations_in_words(facts: RunFacts) -> list[str]:
     """Return a sentence for each contest, each measurement of held-out feedback, and the benchmarks."""
     said = [_contest(contest) for contest in facts.results(ContestResult)]
     said += [_feedback(feedback) for feedback in facts.results(FeedbackResult)]
@@ -32,7 +32,7 @@ def evaluations_in_words(facts: Facts) -> list[str]:
     return [sentence for sentence in said if sentence]
 
 
-def evaluations_are_sure(facts: Facts) -> list[str]:
+def evaluations_are_sure(facts: RunFacts) -> list[str]:
     """Return what the intervals of the evaluations rest on."""
     said = [
         f"The contest rests on {count(contest.n, 'comparison')} of {count(contest.prompts, 'prompt')}, as"

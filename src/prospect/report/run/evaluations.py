@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 from pydantic import JsonValue
 
 from prospect.report.charts.drawing import Figure
-from prospect.report.page.parts import MOST_SAMPLES, Sample, Table, compare_sample, flat
+from prospect.report.page.parts import MOST_SAMPLES, PageSample, PageTable, compare_sample, flat
 from prospect.report.page.wording import count
 from prospect.report.run.evaluation_figures import evaluation_figures
-from prospect.report.run.facts import Facts, dig
-from prospect.report.run.measured import Measured, number_table, numbers_of, without_numbers
+from prospect.report.run.facts import RunFacts, dig
+from prospect.report.run.measured import MeasuredNumber, number_table, numbers_of, without_numbers
 from prospect.results.benchmarks import BenchmarksResult
 from prospect.results.contest import ContestResult
 from prospect.results.evaluation import AnyEvaluation
@@ -41,12 +41,12 @@ class Part(NamedTuple):
     note: str
     sentences: Sequence[str]
     figures: Sequence[Figure]
-    table: Table | None
-    samples: Sequence[Sample]
+    table: PageTable | None
+    samples: Sequence[PageSample]
     rest: Sequence[tuple[str, str]]
 
 
-def evaluation_parts(facts: Facts) -> list[Part]:
+def evaluation_parts(facts: RunFacts) -> list[Part]:
     """Return a section for every evaluation that the page does not show as its result."""
     found = [(name, one) for name, one in facts.evaluations.items() if one and one is not facts.comparison]
     return [_part(name, one) for name, one in sorted(found, key=lambda entry: _order(entry[1]))]
@@ -92,7 +92,7 @@ def _part(name: str, result: AnyEvaluation | JsonValue) -> Part:
     )
 
 
-def _sentences(result: Any, found: Sequence[Measured]) -> list[str]:
+def _sentences(result: Any, found: Sequence[MeasuredNumber]) -> list[str]:
     """Return what the file says in words, and what follows from its verdicts."""
     said = [
         text for key in ("sentence", "says", "summary", "text") if isinstance(text := dig(result, key), str) and text
@@ -113,7 +113,7 @@ def _sentences(result: Any, found: Sequence[Measured]) -> list[str]:
     return said
 
 
-def _read(result: Any) -> list[Sample]:
+def _read(result: Any) -> list[PageSample]:
     """Return the samples in the file that have two sides, or one."""
     lists = (dig(result, key) for key in ("examples", "samples", "disagreements"))
     found = []

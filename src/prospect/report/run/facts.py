@@ -25,7 +25,7 @@ CLASS_NAMES = {"paired": ("chosen", "rejected"), "scored": ("best", "others")}
 DESIRABLE_UNDESIRABLE = ("desirable", "undesirable")
 
 
-class Curve(NamedTuple):
+class MetricCurve(NamedTuple):
     """One metric over the run: the steps (S,) that logged a finite value, and the values (S,)."""
 
     steps: np.ndarray
@@ -49,7 +49,7 @@ Result = TypeVar("Result", ContestResult, FeedbackResult, BenchmarksResult)
 
 
 @dataclass(frozen=True)
-class Facts:
+class RunFacts:
     """One run, read once.
 
     Attributes:
@@ -71,7 +71,7 @@ class Facts:
     evaluations: dict[str, AnyEvaluation | JsonValue]
 
     @classmethod
-    def read(cls, run: RunDir) -> Facts:
+    def read(cls, run: RunDir) -> RunFacts:
         """Return what `run` holds; refuse a folder that is no run directory."""
         path = Path(run.path)
         if not path.is_dir():
@@ -91,11 +91,11 @@ class Facts:
             )
         return facts
 
-    def curve(self, key: str) -> Curve:
+    def curve(self, key: str) -> MetricCurve:
         """Return the finite values of one metric by step; a step logged twice counts as logged last."""
         by_step = self._values.get(key, {})
         points = np.array(sorted(by_step.items()), float).reshape(-1, 2)
-        return Curve(*points[np.isfinite(points[:, 1])].T)
+        return MetricCurve(*points[np.isfinite(points[:, 1])].T)
 
     @cached_property
     def _values(self) -> dict[str, dict[float, float]]:

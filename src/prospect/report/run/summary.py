@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prospect.report.page.wording import big, count, duration, interval, number, percent, short_path
 from prospect.report.run.evaluation_words import contest_headline, evaluations_are_sure, evaluations_in_words
-from prospect.report.run.facts import Facts
+from prospect.report.run.facts import RunFacts
 from prospect.results.before_after import BeforeAfterResult
 from prospect.statistics.rates import Rate, overlap, proportion
 
@@ -21,7 +21,7 @@ RANKINGS = {
 }
 
 
-def headline(facts: Facts) -> str:
+def headline(facts: RunFacts) -> str:
     """Return the run in one line."""
     method, compared = facts.method or "training", facts.comparison
     if not compared and (contests := contest_headline(facts)):
@@ -38,7 +38,7 @@ def headline(facts: Facts) -> str:
     return f"After {method}, {after} of completions pass, {direction} from {before}"
 
 
-def what_was_done(facts: Facts) -> list[str]:
+def what_was_done(facts: RunFacts) -> list[str]:
     """Return what was trained on what, for how long."""
     model = short_path(facts.model or "a model")
     first = f"{facts.method or 'This run'} trained {model}{_size(facts)}{_on_data(facts)}."
@@ -47,7 +47,7 @@ def what_was_done(facts: Facts) -> list[str]:
     return [part for part in (first, _reference(facts), flipped, _effort(facts)) if part]
 
 
-def what_changed(facts: Facts) -> list[str]:
+def what_changed(facts: RunFacts) -> list[str]:
     """Return what is different after training, by the best evidence that the run holds."""
     compared = facts.comparison
     parts = [*_changed_rates(compared), *_changed_rules(compared)] if compared else []
@@ -55,7 +55,7 @@ def what_changed(facts: Facts) -> list[str]:
     return parts + (evaluations_in_words(facts) or _changed_held_out(facts)) or [unknown]
 
 
-def how_sure(facts: Facts) -> list[str]:
+def how_sure(facts: RunFacts) -> list[str]:
     """Return the intervals, and what they do and do not cover."""
     measured = evaluations_are_sure(facts)
     parts = _sure_rates(facts.comparison) if facts.comparison else [] if measured else _sure_held_out(facts)
@@ -65,7 +65,7 @@ def how_sure(facts: Facts) -> list[str]:
     return [*parts, "The intervals cover the choice of prompts and samples, not another seed of training."]
 
 
-def _size(facts: Facts) -> str:
+def _size(facts: RunFacts) -> str:
     total, trained = facts.provenance.policy.parameters, facts.provenance.policy.trainable_parameters
     if total is None:
         return ""
@@ -73,7 +73,7 @@ def _size(facts: Facts) -> str:
     return f" ({big(total)} parameters{part})"
 
 
-def _reference(facts: Facts) -> str:
+def _reference(facts: RunFacts) -> str:
     """Where rewards start, for a reference that is not the model that the run starts from."""
     reference = facts.provenance.reference
     if reference is None or reference.start is None:
@@ -86,7 +86,7 @@ def _reference(facts: Facts) -> str:
     )
 
 
-def _on_data(facts: Facts) -> str:
+def _on_data(facts: RunFacts) -> str:
     train = facts.train_data
     if train.rows is None:
         return ""
@@ -99,7 +99,7 @@ def _on_data(facts: Facts) -> str:
     return text + (f", over {count(train.prompts, 'prompt')}" if train.prompts is not None else "")
 
 
-def _effort(facts: Facts) -> str:
+def _effort(facts: RunFacts) -> str:
     if facts.in_progress:
         planned = facts.provenance.steps
         of = f" of {count(planned)}" if planned is not None and planned > facts.steps_done else ""
@@ -146,7 +146,7 @@ def _gain(before: Rate, after: Rate) -> float:
     return after.rate - before.rate
 
 
-def _changed_held_out(facts: Facts) -> list[str]:
+def _changed_held_out(facts: RunFacts) -> list[str]:
     auroc, loss = facts.curve("eval_rewards/auroc"), facts.curve("eval_loss")
     if auroc:
         was = f", from {auroc.first:.2f} at first" if len(auroc.steps) > 1 else ""
@@ -172,7 +172,7 @@ def _sure_rates(compared: BeforeAfterResult) -> list[str]:
     return parts
 
 
-def _sure_held_out(facts: Facts) -> list[str]:
+def _sure_held_out(facts: RunFacts) -> list[str]:
     accuracy, rows = facts.curve("eval_rewards/accuracies"), facts.held_out.rows
     if not accuracy or not rows:
         return []
