@@ -19,7 +19,7 @@ from prospect.results.before_after import BeforeAfterResult
 from prospect.results.benchmarks import BenchmarksResult
 from prospect.results.contest import ContestResult
 from prospect.results.feedback import FeedbackResult
-from prospect.results.run import PageSample, Provenance
+from prospect.results.run import Provenance, SampleRow
 from prospect.run_dir import RunDir
 from prospect.statistics.calibration import Bin
 from prospect.statistics.rates import proportion
@@ -209,7 +209,7 @@ def write_run(path, method="kto", steps=400, *, evaluation=None, prompt=None, pr
     write_metrics(run, metrics(method, steps, **shape))
     for step, completions in ((0, BEFORE), (steps // 2, BEFORE), (steps, AFTER)):
         run.append_samples(
-            PageSample(step=step, prompt=[{"role": "user", "content": prompt}] if prompt else p, completion=c)
+            SampleRow(step=step, prompt=[{"role": "user", "content": prompt}] if prompt else p, completion=c)
             for p, c in zip(PROMPTS, completions, strict=True)
         )
     if evaluation is not None:
@@ -331,7 +331,7 @@ def test_hostile_text_is_shown_and_never_obeyed(tmp_path, place):
     write_run(folder, evaluation=evaluation, prompt=HOSTILE if place == "prompt" else None)
     run = RunDir(folder)
     if place == "completion":
-        run.append_samples(PageSample(step=step, prompt="?", completion=f"{HOSTILE} {step}") for step in (0, 400))
+        run.append_samples(SampleRow(step=step, prompt="?", completion=f"{HOSTILE} {step}") for step in (0, 400))
     if place == "config":
         run.write_config(config("kto") | {"note": HOSTILE, "model": {"name_or_path": HOSTILE}})
     if place == "provenance":
@@ -377,7 +377,7 @@ def test_long_and_many_samples_are_cut(tmp_path):
     run = RunDir(write_run(tmp_path / "run"))
     for step in (0, 400):
         run.append_samples(
-            PageSample(step=step, prompt=f"p{i} " * 9000, completion=f"w{i}{step} " * 9000) for i in range(300)
+            SampleRow(step=step, prompt=f"p{i} " * 9000, completion=f"w{i}{step} " * 9000) for i in range(300)
         )
     page = build_report(run.path)
     assert page.stat().st_size < 2_000_000
@@ -451,7 +451,7 @@ def test_a_run_in_progress_says_so(tmp_path):
     rows = metrics("kto", 400)[:60]
     write_metrics(run, rows)
     run.samples_path.unlink()
-    run.append_samples([PageSample(step=0, prompt="Hello?", completion="Good day.")])
+    run.append_samples([SampleRow(step=0, prompt="Hello?", completion="Good day.")])
     text = Page(page_of(run.path)).text
     assert "Training has not finished: 58 of 400 steps so far." in text
     assert "Good day." in text

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from prospect.report.run.facts import RunFacts
 from prospect.report.run.findings import PageFinding, findings
-from prospect.results.run import Alarm, AlarmsRow, PageSample
+from prospect.results.run import Alarm, AlarmsRow, SampleRow
 from prospect.run_dir import RunDir
 
 
 def found(path: Path, alarms: dict[int, Alarm]) -> dict[str, PageFinding]:
     run = RunDir(path)
-    run.append_samples(PageSample(step=step, prompt="p", completion="c") for step in (0, 20, 40, 60))
+    run.append_samples(SampleRow(step=step, prompt="p", completion="c") for step in (0, 20, 40, 60))
     for step in range(1, 61):
         run.append_metrics({"step": step, "loss": 0.5, "rewards/chosen": 0.1, "rewards/rejected": -0.1})
         if step in alarms:
