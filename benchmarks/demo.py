@@ -14,8 +14,8 @@ import tempfile
 from pathlib import Path
 
 from prospect.cli.train import quiet_libraries
-from prospect.demo.run import Outcome, run_demo
-from prospect.demo.settings import Feedback
+from prospect.demo.run import DemoOutcome, run_demo
+from prospect.demo.settings import DemoFeedback
 from prospect.evaluation import Rate, overlap
 
 
@@ -34,14 +34,14 @@ def main() -> None:
         for noise in options.noise:
             for seed in options.seeds:
                 with tempfile.TemporaryDirectory() as folder:
-                    outcome = run_demo(Path(folder), method=method, seed=seed, feedback=Feedback(noise), quiet=True)
+                    outcome = run_demo(Path(folder), method=method, seed=seed, feedback=DemoFeedback(noise), quiet=True)
                 results.append({"noise": noise, "seed": seed, **outcome.as_dict()})
                 print(line(outcome, noise, seed), flush=True)
     if options.json:
         options.json.write_text(json.dumps(results, indent=2) + "\n")
 
 
-def line(outcome: Outcome, noise: float, seed: int) -> str:
+def line(outcome: DemoOutcome, noise: float, seed: int) -> str:
     touch = "yes" if overlap(outcome.before, outcome.after) else "no"
     cells = (
         percent(outcome.before),

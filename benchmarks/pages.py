@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 
 from prospect.report.run.build import build_report
+from prospect.results.run import LossOrigin, Provenance, SampleRow
 from prospect.run_dir import RunDir
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -63,7 +64,7 @@ def write_run(path: Path, steps: int) -> Path:
     path.mkdir()
     run = RunDir(path)
     run.write_config({"model": {"name_or_path": "a/model"}, "loss": {"name": "kto", "beta": 0.1}})
-    run.write_provenance({"started": "2026-01-01T10:00:00", "loss": {"name": "kto", "feedback": "unpaired"}})
+    run.write_provenance(Provenance(started="2026-01-01T10:00:00", loss=LossOrigin(name="kto", feedback="unpaired")))
     with run.metrics_path.open("w", encoding="utf-8") as file:
         for step in range(1, steps + 1):
             up, noise = 1 - math.exp(-3 * step / steps), math.sin(12.9898 * step) / 5
@@ -81,7 +82,7 @@ def write_run(path: Path, steps: int) -> Path:
                 file.write("\n")
     for step in range(0, steps + 1, 100):
         texts = [REPLY * (1 + i % 3) for i in range(8)]
-        run.append_samples([{"step": step, "prompt": f"{i}. {PROMPT}", "completion": t} for i, t in enumerate(texts)])
+        run.append_samples(SampleRow(step=step, prompt=f"{i}. {PROMPT}", completion=t) for i, t in enumerate(texts))
     return path
 
 

@@ -10,14 +10,13 @@ stands there is replaced by what `prospect compare` printed. Run it from the rep
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
 from prospect.atomic import write_text
 from prospect.cli.main import main as prospect
+from prospect.results.study import StudyResult
 from prospect.studies.markdown import as_markdown
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,26 +37,28 @@ def main() -> None:
             jobs = ["--jobs", str(options.jobs)] if options.jobs else []
             prospect(["compare", str(ROOT / "studies" / f"{name}.yaml"), "-o", str(folder), *jobs])
         if (folder / "result.json").exists():
-            result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+            result = StudyResult.read(folder / "result.json")
             write_text(PAGE, placed(PAGE.read_text(encoding="utf-8"), name, as_markdown(result)))
-            print(f"{name}: {result['claim']['agrees']}", file=sys.stderr)
+            assert result.claim is not None, "every committed study has a claim"
+            print(f"{name}: {result.claim.agrees}", file=sys.stderr)
     found = [path for name in STUDIES if (path := options.runs / name / "result.json").exists()]
-    overview = at_a_glance([json.loads(path.read_text(encoding="utf-8")) for path in found])
+    overview = at_a_glance([StudyResult.read(path) for path in found])
     write_text(PAGE, placed(PAGE.read_text(encoding="utf-8"), "overview", overview))
 
 
-def at_a_glance(results: list[dict[str, Any]]) -> str:
+def at_a_glance(results: list[StudyResult]) -> str:
     """One row for each study."""
     lines = [
         "| study | claim | agrees | rules that hold, are broken, of | runs | computing, min |",
         "|---|---|---|---|---|---|",
     ]
     for result in results:
-        answers = [rule["agrees"] for rule in result["claim"]["rules"]]
+        assert result.claim is not None, "every committed study has a claim"
+        answers = [rule.agrees for rule in result.claim.rules]
         counts = f"{answers.count('yes')}, {answers.count('no')}, {len(answers)}"
         lines.append(
-            f"| {result['title']} | {result['claim']['text']} | **{result['claim']['agrees']}** | {counts} "
-            f"| {result['runs']['done']} | {result['seconds'] / 60:.0f} |"
+            f"| {result.title} | {result.claim.text} | **{result.claim.agrees}** | {counts} "
+            f"| {result.runs.done} | {result.seconds / 60:.0f} |"
         )
     return "\n".join(lines)
 

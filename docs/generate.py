@@ -1,24 +1,36 @@
-"""Writes docs/recipe.md and docs/commands.md from the code, so that they cannot fall behind it.
+"""Writes docs/recipe.md, docs/commands.md and docs/schemas/ from the code, so that they cannot fall behind it.
 
-python docs/generate.py            writes both pages
+python docs/generate.py            writes them all
 python docs/generate.py --check    says whether they are up to date, and writes nothing
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib
+import json
 import sys
 from collections.abc import Iterator
 from datetime import datetime
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from prospect import results
 from prospect.cli.main import VERBS
 from prospect.config import Config, _section_of
+from prospect.results.before_after import BeforeAfterResult
+from prospect.results.benchmarks import BenchmarksResult
+from prospect.results.contest import ContestResult, JudgeResult
+from prospect.results.feedback import FeedbackResult
+from prospect.results.run import AlarmsRow, Provenance, SampleRow
+from prospect.results.stored import Part
+from prospect.results.study import CellFailure, CellOutcome, StartOutcome, StudyResult
 
 DOCS = Path(__file__).resolve().parent
 WRITTEN_BY = "<!-- Written by docs/generate.py (make docs). Edit the code it describes, not this page. -->"
@@ -62,6 +74,9 @@ it prints one JSON document on stdout. A command that takes long says at least e
 and how far it is. The exit code is 0 when done, 1 when it failed, 2 when the command or
 the recipe was wrong. `python -m prospect` is the same program.
 
+`prospect --print-completion bash` (`zsh`, `tcsh`) prints a script by which the shell completes verbs, flags, choices
+and names of files. For bash: `prospect --print-completion bash > ~/.local/share/bash-completion/completions/prospect`.
+
 Where a command writes is tried before it reads anything: an output that is a folder, a pipe or a read-only
 file, and one whose folder is not there or takes no files, is refused at once. What messages quote of files is
 escaped: an escape byte in a name or a text is shown as `\\x1b`. JSON on stdout is not touched.
@@ -70,7 +85,63 @@ escaped: an escape byte in a name or a text is shown as `\\x1b`. JSON on stdout 
 
 def pages() -> dict[str, str]:
     """Return the generated pages by file name."""
-    return {"recipe.md": recipe_page(), "commands.md": commands_page()}
+    schemas = {f"schemas/{name}.json": schema_of(model) for name, model in SCHEMAS.items()}
+    return {"recipe.md": recipe_page(), "commands.md": commands_page(), **schemas}
+
+
+# -- the files that are written ---------------------------------------------------------------------------
+
+SCHEMAS: dict[str, type[Part]] = {
+    "provenance": Provenance,
+    "sample": SampleRow,
+    "alarms": AlarmsRow,
+    "feedback": FeedbackResult,
+    "contest": ContestResult,
+    "judge": JudgeResult,
+    "benchmarks": BenchmarksResult,
+    "before_after": BeforeAfterResult,
+    "study": StudyResult,
+    "study_start": StartOutcome,
+    "study_outcome": CellOutcome,
+    "study_failure": CellFailure,
+}
+
+
+def schema_of(model: type[Part]) -> str:
+    """Return the JSON schema of a file, or of a row of one."""
+    schema = model.model_json_schema(mode="serialization")
+    for name, part in {model.__name__: schema, **schema.get("$defs", {})}.items():
+        for field, text in _docstrings_of(name).items():
+            if field in part.get("properties", {}):
+                part["properties"][field].setdefault("description", text)
+    return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=2) + "\n"
+
+
+@cache
+def _docstrings() -> dict[str, dict[str, str]]:
+    """Return what stands below the fields of each model. The models do not read their own source as they start."""
+    found: dict[str, dict[str, str]] = {}
+    for file in Path(results.__path__[0]).glob("*.py"):
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                own = found.setdefault(node.name, {})
+                for field, text in pairwise(node.body):
+                    if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+                        own[ast.unparse(field.target)] = " ".join(ast.literal_eval(text.value).split())
+    return found
+
+
+def _docstrings_of(name: str) -> dict[str, str]:
+    """Return the same of a model, what it inherits included."""
+    classes = {one.__name__: one for one in _subclasses(Part)}
+    bases = [base.__name__ for base in reversed(classes[name].__mro__)] if name in classes else [name]
+    return {field: text for base in bases for field, text in _docstrings().get(base, {}).items()}
+
+
+def _subclasses(base: type) -> Iterator[type]:
+    for one in base.__subclasses__():
+        yield one
+        yield from _subclasses(one)
 
 
 # -- the recipe ------------------------------------------------------------------------------------------
@@ -230,7 +301,9 @@ def _sentence(text: str) -> str:
 
 def main() -> int:
     """Write the pages, or check them."""
-    parser = argparse.ArgumentParser(description="Write docs/recipe.md and docs/commands.md from the code.")
+    parser = argparse.ArgumentParser(
+        description="Write docs/recipe.md, docs/commands.md and docs/schemas/ from the code."
+    )
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a page is out of date")
     check = parser.parse_args().check
     stale = []
@@ -240,6 +313,7 @@ def main() -> int:
             continue
         stale.append(name)
         if not check:
+            path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")
     for name in stale:
         sys.stderr.write(f"docs/{name}: {'out of date; run make docs' if check else 'written'}\n")

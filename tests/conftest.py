@@ -46,6 +46,14 @@ def own_losses(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return copy
 
 
+@pytest.fixture
+def own_importers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same for importers."""
+    from prospect.feedback import importers
+
+    monkeypatch.setattr(importers, "_REGISTRY", {one.name: one for one in importers.all_importers()})
+
+
 @pytest.fixture(scope="session")
 def tokenizer() -> Any:
     """A byte-level BPE of 300 pieces with start and end tokens and a chat template."""

@@ -2,19 +2,21 @@
 
 Proposition 4.1 of arXiv 2402.01306. Both coefficients are gradients by autograd through the library's losses.
 
-python examples/theory/proposition_4_1.py [--figure FILE.svg]
+python examples/theory/proposition_4_1.py [--figure FILE]
 
 Letters: S points. z = beta (r - z0) for KTO, z = beta h for DPO, h the log-ratio of chosen minus that of rejected.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
-from standalone import figure_option, render
+from figure_option import figure_option
 
 from prospect import get_loss
-from prospect.report.charts.plots import Figure, Line, line_chart
+from prospect.report.charts.figure_file import Curve, write_figure
 
 BETA = 0.1
 Z0 = 1.5  # nats; any other gives the same numbers, for only r - z0 counts
@@ -47,21 +49,19 @@ def table() -> str:
     return "\n".join(["gradient / beta", "    z   KTO desirable KTO undesirable             DPO", *rows])
 
 
-def draw() -> Figure:
-    """Return both curves."""
+def draw(path: Path) -> None:
+    """Write the figure: both curves."""
     z = np.linspace(-10, 10, 201)
-    figure = line_chart(
+    write_figure(
+        path,
         [
-            Line("KTO, z = β (r − z0)", "desirable", z, kto_pull(z, desirable=True)),
-            Line("DPO, z = β h", "undesirable", z, dpo_pull(z)),
+            Curve("KTO, z = β (r − z0)", z, kto_pull(z, desirable=True)),
+            Curve("DPO, z = β h", z, dpo_pull(z)),
         ],
         title="How hard an example pulls",
-        reading="KTO lets go on both sides; DPO pulls at full strength on hard pairs.",
         y_label="gradient / β",
         x_label="hard  ←  z  →  learnt",
     )
-    assert figure is not None
-    return figure
 
 
 def main() -> None:
@@ -69,7 +69,7 @@ def main() -> None:
     path = figure_option("Proposition 4.1 of arXiv 2402.01306, by autograd.")
     print(table())
     if path is not None:
-        path.write_text(render(draw()), encoding="utf-8")
+        draw(path)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 Theorem 4.2 of arXiv 2402.01306, with 4 prompts and 5 completions each. r_b(x, y) = r_a(x, y) + h(x) adds a number to
 all completions of a prompt, and a comparison of two of them cannot see it. KTO's value function can.
 
-python examples/theory/theorem_4_2.py [--figure FILE.svg]
+python examples/theory/theorem_4_2.py [--figure FILE]
 
 Everything is read off the library's losses, called with reward / beta where a log-ratio stands:
 dpo(r/beta, r'/beta) = -log s(r - r'), the Bradley-Terry preference, and 1 - kto(r/beta, desirable, z0) =
@@ -17,14 +17,15 @@ Letters: X prompts, Y completions.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from standalone import figure_option, render
+from figure_option import figure_option
 
 from prospect import get_loss
-from prospect.report.charts.plots import Figure, Line, line_chart
+from prospect.report.charts.figure_file import Curve, write_figure
 
 BETA = 0.5
 # (X, Y) and (X,), made up. The size of the last difference depends on them (a logistic
@@ -116,21 +117,19 @@ def distribution(one: World) -> tuple[np.ndarray, np.ndarray]:
     return x, np.concatenate([[0.0, 0.0], np.repeat(share, 2)])
 
 
-def draw() -> Figure:
-    """Return the distribution of human value under both rewards."""
+def draw(path: Path) -> None:
+    """Write the figure: the distribution of human value under both rewards."""
     a, b = both()
-    figure = line_chart(
+    write_figure(
+        path,
         [
-            Line("under r_a", "desirable", *distribution(a)),
-            Line("under r_b = r_a + h(x)", "undesirable", *distribution(b)),
+            Curve("under r_a", *distribution(a)),
+            Curve("under r_b = r_a + h(x)", *distribution(b)),
         ],
         title="Same policy, same preferences, other human values",
-        reading="The share of completions whose human value is at most that on the axis.",
         y_label="share of the policy's completions of at most this value",
         x_label="human value",
     )
-    assert figure is not None
-    return figure
 
 
 def main() -> None:
@@ -138,7 +137,7 @@ def main() -> None:
     path = figure_option("Theorem 4.2 of arXiv 2402.01306, on a table of 4 x 5.")
     print(table())
     if path is not None:
-        path.write_text(render(draw()), encoding="utf-8")
+        draw(path)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 Theorem 4.3 of arXiv 2402.01306. One prompt, answers y_a and y_b; a share p of the pairs prefers y_a, the rest y_b. The
 policy is a softmax over the two, so it has one parameter, the logit of y_a. Training starts at the reference.
 
-python examples/theory/theorem_4_3.py [--figure FILE.svg]
+python examples/theory/theorem_4_3.py [--figure FILE]
 
 What is minimised, through the library's losses:
 
@@ -27,17 +27,18 @@ Letters: G points of a grid of logits.
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from figure_option import figure_option
 from scipy.optimize import brentq
-from standalone import figure_option, render
 from torch.func import grad, vmap
 
 from prospect import get_loss
-from prospect.report.charts.plots import Figure, Line, line_chart
+from prospect.report.charts.figure_file import Curve, write_figure
 
 FAR = 25.0  # a logit: all but 1e-11 of the probability is on one answer
 GRID = 4001
@@ -131,24 +132,22 @@ def table() -> str:
     return "\n".join([*heads, *rows, f"KTO with gradient through z0, first two rows: {through}"])
 
 
-def draw() -> Figure:
-    """Return where both end, for every majority."""
+def draw(path: Path) -> None:
+    """Write the figure: where both end, for every majority."""
     shares = np.linspace(0, 1, 101)
     # At a share of exactly 0 or 1 DPO has no optimum either: its logit runs off to infinity.
     cases = [Case(float(p), 1.0, 0.3) for p in shares.clip(1e-9, 1 - 1e-9)]
-    figure = line_chart(
+    write_figure(
+        path,
         [
-            Line("KTO, 20,000 steps", "desirable", shares, np.array([kto_after(c, (20_000,), 801)[0] for c in cases])),
-            Line("DPO, optimum", "undesirable", shares, np.array([dpo_optimum(c) for c in cases])),
+            Curve("KTO, 20,000 steps", shares, np.array([kto_after(c, (20_000,), 801)[0] for c in cases])),
+            Curve("DPO, optimum", shares, np.array([dpo_optimum(c) for c in cases])),
         ],
         title="Which answer wins when preferences disagree",
-        reading="Between p = .5 and .7 DPO prefers the answer that most people do not.",
         y_label="probability of y_a (reference: 0.3; β = 1)",
         x_label="p, share of pairs that prefer y_a",
-        guide=0.5,
+        guides=(None, 0.5),
     )
-    assert figure is not None
-    return figure
 
 
 def _number(value: float) -> torch.Tensor:
@@ -168,7 +167,7 @@ def main() -> None:
     path = figure_option("Theorem 4.3 of arXiv 2402.01306, on two answers.")
     print(table())
     if path is not None:
-        path.write_text(render(draw()), encoding="utf-8")
+        draw(path)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def atomic_directory(target: Path) -> Iterator[Path]:
         for file in temporary.rglob("*"):
             if file.is_file():
                 file.chmod(0o644)  # libraries write some files for their owner alone
-                _sync(file)
+                sync(file)
         temporary.chmod(0o755)  # mkdtemp makes 0700, which other readers of a shared disk could not open
         if target.exists():
             old = target.with_name(f"{TEMPORARY_PREFIX}old-{name}")
@@ -41,7 +41,7 @@ def atomic_directory(target: Path) -> Iterator[Path]:
             shutil.rmtree(old, ignore_errors=True)
         else:
             temporary.rename(target)
-        _sync(target.parent)
+        sync(target.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -76,7 +76,7 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Force a file's or directory's contents to disk, so that a rename never outruns them."""
     handle = os.open(path, os.O_RDONLY)
     try:

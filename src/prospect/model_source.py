@@ -232,39 +232,6 @@ def find_file(place: str | Path, file: str) -> Path | None:
         return None
 
 
-HOW_TO_LOAD = "## How to load it"
-
-
-def how_to_load(model_class: str) -> str:
-    """Return a model card's paragraph on how to load the folder that it lies in.
-
-    Args:
-        model_class: the class of Transformers or PEFT that loads it.
-    """
-    library = "peft" if "Peft" in model_class else "transformers"
-    imports = f"from {library} import {model_class}\nfrom transformers import AutoTokenizer"
-    if library == "transformers":
-        imports = f"from transformers import {model_class}, AutoTokenizer"
-    lines = [
-        HOW_TO_LOAD,
-        "",
-        "```python",
-        imports,
-        "",
-        f'model = {model_class}.from_pretrained("path/of/this/folder")',
-        'tokenizer = AutoTokenizer.from_pretrained("path/of/this/folder")',
-        "```",
-    ]
-    if library == "peft":
-        lines += [
-            "",
-            "It is an adapter: `base_model_name_or_path` in `adapter_config.json` says what it sits on, by its name on "
-            "the hub or by a full path. `prospect merge` makes one folder of the two, which needs neither PEFT nor the "
-            "base.",
-        ]
-    return "\n".join(lines)
-
-
 def _gguf_context(path: Path) -> int | None:
     """Return the positions that a GGUF file states; None where it does not, or cannot be read here."""
     try:

@@ -17,14 +17,19 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
+from pydantic import JsonValue
 
 from prospect.atomic import write_json, write_text
 from prospect.errors import CheckpointError
+from prospect.results.run import AlarmsRow, MetricsRow, Provenance, SampleRow, find_fault
+from prospect.results.stored import Part, parse_part, read_json
 
-FORMAT = 1  # of a run directory, stated in its provenance
+if TYPE_CHECKING:
+    from prospect.results.evaluation import AnyEvaluation
+
 # What a run writes under fixed names: in its start, and later. It would replace a file of another's.
 _START = ("config.yaml", "metrics.jsonl", "samples.jsonl", "provenance.json")
 _LATER = ("checkpoints", "model", "report.html")
@@ -94,8 +99,8 @@ class RunDir:
         """Return whether a run finished a step here: a checkpoint, a logged step or a finished model is on record."""
         return (
             bool(self.checkpoints())
-            or bool(self.provenance().get("finished"))
-            or any(_at_least(row, 1) for row in self.metrics())
+            or self.provenance().finished is not None
+            or any(row["step"] >= 1 for row in self.metrics())
         )
 
     def checkpoints(self) -> list[Path]:
@@ -120,7 +125,7 @@ class RunDir:
                 f"{self.path} holds another run. Continue that one with --resume, choose another --output, or "
                 "remove the folder."
             )
-        started = "prospect" in self.provenance()
+        started = self.provenance().prospect is not None
         foreign = [name for name in (("model",) if started else _START + _LATER) if (self.path / name).exists()]
         if foreign:
             raise CheckpointError(
@@ -143,30 +148,44 @@ class RunDir:
             raise CheckpointError(f"{self.config_path}: holds no recipe. Was it edited by hand?")
         return recipe
 
-    def provenance(self) -> dict[str, Any]:
-        """Versions, hashes and data summaries."""
-        provenance = _read_json(self.provenance_path)
-        if not isinstance(provenance, dict):
-            raise CheckpointError(f"{self.provenance_path}: holds no object. Was it edited by hand?")
-        found = provenance.get("format", FORMAT)
-        if type(found) is not int or found > FORMAT:
-            raise CheckpointError(
-                f"{self.provenance_path}: format {found}, expected at most {FORMAT}. Read it with the version that "
-                "wrote it."
-            )
-        return provenance
+    def provenance(self) -> Provenance:
+        """Return versions, hashes and data summaries; all null or empty where there is no file."""
+        return Provenance.read(self.provenance_path) if self.provenance_path.exists() else Provenance()
 
-    def metrics(self) -> list[dict[str, Any]]:
-        """Every logged object, training steps and evaluations, in order."""
-        return _read_jsonl(self.metrics_path)
+    def metrics(self) -> list[MetricsRow]:
+        """Return every logged row of numbers, training steps and evaluations, in order."""
+        return self.logged()[0]
 
-    def samples(self) -> list[dict[str, Any]]:
-        """Every sampled completion: `step`, `prompt`, `completion`."""
-        return _read_jsonl(self.samples_path)
+    def alarms(self) -> list[AlarmsRow]:
+        """Return every row of alarms, in order."""
+        return self.logged()[1]
 
-    def evaluations(self) -> dict[str, dict[str, Any]]:
-        """Return the evaluation files' contents by file stem."""
-        return {path.stem: _read_json(path) for path in sorted(self.evaluation_path.glob("*.json"))}
+    def logged(self) -> tuple[list[MetricsRow], list[AlarmsRow]]:
+        """Return what `metrics` and `alarms` do, of one reading."""
+        numbers, alarms = [], []
+        for number, row in _read_jsonl(self.metrics_path):
+            if "alarms" in row:
+                alarms.append(parse_part(AlarmsRow, row, f"{self.metrics_path}:{number}"))
+                continue
+            fault = find_fault(row)
+            if fault is not None:
+                raise CheckpointError(
+                    f"{self.metrics_path}:{number}: {fault}. Was it edited by hand? Delete that line."
+                )
+            numbers.append(row)
+        return numbers, alarms
+
+    def samples(self) -> list[SampleRow]:
+        """Return every sampled completion."""
+        lines = _read_jsonl(self.samples_path)
+        return [parse_part(SampleRow, row, f"{self.samples_path}:{number}") for number, row in lines]
+
+    def evaluations(self) -> dict[str, AnyEvaluation | JsonValue]:
+        """Return the evaluation files' contents by file stem: ours as models, any other as it is."""
+        from prospect.results.evaluation import parse_evaluation
+
+        paths = sorted(self.evaluation_path.glob("*.json"))
+        return {path.stem: parse_evaluation(read_json(path), path) for path in paths}
 
     # -- writing ----------------------------------------------------------------------------------------
 
@@ -175,29 +194,33 @@ class RunDir:
         with _writing(self.config_path):
             write_text(self.config_path, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
 
-    def write_provenance(self, provenance: dict[str, Any]) -> None:
+    def write_provenance(self, provenance: Provenance) -> None:
         """Write where the run comes from."""
         with _writing(self.provenance_path):
-            write_json(self.provenance_path, provenance)
+            provenance.write(self.provenance_path)
 
-    def write_evaluation(self, name: str, result: dict[str, Any]) -> Path:
+    def write_evaluation(self, name: str, result: AnyEvaluation | JsonValue) -> Path:
         """Write one evaluation's result."""
         path = self.evaluation_path / f"{name}.json"
         with _writing(path):
-            write_json(path, result)
+            write_json(path, result.as_dict() if isinstance(result, Part) else result)
         return path
 
-    def append_metrics(self, values: dict[str, Any]) -> None:
-        """Append one object to the metrics."""
+    def append_metrics(self, values: MetricsRow) -> None:
+        """Append a row of numbers to the metrics."""
         _append_jsonl(self.metrics_path, [values])
 
-    def append_samples(self, samples: Iterable[dict[str, Any]]) -> None:
+    def append_alarms(self, row: AlarmsRow) -> None:
+        """Append a row of alarms to the metrics."""
+        _append_jsonl(self.metrics_path, [row.as_dict()])
+
+    def append_samples(self, samples: Iterable[SampleRow]) -> None:
         """Append sampled completions."""
-        _append_jsonl(self.samples_path, samples)
+        _append_jsonl(self.samples_path, [sample.as_dict() for sample in samples])
 
     def forget_start(self) -> None:
         """Remove what a run wrote that never finished a step; its provenance, which marks the rest as its own, last."""
-        if "prospect" in self.provenance():
+        if self.provenance().prospect is not None:
             for name in _START:
                 (self.path / name).unlink(missing_ok=True)
 
@@ -215,15 +238,12 @@ class RunDir:
         """Forget what was logged after `step`, so that a resumed run logs every step once.
 
         Raises:
-            CheckpointError: an object without a step, which no run wrote.
+            CheckpointError: a row that no run wrote.
         """
+        self.logged(), self.samples()
         for path in (self.metrics_path, self.samples_path):
             if path.exists():
-                rows = _read_jsonl(path)
-                odd = next((row for row in rows if not _at_least(row, 0)), None)
-                if odd is not None:
-                    raise CheckpointError(f"{path}: holds {json.dumps(odd)[:80]}, without a step. Delete that line.")
-                kept = [row for row in rows if row["step"] <= step]
+                kept = [row for _, row in _read_jsonl(path) if row["step"] <= step]
                 with _writing(path):
                     write_text(path, "".join(_line(row) for row in kept))
 
@@ -234,17 +254,8 @@ def find_checkpoints(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name[5:]))
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # broken JSON, or bytes that are no text
-        raise CheckpointError(f"{path}: not valid JSON ({error}). Was it edited by hand?") from None
-
-
-def _read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Read one object per line; a torn last line, which a killed run leaves, is not an object yet."""
+def _read_jsonl(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    """Read one object per line, with its number; a torn last line, which a killed run leaves, is not an object yet."""
     if not path.exists():
         return []
     lines = path.read_bytes().split(b"\n")  # bytes: a torn line may end inside a character
@@ -260,7 +271,7 @@ def _read_jsonl(path: Path) -> list[dict[str, Any]]:
             raise CheckpointError(f"{path}:{number}: not valid JSON ({error}).") from None
         if not isinstance(row, dict):
             raise CheckpointError(f"{path}:{number}: no object. Was it edited by hand?")
-        rows.append(row)
+        rows.append((number, row))
     return rows
 
 
@@ -286,9 +297,5 @@ def _writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _at_least(row: Mapping[str, Any], step: int) -> bool:
-    return type(row.get("step")) is int and row["step"] >= step
-
-
-def _line(row: dict[str, Any]) -> str:
+def _line(row: Mapping[str, Any]) -> str:
     return json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"

@@ -20,6 +20,7 @@ from prospect.feedback.doctor.inspect import inspect_feedback
 from prospect.report.comparison.page import render_comparison_page
 from prospect.report.data.page import render_data_page
 from prospect.report.run.build import build_report
+from prospect.results.run import LossOrigin, Provenance, SampleRow
 from prospect.run_dir import RunDir
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
@@ -81,7 +82,7 @@ def run_page(path: Path) -> str:
     run = RunDir(path)
     path.mkdir()
     run.write_config({"model": {"name_or_path": "a/" + "very-long-name-" * 12}, "loss": {"name": "kto", "beta": 0.1}})
-    run.write_provenance({"started": "2026-01-01T10:00:00", "loss": {"name": "kto", "feedback": "unpaired"}})
+    run.write_provenance(Provenance(started="2026-01-01T10:00:00", loss=LossOrigin(name="kto", feedback="unpaired")))
     for step in range(1, 41):
         up = 1 - math.exp(-step / 10)
         curves = {"loss": 0.5 - 0.1 * up, "grad_norm": 1.0 + step % 3, "learning_rate": 1e-6 * step}
@@ -96,7 +97,7 @@ def run_page(path: Path) -> str:
         if step % 10 == 0:
             run.append_metrics({"step": step, "eval_loss": 0.5 - 0.1 * up, "eval_rewards/auroc": 0.5 + up / 3})
     for step, text in ((0, "no spaces" * 60), (40, "A short answer. " * 20)):
-        run.append_samples([{"step": step, "prompt": "Why is the sky blue? " * 5, "completion": text}])
+        run.append_samples([SampleRow(step=step, prompt="Why is the sky blue? " * 5, completion=text)])
     rate = {"rate": 0.7, "low": 0.6, "high": 0.8, "n": 90}
     rules = {"a rule with a name that is rather long for one line": {"before": rate, "after": rate}}
     run.write_evaluation("demo", {"before": rate, "after": rate, "win_rate": rate, "rules": rules})

@@ -48,8 +48,6 @@ def lines(rows: list[Any]) -> str:
     return "".join((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in rows)
 
 
-TWO = thumbs(2)
-
 DATA_CASES: dict[str, tuple[Any, list[str]]] = {
     "empty file": ("", ["feedback.jsonl", "empty"]),
     "broken JSON at line 2": (lines([row(), '{"prompt": "a", ']), ["feedback.jsonl:2", "JSON"]),
@@ -91,12 +89,6 @@ def test_bad_data_is_refused_with_what_where_found_and_do(attempt: Any, case: st
     assert not Path("run").exists()
 
 
-def test_a_missing_file_is_named(attempt: Any) -> None:
-    code, message = attempt(TWO, "--data", "nothing.jsonl")
-    assert code == 1
-    assert message.startswith("DataError: ") and "nothing.jsonl" in message
-
-
 def test_an_empty_completion_is_legal_and_counted(attempt: Any) -> None:
     code, message = attempt([*thumbs(8), row(completion="", prompt="x"), row(completion="", label=False, prompt="y")])
     assert code == 0, message
@@ -109,12 +101,6 @@ def test_overlong_prompts_can_be_dropped_and_are_counted(attempt: Any) -> None:
     code, message = attempt(rows, "--set", "data.overlong_prompts=drop")
     assert code == 0, message
     assert json.loads(Path("run/provenance.json").read_text())["data"]["train"]["dropped"] == 1
-
-
-def test_paired_loss_on_thumbs_that_cannot_be_paired(attempt: Any) -> None:
-    code, message = attempt(thumbs(8), loss="dpo")
-    assert code == 1
-    assert "loss dpo needs paired feedback" in message and "loss kto" in message
 
 
 @pytest.mark.parametrize(
@@ -140,10 +126,20 @@ def test_bad_settings_are_wrong_usage(attempt: Any, setting: str, expected: str)
     assert message.startswith("ConfigError: ") and expected in message
 
 
-def test_unknown_loss_suggests_the_nearest(attempt: Any) -> None:
-    code, message = attempt(thumbs(8), loss="kot")
-    assert code == 2
-    assert 'unknown loss "kot"; did you mean "kto"?' in message
+@pytest.mark.parametrize(
+    ("extra", "loss", "code", "parts"),
+    [
+        (["--data", "nothing.jsonl"], "kto", 1, ["DataError: ", "nothing.jsonl"]),
+        ([], "dpo", 1, ["loss dpo needs paired feedback", "loss kto"]),
+        ([], "kot", 2, ['unknown loss "kot"; did you mean "kto"?']),
+        (["--model", "./models/absent"], "kto", 1, ["./models/absent: there is no such model folder"]),
+    ],
+    ids=["no such file", "thumbs for pairs", "no such loss", "no such folder, which is not looked up on the hub"],
+)
+def test_what_is_not_there_is_named(attempt: Any, extra: list[str], loss: str, code: int, parts: list[str]) -> None:
+    found, message = attempt(thumbs(8), *extra, loss=loss)
+    assert found == code
+    assert [part for part in parts if part not in message] == []
 
 
 def test_unknown_recipe_key_names_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -163,7 +159,9 @@ def test_a_model_folder_without_a_tokenizer(attempt: Any, model_path: Path, tmp_
     code, message = attempt(thumbs(8), "--model", str(bare))
     assert code == 1
     assert (
-        message.startswith("ModelError: ") and "no tokenizer could be loaded" in message and "tokenizer.json" in message
+        message.startswith("ModelError: ")
+        and "the tokenizer could not be loaded" in message
+        and "tokenizer.json" in message
     )
 
 
@@ -181,12 +179,6 @@ def test_weights_that_could_run_code_are_refused_and_not_read(attempt: Any, mode
     assert message.startswith("ModelError: ") and "safetensors weights" in message
     assert not (tmp_path / "it ran").exists()
     assert not Path("run").exists()
-
-
-def test_a_mistyped_model_folder_is_not_looked_up_on_the_hub(attempt: Any) -> None:
-    code, message = attempt(thumbs(8), "--model", "./models/absent")
-    assert code == 1
-    assert "./models/absent: there is no such model folder" in message
 
 
 def test_an_output_folder_that_holds_another_run(attempt: Any) -> None:

@@ -137,7 +137,7 @@ def own(paths, options):
 
 
 @pytest.mark.parametrize("words", [["--format", "own.py:own", "votes.jsonl"], ["own.py:own", "votes.jsonl"]])
-def test_an_importer_of_ones_own_is_named_by_its_file(words: list[str]) -> None:
+def test_an_importer_of_ones_own_is_named_by_its_file(words: list[str], own_importers: None) -> None:
     Path("own.py").write_text(OWN)
     write("votes.jsonl", [{"c": "There.", "v": "yes"}, {"c": "Here.", "v": "no"}])
     assert run(*words, "-o", "out.jsonl") == 0
@@ -155,7 +155,7 @@ def test_an_importer_of_ones_own_is_named_by_its_file(words: list[str]) -> None:
     ],
 )
 def test_what_is_no_importer_of_ones_own_is_refused(
-    address: str, message: str, capsys: pytest.CaptureFixture[str]
+    address: str, message: str, own_importers: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, content in {"own": OWN, "taken": OWN.replace('"own"', '"halos"'), "broken": "def"}.items():
         Path(f"{name}.py").write_text(content)

@@ -115,7 +115,7 @@ def test_a_loss_that_was_registered_in_this_process_is_no_unknown_one(recipe: An
     def made_here(log_ratio: Any, desirable: Any) -> Any:
         return -log_ratio * desirable
 
-    assert prospect.train(recipe("made_here"), quiet=True).provenance()["finished"]
+    assert prospect.train(recipe("made_here"), quiet=True).provenance().finished
 
 
 @pytest.mark.parametrize(

@@ -353,3 +353,18 @@ def test_generate_takes_a_run_directory_and_writes_alpaca_evals_layout(run: Path
     rows: list[dict[str, Any]] = json.loads(Path("out.json").read_text())
     assert [row["instruction"] for row in rows] == [f"the {i}" for i in range(5)]
     assert {row["generator"] for row in rows} == {"run"}
+
+
+def test_a_template_argument_is_read_as_strictly_as_a_recipe(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = [
+        "generate",
+        "model",
+        "--prompts",
+        "prompts.jsonl",
+        "-o",
+        "x.jsonl",
+        "--template-argument",
+        "day=2026-11-21",
+    ]
+    assert main(command) == 2
+    assert "ConfigError: --template-argument day: day is a date to YAML" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from prospect.cli import losses
 from prospect.cli.main import main
+from prospect.errors import RunStopped
 
 
 def fails_with(error: BaseException, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> tuple[int, str]:
@@ -61,7 +63,8 @@ def test_a_full_disk_behind_stdout_is_a_message() -> None:
         done = subprocess.run(
             [sys.executable, "-m", "prospect", "losses", "kto"], stdout=full, stderr=subprocess.PIPE, text=True
         )
-    assert (done.returncode, done.stderr) == (1, "OSError: No space left on device. Free some space.\n")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[1:] == ["OSError: No space left on device. Free some space."]
 
 
 def test_a_terminal_without_unicode_shows_escapes() -> None:
@@ -77,3 +80,29 @@ def test_what_argparse_quotes_of_the_command_line_is_escaped(capsys: pytest.Capt
         main(["losses", "--\x1b[31mred"])
     message = capsys.readouterr().err
     assert "\x1b" not in message and "\\x1b[31mred" in message
+
+
+def test_bars_of_libraries_are_for_terminals() -> None:
+    script = (
+        "from prospect.cli.main import main; main(['report', 'none'])\nfrom tqdm.auto import tqdm\nlist(tqdm(range(3)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (
+        done.stderr
+        == "UsageError: none: there is no such run directory. prospect train and prospect demo write them.\n"
+    )
+
+
+def test_a_demo_that_is_stopped_names_no_flag_that_it_lacks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from prospect.demo import run
+    from prospect.demo.settings import DemoFeedback
+
+    def stopped(recipe: object) -> None:
+        raise RunStopped("Continue with the same command and --resume.", signal.SIGTERM)
+
+    monkeypatch.setattr(run, "train", stopped)
+    monkeypatch.setattr(run, "write_thumbs", lambda *_: (1, 1))
+    monkeypatch.setattr(run, "answer", lambda *_: [])
+    with pytest.raises(RunStopped, match=r"^stopped\. The demo begins anew each time") as stop:
+        run.run_demo(tmp_path / "demo", method="kto", seed=0, feedback=DemoFeedback(), quiet=True)
+    assert stop.value.exit_code == 128 + signal.SIGTERM

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import re
@@ -13,13 +12,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 
 from conftest import REPOSITORY
 from prospect.cli.main import main
 from prospect.losses import Loss, all_losses
-from prospect.report.charts.curves import LABEL_PITCH, Curve, chart
+from prospect.report.charts.figure_file import Curve, write_figure
 
 OWN = """
 import torch, prospect
@@ -201,17 +201,18 @@ def test_check_of_nothing_and_check_with_a_plot_are_wrong_usage(losses: Run) -> 
 
 
 def labels(svg: str) -> list[str]:
+    """The names in the legend, from top to bottom."""
     root = ET.fromstring(svg)
-    return [node.text or "" for node in root.iter("{http://www.w3.org/2000/svg}text") if node.get("class") == "name"]
+    legend = next(node for node in root.iter("{http://www.w3.org/2000/svg}g") if node.get("id") == "legend_1")
+    return [node.text or "" for node in legend.iter("{http://www.w3.org/2000/svg}text")]
 
 
 def test_without_names_the_figure_of_the_paper_is_drawn(losses: Run) -> None:
     Path("deep").mkdir()
     code, out, _ = losses("--plot", "deep/values.svg")
     assert (code, out) == (0, "deep/values.svg\n")
-    assert sorted(labels(Path("deep/values.svg").read_text(encoding="utf-8"))) == [
-        "DPO", "KTO", "Kahneman-Tversky", "PPO-Clip", "SLiC",
-    ]  # fmt: skip
+    names = labels(Path("deep/values.svg").read_text(encoding="utf-8"))
+    assert names == ["PPO-Clip", "Kahneman-Tversky", "KTO", "SLiC", "DPO"], "in the order of their right ends"
     assert [path.name for path in Path("deep").iterdir()] == ["values.svg"]
 
 
@@ -245,11 +246,23 @@ def test_a_loss_without_a_value_function_is_refused_with_the_reason(losses: Run)
     assert not Path("v.svg").exists()
 
 
-@pytest.mark.parametrize("name", ["v.png", "v", "svg"])
-def test_a_plot_that_is_no_svg_is_refused(losses: Run, name: str) -> None:
+@pytest.mark.parametrize("name", ["v.jpg", "v", "svg"])
+def test_a_plot_of_another_format_is_refused(losses: Run, name: str) -> None:
     code, _, error = losses("--plot", name)
     assert code == 2
-    assert f"ConfigError: --plot {name}: expected a name that ends in .svg" in error
+    assert f"ConfigError: {name}: expected the name of a figure, which ends in .svg, .pdf, .png." in error
+
+
+@pytest.mark.parametrize(("suffix", "begins"), [("svg", b"<?xml"), ("pdf", b"%PDF"), ("png", b"\x89PNG")])
+def test_the_suffix_is_the_format_and_the_same_curves_are_the_same_bytes(
+    losses: Run, suffix: str, begins: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert losses("--plot", f"v.{suffix}", "kto")[0] == 0
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1000000000")  # matplotlib's date, where it writes one
+    monkeypatch.setitem(matplotlib.rcParams, "axes.facecolor", "red")  # a setting of the user's own
+    assert losses("--plot", f"w.{suffix}", "kto")[0] == 0
+    content = Path(f"v.{suffix}").read_bytes()
+    assert content.startswith(begins) and content == Path(f"w.{suffix}").read_bytes()
 
 
 def test_a_plot_that_cannot_be_written_leaves_what_was_there(losses: Run) -> None:
@@ -258,30 +271,23 @@ def test_a_plot_that_cannot_be_written_leaves_what_was_there(losses: Run) -> Non
     assert Path("v.svg").read_text(encoding="utf-8") == "before"
 
 
-def test_labels_of_curves_that_end_together_do_not_touch_and_stay_on_the_picture() -> None:
+def drawn(curves: list[Curve], path: Path) -> str:
+    write_figure(path, curves, title="t", x_label="x", y_label="y")
+    return path.read_text(encoding="utf-8")
+
+
+def test_curves_that_coincide_share_their_look(tmp_path: Path) -> None:
     x = np.linspace(-4, 4, 9)
-    curves = [Curve(f"curve {i}", x, x * 0 + height) for i, height in enumerate([0.0, 0.0, 0.01, 5.0, 5.0, 4.99, -3.0])]
-    root = ET.fromstring(chart(curves))
-    names = [node for node in root.iter("{http://www.w3.org/2000/svg}text") if node.get("class") == "name"]
-    places = [float(node.get("y", "nan")) for node in names]
-    assert len(places) == 7
-    assert places == sorted(places)
-    assert min(b - a for a, b in itertools.pairwise(places)) >= LABEL_PITCH - 0.2
-    height = float(root.get("viewBox", "").split()[3])
-    assert min(places) > 0
-    assert max(places) < height
+    svg = drawn([Curve("a", x, x), Curve("b", x, x / 2), Curve("c", x, x)], tmp_path / "v.svg")
+    legend = svg[svg.index('id="legend_1"') :]
+    looks = dict(zip(labels(svg), re.findall(r'style="fill: none; ([^"]*)"', legend), strict=True))
+    assert looks["a"] == looks["c"] != looks["b"]
 
 
-def test_curves_that_coincide_share_their_look() -> None:
+@pytest.mark.parametrize("name", ["<b>&", "_mine", "a$b$", "\\frac"])
+def test_a_name_is_text_and_no_markup(name: str, tmp_path: Path) -> None:
     x = np.linspace(-4, 4, 9)
-    root = ET.fromstring(chart([Curve("a", x, x), Curve("b", x, x / 2), Curve("c", x, x)]))
-    names = {node.text: node.get("style") for node in root.iter() if node.get("class") == "name"}
-    assert names["a"] == names["c"] != names["b"]
-
-
-def test_a_name_is_text_and_no_markup() -> None:
-    x = np.linspace(-4, 4, 9)
-    assert labels(chart([Curve("<b>&", x, x)])) == ["<b>&"]
+    assert labels(drawn([Curve(name, x, x)], tmp_path / "v.svg")) == [name]
 
 
 def test_help_is_torch_free() -> None:

@@ -42,7 +42,9 @@ def open_webui_vote(rating: int) -> dict[str, Any]:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, model_path: Path, own_losses: object, monkeypatch: pytest.MonkeyPatch) -> Path:
+def desk(
+    tmp_path: Path, model_path: Path, own_losses: object, own_importers: None, monkeypatch: pytest.MonkeyPatch
+) -> Path:
     """The folder in which the pages' commands run: a model and a little feedback, by the pages' names."""
     (tmp_path / "my").mkdir()
     (tmp_path / "my" / "model").symlink_to(model_path)

@@ -25,7 +25,7 @@ def scripts() -> Iterator[dict[str, ModuleType]]:
     sys.path.insert(0, str(FOLDER))
     yield {name: load(name) for name in NAMES}
     sys.path.remove(str(FOLDER))
-    sys.modules.pop("standalone")
+    sys.modules.pop("figure_option")
 
 
 def load(name: str) -> ModuleType:

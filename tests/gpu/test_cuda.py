@@ -22,7 +22,7 @@ def losses(run: Any) -> list[float]:
 def test_a_gpu_is_used_in_bf16_and_learns(recipe: Any) -> None:
     run = prospect.train(recipe("kto", thumbs(16), train={"max_steps": 20}), quiet=True)
     provenance = run.provenance()
-    assert provenance["device"].startswith("cuda") and provenance["precision"] == "bf16"
+    assert provenance.device.startswith("cuda") and provenance.precision == "bf16"
     assert losses(run)[0] == pytest.approx(0.5, abs=1e-3)
     assert losses(run)[-1] < 0.4
 

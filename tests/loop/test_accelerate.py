@@ -35,7 +35,7 @@ def test_accelerate_launch_starts_a_run_of_two_processes(recipe: Any, tmp_path: 
     )
     assert run.returncode == 0, run.stderr[-2000:]
     directory = RunDir(values["output"])
-    assert directory.provenance()["finished"]
+    assert directory.provenance().finished
     assert [row["step"] for row in directory.metrics()] == [1, 2]
     assert len(list((directory.path / "reference_cache").iterdir())) == 2  # both asked the reference
     assert run.stderr.count("report  ") == 1  # the first process speaks, and alone

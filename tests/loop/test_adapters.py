@@ -22,6 +22,7 @@ from prospect.models.policy import load_for_scoring
 from prospect.run_dir import RunDir
 from prospect.training.objective import build_policy, build_run_reference
 from prospect.training.prepare import prepare
+from runs import killed_after, numbers, same, same_weights, weights
 
 LORA = {"r": 4, "alpha": 8}
 TRAIN = {"max_steps": 3, "learning_rate": 1e-2}
@@ -37,15 +38,6 @@ def sft(recipe: Any, tmp_path: Path, model_path: Path) -> RunDir:
     model = {"name_or_path": str(model_path), "lora": LORA}
     values = recipe("sft", demonstrations(24), model=model, train=TRAIN, output=str(tmp_path / "sft"))
     return prospect.train(values, quiet=True)
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return {name: w for file in sorted(folder.glob("*.safetensors")) for name, w in load_file(file).items()}
-
-
-def same(one: Path, other: Path) -> bool:
-    first, second = weights(one), weights(other)
-    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
 def set_base(adapter: Path, base: str) -> None:
@@ -75,7 +67,7 @@ def test_an_adapter_trained_on_starts_at_rewards_of_exactly_zero_and_stays_on_it
     assert run.config()["model"]["adapter"] == "continue"
     first = first_step(run)
     assert first["rewards/chosen"] == first["rewards/rejected"] == first["kl"] == 0.0
-    assert "start" not in run.provenance()["reference"]
+    assert run.provenance().reference.start is None
     before, after = weights(sft.model_path), weights(run.model_path)
     assert before.keys() == after.keys()
     assert not any(torch.equal(before[name], after[name]) for name in before if "lora_B" in name)
@@ -119,26 +111,9 @@ def test_an_adapters_own_dropout_is_off_where_it_is_trained_on(recipe: Any, sft:
     assert first["rewards/chosen"] == first["rewards/rejected"] == 0.0
 
 
-class Killed(Exception):
-    """Stands in for the moment of death."""
-
-
-def die_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    from prospect.training.session import Session
-
-    count = Session.count
-
-    def dying(self: Any, *arguments: Any) -> None:
-        count(self, *arguments)
-        if self.progress.step > step:
-            raise Killed
-
-    monkeypatch.setattr(Session, "count", dying)
-
-
 @pytest.mark.parametrize("humanline", [False, True])
 def test_a_continued_adapter_resumes_to_the_same_bits(
-    recipe: Any, sft: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, humanline: bool
+    recipe: Any, sft: RunDir, tmp_path: Path, humanline: bool
 ) -> None:
     """With humanline the reference takes the policy's adapter every two steps."""
     sections: dict[str, Any] = {"reference": {"sync": {"every": 2, "mix": 1.0}}} if humanline else {}
@@ -146,21 +121,15 @@ def test_a_continued_adapter_resumes_to_the_same_bits(
     values = recipe("kto", thumbs(24), model={"name_or_path": str(sft.path)}, train=train, **sections)
     values["loss"]["humanline"] = humanline
     whole = prospect.train({**values, "output": str(tmp_path / "whole")}, quiet=True)
-    die_after(monkeypatch, 3)
-    with pytest.raises(Killed):
+    with killed_after(3):
         prospect.train(values, quiet=True)
-    monkeypatch.undo()
     resumed = prospect.train(values, resume=True, quiet=True)
-    assert same(whole.model_path, resumed.model_path)
-    strip = lambda run: [{k: v for k, v in row.items() if k != "tokens_per_second"} for row in run.metrics()]  # noqa: E731
-    assert strip(whole) == strip(resumed)
+    assert same(whole, resumed)
     if humanline:
-        assert strip(whole)[2]["rewards/margins"] == 0.0
+        assert numbers(whole)[2]["rewards/margins"] == 0.0
 
 
-def test_a_run_is_not_resumed_from_an_adapter_that_was_changed(
-    recipe: Any, sft: RunDir, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_is_not_resumed_from_an_adapter_that_was_changed(recipe: Any, sft: RunDir) -> None:
     values = recipe(
         "kto",
         thumbs(24),
@@ -168,10 +137,8 @@ def test_a_run_is_not_resumed_from_an_adapter_that_was_changed(
         train={**TRAIN, "save_every": 1},
         reference={"cache": False},
     )
-    die_after(monkeypatch, 1)
-    with pytest.raises(Killed):
+    with killed_after(1):
         prospect.train(values, quiet=True)
-    monkeypatch.undo()
     from safetensors.torch import save_file
 
     path = sft.model_path / "adapter_model.safetensors"
@@ -277,12 +244,12 @@ def test_another_model_as_reference_says_where_rewards_start(recipe: Any, sft: R
     reference = {"name_or_path": str(model_path)}
     values = recipe("kto", thumbs(24), model={"name_or_path": str(sft.path)}, reference=reference, train=TRAIN)
     run = prospect.train(values, quiet=True)
-    first, known = first_step(run), run.provenance()["reference"]
-    assert known["name_or_path"] == str(model_path)
-    assert known["start"]["rows"] == 8
-    assert abs(known["start"]["log_ratio"]) > 0.01
+    first, known = first_step(run), run.provenance().reference
+    assert known.name_or_path == str(model_path)
+    assert known.start["rows"] == 8
+    assert abs(known.start["log_ratio"]) > 0.01
     mean = (first["rewards/chosen"] + first["rewards/rejected"]) / 2
-    assert mean == pytest.approx(0.1 * known["start"]["log_ratio"], rel=1e-4)  # four of each class, and beta
+    assert mean == pytest.approx(0.1 * known.start["log_ratio"], rel=1e-4)  # four of each class, and beta
     off = recipe(
         "kto",
         thumbs(24),
@@ -292,27 +259,23 @@ def test_another_model_as_reference_says_where_rewards_start(recipe: Any, sft: R
         output=f"{run.path}-off",
     )
     without = prospect.train(off, quiet=True)
-    assert without.provenance()["reference"]["start"]["log_ratio"] == pytest.approx(
-        known["start"]["log_ratio"], rel=1e-4
-    )
-    assert without.provenance()["reference"]["identity"] == known["identity"]
+    assert without.provenance().reference.start["log_ratio"] == pytest.approx(known.start["log_ratio"], rel=1e-4)
+    assert without.provenance().reference.identity == known.identity
 
 
 def test_a_run_as_reference_is_its_model_and_another_one_is_refused_on_resume(
-    recipe: Any, sft: RunDir, model_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe: Any, sft: RunDir, model_path: Path
 ) -> None:
     values = recipe("dpo", reference={"name_or_path": str(sft.path)}, train={"max_steps": 2, "save_every": 1})
-    die_after(monkeypatch, 1)
-    with pytest.raises(Killed):
+    with killed_after(1):
         prospect.train(values, quiet=True)
-    monkeypatch.undo()
     other = {**values, "reference": {"name_or_path": str(model_path)}}
     with pytest.raises(CheckpointError, match=r"reference\.name_or_path was .*sft' and is now"):
         prospect.train(other, resume=True, quiet=True)
     run = prospect.train(values, resume=True, quiet=True)
     known = run.provenance()
-    assert known["reference"]["identity"] == load_for_scoring(ModelSettings(name_or_path=str(sft.path))).identity
-    assert known["reference"]["identity"] != known["policy"]["identity"]
+    assert known.reference.identity == load_for_scoring(ModelSettings(name_or_path=str(sft.path))).identity
+    assert known.reference.identity != known.policy.identity
 
 
 @pytest.mark.parametrize(
@@ -373,9 +336,9 @@ def test_full_sft_then_kto_from_the_run_directory_then_new_thumbs(recipe: Any, t
         names.append(prospect.train(values, quiet=True))
         first = first_step(names[-1])
         assert first["rewards/chosen"] == first["rewards/rejected"] == 0.0
-    assert not same(names[1].model_path, names[2].model_path)
+    assert not same_weights(names[1], names[2])
     assert (
-        names[2].provenance()["policy"]["identity"]
+        names[2].provenance().policy.identity
         == load_for_scoring(ModelSettings(name_or_path=str(names[1].model_path))).identity
     )
 
@@ -411,7 +374,7 @@ def test_an_adapter_on_a_model_with_fewer_rows_than_tokens_brings_the_rows_along
     run = prospect.train(
         recipe("kto", thumbs(8), model={"name_or_path": str(short), "lora": LORA}, train={"max_steps": 1}), quiet=True
     )
-    rows = weights(run.path / "base")["model.embed_tokens.weight"]
+    rows = weights(run.path / "base")["model.safetensors model.embed_tokens.weight"]
     assert len(rows) == 301
     torch.testing.assert_close(rows[300], rows[:300].mean(0))
 
@@ -428,10 +391,10 @@ def test_an_evaluation_compares_with_the_reference_of_the_run(
     values = recipe("kto", thumbs(24), model=model, reference=reference, data={"eval": 8}, train=TRAIN)
     run = prospect.train(values, quiet=True)
     found = evaluate_feedback(run.path, settings=Settings(kl_prompts=0))
-    assert not any("not those that the run was trained against" in note for note in found["notes"])
+    assert not any("not those that the run was trained against" in note for note in found.notes)
     ended = [row for row in run.metrics() if "eval_rewards/margins" in row][-1]
     # The same log-ratios, of one model put together in two ways (an adapter, or folded in), in another batch.
-    chosen = found["drift"]["log_ratio"]["desirable"]["value"]
+    chosen = found.drift.log_ratio["desirable"].value
     assert 0.1 * chosen == pytest.approx(ended["eval_rewards/chosen"], rel=1e-3, abs=1e-5)
 
 

@@ -36,7 +36,7 @@ def test_an_advised_recipe_trains_as_it_is(
     advice = advise(facts, model=str(model_path), data=str(data))
     assert advice.method == method and advice.recipe is not None
     run = prospect.train({**advice.recipe, "output": str(tmp_path / "run")}, quiet=True)
-    assert run.provenance()["finished"]
+    assert run.provenance().finished
     assert run.metrics()[-1]["step"] == steps
     resolved = run.config()["loss"]
     if method == "kto":  # of the rows that are left after the split, about as many of each class

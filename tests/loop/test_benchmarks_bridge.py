@@ -81,21 +81,21 @@ def test_a_task_of_our_own_is_answered_by_both_and_compared_document_by_document
     model_path: Path, other: Path, tasks: Path
 ) -> None:
     found = run_benchmarks(model_path, ["little_words", "little_writing"], other, how(tasks))
-    words = found["tasks"]["little_words"]["metrics"]["acc,none"]
+    words = found.tasks["little_words"].metrics["acc,none"]
     # One choice is the likeliest in every row, and right in a third of them.
-    assert words["ours"]["value"] == words["reference"]["value"] == pytest.approx(1 / 3)
-    assert words["ours"]["n"] == 12 and words["ours"]["stderr"] > 0
-    assert 0 < words["ours"]["low"] < 1 / 3 < words["ours"]["high"] < 1
-    change = words["change"]
+    assert words.ours.value == words.reference.value == pytest.approx(1 / 3)
+    assert words.ours.n == 12 and words.ours.stderr > 0
+    assert 0 < words.ours.low < 1 / 3 < words.ours.high < 1
+    change = words.change
     same = favourite(model_path) == favourite(other)
-    assert change["paired"] and change["value"] == 0 and change["n"] == 12
-    assert change["verdict"] == "no difference shown" and change["low"] < 0 < change["high"]
+    assert change.paired and change.value == 0 and change.n == 12
+    assert change.verdict == "no difference shown" and change.low < 0 < change.high
     # If the favourites differ no row is right for both: it is the pairing that makes the interval wide or narrow.
-    assert (change["high"] > 0.3) == (not same)
-    writing = found["tasks"]["little_writing"]["metrics"]["exact_match,none"]
-    assert words["higher_is_better"] and not writing["higher_is_better"]  # as the tasks say
-    assert writing["ours"]["n"] == 12 and found["harness"]["version"]
-    json.dumps(found, allow_nan=False)
+    assert (change.high > 0.3) == (not same)
+    writing = found.tasks["little_writing"].metrics["exact_match,none"]
+    assert words.higher_is_better and not writing.higher_is_better  # as the tasks say
+    assert writing.ours.n == 12 and found.harness.version
+    json.dumps(found.as_dict(), allow_nan=False)
 
 
 def favourite(path: Path) -> int:
@@ -116,10 +116,10 @@ def test_the_harness_and_our_log_probs_agree_on_the_answers(model_path: Path, ta
     rows = [{**row, "answer": favourite(model_path)} for row in DOCUMENTS]
     (tasks / "documents.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     found = run_benchmarks(model_path, ["little_words"], how=how(tasks, limit=5))
-    result = found["tasks"]["little_words"]["metrics"]["acc,none"]
-    assert result["ours"]["value"] == 1.0 and result["ours"]["n"] == 5 and "change" not in result
-    assert found["reference"] is None and found["limit"] == 5
-    assert 0.4 < result["ours"]["low"] < 1  # five of five is not certainty
+    result = found.tasks["little_words"].metrics["acc,none"]
+    assert result.ours.value == 1.0 and result.ours.n == 5 and result.change is None
+    assert found.reference is None and found.limit == 5
+    assert 0.4 < result.ours.low < 1  # five of five is not certainty
 
 
 @harness
@@ -127,7 +127,7 @@ def test_code_is_run_only_where_it_is_allowed(model_path: Path, tasks: Path) -> 
     with pytest.raises(UsageError, match="--allow-code-execution"):
         run_benchmarks(model_path, ["little_code"], how=how(tasks))
     allowed = run_benchmarks(model_path, ["little_code"], how=how(tasks, allow_code_execution=True, limit=2))
-    assert allowed["tasks"]["little_code"]["n"] == 2
+    assert allowed.tasks["little_code"].n == 2
 
 
 @harness
@@ -203,8 +203,8 @@ def test_the_direction_is_what_the_task_says(told: dict[str, Any], word: str) ->
     for value in (1.0, 0.0):
         samples = [{"filter": "none", "acc": value}] * 50
         sides.append(read_results({**raw, "results": {"task": {"acc,none": value}}, "samples": {"task": samples}}))
-    found = side_by_side(raw, sides, Intervals())["task"]["metrics"]["acc,none"]
-    assert found["change"]["verdict"] == word and found["higher_is_better"] is told.get("acc")
+    found = side_by_side(raw, sides, Intervals())["task"].metrics["acc,none"]
+    assert found.change.verdict == word and found.higher_is_better is told.get("acc")
 
 
 def test_of_an_error_rate_less_is_better() -> None:

@@ -11,8 +11,9 @@ import torch
 import prospect
 from conftest import thumbs
 from prospect.errors import TrainingError
-from prospect.report.run.facts import Facts
+from prospect.report.run.facts import RunFacts
 from prospect.report.run.findings import findings
+from prospect.results.run import Alarm
 from prospect.run_dir import RunDir
 from prospect.training import step
 
@@ -29,14 +30,14 @@ def run_with(recipe: Any, rate: float) -> RunDir:
     return prospect.train(recipe("kto", thumbs(48), data={"eval": 16}, train=train), quiet=True)
 
 
-def alarms(run: RunDir) -> list[dict[str, Any]]:
-    return [alarm for row in run.metrics() for alarm in row.get("alarms", [])]
+def alarms(run: RunDir) -> list[Alarm]:
+    return [alarm for row in run.alarms() for alarm in row.alarms]
 
 
 def test_a_far_too_high_learning_rate_raises_an_alarm_that_the_report_tells(recipe: Any) -> None:
     run = run_with(recipe, 1.0)
-    assert {"repetition", "rewards"} <= {alarm["kind"] for alarm in alarms(run)}
-    titles = {finding.title for finding in findings(Facts.read(run)) if finding.worry}
+    assert {"repetition", "rewards"} <= {alarm.kind for alarm in alarms(run)}
+    titles = {finding.title for finding in findings(RunFacts.read(run)) if finding.worry}
     assert {"Samples repeat themselves", "The rewards of both classes fall together"} <= titles
 
 
@@ -60,4 +61,4 @@ def test_memory_that_runs_out_in_a_step_names_the_setting(recipe: Any, monkeypat
         prospect.train(values, quiet=True)
     monkeypatch.undo()
     again = values | {"train": values["train"] | {"max_tokens_per_micro_batch": 64}}
-    assert prospect.train(again, resume=True, quiet=True).provenance()["finished"]
+    assert prospect.train(again, resume=True, quiet=True).provenance().finished

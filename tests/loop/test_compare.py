@@ -13,6 +13,7 @@ import pytest
 
 from conftest import thumbs, write_rows
 from prospect.errors import RunStopped, TrainingError
+from prospect.results.study import RunCounts, StudyResult
 from prospect.statistics.ranking import auroc
 from prospect.studies import runner
 from prospect.studies.files import auroc_parts, by_prompt
@@ -42,7 +43,7 @@ def study(tmp_path: Path, model_path: Path) -> Study:
     )
 
 
-def run(study: Study, folder: Path, cells: list[Cell] | None = None, **options: Any) -> dict[str, Any]:
+def run(study: Study, folder: Path, cells: list[Cell] | None = None, **options: Any) -> StudyResult:
     world = make_world(study.world)
     every = make_cells(study, world, folder)
     run_study(study, cells if cells is not None else every, folder, **options)
@@ -59,14 +60,14 @@ def numbers(folder: Path) -> dict[str, Any]:
 def test_a_study_runs_and_what_is_finished_is_not_run_again(study: Study, tmp_path: Path, monkeypatch: Any) -> None:
     said: list[str] = []
     first = run(study, tmp_path / "out", say=said.append)
-    assert first["runs"] == {"wanted": 6, "done": 6, "failed": 0}
+    assert first.runs == RunCounts(wanted=6, done=6, failed=0)
     assert len(said) == 6
     assert said[0].startswith("[1/6] sft · as it is · seed 0: score 0.")
-    assert {cell["method"]: cell["runs"][0]["steps"] for cell in first["cells"]} == {"then kto": 2, "sft": 2, "kto": 2}
-    shares = {cell["method"]: cell["runs"][0]["z0_clamped"] for cell in first["cells"]}
+    assert {cell.method: cell.runs[0].steps for cell in first.cells} == {"then kto": 2, "sft": 2, "kto": 2}
+    shares = {cell.method: cell.runs[0].z0_clamped for cell in first.cells}
     assert shares["sft"] is None and shares["kto"] in (0, 0.5, 1)
-    assert first["cells"][0]["estimates"].keys() == {"score", "auroc", "drift"}
-    assert first["start"] == {}
+    assert first.cells[0].estimates.keys() == {"score", "auroc", "drift"}
+    assert first.start == {}
     monkeypatch.setattr(runner, "run_cell", lambda *_: pytest.fail("it was run again"))
     assert run(study, tmp_path / "out", say=said.append) == first
     assert len(said) == 6
@@ -94,14 +95,14 @@ def test_a_study_in_pieces_gives_the_numbers_of_a_whole_one(study: Study, tmp_pa
 
     monkeypatch.setattr(type(world), "score", lambda self, model, *_: stop() if model else None)
     failed = run(study, tmp_path / "pieces", [cells[0]])
-    assert failed["runs"]["failed"] == 1
+    assert failed.runs.failed == 1
     assert (cells[0].run_path / "checkpoints").is_dir()  # trained, and not scored
     monkeypatch.undo()
     pieces = run(study, tmp_path / "pieces")
-    assert pieces["runs"] == {"wanted": 6, "done": 6, "failed": 0}
+    assert pieces.runs == RunCounts(wanted=6, done=6, failed=0)
     assert not cells[0].failure_path.exists()
     assert numbers(tmp_path / "pieces") == numbers(tmp_path / "whole")
-    assert pieces["comparisons"] == whole["comparisons"]
+    assert pieces.comparisons == whole.comparisons
 
 
 def test_a_signal_stops_a_study_and_the_same_command_goes_on(study: Study, tmp_path: Path, monkeypatch: Any) -> None:
@@ -119,7 +120,7 @@ def test_a_signal_stops_a_study_and_the_same_command_goes_on(study: Study, tmp_p
         with pytest.raises(RunStopped, match=r"stopped in .*\. The same command goes on where it stood\.") as stop:
             run(study, tmp_path / "out")
     assert stop.value.exit_code == 143 and len(steps) == 3
-    assert run(study, tmp_path / "out")["runs"] == {"wanted": 6, "done": 6, "failed": 0}
+    assert run(study, tmp_path / "out").runs == RunCounts(wanted=6, done=6, failed=0)
     run(study, tmp_path / "whole")
     assert numbers(tmp_path / "out") == numbers(tmp_path / "whole")
 
@@ -140,8 +141,8 @@ def test_what_cannot_be_run_fails_by_itself(study: Study, tmp_path: Path) -> Non
     values["conditions"] = {"none": {"keep_desirable": 0.0}}
     values["methods"]["kto"]["data"] = {"allow_one_class": True}
     found = run(check_study(values), tmp_path / "out")
-    assert found["runs"] == {"wanted": 6, "done": 2, "failed": 4}
-    errors = {cell["method"]: cell["runs"][0]["error"] for cell in found["cells"]}
+    assert found.runs == RunCounts(wanted=6, done=2, failed=4)
+    errors = {cell.method: cell.runs[0].error for cell in found.cells}
     assert errors["sft"].startswith("DataError: loss sft needs demonstrations")
     assert errors["then kto"] == "it starts from sft · none · seed 0, which failed"
     assert errors["kto"] is None
@@ -149,11 +150,11 @@ def test_what_cannot_be_run_fails_by_itself(study: Study, tmp_path: Path) -> Non
 
 def test_the_pages_of_a_result_are_made_of_the_runs_directories(study: Study, tmp_path: Path) -> None:
     found = run(study, tmp_path / "out")
-    for cell in found["cells"]:
-        for one in cell["runs"]:
-            assert (tmp_path / "out" / one["folder"] / "run" / "metrics.jsonl").is_file()
-    seconds = [one["seconds"] for cell in found["cells"] for one in cell["runs"]]
-    assert found["seconds"] == pytest.approx(sum(seconds), abs=0.1)
+    for cell in found.cells:
+        for one in cell.runs:
+            assert (tmp_path / "out" / one.folder / "run" / "metrics.jsonl").is_file()
+    seconds = [one.seconds for cell in found.cells for one in cell.runs]
+    assert found.seconds == pytest.approx(sum(seconds), abs=0.1)
 
 
 def test_auroc_in_parts_is_auroc() -> None:
@@ -180,9 +181,9 @@ def test_the_support_desk_is_a_world(tmp_path: Path) -> None:
         }
     )
     found = run(one, tmp_path / "out")
-    (cell,) = found["cells"]
-    assert cell["runs"][0]["status"] == "done", cell["runs"][0]["error"]
-    assert found["start"]["words"]["value"] > 10
-    assert len(cell["runs"][0]["examples"]) == 3
-    assert cell["runs"][0]["examples"][0]["start"]
-    assert cell["wins"]["n"] == 3
+    (cell,) = found.cells
+    assert cell.runs[0].status == "done", cell.runs[0].error
+    assert found.start["words"].value > 10
+    assert len(cell.runs[0].examples) == 3
+    assert cell.runs[0].examples[0].start
+    assert cell.wins.n == 3

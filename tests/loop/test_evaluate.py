@@ -29,6 +29,7 @@ from prospect.evaluation.held_out.scoring import draw_own_samples
 from prospect.feedback.records import Unpaired
 from prospect.models.policy import load_for_scoring
 from prospect.models.sampling import generate
+from prospect.results.contest import ContestResult
 from prospect.run_dir import RunDir
 from prospect.statistics.estimates import Intervals
 from tolerances import FORWARD, rounding
@@ -57,17 +58,17 @@ def last_evaluation(run: RunDir) -> dict[str, Any]:
 def test_the_numbers_are_those_that_the_run_logged(trained: Callable[..., RunDir], loss: str, lora: Any) -> None:
     run = trained(loss, model={"lora": lora} if lora else {})
     found, logged = evaluate_feedback(run.path, settings=QUICK), last_evaluation(run)
-    assert found["accuracy"]["rate"] == pytest.approx(logged["eval_rewards/accuracies"])
-    assert found["auroc"]["value"] == pytest.approx(logged["eval_rewards/auroc"])
-    assert found["margin"]["value"] == pytest.approx(logged["eval_rewards/margins"], rel=0, abs=0.1 * WITHIN)
-    chosen = found["rewards"]["desirable"]["value"]
+    assert found.accuracy.rate == pytest.approx(logged["eval_rewards/accuracies"])
+    assert found.auroc.value == pytest.approx(logged["eval_rewards/auroc"])
+    assert found.margin.value == pytest.approx(logged["eval_rewards/margins"], rel=0, abs=0.1 * WITHIN)
+    chosen = found.rewards["desirable"].value
     assert chosen == pytest.approx(logged["eval_rewards/chosen"], rel=0, abs=0.1 * WITHIN)
     if loss == "kto":
-        assert found["threshold"]["kind"] == "z0"
-        assert found["threshold"]["value"] == pytest.approx(0.1 * logged["eval_kl"], rel=0, abs=0.1 * WITHIN)
-    assert found["reference"]["kind"] == ("adapter_off" if lora else "frozen")
-    assert found["reference"]["identity"] == run.provenance()["reference"]["identity"] and found["notes"] == []
-    json.dumps(found, allow_nan=False)
+        assert found.threshold.kind == "z0"
+        assert found.threshold.value == pytest.approx(0.1 * logged["eval_kl"], rel=0, abs=0.1 * WITHIN)
+    assert found.reference.kind == ("adapter_off" if lora else "frozen")
+    assert found.reference.identity == run.provenance().reference.identity and found.notes == []
+    json.dumps(found.as_dict(), allow_nan=False)
 
 
 def test_no_number_depends_on_how_much_goes_through_at_once(trained: Callable[..., RunDir]) -> None:
@@ -81,8 +82,8 @@ def test_no_number_depends_on_how_much_goes_through_at_once(trained: Callable[..
         )
         for tokens, size in ((10_000, 64), (1, 1))
     )
-    assert numbers(whole) == pytest.approx(numbers(single), rel=0, abs=WITHIN)
-    assert len(numbers(whole)) > 40
+    assert numbers(whole.as_dict()) == pytest.approx(numbers(single.as_dict()), rel=0, abs=WITHIN)
+    assert len(numbers(whole.as_dict())) > 40
 
 
 def numbers(value: Any, name: str = "") -> dict[str, float]:
@@ -95,13 +96,13 @@ def numbers(value: Any, name: str = "") -> dict[str, float]:
 def test_a_model_has_not_drifted_from_itself(model_path: Path, tmp_path: Path) -> None:
     data = write_rows(tmp_path / "thumbs.jsonl", thumbs(12))
     found = evaluate_feedback(model_path, data, str(model_path), settings=QUICK)
-    assert found["drift"]["kl"]["value"] == pytest.approx(0, abs=WITHIN) and found["drift"]["kl"]["n"] == 6
-    assert found["drift"]["log_ratio"]["desirable"]["value"] == pytest.approx(0, abs=WITHIN)
-    per_token = found["log_loss"]["reference"]["value"]
-    assert found["log_loss"]["policy"]["value"] == pytest.approx(per_token, rel=rounding(FORWARD))
+    assert found.drift.kl.value == pytest.approx(0, abs=WITHIN) and found.drift.kl.n == 6
+    assert found.drift.log_ratio["desirable"].value == pytest.approx(0, abs=WITHIN)
+    per_token = found.log_loss["reference"].value
+    assert found.log_loss["policy"].value == pytest.approx(per_token, rel=rounding(FORWARD))
     # What is known of a model alone: nobody says which beta, and z0 is where its own log-ratios are.
-    assert found["score"]["beta"] == 0.1 and found["threshold"]["kind"] == "z0"
-    assert found["label_log_loss"]["value"] == pytest.approx(math.log(2), rel=0, abs=0.1 * WITHIN)
+    assert found.score.beta == 0.1 and found.threshold.kind == "z0"
+    assert found.label_log_loss.value == pytest.approx(math.log(2), rel=0, abs=0.1 * WITHIN)
 
 
 def test_drift_is_measured_on_what_the_policy_itself_writes(tmp_path: Path, model_path: Path) -> None:
@@ -109,13 +110,13 @@ def test_drift_is_measured_on_what_the_policy_itself_writes(tmp_path: Path, mode
     make_model(seed=1).save_pretrained(other)
     make_tokenizer().save_pretrained(other)
     data = write_rows(tmp_path / "thumbs.jsonl", thumbs(12))
-    found = evaluate_feedback(other, data, str(model_path), settings=QUICK)["drift"]
+    found = evaluate_feedback(other, data, str(model_path), settings=QUICK).drift
     # Of random text both models think alike; of its own text each thinks better than the other does.
-    assert found["kl"]["value"] > found["log_ratio"]["desirable"]["value"] and found["kl"]["low"] < found["kl"]["high"]
+    assert found.kl.value > found.log_ratio["desirable"].value and found.kl.low < found.kl.high
     again = evaluate_feedback(other, data, str(model_path), settings=Settings(kl_prompts=6, kl_tokens=8, seed=1))
-    assert again["drift"]["kl"]["value"] != found["kl"]["value"]  # samples, not the likeliest text
-    assert again["drift"]["log_ratio"]["desirable"]["value"] == found["log_ratio"]["desirable"]["value"]
-    assert evaluate_feedback(other, data, str(model_path), settings=Settings(kl_prompts=0))["drift"]["kl"] is None
+    assert again.drift.kl.value != found.kl.value  # samples, not the likeliest text
+    assert again.drift.log_ratio["desirable"].value == found.log_ratio["desirable"].value
+    assert evaluate_feedback(other, data, str(model_path), settings=Settings(kl_prompts=0)).drift.kl is None
 
 
 def test_a_sample_is_scored_token_by_token_as_it_was_drawn(model_path: Path) -> None:
@@ -146,15 +147,15 @@ def test_without_a_reference_likelihoods_are_reported_and_it_is_said(
 ) -> None:
     run = trained(loss)
     found = evaluate_feedback(run.path, write_rows(tmp_path / "pairs.jsonl", pairs(8)), settings=QUICK)
-    assert found["reference"] is None and found["drift"] is None and found["calibration"] is None
+    assert found.reference is None and found.drift is None and found.calibration is None
     # Sums of log-probs favour what is short; only a loss that compares sums is looked at by them.
-    assert found["score"]["what"] == f"beta * log-prob{'' if loss == 'cpo' else ' per completion token'}"
-    assert found["accuracy"]["n"] == 8 and found["log_loss"]["policy"]["value"] > 0
-    assert any("no reference" in note for note in found["notes"])
+    assert found.score.what == f"beta * log-prob{'' if loss == 'cpo' else ' per completion token'}"
+    assert found.accuracy.n == 8 and found.log_loss["policy"].value > 0
+    assert any("no reference" in note for note in found.notes)
     against = evaluate_feedback(
         run.path, tmp_path / "pairs.jsonl", run.config()["model"]["name_or_path"], settings=QUICK
     )
-    assert against["drift"]["kl"]["n"] > 0
+    assert against.drift.kl.n > 0
 
 
 def test_beta_scales_a_model_alone_and_is_1_where_it_is_not_named(model_path: Path, tmp_path: Path) -> None:
@@ -162,15 +163,15 @@ def test_beta_scales_a_model_alone_and_is_1_where_it_is_not_named(model_path: Pa
     plain, scaled = (
         evaluate_feedback(model_path, data, "none", settings=replace(QUICK, beta=beta)) for beta in (None, 0.5)
     )
-    assert (plain["score"]["beta"], scaled["score"]["beta"]) == (1.0, 0.5)
-    assert scaled["margin"]["value"] == pytest.approx(0.5 * plain["margin"]["value"])
+    assert (plain.score.beta, scaled.score.beta) == (1.0, 0.5)
+    assert scaled.margin.value == pytest.approx(0.5 * plain.margin.value)
 
 
 def test_a_reward_model_is_looked_at_by_its_scores(trained: Callable[..., RunDir]) -> None:
     run = trained("bradley_terry", pairs(24))
     found, logged = evaluate_feedback(run.path, settings=QUICK), last_evaluation(run)
-    assert found["accuracy"]["rate"] == pytest.approx(logged["eval_rewards/accuracies"])
-    assert found["score"]["what"].startswith("score") and found["log_loss"] is None and found["drift"] is None
+    assert found.accuracy.rate == pytest.approx(logged["eval_rewards/accuracies"])
+    assert found.score.what.startswith("score") and found.log_loss is None and found.drift is None
     with pytest.raises(UsageError, match=r"beta is 0\.5"):
         evaluate_feedback(run.path, settings=replace(QUICK, beta=0.5))
     with pytest.raises(UsageError, match="reward model"):
@@ -182,14 +183,15 @@ def test_rows_that_were_trained_on_are_called_so(trained: Callable[..., RunDir],
     config = run.config()
     config["data"]["eval"], config["output"] = None, str(tmp_path / "all")
     found = evaluate_feedback(train(config, quiet=True).path, config["data"]["train"], settings=QUICK)
-    assert any("trained on" in note for note in found["notes"])
+    assert any("trained on" in note for note in found.notes)
 
 
 def test_another_reference_than_the_runs_is_noticed(trained: Callable[..., RunDir]) -> None:
     run = trained("kto")
     provenance = run.provenance()
-    run.write_provenance({**provenance, "reference": {**provenance["reference"], "identity": "other"}})
-    assert any("not those" in note for note in evaluate_feedback(run.path, settings=QUICK)["notes"])
+    provenance.reference.identity = "other"
+    run.write_provenance(provenance)
+    assert any("not those" in note for note in evaluate_feedback(run.path, settings=QUICK).notes)
 
 
 def test_a_reference_that_reads_other_tokens_is_refused(model_path: Path, tmp_path: Path) -> None:
@@ -233,9 +235,9 @@ def judge(tmp_path: Path) -> Any:
 def test_a_model_against_itself_gets_one_half(model_path: Path, tmp_path: Path, judge: Any) -> None:
     data = write_rows(tmp_path / "prompts.jsonl", [{"prompt": f"the {i}"} for i in range(6)])
     found = judge_completions(model_path, data, judge, model_path, how=HOW)
-    assert found["win_rate"]["rate"] == 0.5 and found["n"] == found["ties"] == 12 and found["prompts"] == 6
-    assert "No difference" in found["sentence"] and "better" not in found["sentence"]
-    json.dumps(found, allow_nan=False)
+    assert found.win_rate.rate == 0.5 and found.n == found.ties == 12 and found.prompts == 6
+    assert "No difference" in found.sentence and "better" not in found.sentence
+    json.dumps(found.as_dict(), allow_nan=False)
 
 
 def test_without_another_side_the_good_completions_of_the_data_are_it(
@@ -243,8 +245,8 @@ def test_without_another_side_the_good_completions_of_the_data_are_it(
 ) -> None:
     rows = [{"prompt": f"the {i}", "chosen": " aeiou" * 20, "rejected": "x"} for i in range(6)]
     found = judge_completions(model_path, write_rows(tmp_path / "pairs.jsonl", rows), judge, how=HOW, limit=4)
-    assert found["losses"] == found["n"] == 8 and found["against"] is None
-    assert found["samples"][0]["theirs"] == ("aeiou " * 20).strip() and found["samples"][0]["prompt"] == "the 0"
+    assert found.losses == found.n == 8 and found.against is None
+    assert found.samples[0].theirs == ("aeiou " * 20).strip() and found.samples[0].prompt == "the 0"
 
 
 def test_a_run_is_asked_the_prompts_that_it_held_out(trained: Callable[..., RunDir], judge: Any) -> None:
@@ -252,8 +254,8 @@ def test_a_run_is_asked_the_prompts_that_it_held_out(trained: Callable[..., RunD
     found = judge_completions(run.path, None, judge, how=Judging(generation=HOW.generation, target="answer"))
     held_out, _ = read_held_out(find_subject(run.path), None, None)
     good = {row.prompt for row in held_out if row.desirable}
-    assert {sample["prompt"] for sample in found["samples"]} == good and 0 < len(good) < 24
-    assert found["data"]["source"].endswith("(held out by prompt)")
+    assert {sample.prompt for sample in found.samples} == good and 0 < len(good) < 24
+    assert found.data.source.endswith("(held out by prompt)")
     sides = gather_sides(
         run.path, None, run.config()["model"]["name_or_path"], how=Judging(target="answer", generation=HOW.generation)
     )
@@ -271,7 +273,7 @@ def test_files_of_completions_meet_where_both_have_the_prompt(tmp_path: Path, ju
     theirs = side("theirs.jsonl", {"a": ["o"], "b": ["ooo"], "d": ["a"]})
     said: list[str] = []
     found = judge_completions(ours, prompts, judge, theirs, announce=said.append)
-    assert (found["wins"], found["losses"], found["n"]) == (1, 1, 2) and found["data"]["left_out"] == 2
+    assert (found.wins, found.losses, found.n) == (1, 1, 2) and found.data.left_out == 2
     # What so few can show is said before the judge is asked.
     assert "2 prompts are left out" in said[0] and "interval" in said[1] and said[2].startswith("planned")
     with pytest.raises(DataError, match="in common"):
@@ -284,7 +286,7 @@ def test_answers_and_verdicts_are_kept_and_not_asked_for_again(model_path: Path,
     theirs = write_rows(tmp_path / "theirs.jsonl", [{"prompt": f"the {i}", "completion": "e"} for i in range(3)])
     first = judge_completions(model_path, data, judge, theirs, how=how)
     again = judge_completions(tmp_path / "result.ours.jsonl", data, judge, theirs, how=how)
-    assert first["calls"]["calls"] > 0 == again["calls"]["calls"] and again["wins"] == first["wins"]
+    assert first.calls.calls > 0 == again.calls.calls and again.wins == first.wins
     assert not (tmp_path / "result.ours.partial").exists()
 
 
@@ -316,7 +318,7 @@ def test_a_contest_that_was_killed_while_judging_goes_on_with_the_same_texts(
     data = write_rows(tmp_path / "prompts.jsonl", [{"prompt": f"the {i}"} for i in range(4)])
     how = Judging(keep=tmp_path / "result")
 
-    def contest() -> dict[str, Any]:
+    def contest() -> ContestResult:
         return judge_completions(tmp_path, data, FunctionJudge(killed, identity="j"), tmp_path, how=how)
 
     with pytest.raises(KeyboardInterrupt):
@@ -324,7 +326,7 @@ def test_a_contest_that_was_killed_while_judging_goes_on_with_the_same_texts(
     before = [(tmp_path / f"result.{side}.jsonl").read_text() for side in ("ours", "theirs")]
     found = contest()
     # Four comparisons in two orders, of which three were paid for; nothing was written twice.
-    assert server.written == 8 and (found["calls"]["cached"], found["calls"]["calls"]) == (3, 5)
+    assert server.written == 8 and (found.calls.cached, found.calls.calls) == (3, 5)
     assert [(tmp_path / f"result.{side}.jsonl").read_text() for side in ("ours", "theirs")] == before
     assert not list(tmp_path.glob("*.partial"))
 
@@ -336,7 +338,7 @@ def test_right_answers_come_from_their_column_and_must_agree(tmp_path: Path) -> 
     rows = [{"prompt": "a", "answer": "4"}, {"prompt": "b", "answer": "5"}]
     data = write_rows(tmp_path / "prompts.jsonl", rows)
     found = judge_completions(ours, data, exact, theirs, how=Judging(target="answer"))
-    assert (found["wins"], found["losses"]) == (1, 1)
+    assert (found.wins, found.losses) == (1, 1)
     write_rows(data, [*rows, {"prompt": "a", "answer": "7"}])
     with pytest.raises(DataError, match=r"prompts\.jsonl:3"):
         judge_completions(ours, data, exact, theirs, how=Judging(target="answer"))

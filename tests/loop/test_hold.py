@@ -155,7 +155,7 @@ def test_a_live_policy_answers_as_its_own_samples_and_as_its_saved_model_do(reci
         moved = collect_answers(writer, PROMPTS, settings, thoughts="keep", partial=partial)
         assert moved == collect_answers(writer, PROMPTS, settings, thoughts="keep") != answers
         own = session.run.samples()[-2:]
-        texts = [one.text for (one,) in collect_answers(writer, [row["prompt"] for row in own], settings)]
-        assert texts == [row["completion"] for row in own] and own[0]["step"] == STEPS
+        texts = [one.text for (one,) in collect_answers(writer, [row.prompt for row in own], settings)]
+        assert texts == [row.completion for row in own] and own[0].step == STEPS
     saved = find_writer(session.run.path, rendering=session.prepared.rendering)
     assert collect_answers(saved, PROMPTS, settings, thoughts="keep") == moved

@@ -13,11 +13,11 @@ from conftest import make_model, pairs, rows_for, thumbs
 from prospect.config import load_config
 from prospect.data.batch import collate, flatten
 from prospect.errors import ConfigError
-from prospect.models.policy import Policy
 from prospect.models.reference import Reference, build_reference
 from prospect.training.objective import build_objective, build_policy
 from prospect.training.prepare import prepare
 from prospect.training.step import Objective, accumulate_gradient, score
+from runs import move
 from tolerances import BACKWARD, FORWARD, assert_near, distance, near, rounding
 
 
@@ -28,13 +28,6 @@ def ready(values: dict[str, Any], folder: Path) -> tuple[Objective, list[Any]]:
     policy = build_policy(prepared)
     reference = build_reference(prepared.config.reference, policy, prepared.loss.needs_reference, folder)
     return build_objective(prepared, policy, reference), list(prepared.train.examples)
-
-
-def move(policy: Policy, seed: int = 1) -> None:
-    torch.manual_seed(seed)
-    with torch.no_grad():
-        for parameter in policy.trainable().values():
-            parameter.add_(0.05 * torch.randn_like(parameter))
 
 
 def gradient(objective: Objective, examples: list[Any]) -> torch.Tensor:

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 import prospect
 from conftest import REPOSITORY, rows_for, write_rows
@@ -24,6 +23,7 @@ from prospect.training.checkpoints.checkpoint import latest_checkpoint
 from prospect.training.processes import world
 from prospect.training.processes.place import find_place, first_host
 from prospect.training.processes.world import share_cores
+from runs import weights
 from tolerances import BACKWARD, assert_trained_alike, distance, near, rounding
 
 WORKER = str(REPOSITORY / "tests/loop/rank_worker.py")
@@ -43,11 +43,7 @@ def together(folder: Path, *, ranks: int = 2, check: bool = True, **job: Any) ->
     """Runs the worker in several processes under torchrun."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), WORKER]
     return subprocess.run(
-        [*command, write_job(folder, **job)],
-        check=check,
-        capture_output=True,
-        text=True,
-        timeout=200,
+        [*command, write_job(folder, **job)], check=check, capture_output=True, text=True, timeout=200
     )
 
 
@@ -58,10 +54,6 @@ def recipe_for(recipe: Any, loss: str, output: Path, parallel: str = "ddp", **se
     values = recipe(loss, rows, train={**train, **sections.pop("train", {})}, **sections)
     values["data"]["train"] = str(write_rows(output.parent / f"{loss}.jsonl", rows))
     return {**values, "output": str(output)}
-
-
-def weights(run: RunDir) -> dict[str, torch.Tensor]:
-    return {f"{path.name} {k}": v for path in run.model_path.glob("*.safetensors") for k, v in load_file(path).items()}
 
 
 def assert_same(one: RunDir, two: RunDir) -> None:
@@ -113,7 +105,7 @@ def test_two_processes_end_with_the_weights_of_one(recipe: Any, tmp_path: Path, 
     more: dict[str, Any] = {"data": {"eval": 4}, "train": {"samples": 2, "sample_tokens": 4, "eval_every": 3}}
     recipes = [recipe_for(recipe, loss, tmp_path / loss, parallel, **more) for loss in losses]
     for pair in trained_alike(tmp_path, recipes):
-        assert pair.provenance()["finished"]
+        assert pair.provenance().finished
 
 
 @pytest.mark.slow
@@ -149,7 +141,7 @@ def test_an_adapter_that_is_trained_on_and_another_reference_are_the_same_in_two
     assert continued.config()["model"]["adapter"] == "continue"
     step = next(row for row in continued.metrics() if row["step"] == 1)
     assert step["rewards/chosen"] == step["rewards/rejected"] == 0.0
-    assert abs(named.provenance()["reference"]["start"]["log_ratio"]) > 0.01
+    assert abs(named.provenance().reference.start["log_ratio"]) > 0.01
 
 
 @pytest.mark.slow

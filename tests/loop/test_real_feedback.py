@@ -44,8 +44,8 @@ def test_real_feedback_trains_a_step(
     run = prospect.train(recipe, quiet=True)
     (step,) = run.metrics()
     assert step["grad_norm"] > 0
-    data = run.provenance()["data"]["train"]
-    assert rows is None or data["rows"] + data["dropped"] == rows
+    data = run.provenance().data.train
+    assert rows is None or data.rows + data.dropped == rows
     if loss == "kto":
         assert step["rewards/chosen"] == step["rewards/rejected"] == 0.0
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 import prospect
 from conftest import pairs, thumbs
@@ -18,6 +17,7 @@ from prospect.data.batch import Batch
 from prospect.models.reference import CachedReference, FrozenReference
 from prospect.run_dir import RunDir
 from prospect.training.session import Session
+from runs import Killed, same
 
 BATCH = 8
 MISMATCHED = " × "  # in the names of rows that are there for z0
@@ -105,10 +105,6 @@ def test_without_mismatched_rows_only_added_rows_are_asked_about(run: Run) -> No
     assert run("dpo", both, seed=2)[1] == []
 
 
-def weights(run: RunDir) -> dict[str, torch.Tensor]:
-    return load_file(run.model_path / "model.safetensors")
-
-
 def company_counts(patch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Makes a row's number depend on what is asked together with it, far more than rounding does; gives a restart.
 
@@ -132,10 +128,6 @@ def company_counts(patch: pytest.MonkeyPatch) -> Callable[[], None]:
     patch.setattr(FrozenReference, "logps", swayed)
     patch.setattr(CachedReference, "policy_moved", moving)
     return restart
-
-
-class Killed(Exception):
-    """Stands in for the moment of death."""
 
 
 def dies_between_flush_and_checkpoint(patch: pytest.MonkeyPatch) -> None:
@@ -208,11 +200,4 @@ def test_a_killed_run_resumes_to_the_same_bits_with_a_cache_that_knows_some_rows
         with pytest.raises(Killed):
             prospect.train(values("killed"), quiet=True)
     restart()
-    resumed = prospect.train(values("killed"), resume=True, quiet=True)
-    first, second = weights(whole), weights(resumed)
-    assert all(torch.equal(first[name], second[name]) for name in first)
-    without_time = [
-        [{k: v for k, v in row.items() if k != "tokens_per_second"} for row in run.metrics()]
-        for run in (whole, resumed)
-    ]
-    assert without_time[0] == without_time[1]
+    assert same(whole, prospect.train(values("killed"), resume=True, quiet=True))

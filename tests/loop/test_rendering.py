@@ -27,14 +27,11 @@ from prospect.evaluation.held_out.preference import Settings, evaluate_feedback
 from prospect.feedback.chat.rendering import Rendering
 from prospect.feedback.files.sources import load_feedback
 from prospect.feedback.records import Message
-from prospect.training.session import Session
+from prospect.results.run import LeftOut
+from runs import killed_after
 
 SYSTEM = {"role": "system", "content": "Be brief."}
 QUICK = Settings(kl_prompts=2, kl_tokens=4)
-
-
-class Killed(Exception):
-    """Stands in for the moment of death."""
 
 
 def talks(count: int, *, system: bool = False) -> list[dict[str, Any]]:
@@ -81,24 +78,16 @@ def test_a_run_goes_on_with_the_date_it_began_with(
 ) -> None:
     values = recipe(rows=talks(16), model={"name_or_path": model(template)}, train={"max_steps": 4, "save_every": 2})
     at(monkeypatch, datetime(2026, 11, 21, 9, 30, 15, 99))
-    save = Session.save
-
-    def die(session: Session) -> None:
-        save(session)
-        raise Killed
-
-    monkeypatch.setattr(Session, "save", die)
-    with pytest.raises(Killed):
+    with killed_after(0, "save"):
         prospect.train(values, quiet=True)
-    monkeypatch.setattr(Session, "save", save)
     at(monkeypatch, datetime(2026, 11, 23, 18, 1, 2))
     with pytest.raises(CheckpointError, match=r"data\.template_date was '2026-11-21T09:30:15' and is now '2026-11-22"):
         prospect.train(values, overrides=["data.template_date='2026-11-22'"], resume=True, quiet=True)
     run = prospect.train(values, resume=True, quiet=True)
     assert run.config()["data"]["template_date"] == "2026-11-21T09:30:15"
-    assert prospect.train(run.config(), resume=True, quiet=True).provenance()["finished"]
+    assert prospect.train(run.config(), resume=True, quiet=True).provenance().finished
     found = evaluate_feedback(run.path, values["data"]["train"], settings=QUICK)
-    assert found["data"]["sha256"] == run.provenance()["data"]["train"]["sha256"]
+    assert found.data.sha256 == run.provenance().data.train.sha256
     subject = find_subject(run.path)
     assert RenderingOptions().for_scoring(subject).date == datetime(2026, 11, 21, 9, 30, 15)
     assert RenderingOptions().for_writing(subject).date is None  # it is asked today
@@ -115,11 +104,7 @@ def test_a_model_answers_as_it_was_trained(recipe: Any, model: Any, tmp_path: Pa
     """The recipe's template is saved with it, and a run directory knows the rest."""
     template = families.GEMMA.replace("trim)", "trim) ~ (mark or '')")
     (tmp_path / "mine.jinja").write_text(template, encoding="utf-8")
-    data = {
-        "chat_template": str(tmp_path / "mine.jinja"),
-        "template_arguments": {"mark": "!"},
-        "system_role": "fold",
-    }
+    data = {"chat_template": str(tmp_path / "mine.jinja"), "template_arguments": {"mark": "!"}, "system_role": "fold"}
     values = recipe(rows=talks(16, system=True), model={"name_or_path": model(None)}, data=data, train={"max_steps": 1})
     run = prospect.train(values, quiet=True)
     (tmp_path / "mine.jinja").unlink()  # the run needs it no more
@@ -137,10 +122,10 @@ def test_a_model_answers_as_it_was_trained(recipe: Any, model: Any, tmp_path: Pa
         keep = RenderingOptions(system_role="keep")
         generate_file(str(run.path), prompts, tmp_path / "no.jsonl", max_new_tokens=4, rendering=keep)
     found = evaluate_feedback(run.path, values["data"]["train"], settings=QUICK)
-    assert found["data"]["sha256"] == run.provenance()["data"]["train"]["sha256"]
+    assert found.data.sha256 == run.provenance().data.train.sha256
     folded = replace(QUICK, rendering=RenderingOptions(system_role="drop"))
     other = evaluate_feedback(run.path, values["data"]["train"], settings=folded)
-    assert other["data"]["sha256"] != found["data"]["sha256"]
+    assert other.data.sha256 != found.data.sha256
 
 
 def test_the_model_that_a_run_started_from_is_asked_as_the_run_is(recipe: Any, model: Any, tmp_path: Path) -> None:
@@ -201,10 +186,13 @@ def test_what_a_template_refuses_is_left_out_and_counted_everywhere(
     system, turns = (
         f"the chat template refuses this conversation: {x}" for x in ("no system role here", "roles must take turns")
     )
-    counted = {turns: {"rows": 1, "first": [f"{file}:4"]}, system: {"rows": 2, "first": [f"{file}:17", f"{file}:18"]}}
-    assert run.provenance()["data"]["train"]["unrenderable"] == counted
+    counted = {
+        turns: LeftOut(rows=1, first=[f"{file}:4"]),
+        system: LeftOut(rows=2, first=[f"{file}:17", f"{file}:18"]),
+    }
+    assert run.provenance().data.train.unrenderable == counted
     found = evaluate_feedback(run.path, file, settings=QUICK)
-    assert found["data"]["unrenderable"] == counted and f"2 rows were left out: {system}" in found["notes"]
+    assert found.data.unrenderable == counted and f"2 rows were left out: {system}" in found.notes
     lines: list[str] = []
     made = generate_file(str(run.path), file, tmp_path / "out.jsonl", max_new_tokens=2, announce=lines.append)
     # Equal prompts are asked once, so one of the two with system text is named.

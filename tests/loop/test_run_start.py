@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 import prospect
 from conftest import thumbs
 from prospect.errors import CheckpointError, ConfigError, DataError, ModelError, ProspectError, TrainingError
+from prospect.results.run import Provenance, SampleRow
 from prospect.run_dir import RunDir
 from prospect.training.run_lock import claim
 from prospect.training.session import Session
@@ -78,7 +79,7 @@ def test_a_failure_up_to_the_first_step_leaves_a_users_files_and_nothing_else(
         with pytest.raises(TrainingError, match="just now"):
             prospect.train(values, quiet=True)
     assert files(folder) == {"notes.txt": b"mine"}
-    assert prospect.train(values, quiet=True).provenance()["finished"]
+    assert prospect.train(values, quiet=True).provenance().finished
     assert (folder / "notes.txt").read_text() == "mine"
 
 
@@ -193,14 +194,14 @@ def test_a_loss_that_was_edited_between_stop_and_resume_is_refused(
         with pytest.raises(KeyboardInterrupt):
             prospect.train(values, quiet=True)
     run = RunDir(values["output"])
-    (digest,) = run.provenance()["loss"]["sources"].values()
+    (digest,) = run.provenance().loss.sources.values()
     stat = file.stat()
     file.write_text(LOSS.replace("-beta, beta", "beta, -beta"))
     os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     with pytest.raises(CheckpointError, match=r"my_loss\.py was changed since this checkpoint\. Restore it, or start"):
         prospect.train(values, resume=True, quiet=True)
     file.write_text(LOSS)
-    assert prospect.train(values, resume=True, quiet=True).provenance()["loss"]["sources"] == {str(file): digest}
+    assert prospect.train(values, resume=True, quiet=True).provenance().loss.sources == {str(file): digest}
 
 
 # -- a full disk --
@@ -228,7 +229,7 @@ def test_a_full_disk_when_the_model_is_written_is_said_and_leaves_nothing_half_w
     assert "CheckpointError" in done.stderr and "Free some space and continue with --resume." in done.stderr
     run = RunDir(values["output"])
     assert not run.model_path.exists() and not list(run.path.rglob(".tmp-*"))
-    assert run.provenance()["finished"] is None
+    assert run.provenance().finished is None
     assert prospect.train(values, resume=True, quiet=True).model_path.exists()
 
 
@@ -262,8 +263,18 @@ def test_an_error_of_the_program_is_not_taken_for_a_full_disk(recipe: Any, monke
         prospect.train(recipe("kto"), quiet=True)
 
 
-@pytest.mark.parametrize("method", ["append_metrics", "append_samples", "write_config", "write_provenance"])
-def test_a_full_disk_is_said_of_every_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "value"),
+    [
+        ("append_metrics", {"step": 1}),
+        ("append_samples", [SampleRow(step=1, prompt="p", completion="c")]),
+        ("write_config", {"step": 1}),
+        ("write_provenance", Provenance()),
+    ],
+)
+def test_a_full_disk_is_said_of_every_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, value: Any
+) -> None:
     run = RunDir(tmp_path)
 
     def full(*_: Any, **__: Any) -> Any:
@@ -272,4 +283,4 @@ def test_a_full_disk_is_said_of_every_file(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(Path, "open", full)
     monkeypatch.setattr("prospect.atomic.os.fsync", full)
     with pytest.raises(CheckpointError, match=r"cannot be written \(No space left on device\)\. Free some space"):
-        getattr(run, method)([{"step": 1}] if method == "append_samples" else {"step": 1})
+        getattr(run, method)(value)

@@ -73,7 +73,7 @@ def test_csft_learns_what_each_token_means_and_answers_after_the_good_one(
     answers = generate(trained, own, ["number 3 the", "number 40 the"], max_new_tokens=8, temperature=0)
     assert [answer[0].text.strip() for answer in answers] == ["quick fox"] * 2
     if lora is None:  # an adapter on random weights ranks the right words first, and is not sure of them
-        assert {row["completion"].strip() for row in run.samples() if row["step"] == 60} == {"quick fox"}
+        assert {row.completion.strip() for row in run.samples() if row.step == 60} == {"quick fox"}
     rows_of = trained.get_input_embeddings().weight
     good, bad = control_token_ids(own)
     assert len(rows_of) == 302

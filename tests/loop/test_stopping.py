@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
-from safetensors.torch import load_file
 
 import prospect
 from conftest import thumbs
@@ -21,6 +19,7 @@ from prospect.errors import RunStopped
 from prospect.run_dir import RunDir
 from prospect.training.session import Session
 from prospect.training.stopping import listening
+from runs import same
 
 
 @pytest.fixture(autouse=True)
@@ -33,12 +32,7 @@ def heard() -> Any:
 
 def assert_same(one: RunDir, two: RunDir) -> None:
     """Weights, metrics and samples, bit for bit."""
-    first, second = (load_file(run.model_path / "model.safetensors") for run in (one, two))
-    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
-    numbers = [
-        [{k: v for k, v in row.items() if k != "tokens_per_second"} for row in run.metrics()] for run in (one, two)
-    ]
-    assert numbers[0] == numbers[1]
+    assert same(one, two)
     assert one.samples() == two.samples()
 
 
@@ -74,7 +68,7 @@ def stop_and_resume(
     assert stop.value.exit_code == 143
     run = RunDir(values["output"])
     assert [path.name for path in run.checkpoints()] == [f"step-{step}"]
-    assert not run.provenance()["finished"] and not run.model_path.exists()
+    assert not run.provenance().finished and not run.model_path.exists()
     assert_same(whole, prospect.train(values, resume=True, quiet=True))
 
 
@@ -167,7 +161,7 @@ def test_a_signal_while_the_model_is_written_lets_it_be_written(
     with pytest.raises(RunStopped, match="the run is finished and its model is in"):
         prospect.train(values, quiet=True)
     run = RunDir(values["output"])
-    assert run.provenance()["finished"] and (run.model_path / "model.safetensors").exists()
+    assert run.provenance().finished and (run.model_path / "model.safetensors").exists()
 
 
 def test_trackers_are_ended_by_a_stop(values: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,25 +12,14 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 import prospect
 from conftest import make_model, pairs, thumbs
 from prospect.errors import CheckpointError, ConfigError, ReferenceMismatchError, TrainingError
+from prospect.model_card import read_card
 from prospect.run_dir import RunDir
+from runs import Killed, killed_after, same, same_weights, weights
 from tolerances import BACKWARD, assert_trained_alike, rounding
-
-
-def weights(run: RunDir) -> dict[str, torch.Tensor]:
-    file = (
-        "adapter_model.safetensors" if (run.model_path / "adapter_model.safetensors").exists() else "model.safetensors"
-    )
-    return load_file(run.model_path / file)
-
-
-def same(a: RunDir, b: RunDir) -> bool:
-    first, second = weights(a), weights(b)
-    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
 def training_rows(run: RunDir) -> list[dict[str, Any]]:
@@ -76,44 +65,36 @@ def test_desirable_and_undesirable_move_apart_on_held_out_rows_too(recipe: Any) 
 def test_the_run_directory_holds_what_the_design_names(recipe: Any) -> None:
     values = recipe("kto", thumbs(32), data={"eval": 0.2}, train={"save_every": 2, "samples": 2, "sample_tokens": 8})
     run = prospect.train(values, quiet=True)
-    assert {
-        "config.yaml",
-        "provenance.json",
-        "metrics.jsonl",
-        "samples.jsonl",
-        "checkpoints",
-        "model",
-    } <= {path.name for path in run.path.iterdir()}
+    assert {"config.yaml", "provenance.json", "metrics.jsonl", "samples.jsonl", "checkpoints", "model"} <= {
+        path.name for path in run.path.iterdir()
+    }
     assert {"model.safetensors", "config.json", "tokenizer.json", "chat_template.jinja", "README.md"} <= {
         path.name for path in run.model_path.iterdir()
     }
+    card = read_card(run.model_path / "README.md")
+    assert card.front.tags == ["prospect", "kto"] and "AutoModelForCausalLM.from_pretrained" in card.ours
+    assert str(run.path.parent) not in card.text, "no folder of this machine"
     named = "loss grad_norm learning_rate epoch kl kl_raw kl_stderr rewards/chosen rewards/rejected rewards/margins "
     named += (
         "rewards/accuracies logps/chosen logps/rejected num_tokens tokens_per_second examples_seen completion_tokens"
     )
     assert set(named.split()) <= training_rows(run)[0].keys()
-    assert training_rows(run)[-1]["num_tokens"] == run.provenance()["data"]["train"]["tokens"]
-    assert [row["step"] for row in run.samples()] == [0, 0, 4, 4]
+    assert training_rows(run)[-1]["num_tokens"] == run.provenance().data.train.tokens
+    assert [row.step for row in run.samples()] == [0, 0, 4, 4]
     provenance = run.provenance()
-    assert provenance["finished"] and provenance["reference"]["identity"] == provenance["policy"]["identity"]
+    assert provenance.finished and provenance.reference.identity == provenance.policy.identity
     assert not list(run.path.rglob(".tmp-*"))
 
 
 def test_the_resolved_recipe_runs_again_to_the_same_weights(recipe: Any, tmp_path: Path) -> None:
     run = prospect.train(recipe("kto", thumbs(20)), quiet=True)
     again = prospect.train(run.config_path, overrides=[f"output={tmp_path / 'again'}"], quiet=True)
-    assert same(run, again)
-
-
-class Killed(Exception):
-    """Stands in for the moment of death."""
+    assert same_weights(run, again)
 
 
 @pytest.mark.parametrize("stop_after", [2, 3, 5])
 @pytest.mark.parametrize("loss", ["kto", "dpo", "sft"])
-def test_a_stopped_run_resumes_to_the_same_bits(
-    recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loss: str, stop_after: int
-) -> None:
+def test_a_stopped_run_resumes_to_the_same_bits(recipe: Any, tmp_path: Path, loss: str, stop_after: int) -> None:
     values = recipe(
         loss,
         pairs(28) if loss == "dpo" else None,
@@ -121,47 +102,19 @@ def test_a_stopped_run_resumes_to_the_same_bits(
         train={"save_every": 2, "epochs": 2, "batch_size": 6},
     )
     whole = prospect.train({**values, "output": str(tmp_path / "whole")}, quiet=True)
-
-    from prospect.training.session import Session
-
-    count = Session.count
-
-    def dying(self: Any, *arguments: Any) -> None:
-        count(self, *arguments)
-        if self.progress.step > stop_after:
-            raise Killed
-
-    monkeypatch.setattr(Session, "count", dying)
-    with pytest.raises(Killed):
+    with killed_after(stop_after):
         prospect.train(values, quiet=True)
-    monkeypatch.undo()
-    resumed = prospect.train(values, resume=True, quiet=True)
-    assert same(whole, resumed)
-    strip = lambda run: [{k: v for k, v in row.items() if k != "tokens_per_second"} for row in run.metrics()]  # noqa: E731
-    assert strip(whole) == strip(resumed)
+    assert same(whole, prospect.train(values, resume=True, quiet=True))
 
 
-def test_lora_with_dropout_resumes_to_the_same_bits(
-    recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lora_with_dropout_resumes_to_the_same_bits(recipe: Any, tmp_path: Path) -> None:
     path = recipe()["model"]["name_or_path"]
     lora = {"name_or_path": path, "lora": {"r": 4, "alpha": 8, "dropout": 0.2}}
     values = recipe("kto", thumbs(24), model=lora, train={"save_every": 1, "epochs": 2})
     whole = prospect.train({**values, "output": str(tmp_path / "whole")}, quiet=True)
-    from prospect.training.session import Session
-
-    save = Session.save
-
-    def dying(self: Any) -> None:
-        save(self)
-        if self.progress.step == 3:
-            raise Killed
-
-    monkeypatch.setattr(Session, "save", dying)
-    with pytest.raises(Killed):
+    with killed_after(2, "save"):
         prospect.train(values, quiet=True)
-    monkeypatch.undo()
-    assert same(whole, prospect.train(values, resume=True, quiet=True))
+    assert same_weights(whole, prospect.train(values, resume=True, quiet=True))
 
 
 def newest_step(run: RunDir) -> int:
@@ -174,15 +127,7 @@ def test_kill_nine_at_any_moment_resumes_to_the_same_bits(recipe: Any, tmp_path:
     values = recipe("kto", thumbs(40), data={"eval": 4}, train={"save_every": 1, "epochs": 4, "batch_size": 4})
     whole = prospect.train({**values, "output": str(tmp_path / "whole")}, quiet=True)
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(values))
-    command = [
-        sys.executable,
-        "-m",
-        "prospect",
-        "train",
-        str(tmp_path / "recipe.yaml"),
-        "--resume",
-        "--quiet",
-    ]
+    command = [sys.executable, "-m", "prospect", "train", str(tmp_path / "recipe.yaml"), "--resume", "--quiet"]
     run = RunDir(values["output"])
     # Three deaths: as soon as there is a new checkpoint, then a little later each time.
     for wait in (0.0, 0.05, 0.13):
@@ -195,7 +140,7 @@ def test_kill_nine_at_any_moment_resumes_to_the_same_bits(recipe: Any, tmp_path:
         process.wait()
     assert 0 < newest_step(run) < 36
     finished = prospect.train(values, resume=True, quiet=True)
-    assert same(whole, finished)
+    assert same_weights(whole, finished)
     assert [row["step"] for row in training_rows(finished)] == list(range(1, 37))
 
 
@@ -270,7 +215,7 @@ def test_how_often_a_run_evaluates_changes_no_weight_of_an_adapter_with_dropout(
         )
         for every, path in ((None, tmp_path / "seldom"), (1, tmp_path / "often"))
     ]
-    assert same(*runs)
+    assert same_weights(*runs)
 
 
 def test_an_output_folder_that_holds_another_run_is_refused(recipe: Any) -> None:
@@ -311,7 +256,7 @@ def test_nothing_half_written_becomes_the_latest_checkpoint_when_the_disk_is_ful
     run = RunDir(values["output"])
     assert sorted(p.name for p in run.checkpoints_path.iterdir()) == ["step-1", "step-2"]
     whole = prospect.train({**values, "output": str(tmp_path / "whole")}, quiet=True)
-    assert same(whole, prospect.train(values, resume=True, quiet=True))
+    assert same_weights(whole, prospect.train(values, resume=True, quiet=True))
 
 
 def test_a_gradient_that_is_not_finite_updates_nothing(recipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -387,6 +332,6 @@ def test_a_share_too_small_to_evaluate_is_trained_on(recipe: Any) -> None:
     """A tenth of ten prompts is one, and one prompt cannot give a z0."""
     run = prospect.train(recipe("kto", thumbs(10), data={"eval": 0.1}), quiet=True)
     assert run.config()["data"]["eval"] is None
-    assert run.provenance()["data"]["train"]["rows"] == 10
+    assert run.provenance().data.train.rows == 10
     with pytest.raises(ConfigError, match=r"data\.eval is 1 and holds out one single prompt"):
         prospect.train(recipe("kto", thumbs(10), data={"eval": 1}, output="unused"), quiet=True)

@@ -121,12 +121,7 @@ LENGTHS = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, 
 
 
 @settings(max_examples=200, deadline=None)
-@given(
-    lengths=LENGTHS,
-    paired=st.booleans(),
-    max_tokens=st.integers(1, 80),
-    draw=st.randoms(use_true_random=False),
-)
+@given(lengths=LENGTHS, paired=st.booleans(), max_tokens=st.integers(1, 80), draw=st.randoms(use_true_random=False))
 def test_micro_batches_are_a_partition_under_the_budget_whatever_the_order(
     lengths: list[tuple[int, int]], paired: bool, max_tokens: int, draw: object
 ) -> None:

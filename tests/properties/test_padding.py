@@ -36,9 +36,7 @@ def test_under_a_tenth_of_a_step_is_padding(seed: int, sigma: float, budget: int
 
 @settings(max_examples=100, deadline=None)
 @given(
-    lengths=st.lists(st.integers(2, 60), min_size=1, max_size=24),
-    width=st.integers(1, 3),
-    budget=st.integers(1, 400),
+    lengths=st.lists(st.integers(2, 60), min_size=1, max_size=24), width=st.integers(1, 3), budget=st.integers(1, 400)
 )
 def test_more_padding_is_left_only_where_no_cut_would_save_much(lengths: list[int], width: int, budget: int) -> None:
     """Short rows, and examples of several rows, whose own difference in length no cut can remove."""

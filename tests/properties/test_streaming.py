@@ -31,8 +31,9 @@ from prospect.feedback.convert.streaming import Conversion, convert_files
 from prospect.feedback.convert.subsample import ClassShares, keep_shares, one_per_prompt
 from prospect.feedback.convert.thresholds import Threshold, to_unpaired_by_score
 from prospect.feedback.files.readers import parse_line
-from prospect.feedback.files.rowstore import group_keys
+from prospect.feedback.files.rowstore import RowStore
 from prospect.feedback.files.write import as_columns, encode
+from prospect.feedback.split import group_keys
 from prospect.feedback.times import write_time
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
@@ -62,7 +63,6 @@ scored = st.builds(
 )
 files = st.one_of(*[st.lists(kind, min_size=1, max_size=10) for kind in (thumbs, thumbs, shown, pairs, scored)])
 seeds = st.integers(0, 3)
-with_files = settings(deadline=None, max_examples=40)  # each example writes and syncs several files
 
 
 def numbered(rows):
@@ -101,80 +101,71 @@ def stripped(rows):
     return [replace(row, where="") for row in rows]
 
 
-def on_lists(rows, convert):
+def on_lists(rows, conversion):
+    """What the functions on lists make of the rows; or their refusal."""
     with tempfile.TemporaryDirectory() as folder:
         write_jsonl(rows, Path(folder) / "in.jsonl")
         rows = load_feedback(Path(folder) / "in.jsonl")
         try:
-            return stripped(convert(rows))
+            if conversion.threshold is not None:
+                rows = to_unpaired_by_score(rows, conversion.threshold)
+            if conversion.to == "paired":
+                rows = to_paired(rows, pairing=conversion.pairing, seed=conversion.seed)
+            rows = as_kind(rows, conversion.to, method="it")
+            if conversion.one_per_prompt:
+                rows = one_per_prompt(rows, seed=conversion.seed)
+            if conversion.to == "unpaired":
+                rows = keep_shares(rows, conversion.shares, seed=conversion.seed)
         except DataError as error:
             return str(error).replace(f"{folder}/", "")
+        return stripped(rows)
 
 
-@with_files
-@given(files, st.sampled_from(["unpaired", "paired", "demonstration", "scored"]))
-def test_files_are_converted_like_lists_or_refused_in_the_same_words(rows, kind):
-    rows = numbered(rows)
-    made, tally = converted(rows, Conversion(to=kind))
-    assert made == on_lists(rows, lambda rows: as_kind(rows, kind, method="it"))
-    if tally is not None:
-        assert sum(tally.rows_in.values()) == len(rows)
-        assert tally.rows_out == len(made)
-        counted = {"paired": count_unpairable, "scored": count_unscorable}.get(kind)
-        if counted:
-            assert sum(left_out.rows for left_out in tally.left_out) == counted(rows).rows
-
-
-@with_files
-@given(st.lists(thumbs, min_size=1, max_size=10) | st.lists(scored, min_size=1), st.sampled_from(PAIRINGS), seeds)
-def test_every_way_to_pair_is_the_same_for_files(rows, pairing, seed):
-    rows = numbered(rows)
-    made, tally = converted(rows, Conversion(to="paired", pairing=pairing, seed=seed))
-    if tally is not None:
-        assert sum(left_out.rows for left_out in tally.left_out) == count_unpairable(rows).rows
-    expected = on_lists(rows, lambda rows: to_paired(rows, pairing=pairing, seed=seed))
-    assert made == expected or made == f"it needs paired feedback (prompt, chosen, rejected): {expected}"
-
-
-@with_files
-@given(
-    st.lists(thumbs, min_size=1, max_size=10) | st.lists(shown, min_size=1) | st.lists(scored, min_size=1),
-    st.sampled_from(["mean", "median", "bernoulli"]),
-    st.booleans(),
-    seeds,
+thresholds = st.builds(
+    Threshold, st.sampled_from(["mean", "median", "bernoulli"]), per_prompt=st.booleans(), seed=seeds
+) | st.builds(Threshold, st.integers(-2, 2).map(float))
+conversions = st.one_of(
+    st.builds(Conversion, to=st.sampled_from(["unpaired", "paired", "demonstration", "scored"])),
+    st.builds(Conversion, to=st.just("paired"), pairing=st.sampled_from(PAIRINGS), seed=seeds),
+    st.builds(Conversion, to=st.sampled_from(["unpaired", "demonstration"]), threshold=thresholds),
+    st.builds(
+        Conversion,
+        to=st.just("unpaired"),
+        one_per_prompt=st.booleans(),
+        shares=st.floats(0, 1).map(ClassShares),
+        seed=seeds,
+    ),
 )
-def test_thresholds_are_the_same_for_files_and_every_completion_is_accounted_for(rows, rule, per_prompt, seed):
+
+
+@settings(deadline=None, max_examples=150)  # each example writes and syncs several files
+@given(files, conversions)
+def test_files_are_converted_like_lists_and_the_counts_add_up_or_they_are_refused_in_the_same_words(rows, conversion):
     rows = numbered(rows)
-    threshold = Threshold(rule, per_prompt=per_prompt, seed=seed)
-    made, tally = converted(rows, Conversion(to="unpaired", threshold=threshold))
-    assert made == on_lists(rows, lambda rows: to_unpaired_by_score(rows, threshold))
-    if tally is not None:
-        completions = sum(len(row.scores) if isinstance(row, Scored) else 1 for row in rows)
-        assert tally.rows_out + sum(left_out.rows for left_out in tally.left_out) == completions
-        assert tally.classes == (sum(row.desirable for row in made), sum(not row.desirable for row in made))
-
-
-@with_files
-@given(st.lists(thumbs, min_size=1, max_size=12) | st.lists(pairs, min_size=1), st.floats(0, 1), st.booleans(), seeds)
-def test_fewer_rows_are_the_same_for_files_and_the_counts_add_up(rows, share, single, seed):
-    rows, shares = numbered(rows), ClassShares(desirable=share)
-    conversion = Conversion(to="unpaired", one_per_prompt=single, shares=shares, seed=seed)
     made, tally = converted(rows, conversion)
-
-    def expected(rows):
-        rows = as_kind(rows, "unpaired")
-        return keep_shares(one_per_prompt(rows, seed=seed) if single else rows, shares, seed=seed)
-
+    expected = on_lists(rows, conversion)
     if tally is None:
-        assert "no row is left to write" in made
-        assert on_lists(rows, expected) == []
+        assert (expected == [] and "no row is left to write" in made) or made.endswith(expected)
         return
-    assert made == on_lists(rows, expected)
+    assert made == expected
+    assert (sum(tally.rows_in.values()), tally.rows_out) == (len(rows), len(made))
+    left_out = {left.reason: left.rows for left in tally.left_out}
+    assert all(left_out.values())
+    if conversion.to == "unpaired":
+        assert tally.classes == (sum(row.desirable for row in made), sum(not row.desirable for row in made))
+        assert tally.rows_out + sum(left_out.values()) == completions(rows, conversion.threshold)
+    elif conversion.to in ("paired", "scored"):
+        count = count_unpairable if conversion.to == "paired" else count_unscorable
+        assert sum(left_out.values()) == count(rows).rows
+
+
+def completions(rows, threshold):
+    """How many rows are read or, where a row has several completions, how many of these."""
     sides = 2 if isinstance(rows[0], Paired) else 1
-    assert tally.rows_out + sum(left_out.rows for left_out in tally.left_out) == sides * len(rows)
+    return sum(len(row.scores) if isinstance(row, Scored) and threshold else sides for row in rows)
 
 
-@with_files
+@settings(deadline=None, max_examples=40)
 @given(st.lists(thumbs, min_size=1, max_size=8))
 def test_rows_of_a_csv_file_are_remembered_like_lines(rows):
     """A row of another format cannot be found again by its place, so it is put into a temporary file."""
@@ -183,6 +174,21 @@ def test_rows_of_a_csv_file_are_remembered_like_lines(rows):
     ]
     for kind in ("paired", "scored"):
         assert converted(rows, Conversion(to=kind), ".csv")[0] == converted(rows, Conversion(to=kind))[0]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+def test_a_remembered_row_is_the_row_that_was_read_and_names_its_line(tmp_path, suffix):
+    write_jsonl(
+        [Unpaired(prompt="p", completion=f"c{i}", desirable=True, id=f"{i}", where="") for i in range(4)],
+        tmp_path / "f.jsonl",
+    )
+    source = as_csv(tmp_path / "f.jsonl") if suffix == ".csv" else tmp_path / "f.jsonl"
+    with RowStore(source, None, tmp_path) as store:
+        for row in store:
+            if row.id != "1":
+                store.remember(row)
+        assert [store[2], store[0], store[1]] == [load_feedback(source)[i] for i in (3, 0, 2)]
+        assert store.kinds == {"unpaired": 4}
 
 
 @settings(deadline=None)
@@ -251,6 +257,22 @@ def test_a_damaged_line_is_read_as_json_reads_it_or_refused(row, data):
         assert not isinstance(expected, dict)
     else:
         assert found is None if not line.strip() else same(found, expected)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(["a", "b", ":", '":']), json_values), max_size=4),
+    st.sampled_from([":", " :", "\t: "]),
+    st.sampled_from([":", "\\u003a", "\\u003A"]),
+)
+def test_a_key_that_is_there_twice_is_refused_however_the_line_is_written(items, colon, escape):
+    text = ", ".join(json.dumps(key).replace(":", escape) + colon + json.dumps(cell) for key, cell in items)
+    line = f"{{{text}}}\n".encode()
+    if len({key for key, _ in items}) == len(items):
+        assert same(parse_line(line, Path("f.jsonl"), 1), dict(items))
+        return
+    with pytest.raises(DataError, match=r"f\.jsonl:1: .* is there twice in one object"):
+        parse_line(line, Path("f.jsonl"), 1)
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-import importlib.util
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from prospect.atomic import write_json, write_text
+from prospect.atomic import write_text
 from prospect.errors import UsageError
 from prospect.outputs import output_folder
 from prospect.terminal import say
@@ -43,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run what is missing, write result.json, table.md and the page, and show the table."""
+    from prospect.report.comparison.page import write_comparison_page
     from prospect.studies.markdown import as_markdown
     from prospect.studies.outcome import make_world
     from prospect.studies.plan import choose, make_cells
@@ -73,17 +72,18 @@ def run(options: argparse.Namespace) -> int:
         each_process=_start_process,
     )
     result = make_result(study, world, cells, options.study)
-    write_json(output / "result.json", result)
+    result.write(output / "result.json")
     text = as_markdown(result)
     write_text(output / "table.md", text)
-    page = _write_page(result, output / "comparison.html")
+    page = output / "comparison.html"
+    write_comparison_page(result, page)
     if options.json:
-        print(json.dumps(result))
+        print(json.dumps(result.as_dict()))
     else:
         say(text, sys.stdout)
-    for path in filter(None, [output / "result.json", output / "table.md", page]):
+    for path in (output / "result.json", output / "table.md", page):
         say(path)
-    return 1 if result["runs"]["failed"] else 0
+    return 1 if result.runs.failed else 0
 
 
 def _show_plan(cells: Sequence[Cell], *, as_json: bool) -> None:
@@ -105,13 +105,6 @@ def _show_plan(cells: Sequence[Cell], *, as_json: bool) -> None:
         start = f", from the model of {cell.after.method}" if cell.after else ""
         say(f"{'done   ' if row['done'] else 'to run '} {cell}{start}")
     say(f"{len(rows)} runs, {done} of them done")
-
-
-def _write_page(result: dict[str, Any], path: Path) -> Path | None:
-    if importlib.util.find_spec("prospect.report.comparison.page") is None:
-        return None
-    importlib.import_module("prospect.report.comparison.page").write_comparison_page(result, path)
-    return path
 
 
 def _cores() -> int:

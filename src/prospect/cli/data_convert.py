@@ -10,8 +10,7 @@ from typing import Any
 from prospect.cli.label_map import add_label_map, read_label_map
 from prospect.errors import UsageError
 from prospect.feedback.convert.pairing import PAIRINGS
-from prospect.feedback.convert.streaming import Conversion, convert_files
-from prospect.feedback.convert.streams import Tally
+from prospect.feedback.convert.streaming import Conversion, Tally, convert_files
 from prospect.feedback.convert.subsample import ClassShares
 from prospect.feedback.convert.thresholds import RULES, Threshold
 from prospect.outputs import output_file

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from prospect.cli.label_map import add_label_map, read_label_map
-from prospect.feedback.frozen.diff import Difference, diff_feedback
+from prospect.feedback.frozen.diff import FeedbackDifference, diff_feedback
 from prospect.terminal import print_json, say
 
 
@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     return 1 if options.exit_code and found else 0
 
 
-def _lines(found: Difference) -> list[str]:
+def _lines(found: FeedbackDifference) -> list[str]:
     lines = [f"rows      {found.before} before, {found.after} after; {found.same} are the same"]
     for sort, count in (("added", found.added), ("removed", found.removed), ("changed", found.changed)):
         lines.append(f"{sort:9} {count}{_examples(found, sort)}")
@@ -43,7 +43,7 @@ def _lines(found: Difference) -> list[str]:
     return [*lines, "classes   " + ", ".join(classes)]
 
 
-def _examples(found: Difference, sort: str) -> str:
+def _examples(found: FeedbackDifference, sort: str) -> str:
     names = found.examples.get(sort, [])
     all_of_them = {"added": found.added, "removed": found.removed, "changed": found.changed}
     more = ", ..." if len(names) < all_of_them.get(sort, sum(found.flips.values())) else ""

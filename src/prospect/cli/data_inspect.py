@@ -5,17 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 from prospect.cli.label_map import add_label_map, read_label_map
 from prospect.cli.rendering import add_rendering, asked_rendering
 from prospect.errors import UsageError
 from prospect.feedback.chat.rendering import Rendering
-from prospect.feedback.doctor.checks.tokens import LONGEST_DEFAULT
-from prospect.model_source import find_model
+from prospect.feedback.doctor.checks.tokens import LONGEST_DEFAULT, RowCounter
 from prospect.outputs import output_file
 from prospect.terminal import say
 
@@ -44,14 +39,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="exit with 1 if a finding is an error")
 
 
-def _rendering(options: argparse.Namespace) -> Rendering:
-    """As a recipe with these settings would render rows."""
-    asked = asked_rendering(options)
-    if asked and options.model is None:
-        raise UsageError("How conversations are rendered is looked at with a model: name --model, or leave it out.")
-    return Rendering(**asked)
-
-
 def run(options: argparse.Namespace) -> int:
     """Inspects, and says what was found.
 
@@ -61,17 +48,15 @@ def run(options: argparse.Namespace) -> int:
     from prospect.cli.inspection_text import print_inspection
     from prospect.feedback.doctor.inspect import inspect_feedback
 
-    with _tokenizer_beside(options.model) as tokenizer:
-        inspection = inspect_feedback(
-            options.files,
-            label_map=read_label_map(options.label_map),
-            model=options.model,
-            tokenizer=tokenizer,
-            eval_files=options.eval,
-            max_length=options.max_length,
-            rendering=_rendering(options),
-            processes=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        )
+    inspection = inspect_feedback(
+        options.files,
+        label_map=read_label_map(options.label_map),
+        model=options.model,
+        counter=_counter(options),
+        eval_files=options.eval,
+        max_length=options.max_length,
+        processes=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+    )
     if options.json:
         print(json.dumps(inspection.as_dict(), indent=2, allow_nan=False))
     else:
@@ -84,15 +69,15 @@ def run(options: argparse.Namespace) -> int:
     return int(options.strict and inspection.has_errors)
 
 
-@contextmanager
-def _tokenizer_beside(model: str | None) -> Iterator[Path | None]:
-    """Give the tokenizer of a GGUF file as files readable without Transformers; None for every other model."""
-    if model is None or not find_model(model).tokenizer.gguf:
-        yield None
-        return
+def _counter(options: argparse.Namespace) -> RowCounter | None:
+    """Return what counts the model's tokens, with rows rendered as a recipe with these settings would."""
+    asked = asked_rendering(options)
+    if options.model is None:
+        if asked:
+            raise UsageError("How conversations are rendered is looked at with a model: name --model, or leave it out.")
+        return None
     from prospect.config import ModelSettings
+    from prospect.data.token_counter import TokenCounter
     from prospect.models.loading import load_tokenizer
 
-    with tempfile.TemporaryDirectory() as folder:
-        load_tokenizer(ModelSettings(name_or_path=model)).save_pretrained(folder)
-        yield Path(folder)
+    return TokenCounter(load_tokenizer(ModelSettings(name_or_path=options.model)), Rendering(**asked))

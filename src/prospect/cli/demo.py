@@ -13,7 +13,7 @@ from rich.table import Table
 
 from prospect import progress
 from prospect.cli.train import LOADING, quiet_libraries
-from prospect.demo.settings import METHODS, Feedback
+from prospect.demo.settings import METHODS, DemoFeedback
 from prospect.errors import UsageError
 from prospect.outputs import output_folder
 from prospect.run_dir import RunDir
@@ -22,7 +22,8 @@ from prospect.terminal import make_console
 from prospect.training.run_lock import require_unheld
 
 if TYPE_CHECKING:
-    from prospect.demo.run import Outcome
+    from prospect.demo.run import DemoOutcome
+    from prospect.results.before_after import BeforeAfterExample
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
         from prospect.demo.run import run_demo
 
         quiet_libraries()
-    feedback = Feedback(options.noise, options.raters, options.keep_desirable, options.keep_undesirable)
+    feedback = DemoFeedback(options.noise, options.raters, options.keep_desirable, options.keep_undesirable)
     outcome = run_demo(folder, method=options.method, seed=options.seed, feedback=feedback, quiet=options.quiet)
     console = make_console(stderr=True, quiet=options.quiet)
     if options.json:
@@ -58,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def show(outcome: Outcome, console: Console) -> None:
+def show(outcome: DemoOutcome, console: Console) -> None:
     """Print rates with intervals, rule by rule, three replies side by side, and where the report lies."""
     console.print(_rules(outcome))
     n = outcome.before.n
@@ -73,7 +74,7 @@ def show(outcome: Outcome, console: Console) -> None:
     console.print(f"report   {outcome.report}   ({outcome.seconds:.0f} s in all)", markup=False, soft_wrap=True)
 
 
-def _rules(outcome: Outcome) -> Table:
+def _rules(outcome: DemoOutcome) -> Table:
     table = Table(title=f"Replies that keep the rules, before and after {outcome.method}")
     for name, side in (("rule", "left"), ("before", "right"), ("after", "right")):
         table.add_column(name, justify=side)  # type: ignore[arg-type]
@@ -84,13 +85,11 @@ def _rules(outcome: Outcome) -> Table:
     return table
 
 
-def _side_by_side(example: dict[str, object]) -> Table:
-    table = Table(title=str(example["prompt"]), title_justify="left", expand=True)
-    cells = []
-    for side in ("before", "after"):
-        table.add_column(f"{side}: {'passes' if example[f'{side}_passes'] else 'does not pass'}", ratio=1)
-        cells.append(str(example[side]).replace("[", "\\["))
-    table.add_row(*cells)
+def _side_by_side(example: BeforeAfterExample) -> Table:
+    table = Table(title=str(example.prompt), title_justify="left", expand=True)
+    for side, passes in (("before", example.before_passes), ("after", example.after_passes)):
+        table.add_column(f"{side}: {'passes' if passes else 'does not pass'}", ratio=1)
+    table.add_row(*(str(text).replace("[", "\\[") for text in (example.before, example.after)))
     return table
 
 

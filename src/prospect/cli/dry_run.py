@@ -75,12 +75,15 @@ def collect(prepared: Prepared) -> dict[str, Any]:
         "config": prepared.config.as_dict(),
         "model": model_in_words(prepared.config, prepared.source),
         "reference": reference_in_words(prepared.config, prepared.loss),
-        "data": {"train": summary, "eval": prepared.held_out.summary() if prepared.held_out else None},
+        "data": {
+            "train": summary.as_dict(),
+            "eval": prepared.held_out.summary().as_dict() if prepared.held_out else None,
+        },
         "class_weights": weights or None,
         "steps": prepared.total_steps,
         "steps_per_epoch": per_epoch,
         "examples_per_step": round(examples / per_epoch, 2),
-        "tokens": int(summary["tokens"] * prepared.total_steps / per_epoch),
+        "tokens": int((summary.tokens or 0) * prepared.total_steps / per_epoch),
         "plain_rows": _plain_rows(prepared),
         "memory": estimate_memory(prepared),
         "rows": [

@@ -15,13 +15,16 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from prospect.errors import ConfigError, UsageError
-from prospect.losses import Loss, all_losses, get_loss
-from prospect.losses.checks.check import Result, check_loss
+from prospect import progress
+from prospect.errors import UsageError
 from prospect.outputs import output_file
 from prospect.terminal import say
+
+if TYPE_CHECKING:
+    from prospect.losses import Loss
+    from prospect.losses.checks.check import CheckResult
 
 GROUPS = ("unpaired", "paired", "scored", "demonstration")
 HEADER = ("name", "feedback", "level", "reference", "z0", "HALO", "learning rate", "hyperparameters", "paper")
@@ -42,8 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--plot",
         type=output_file,
-        metavar="FILE.svg",
-        help="draw the value functions of these human-aware losses, or those of the KTO paper's figure",
+        metavar="FILE",
+        help="draw the value functions of these human-aware losses, or those of the KTO paper's figure: an SVG, PDF or "
+        "PNG file by its suffix",
     )
     parser.add_argument("--json", action="store_true", help="print JSON on stdout")
 
@@ -60,6 +64,8 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("losses: check and --plot are two commands; give one at a time.")
     if checks and not names:
         raise UsageError("losses check: which one? prospect losses check my_file.py:my_loss")
+    with progress.phase("loading PyTorch"):
+        from prospect.losses import all_losses, get_loss
     losses = [get_loss(name) for name in names]
     if checks:
         return _check(losses, options.json)
@@ -79,6 +85,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _check(losses: Sequence[Loss], as_json: bool) -> int:
+    from prospect.losses.checks.check import check_loss
+
     found = {loss.name: check_loss(loss) for loss in losses}
     failed = {name: [r.name for r in results if r.passed is False] for name, results in found.items()}
     if as_json:
@@ -92,7 +100,7 @@ def _check(losses: Sequence[Loss], as_json: bool) -> int:
     return 1 if any(failed.values()) else 0
 
 
-def _results(name: str, results: Sequence[Result]) -> str:
+def _results(name: str, results: Sequence[CheckResult]) -> str:
     words = {True: "pass", False: "FAIL", None: "not applicable"}
     lines = [f"{words[r.passed]:14}  {r.name.replace('_', ' ')}{f': {r.message}' * bool(r.message)}" for r in results]
     counts = [sum(r.passed is kind for r in results) for kind in words]
@@ -103,14 +111,19 @@ def _results(name: str, results: Sequence[Result]) -> str:
 
 
 def _plot(path: Path, losses: Sequence[Loss], as_json: bool) -> None:
-    from prospect.atomic import write_text
     from prospect.cli.value_curves import curves_of, papers_curves
-    from prospect.report.charts.curves import chart
+    from prospect.report.charts.figure_file import require_figure, write_figure
 
-    if path.suffix != ".svg":
-        raise ConfigError(f"--plot {path}: expected a name that ends in .svg; SVG is what is written.")
+    require_figure(path)
     curves = curves_of(losses) if losses else papers_curves()
-    write_text(path, chart(curves))
+    write_figure(
+        path,
+        curves,
+        title="What an outcome is worth to a human",
+        x_label="z: reward above the reference point, in units of 1 / beta (nats without a beta)",
+        y_label="value v(z)",
+        guides=(0, 0),
+    )
     if as_json:
         print(json.dumps({"plot": str(path), "curves": [curve.label for curve in curves]}))
     else:
@@ -122,6 +135,8 @@ def _plot(path: Path, losses: Sequence[Loss], as_json: bool) -> None:
 
 def _as_dict(loss: Loss) -> dict[str, Any]:
     """All traits, what stands for functions by their names."""
+    from prospect.losses import Loss
+
     traits = {field.name: getattr(loss, field.name) for field in fields(Loss)}
     del traits["function"]
     return traits | {
@@ -141,6 +156,8 @@ def _given(loss: Loss) -> list[str]:
 
 def _whole(loss: Loss) -> str:
     """Name, doc, the learning rate, and every other trait that is not what a loss has anyhow."""
+    from prospect.losses import Loss
+
     shown = _as_dict(loss)
     rows: list[tuple[str, str]] = [("feedback", loss.feedback)]
     for field in fields(Loss):

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Sequence
 
 from prospect import __version__, progress
+from prospect.cli.completion import SHELLS, PrintCompletion
 from prospect.cli.parser import Parser
 from prospect.errors import ProspectError, RunStopped
 from prospect.terminal import say
@@ -56,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Before torch starts: threads that wait by spinning take the core from those that work, and with one other busy
     # program beside it a run on two cores is slowed many times over. Asleep they cost little on an idle machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if not sys.stderr.isatty():  # the bars of libraries are for terminals
+        os.environ.setdefault("TQDM_DISABLE", "1")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # what the terminal's encoding lacks is shown as an escape
             stream.reconfigure(errors="backslashreplace")
@@ -141,6 +144,9 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
         prog="prospect", description="Align language models with human-aware losses, from thumbs up and thumbs down."
     )
     parser.add_argument("--version", action="version", version=f"prospect {__version__}")
+    parser.add_argument(
+        "--print-completion", action=PrintCompletion, choices=SHELLS, help="print a script that completes commands"
+    )
     subparsers = parser.add_subparsers(dest="verb", metavar="COMMAND", title="commands")
     return parser, {name: subparsers.add_parser(name, help=text, description=text) for name, text in VERBS.items()}
 

@@ -41,7 +41,7 @@ class Parser(argparse.ArgumentParser):
         verb, known = None, set(self._option_string_actions)
         parser: argparse.ArgumentParser = self
         for word in (word for word in self._asked if not word.startswith("-")):
-            verbs = _verbs_of(parser)
+            verbs = verbs_of(parser)
             verb = verb or word if verbs else verb
             if word not in verbs:
                 yield from _explain_verb(word, verbs) if verbs else ()
@@ -59,7 +59,8 @@ class Parser(argparse.ArgumentParser):
                 yield f"{flag}: {answer}"
 
 
-def _verbs_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+def verbs_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """Return the parsers of a command's verbs by name, none where it has no verbs."""
     groups = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     return dict(next((action.choices for action in groups), {}))
 

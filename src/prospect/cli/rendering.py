@@ -6,9 +6,8 @@ import argparse
 from datetime import datetime
 from typing import Any
 
-import yaml
-
 from prospect.errors import UsageError
+from prospect.yaml_text import parse
 
 NAMES = ("chat_template", "template_argument", "template_date", "system_role", "chat", "unrenderable")
 
@@ -83,12 +82,9 @@ def _arguments(given: list[str]) -> dict[str, Any]:
     arguments: dict[str, Any] = {}
     for one in given:
         key, equals, text = one.partition("=")
-        try:
-            arguments[key] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            equals = ""
         if not (equals and key):
             raise UsageError(f"--template-argument {one}: expected KEY=VALUE, such as enable_thinking=false.")
+        arguments[key] = parse(text, f"--template-argument {key}", [key], lines=False)
     return arguments
 
 

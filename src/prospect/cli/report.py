@@ -7,9 +7,6 @@ import sys
 from pathlib import Path
 
 from prospect.errors import UsageError
-from prospect.report.run.build import build_report
-from prospect.report.run.model_card import write_model_card
-from prospect.run_dir import RunDir
 from prospect.terminal import say
 
 
@@ -20,6 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write report.html and the model card, and print the page's path."""
+    from prospect.model_card import FILE
+    from prospect.report.run.build import build_report
+    from prospect.report.run.model_card import write_model_card
+    from prospect.run_dir import RunDir
+
     if not Path(options.run).is_dir():
         raise UsageError(f"{options.run}: there is no such run directory. prospect train and prospect demo write them.")
     say(build_report(options.run), sys.stdout)
@@ -27,6 +29,6 @@ def run(options: argparse.Namespace) -> int:
     if card:
         say(f"model card: {card}")
     elif RunDir(options.run).model_path.is_dir():
-        path = RunDir(options.run).model_path / "README.md"
-        say(f"model card: {path} was written by somebody else and is left as it is.")
+        path = RunDir(options.run).model_path / FILE
+        say(f"model card: {path} has another author and is left as it is.")
     return 0

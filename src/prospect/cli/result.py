@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from prospect.atomic import write_json
 from prospect.cli.evaluation_text import tell
 from prospect.errors import UsageError
 from prospect.evaluation.answers.subject import Subject
 from prospect.outputs import output_file, output_folder
+from prospect.results.benchmarks import BenchmarksResult
+from prospect.results.contest import ContestResult, JudgeResult
+from prospect.results.feedback import FeedbackResult
 from prospect.terminal import print_json, say
 
 LONGEST_NAME = 50  # characters of --name: of four bytes each they still make a file's name
@@ -46,18 +47,22 @@ def one_or_more(files: list[str] | None) -> Any:
     return files[0] if files and len(files) == 1 else files
 
 
-def write_result(options: argparse.Namespace, subject: Subject | None, result: Mapping[str, Any]) -> None:
-    """Write the result into its file and the run directory, and print it; `evaluation` in it is the usual name."""
+def write_result(
+    options: argparse.Namespace,
+    subject: Subject | None,
+    result: FeedbackResult | ContestResult | JudgeResult | BenchmarksResult,
+) -> None:
+    """Write the result into its file and the run directory, and print it; its kind is the usual name."""
     say("\n".join(tell(result)))
     if options.output:
-        write_json(options.output, result)
+        result.write(options.output)
         say(f"result  {options.output}")
     if subject is not None and subject.run is not None:
         from prospect.report.run.build import build_report
         from prospect.report.run.model_card import write_model_card
 
-        say(f"result  {subject.run.write_evaluation(options.name or result['evaluation'], dict(result))}")
+        say(f"result  {subject.run.write_evaluation(options.name or result.evaluation, result)}")
         say(f"report  {build_report(subject.run.path)}")
         write_model_card(subject.run.path)
     if options.json:
-        print_json(result)
+        print_json(result.as_dict())

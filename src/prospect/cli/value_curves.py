@@ -9,7 +9,7 @@ import torch
 
 from prospect.errors import ConfigError
 from prospect.losses import Loss, values
-from prospect.report.charts.curves import Curve
+from prospect.report.charts.figure_file import Curve
 
 # As in the paper's figure. Beyond, the steep ones leave no room for a sigmoid to be seen.
 REACH = 4.0

@@ -211,10 +211,10 @@ def _sampled_logps(rows: Sequence[Row], completion: torch.Tensor) -> torch.Tenso
 def mismatched_partners(rows: Sequence[AnyRow], seed: int) -> list[int]:
     """Say for every row whose completion it borrows for the estimate of z0.
 
-    The rows are put in a circle in an order that depends on their content and the seed, not on how they lie
+    The rows are put in a circle in an order that depends on their content and the seed, not on their places
     in the batch, prompts together; then each takes the completion m places on, m being the rows of the
     commonest prompt. With one row to a prompt that is x_i with y_{i+1}. Nobody gets its own completion,
-    nobody gets one of its own prompt unless one prompt has more than half of the rows (and then as few as can
+    no row gets one of its own prompt unless one prompt has more than half of the rows (and then as few as can
     be), and each completion is borrowed once.
 
     Raises:

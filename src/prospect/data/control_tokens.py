@@ -1,4 +1,4 @@
-"""Tokens that say what the completion after them is worth, for conditional fine-tuning (csft).
+"""Tokens that state the verdict on the completion after them, for conditional fine-tuning (csft).
 
 They live in the tokenizer, as its special tokens `good_token` and `bad_token`, so that whoever loads the trained model
 asks it after `<|good|>`: for plain prompts `encode_prompt` appends it, for conversations the chat template does.

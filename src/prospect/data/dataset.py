@@ -23,13 +23,14 @@ from prospect.feedback.files.sources import load_feedback
 from prospect.feedback.files.verdict_columns import describe_ignored
 from prospect.feedback.records import Demonstration, Feedback, Kind, Paired, Scored, Text, Unpaired
 from prospect.feedback.split import prompt_key, split_by_prompt
+from prospect.results.run import DataSummary, LeftOut, LengthHistogram, Lengths
 
 HISTOGRAM_BINS = 24  # enough to see a shape, few enough to read
 PLACES_SHOWN = 5  # of rows that were left out: enough to look at
 
 
 class Side(NamedTuple):
-    """One completion of a record, and what was said about it."""
+    """One completion of a record with its verdict."""
 
     text: Text
     desirable: bool
@@ -47,7 +48,7 @@ class Dataset:
         records: the feedback, example by example.
         cut: completions that max_length cut.
         dropped: rows left out because their prompt alone was too long.
-        ignored: what is to be said of columns that look like a verdict and were not read.
+        ignored: messages about columns that look like a verdict and were not read.
         unrenderable: rows left out because the chat template cannot render them: reason -> their places.
         plain: rows that go to the model as plain text, without a chat template.
     """
@@ -83,7 +84,7 @@ class Dataset:
         desirable = sum(row.desirable for row in flatten(self.examples))
         return desirable, sum(map(len, self.examples)) - desirable
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> DataSummary:
         """Return what provenance.json and the report say about the data; lengths are in tokens."""
         rows = flatten(self.examples)
         desirable, undesirable = self.class_counts()
@@ -92,28 +93,28 @@ class Dataset:
             for name, label in (("desirable", True), ("undesirable", False))
         }
         lengths = {name: values for name, values in lengths.items() if len(values)}
-        return {
-            "source": self.source,
-            "sha256": self.digest,
-            "kind": self.kind,
-            "rows": len(self.examples),
-            "prompts": len({row.prompt_key for row in rows}),
-            "desirable": desirable,
-            "undesirable": undesirable if self.kind != "demonstration" else None,
-            "prompt_tokens": _quantiles(np.array([len(row.prompt_ids) for row in rows])),
-            "completion_tokens": {name: _quantiles(values) for name, values in lengths.items()},
-            "completion_histogram": _histogram(lengths),
-            "tokens": int(sum(row.length for row in rows)),
-            "cut": self.cut,
-            "empty_completions": sum(_is_empty(record) for record in self.records),
-            "dropped": self.dropped,
-            "ignored": list(self.ignored),
-            "unrenderable": {
-                reason: {"rows": len(places), "first": places[:PLACES_SHOWN]}
+        return DataSummary(
+            source=self.source,
+            sha256=self.digest,
+            kind=self.kind,
+            rows=len(self.examples),
+            prompts=len({row.prompt_key for row in rows}),
+            desirable=desirable,
+            undesirable=undesirable if self.kind != "demonstration" else None,
+            prompt_tokens=_quantiles(np.array([len(row.prompt_ids) for row in rows])),
+            completion_tokens={name: _quantiles(values) for name, values in lengths.items()},
+            completion_histogram=_histogram(lengths),
+            tokens=int(sum(row.length for row in rows)),
+            cut=self.cut,
+            empty_completions=sum(_is_empty(record) for record in self.records),
+            dropped=self.dropped,
+            ignored=list(self.ignored),
+            unrenderable={
+                reason: LeftOut(rows=len(places), first=places[:PLACES_SHOWN])
                 for reason, places in self.unrenderable.items()
             },
-            "plain": self.plain,
-        }
+            plain=self.plain,
+        )
 
 
 def load_datasets(
@@ -213,7 +214,7 @@ def sides(record: Feedback) -> list[Side]:
 
 
 def encode_side(record: Feedback, side: Side, encoder: Encoder) -> tuple[Row, bool]:
-    """Encode one completion of a record; say whether it was cut."""
+    """Encode one completion of a record, and return whether it was truncated."""
     encoded = encoder.encode(
         record.prompt,
         side.text,
@@ -317,18 +318,13 @@ def _is_empty(record: Feedback) -> bool:
     return any(empty(side.text) for side in sides(record))
 
 
-def _quantiles(values: np.ndarray) -> dict[str, float]:
+def _quantiles(values: np.ndarray) -> Lengths:
     p50, p90 = np.percentile(values, [50, 90])
-    return {
-        "mean": round(float(values.mean()), 2),
-        "p50": float(p50),
-        "p90": float(p90),
-        "max": int(values.max()),
-    }
+    return Lengths(mean=round(float(values.mean()), 2), p50=float(p50), p90=float(p90), max=int(values.max()))
 
 
-def _histogram(lengths: Mapping[str, np.ndarray]) -> dict[str, list[int]]:
+def _histogram(lengths: Mapping[str, np.ndarray]) -> LengthHistogram:
     top = max(int(values.max()) for values in lengths.values())
     edges = np.unique(np.linspace(0, top + 1, HISTOGRAM_BINS + 1).round().astype(int))
     counts = {name: np.histogram(values, edges)[0].tolist() for name, values in lengths.items()}
-    return {"edges": edges.tolist(), **counts}
+    return LengthHistogram(edges=edges.tolist(), **counts)

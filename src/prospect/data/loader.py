@@ -82,7 +82,7 @@ def _spread_classes(examples: Sequence[Example], draw: np.random.Generator) -> n
     place = np.empty(len(examples))
     for label in (True, False):
         members = draw.permutation(np.flatnonzero(desirable == label))
-        # The i-th of n members stands at (i + u) / n of the epoch; u is drawn once a class.
+        # The i-th of n members is placed at (i + u) / n of the epoch; u is drawn once a class.
         place[members] = (np.arange(len(members)) + draw.random()) / max(len(members), 1)
     return np.argsort(place, kind="stable")
 
@@ -90,7 +90,7 @@ def _spread_classes(examples: Sequence[Example], draw: np.random.Generator) -> n
 def _separate_prompts(steps: list[list[int]], examples: Sequence[Example]) -> None:
     """Swap an example of another prompt into every step of a single one, so that z0 can be estimated.
 
-    The example is of the same class where there is such a one, so that a step keeps its proportion of classes.
+    The example is of the same class where one exists, so that a step keeps its proportion of classes.
 
     Whether that succeeds depends on counts alone, so one epoch speaks for all: it does if and only if each of the k
     steps has two examples and k examples at least are not of the commonest prompt. For if no step can swap with one
@@ -133,7 +133,7 @@ def _prompts(step: Sequence[int], examples: Sequence[Example]) -> set[str]:
 
 # Above this share of padding it pays to cut smaller groups; the budget alone leaves 20 to 60 % of real feedback.
 MOST_PADDING = 0.1
-# A forward pass has a cost of its own, so nobody makes another one to save less than this, in tokens.
+# A forward pass has a cost of its own, so another one is not worth saving fewer tokens than this.
 LEAST_SAVING = 32
 
 

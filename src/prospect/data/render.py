@@ -14,7 +14,7 @@ from typing import Any
 
 from prospect.data.control_tokens import control_token_ids
 from prospect.errors import DataError, ModelError
-from prospect.feedback.chat.renderer import ChatRenderer
+from prospect.feedback.chat.renderer import ChatRenderer, Tools
 from prospect.feedback.chat.rendering import Rendering
 from prospect.feedback.chat.templates import DEFAULT, ChatTemplates
 from prospect.feedback.endings import first_end
@@ -81,7 +81,7 @@ class Encoder:
         *,
         finished: bool = True,
         desirable: bool = True,
-        tools: Sequence[Mapping[str, Any]] | None = None,
+        tools: Tools = None,
         where: str = "row",
     ) -> Encoded:
         """Render one prompt with one completion.
@@ -100,18 +100,9 @@ class Encoder:
             PromptTooLongError: no room for one token of completion within `max_length`.
             ModelError: a conversation, and the tokenizer has no chat template.
         """
-        if self.renderer.is_chat(prompt, completion):
-            text, cut = self.renderer.exchange(prompt, completion, tools, where)
-            head, ids = _split(self.tokenizer, text, cut, add_special_tokens=False)
-        else:
-            assert isinstance(prompt, str) and isinstance(completion, str)
-            head, ids = _plain_ids(self.tokenizer, prompt, completion)
-        if not head:
-            head = [_start_token(self.tokenizer)]
-        if self._control:
-            head.append(self._control[0 if desirable or not self._say_verdict else 1])
+        head, ids = self.split(prompt, completion, desirable=desirable, tools=tools, where=where)
         self._assert_one_start_token([*head, *ids], where)
-        ids = self._terminate(ids, finished=finished and self.end_token)
+        ids = self.terminate(ids, finished=finished and self.end_token)
         if len(head) >= self.max_length:
             raise PromptTooLongError(
                 f"{where}: the prompt alone has {len(head)} tokens and max_length is {self.max_length}, "
@@ -126,6 +117,27 @@ class Encoder:
         room = self.max_length - len(head)
         return Encoded(head, ids[:room], cut=len(ids) > room)
 
+    def split(
+        self, prompt: Text, completion: Text, *, desirable: bool = True, tools: Tools = None, where: str = "row"
+    ) -> tuple[list[int], list[int]]:
+        """Return the ids of the prompt and of the completion, which is not terminated yet; arguments as in `encode`."""
+        if self.renderer.is_chat(prompt, completion):
+            text, cut = self.renderer.exchange(prompt, completion, tools, where)
+            return self._split(text, cut, desirable, add_special_tokens=False)
+        assert isinstance(prompt, str) and isinstance(completion, str)
+        return self.split_plain(prompt, completion, desirable=desirable)
+
+    def split_plain(self, prompt: str, completion: str, *, desirable: bool = True) -> tuple[list[int], list[int]]:
+        """Return the ids of a prompt and a completion that go to the model without a chat template; see `split`."""
+        return self._split(prompt + completion, len(prompt), desirable, add_special_tokens=True)
+
+    def _split(self, text: str, cut: int, desirable: bool, *, add_special_tokens: bool) -> tuple[list[int], list[int]]:
+        head, ids = _split(self.tokenizer, text, cut, add_special_tokens=add_special_tokens)
+        head = head or [_start_token(self.tokenizer)]
+        if self._control:
+            head.append(self._control[0 if desirable or not self._say_verdict else 1])
+        return head, ids
+
     def _assert_one_start_token(self, ids: list[int], where: str) -> None:
         start = self.tokenizer.bos_token_id
         if start is not None and ids[:2] == [start, start]:
@@ -134,7 +146,7 @@ class Encoder:
                 "holds one and the tokenizer adds one. Remove it from the text."
             )
 
-    def _terminate(self, ids: list[int], *, finished: bool) -> list[int]:
+    def terminate(self, ids: list[int], *, finished: bool) -> list[int]:
         """Leave exactly one end token after a finished completion and none after another.
 
         The text may hold one and the template add another: the first counts. What comes after it (a line break of the
@@ -244,7 +256,7 @@ def _split(tokenizer: Any, text: str, boundary: int, *, add_special_tokens: bool
         return_special_tokens_mask=True,
     )
     ids, offsets, special = encoding["input_ids"], encoding["offset_mapping"], encoding["special_tokens_mask"]
-    # An end token that the tokenizer adds is taken off here: whether there is one is for _terminate to say.
+    # An end token that the tokenizer adds is taken off here: whether there is one is for `Encoder.terminate` to say.
     while add_special_tokens and ids and special[-1] and offsets[-1] == (0, 0) and len(ids) > 1:
         ids, offsets, special = ids[:-1], offsets[:-1], special[:-1]
     cut = next((i for i, (_, end) in enumerate(offsets) if end > boundary), len(ids))

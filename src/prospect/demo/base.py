@@ -14,7 +14,7 @@ TEMPERATURE, TOP_P = 0.8, 0.95
 BATCH = 256  # replies sampled together: for a model this small the loop over tokens is what costs
 
 BASE = Path(str(files("prospect.demo"))) / "base"
-"""Model and tokenizer in Transformers layout; `python -m prospect.demo.make_base` writes them."""
+"""Model and tokenizer in Transformers layout; `tools/make_base.py` writes them."""
 
 
 def load_base(path: Path = BASE) -> tuple[Any, Any]:

@@ -35,8 +35,8 @@ class Rater:
             raise ConfigError(f"rater {self.name}: noise is {self.noise}; expected a probability, 0 to 1.")
 
 
-class Reply(Protocol):
-    """What a customer reads: `evaluation.generate.Generated`, named here by what is used of it."""
+class HasText(Protocol):
+    """What a customer reads: `models.sampling.Generated`, of which only the text is used."""
 
     @property
     def text(self) -> str:
@@ -49,7 +49,7 @@ class Reply(Protocol):
 
 def collect_thumbs(
     inquiries: Sequence[Inquiry],
-    replies: Sequence[Sequence[Reply]],
+    replies: Sequence[Sequence[HasText]],
     *,
     raters: Sequence[Rater] = (Rater("customer"),),
     keep_desirable: float = 1.0,
@@ -79,7 +79,7 @@ def collect_thumbs(
 
 
 def _thumbs(
-    inquiries: Sequence[Inquiry], replies: Sequence[Sequence[Reply]], raters: Sequence[Rater], seed: int
+    inquiries: Sequence[Inquiry], replies: Sequence[Sequence[HasText]], raters: Sequence[Rater], seed: int
 ) -> Iterator[Unpaired]:
     for i, (inquiry, answers) in enumerate(zip(inquiries, replies, strict=True)):
         for j, reply in enumerate(answers):

@@ -16,13 +16,14 @@ from prospect import progress
 from prospect.demo.base import BASE, answer, load_base
 from prospect.demo.customer import Rater, collect_thumbs
 from prospect.demo.rubric import check
-from prospect.demo.settings import METHODS, Feedback
+from prospect.demo.settings import METHODS, DemoFeedback
 from prospect.demo.world import REPLY_TOKENS, Inquiry, held_out_prompts, training_prompts
-from prospect.errors import ConfigError
+from prospect.errors import ConfigError, RunStopped
 from prospect.feedback import class_counts, write_jsonl
 from prospect.models.sampling import Generated
 from prospect.report.run.build import build_report
 from prospect.report.run.model_card import write_model_card
+from prospect.results.before_after import BeforeAfter, BeforeAfterExample, BeforeAfterResult, MeanWords
 from prospect.run_dir import RunDir
 from prospect.statistics.rates import Rate, proportion, win_rate
 from prospect.training.memory.allocator import keep_freed_memory
@@ -42,7 +43,7 @@ RULE_NAMES = {
 
 
 @dataclass(frozen=True)
-class Outcome:
+class DemoOutcome:
     """What a demo run showed; each rate carries a 95 % interval.
 
     Attributes:
@@ -62,7 +63,7 @@ class Outcome:
     after: Rate
     win_rate: Rate
     rules: dict[str, tuple[Rate, Rate]]
-    examples: list[dict[str, Any]]
+    examples: list[BeforeAfterExample]
     thumbs: tuple[int, int]
     seconds: float
     report: Path
@@ -86,9 +87,9 @@ def run_demo(
     *,
     method: str = "kto",
     seed: int = 0,
-    feedback: Feedback | None = None,
+    feedback: DemoFeedback | None = None,
     quiet: bool = False,
-) -> Outcome:
+) -> DemoOutcome:
     """Sample, collect thumbs, align, and compare.
 
     Args:
@@ -104,10 +105,10 @@ def run_demo(
     if method not in METHODS:
         raise ConfigError(f'demo method is "{method}"; expected one of {", ".join(METHODS)}.')
     with progress.shown("prospect demo", quiet=quiet):
-        return _run(output, method, seed, feedback or Feedback())
+        return _run(output, method, seed, feedback or DemoFeedback())
 
 
-def _run(output: Path, method: str, seed: int, feedback: Feedback) -> Outcome:
+def _run(output: Path, method: str, seed: int, feedback: DemoFeedback) -> DemoOutcome:
     begun = time.monotonic()
     keep_freed_memory()
     base = load_base()
@@ -118,7 +119,11 @@ def _run(output: Path, method: str, seed: int, feedback: Feedback) -> Outcome:
         before = answer(base, asked, 1, seed)
     counts = write_thumbs(output, inquiries, replies, feedback, seed)
     progress.note(f"thumbs: {counts[0]} up, {counts[1]} down; aligning by {method}")
-    run = train(recipe(method, output, seed))
+    try:
+        run = train(recipe(method, output, seed))
+    except RunStopped as stop:
+        again = "stopped. The demo begins anew each time: start it again with the same command."
+        raise RunStopped(again, stop.signal) from None
     with progress.phase("asking the aligned model the same held-out questions"):
         after = answer(load_base(run.model_path), asked, 1, seed)
     return conclude(run, method, asked, before, after, counts, feedback, begun)
@@ -128,7 +133,7 @@ def write_thumbs(
     output: Path,
     inquiries: Sequence[Inquiry],
     replies: Sequence[Sequence[Generated]],
-    feedback: Feedback,
+    feedback: DemoFeedback,
     seed: int,
 ) -> tuple[int, int]:
     """Write the customers' thumbs to feedback.jsonl; give how many are up and down."""
@@ -173,9 +178,9 @@ def conclude(
     before: Sequence[Sequence[Generated]],
     after: Sequence[Sequence[Generated]],
     counts: tuple[int, int],
-    feedback: Feedback,
+    feedback: DemoFeedback,
     begun: float,
-) -> Outcome:
+) -> DemoOutcome:
     """Count who keeps which rules, and write evaluation/demo.json and the report."""
     old = [check(inquiry, reply[0].text) for inquiry, reply in zip(asked, before, strict=True)]
     new = [check(inquiry, reply[0].text) for inquiry, reply in zip(asked, after, strict=True)]
@@ -186,7 +191,7 @@ def conclude(
     difference = [sum(b.values()) - sum(a.values()) for a, b in zip(old, new, strict=True)]
     wins = win_rate(sum(d > 0 for d in difference), sum(d < 0 for d in difference), sum(d == 0 for d in difference))
     passed = [(all(a.values()), all(b.values())) for a, b in zip(old, new, strict=True)]
-    outcome = Outcome(
+    outcome = DemoOutcome(
         method=method,
         before=_share([a for a, _ in passed]),
         after=_share([b for _, b in passed]),
@@ -197,15 +202,21 @@ def conclude(
         seconds=0.0,
         report=run.report_path,
     )
-    words = {"before": _mean_words(before), "after": _mean_words(after)}
-    result = {**outcome.as_dict(), "noise": feedback.noise, "customers": asdict(feedback)}
-    result |= {"mean_words": words, "examples": outcome.examples}
-    for name in ("seconds", "report", "thumbs"):
-        del result[name]
+    result = BeforeAfterResult(
+        before=outcome.before,
+        after=outcome.after,
+        win_rate=wins,
+        method=method,
+        rules={rule: BeforeAfter(before=b, after=a) for rule, (b, a) in rules.items()},
+        noise=feedback.noise,
+        customers=asdict(feedback),
+        mean_words=MeanWords(before=_mean_words(before), after=_mean_words(after)),
+        examples=outcome.examples,
+    )
     run.write_evaluation("demo", result)
     report = build_report(run.path)
     write_model_card(run.path)
-    return Outcome(**{**vars(outcome), "seconds": time.monotonic() - begun, "report": report})
+    return DemoOutcome(**{**vars(outcome), "seconds": time.monotonic() - begun, "report": report})
 
 
 def _share(kept: Sequence[bool]) -> Rate:
@@ -221,15 +232,15 @@ def _examples(
     before: Sequence[Sequence[Generated]],
     after: Sequence[Sequence[Generated]],
     passed: Sequence[tuple[bool, bool]],
-) -> list[dict[str, Any]]:
+) -> list[BeforeAfterExample]:
     """Return the first three held-out prompts, whatever became of them: chosen by nobody."""
     return [
-        {
-            "prompt": asked[i].message,
-            "before": before[i][0].text,
-            "after": after[i][0].text,
-            "before_passes": passed[i][0],
-            "after_passes": passed[i][1],
-        }
+        BeforeAfterExample(
+            prompt=asked[i].message,
+            before=before[i][0].text,
+            after=after[i][0].text,
+            before_passes=passed[i][0],
+            after_passes=passed[i][1],
+        )
         for i in range(3)
     ]

@@ -15,7 +15,7 @@ digits go down with the rest; a higher beta holds the policy closer to its refer
 
 
 @dataclass(frozen=True)
-class Feedback:
+class DemoFeedback:
     """How the simulated customers give thumbs.
 
     Attributes:

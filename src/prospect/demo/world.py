@@ -4,9 +4,8 @@ This is the world of `prospect demo`, and its parts fit together so:
 
     world.py      training_prompts(n, seed), held_out_prompts(n) -> inquiries: a message, and its facts
     rubric.py     check(inquiry, reply)                          -> rule: kept or broken; passes() = all kept
-    log.py        support_log(n)                                 -> inquiries and old replies, good and bad
-    make_base.py  trains a small model on that log               -> base/
-    base.py       load_base()                                    -> that model and its tokenizer
+    base.py       load_base()                                    -> a small model and its tokenizer, trained by
+                                                                    tools/make_base.py on the desk's old log
     customer.py   collect_thumbs(inquiries, replies, ...)        -> feedback: the rubric's verdict as thumbs
 
     inquiries = training_prompts(600, seed=0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 Kind = Literal["unpaired", "paired", "demonstration", "scored"]
 
@@ -77,6 +77,8 @@ class Feedback:
         return {name: getattr(self, name) for name in _SHARED}
 
 
+Record = TypeVar("Record", bound=Feedback)
+
 PROVENANCE = ("source", "source_id", "time", "model", "reason", "relative")
 """Where a verdict came from; no method needs it, so what cannot be read there is dropped, never an error."""
 _SHARED = ("prompt", "where", "weight", "rater", "tools", "finished", *PROVENANCE)
@@ -134,3 +136,15 @@ class Scored(Feedback):
     def worst(self) -> int:
         """The place of the lowest score, the first of several."""
         return self.scores.index(min(self.scores))
+
+
+def record(kind: type[Record], fields: dict[str, Any]) -> Record:
+    """Return the record with these fields, as its constructor would, at a quarter of the price.
+
+    A frozen dataclass sets its twenty fields one by one. A field that is not given is found on the class, where
+    dataclasses keep their defaults. The fields must be right: names and the required ones are not checked. The
+    record keeps the dictionary itself.
+    """
+    made = object.__new__(kind)
+    object.__setattr__(made, "__dict__", fields)
+    return made

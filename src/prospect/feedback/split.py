@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from json.encoder import encode_basestring_ascii
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from prospect.errors import DataError
 from prospect.feedback.records import Feedback, Message, Text
 
 Row = TypeVar("Row", bound=Feedback)
+
+KEY_SIZE = 16  # bytes of a prompt's key: no two of a billion prompts share one
 
 
 def prompt_key(text: Text) -> str:
@@ -51,12 +53,31 @@ def group_key(row: Feedback) -> bytes:
     return hashlib.blake2b(digest + tools.encode(), digest_size=16).digest()
 
 
-def group_by_prompt(rows: Iterable[Row]) -> list[list[Row]]:
-    """Return the rows of each prompt, in order of first appearance; other tools make another prompt."""
-    groups: dict[bytes, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(group_key(row), []).append(row)
-    return list(groups.values())
+class Groups(NamedTuple):
+    """Which of N rows have the same key.
+
+    Attributes:
+        order: (N,) row numbers, group after group; within a group in the order of the rows.
+        starts: (G + 1,) where in `order` each group begins, and N; the groups are in order of first appearance.
+    """
+
+    order: Any
+    starts: Any
+
+
+def group_keys(keys: bytearray) -> Groups:
+    """Return the groups of rows whose keys, of KEY_SIZE bytes each, are the same."""
+    import numpy as np
+
+    halves = np.frombuffer(bytes(keys), dtype=np.uint64).reshape(-1, 2)
+    order = np.lexsort((halves[:, 1], halves[:, 0]))  # stable: the first row of a group comes first
+    ordered = halves[order]
+    new = np.ones(len(order), dtype=bool)
+    new[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    first = np.empty(len(order), dtype=np.int64)
+    first[order] = order[np.flatnonzero(new)][np.cumsum(new) - 1]  # of each row the first row of its group
+    order = np.argsort(first, kind="stable")
+    return Groups(order, np.append(np.flatnonzero(np.diff(first[order], prepend=-1)), len(order)))
 
 
 def split_by_prompt(rows: Sequence[Row], held_out: float | int, *, seed: int) -> tuple[list[Row], list[Row]]:

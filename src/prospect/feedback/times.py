@@ -28,11 +28,6 @@ def read_time(value: Any) -> datetime | None:
 
 
 def _time_of(value: Any) -> datetime | None:
-    if isinstance(value, datetime):
-        # Of the type itself: those made of it by other libraries cannot be written.
-        return datetime.combine(value.date(), value.time(), value.tzinfo or UTC)
-    if isinstance(value, date):
-        return datetime.combine(value, datetime.min.time(), UTC)
     if isinstance(value, str):
         text = value.strip()
         try:
@@ -43,6 +38,11 @@ def _time_of(value: Any) -> datetime | None:
         if text.isdigit() and len(text) > 8:
             return _of_epoch(text)
         return time if time.tzinfo else time.replace(tzinfo=UTC)
+    if isinstance(value, datetime):
+        # Of the type itself: those made of it by other libraries cannot be written.
+        return datetime.combine(value.date(), value.time(), value.tzinfo or UTC)
+    if isinstance(value, date):
+        return datetime.combine(value, datetime.min.time(), UTC)
     return None if isinstance(value, bool) else _of_epoch(value)
 
 

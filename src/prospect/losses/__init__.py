@@ -1,6 +1,6 @@
 """Human-aware losses and their baselines: pure functions of log-ratios, registered by being decorated.
 
-The names below are imported when first used, and every loss with them: what `declared` and `hyperparameters` say of
+The names below are imported when first used, and every loss with them: what `declared` and `hyperparameters` know about
 losses needs no torch.
 """
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 
 from prospect.errors import ConfigError
-from prospect.losses.hyperparameters import Interval, bounds_of, check_hyperparameters
+from prospect.losses.hyperparameters import Bounds, bounds_of, check_hyperparameters
 
 FeedbackKind = Literal["unpaired", "paired", "demonstration", "scored"]
 Level = Literal["sequence", "token"]
@@ -54,7 +54,7 @@ class Loss:
             (`prospect.data.batch.row_from_ids`), and feedback files do not.
         over_step: names and functions of further arguments, computed over the whole optimizer step before any
             gradient is taken: each function is called with the arguments above and gives a tensor.
-        control_tokens: whether the prompt ends with a token that says the verdict, `<|good|>` or `<|bad|>`.
+        control_tokens: whether the prompt ends with a token that states the verdict, `<|good|>` or `<|bad|>`.
         reward_model: whether it trains a reward model; its log-ratios are then the model's scores of whole rows.
         mean_over: what the sum of its values over a step is divided by: the examples, or the units that are scored,
             which are tokens of completions where the medium is text.
@@ -122,7 +122,7 @@ class Loss:
         """v(z) of a human-aware loss.
 
         Args:
-            z: any shape, nats: how far the reward l(y) log(pi / ref) lies above the reference point.
+            z: any shape, nats: how far the reward l(y) log(pi / ref) exceeds the reference point.
             **hyperparameters: the loss's own, where its defaults are not meant.
         """
         if self.value is None:
@@ -162,9 +162,9 @@ class Loss:
         """
         check_hyperparameters(self.name, self.hyperparameters, self.bounds, given)
 
-    def interval(self, name: str) -> Interval:
+    def interval(self, name: str) -> Bounds:
         """Return the legal values of a hyperparameter: its own bounds, its name's, else every finite number."""
-        return Interval.parse(self.bounds_of(name))
+        return Bounds.parse(self.bounds_of(name))
 
     def bounds_of(self, name: str) -> str:
         """Return the same as it is written."""

@@ -1,4 +1,4 @@
-"""What the source says of losses, read and not run: their names and hyperparameters. No torch."""
+"""Names and hyperparameters of losses, parsed from the source without running it. No torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from prospect.losses.hyperparameters import check_hyperparameters
 
 # The files of this folder that hold losses.
 FILES = ("demonstration", "paired", "reference_free", "reward_model", "scored", "token", "unpaired")
-# What makes a name that stands nowhere in the file.
+# Decorators whose loss's name is not in the file.
 _MADE_UNSEEN = r"\bimport \*|\bglobals\(|\bsetattr\(|\b__getattr__\b"
 
 
@@ -28,7 +28,7 @@ class Declared:
 
 
 def declared_losses() -> dict[str, Declared]:
-    """Return what stands under each `@loss` of this folder, by the loss's name."""
+    """Return the declaration under each `@loss` of this folder, by the loss's name."""
     folder = Path(__file__).parent
     texts = ((folder / f"{file}.py").read_text(encoding="utf-8") for file in FILES)
     return dict(sorted(entry for text in texts for entry in _declarations(ast.parse(text))))
@@ -47,12 +47,12 @@ def _declarations(module: ast.Module) -> Iterator[tuple[str, Declared]]:
 
 
 def check_declared(name: str, hyperparameters: Mapping[str, Any]) -> None:
-    """Refuse a loss that does not exist, and hyperparameters that it does not have, as far as the source says it.
+    """Refuse a loss that does not exist, and hyperparameters that it does not have, as far as the source shows it.
 
     One's own loss must have a file that holds its name; the rest is known once that file has run.
 
     Raises:
-        ConfigError: what `get_loss` and `Loss.check` would say.
+        ConfigError: the error of `get_loss` or `Loss.check`.
     """
     if is_own(name):
         path, attribute = own_file(name)

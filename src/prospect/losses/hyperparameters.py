@@ -11,7 +11,7 @@ from prospect.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class Interval:
+class Bounds:
     """The legal values of a hyperparameter; infinities are never among them."""
 
     low: float
@@ -20,7 +20,7 @@ class Interval:
     with_high: bool
 
     @classmethod
-    def parse(cls, text: str) -> Interval:
+    def parse(cls, text: str) -> Bounds:
         """Read "(0, 1]": a round bracket leaves its bound out."""
         opening, closing = text.strip()[:1], text.strip()[-1:]
         try:
@@ -65,7 +65,7 @@ def check_hyperparameters(
         loss: its name.
         known: the hyperparameters that it takes.
         bounds: those of its own, by hyperparameter.
-        given: what the recipe says.
+        given: the settings of the recipe.
 
     Raises:
         ConfigError: with the nearest name suggested.
@@ -78,7 +78,7 @@ def check_hyperparameters(
             raise ConfigError(f'loss {loss} has no hyperparameter "{name}"{hint} It takes {takes}.')
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ConfigError(f"loss {loss}: {name} is {value!r}; expected a number.")
-        interval = Interval.parse(bounds_of(name, bounds))
+        interval = Bounds.parse(bounds_of(name, bounds))
         if value not in interval:
             raise ConfigError(f"loss {loss}: {name} is {value}; expected a finite number{interval}.")
 

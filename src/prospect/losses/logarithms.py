@@ -6,7 +6,7 @@ import math
 
 import torch
 
-# A probability of 1 has no finite log(1 - p). This far below 1 it is still told from 1 in float32.
+# A probability of 1 has no finite log(1 - p). This far below 1 it still differs from 1 in float32.
 _CERTAIN = -1e-7
 
 

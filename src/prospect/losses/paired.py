@@ -32,7 +32,7 @@ def dpo(
 
     Args:
         chosen: r_w, (N,) nats, log-ratio of the preferred completions.
-        rejected: r_l, (N,) nats, log-ratio of the others.
+        rejected: r_l, (N,) nats, log-ratio of the rejected completions.
         beta: > 0.
         label_smoothing: e in [0, 0.5], the share of pairs believed to be the wrong way round.
 
@@ -62,7 +62,7 @@ def robust_dpo(
 
     Args:
         chosen: r_w, (N,) nats, log-ratio of the preferred completions.
-        rejected: r_l, (N,) nats, log-ratio of the others.
+        rejected: r_l, (N,) nats, log-ratio of the rejected completions.
         beta: > 0.
         label_smoothing: e in [0, 0.5), the share of flipped pairs.
 
@@ -89,7 +89,7 @@ def dpop(chosen: torch.Tensor, rejected: torch.Tensor, *, beta: float = 0.3, pen
 
     Args:
         chosen: r_w, (N,) nats, log-ratio of the preferred completions.
-        rejected: r_l, (N,) nats, log-ratio of the others.
+        rejected: r_l, (N,) nats, log-ratio of the rejected completions.
         beta: > 0.
         penalty: >= 0, how many nats of margin one nat of lost likelihood costs; at 0 it is DPO.
 
@@ -110,7 +110,7 @@ def ipo(chosen: torch.Tensor, rejected: torch.Tensor, *, tau: float = 0.1) -> to
 
     Args:
         chosen: (N,) nats per token, mean log-ratio of the preferred completions.
-        rejected: (N,) nats per token, mean log-ratio of the others.
+        rejected: (N,) nats per token, mean log-ratio of the rejected completions.
         tau: > 0; the margin is 1 / (2 tau).
 
     Returns:
@@ -130,7 +130,7 @@ def hinge(chosen: torch.Tensor, rejected: torch.Tensor, *, beta: float = 0.05) -
 
     Args:
         chosen: r_w, (N,) nats, log-ratio of the preferred completions.
-        rejected: r_l, (N,) nats, log-ratio of the others.
+        rejected: r_l, (N,) nats, log-ratio of the rejected completions.
         beta: > 0.
 
     Returns:
@@ -149,7 +149,7 @@ def apo_zero(chosen: torch.Tensor, rejected: torch.Tensor, *, beta: float = 0.1)
 
     Args:
         chosen: r_w, (N,) nats, log-ratio of the preferred completions.
-        rejected: r_l, (N,) nats, log-ratio of the others.
+        rejected: r_l, (N,) nats, log-ratio of the rejected completions.
         beta: > 0.
 
     Returns:
@@ -168,7 +168,7 @@ def apo_down(chosen: torch.Tensor, rejected: torch.Tensor, *, beta: float = 0.1)
 
     Args:
         chosen: r_w, (N,) nats, log-ratio of the preferred completions.
-        rejected: r_l, (N,) nats, log-ratio of the others.
+        rejected: r_l, (N,) nats, log-ratio of the rejected completions.
         beta: > 0.
 
     Returns:
@@ -187,7 +187,7 @@ def nca_pair(chosen: torch.Tensor, rejected: torch.Tensor, *, beta: float = 0.01
 
     Args:
         chosen: r_w, (N,) nats, log-ratio of the preferred completions.
-        rejected: r_l, (N,) nats, log-ratio of the others.
+        rejected: r_l, (N,) nats, log-ratio of the rejected completions.
         beta: > 0.
 
     Returns:
@@ -215,7 +215,7 @@ def bco_pair(
 
     Args:
         chosen: r_w, (N,) nats, log-ratio of the preferred completions.
-        rejected: r_l, (N,) nats, log-ratio of the others.
+        rejected: r_l, (N,) nats, log-ratio of the rejected completions.
         running_mean: m, () nats; the mean of all log-ratios of all earlier steps.
         beta: > 0.
 
@@ -235,7 +235,7 @@ def sppo_hard(chosen: torch.Tensor, rejected: torch.Tensor, *, beta: float = 1e-
 
     Args:
         chosen: r_w, (N,) nats, log-ratio of the preferred completions.
-        rejected: r_l, (N,) nats, log-ratio of the others.
+        rejected: r_l, (N,) nats, log-ratio of the rejected completions.
         beta: > 0; the targets are +-1 / (2 beta) nats.
 
     Returns:
@@ -258,7 +258,7 @@ def exo_pair(
 
     Args:
         chosen: r_w, (N,) nats, log-ratio of the preferred completions.
-        rejected: r_l, (N,) nats, log-ratio of the others.
+        rejected: r_l, (N,) nats, log-ratio of the rejected completions.
         beta: > 0.
         label_smoothing: e in (0, 0.5]; at 0 the KL would be infinite.
 
@@ -280,7 +280,7 @@ def discopop(chosen: torch.Tensor, rejected: torch.Tensor, *, beta: float = 0.05
 
     Args:
         chosen: r_w, (N,) nats, log-ratio of the preferred completions.
-        rejected: r_l, (N,) nats, log-ratio of the others.
+        rejected: r_l, (N,) nats, log-ratio of the rejected completions.
         beta: > 0.
         tau: > 0; how sharply one changes into the other.
 

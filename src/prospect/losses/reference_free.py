@@ -23,7 +23,7 @@ def slic(chosen: torch.Tensor, rejected: torch.Tensor, *, delta: float = 1.0, la
 
     Args:
         chosen: lp_w, (N,) nats, logps of the preferred completions.
-        rejected: lp_l, (N,) nats, logps of the others.
+        rejected: lp_l, (N,) nats, logps of the rejected completions.
         delta: >= 0, the margin in nats.
         lam: >= 0, weight of the imitation term.
 
@@ -50,7 +50,7 @@ def simpo(chosen: torch.Tensor, rejected: torch.Tensor, *, beta: float = 2.0, ga
 
     Args:
         chosen: lpbar_w, (N,) nats per token, mean logps of the preferred completions.
-        rejected: lpbar_l, (N,) nats per token, mean logps of the others.
+        rejected: lpbar_l, (N,) nats per token, mean logps of the rejected completions.
         beta: > 0.
         gamma: >= 0, the target margin of the rewards.
 
@@ -77,7 +77,7 @@ def orpo(chosen: torch.Tensor, rejected: torch.Tensor, *, lam: float = 0.1) -> t
 
     Args:
         chosen: lpbar_w, (N,) nats per token, mean logps of the preferred completions.
-        rejected: lpbar_l, (N,) nats per token, mean logps of the others.
+        rejected: lpbar_l, (N,) nats per token, mean logps of the rejected completions.
         lam: >= 0, weight of the odds ratio.
 
     Returns:
@@ -103,7 +103,7 @@ def cpo(chosen: torch.Tensor, rejected: torch.Tensor, *, beta: float = 0.1, alph
 
     Args:
         chosen: lp_w, (N,) nats, logps of the preferred completions.
-        rejected: lp_l, (N,) nats, logps of the others.
+        rejected: lp_l, (N,) nats, logps of the rejected completions.
         beta: > 0.
         alpha: >= 0, weight of the imitation term.
 

@@ -13,7 +13,7 @@ class ReferencePoint(NamedTuple):
     Attributes:
         z0: () nats, what the loss sees; >= 0 if there is a reference.
         raw: () nats, before the clamp.
-        stderr: () nats, standard error of `raw`; 0 where one row says nothing about spread.
+        stderr: () nats, standard error of `raw`; 0 for a single row, whose spread is unknown.
     """
 
     z0: torch.Tensor

@@ -15,7 +15,7 @@ from prospect.losses.declared import is_own, no_loss, own_file, unknown_loss
 from prospect.user_code import import_file, source_digest
 
 _REGISTRY: dict[str, Loss] = {}
-# Keys of a recipe's loss section that are nobody's hyperparameters: they go with many losses.
+# Keys of a recipe's loss section that are no hyperparameters: they apply to many losses.
 MODIFIERS = ("sft_weight", "humanline")
 
 
@@ -151,7 +151,7 @@ def source_digests(name: str) -> dict[str, str]:
 def _load_own(address: str) -> Loss:
     """Import `file.py:function`; the file is the user's own code and run as such."""
     path, attribute = own_file(address)
-    # The module's name holds the whole path: two files of one name must not stand in for each other.
+    # The module's name holds the whole path: two files of one name must not replace each other.
     module_name = f"prospect_user_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
     module = import_file(path, module_name)
     record = getattr(module, attribute, None)

@@ -1,4 +1,4 @@
-"""Losses that train a reward model, whose scores stand where log-ratios stand elsewhere. Letters: N pairs."""
+"""Losses that train a reward model, which take scores in place of log-ratios. Letters: N pairs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def bradley_terry(chosen: torch.Tensor, rejected: torch.Tensor) -> torch.Tensor:
 
     Args:
         chosen: score_w, (N,), the reward model's scores of prompt and preferred completion.
-        rejected: score_l, (N,), those of the others.
+        rejected: score_l, (N,), those of the rejected completions.
 
     Returns:
         (N,) losses; log 2 each for equal scores.

@@ -25,7 +25,7 @@ def nca(
 
     Args:
         log_ratio: r, (N, K) nats, policy logps - reference logps.
-        score: (N, K), what somebody said each completion is worth.
+        score: (N, K), the score that each completion was given.
         present: bool (N, K), false where a prompt has fewer than K completions.
         beta: > 0.
         alpha: > 0, in units of the score: how large a difference counts as clear.
@@ -55,7 +55,7 @@ def infonca(
 
     Args:
         log_ratio: r, (N, K) nats, policy logps - reference logps.
-        score: (N, K), what somebody said each completion is worth.
+        score: (N, K), the score that each completion was given.
         present: bool (N, K), false where a prompt has fewer than K completions.
         beta: > 0.
         alpha: > 0, in units of the score: how large a difference counts as clear.

@@ -28,7 +28,7 @@ def kto(
     desirable_weight: float = 1.0,
     undesirable_weight: float = 1.0,
 ) -> torch.Tensor:
-    """Kahneman-Tversky optimisation: how far a completion's human value lies under its best.
+    """Kahneman-Tversky optimisation: how far a completion's human value is below its maximum.
 
     loss = lambda_D s(-beta (r - z0)) if desirable, lambda_U s(beta (r - z0)) if not, which is lambda_y - v of
     the paper.
@@ -254,13 +254,13 @@ def bco(
     paper="CSFT, Korbak et al. 2023, arXiv 2302.08582",
 )
 def csft(log_ratio: torch.Tensor, desirable: torch.Tensor) -> torch.Tensor:
-    """Conditional supervised fine-tuning: learn every completion, after a token that says what it is worth.
+    """Conditional supervised fine-tuning: learn every completion, after a token that states its verdict.
 
     loss = -logps, of a prompt that ends with `<|good|>` or `<|bad|>`. The trained model is asked after `<|good|>`.
 
     Args:
         log_ratio: (N,) nats, policy logps after the token of the verdict.
-        desirable: bool (N,); it has its say in the token.
+        desirable: bool (N,); it is expressed by the token.
 
     Returns:
         (N,) losses in nats.

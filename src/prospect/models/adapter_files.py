@@ -1,4 +1,4 @@
-"""Adapters that were there before: put on their base, folded into it, told apart."""
+"""Existing adapters: loaded onto their base, merged into it, compared with one another."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from prospect.model_source import ADAPTER_CONFIG, ADAPTER_WEIGHTS, ModelSource, 
 from prospect.models.adapters import quiet_peft
 from prospect.models.loading import first_line
 
-# Of an adapter's settings, those that say where it comes from or how it was trained, not what it computes.
+# Settings of an adapter that describe its origin or training and not what it computes.
 _NOT_ARITHMETIC = {
     "base_model_name_or_path",
     "inference_mode",

@@ -72,7 +72,7 @@ def enable_gradient_checkpointing(model: Any) -> None:
 def compile_layers(model: Any) -> None:
     """Compile each layer by itself, for any length of rows: one compilation serves all layers.
 
-    Layer by layer because the head's own pass, adapters and sharding stand between layer and model.
+    Layer by layer because the head's own pass, adapters and sharding come between layer and model.
     """
     from transformers.modeling_layers import GradientCheckpointingLayer
 

@@ -221,7 +221,7 @@ class _Gradients:
             self._bias = _plus_product(self._bias, derivative.t(), factor)
 
     def of_inputs(self) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
-        """In the inputs' own dtypes; of a weight to whose `.grad` they were added, nothing is left to say."""
+        """In the inputs' own dtypes; None for a weight whose gradient was added to `.grad` in place."""
         weight = None if self._weight is None or self._in_place is not None else self._weight.to(self._like[1].dtype)
         bias = None if self._bias is None or self._like[2] is None else self._bias[:, 0].to(self._like[2].dtype)
         return self._hidden, weight, bias

@@ -1,10 +1,12 @@
-"""What Transformers loads: models, tokenizers and their configuration, with errors that say what to do."""
+"""What Transformers loads: models, tokenizers and their configuration, with errors that name the remedy."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -18,11 +20,11 @@ DEFAULT_MAX_LENGTH = 2048  # the longest row where neither recipe nor model sets
 
 
 def load_tokenizer(settings: ModelSettings, *, control_tokens: bool = False) -> Any:
-    """Load the tokenizer that lies with the model; an adapter may leave it to its base.
+    """Load the tokenizer in the model's folder, or, of an adapter without one, that of its base.
 
     Args:
         settings: which model.
-        control_tokens: whether it gets the tokens that say a verdict, where it has none yet.
+        control_tokens: whether to add the tokens that state a verdict, where it has none yet.
 
     Raises:
         ModelError: there is none.
@@ -31,20 +33,18 @@ def load_tokenizer(settings: ModelSettings, *, control_tokens: bool = False) -> 
 
     source = find_model(settings.name_or_path).tokenizer
     options = {"trust_remote_code": settings.trust_remote_code, **_gguf(source)}
-    try:
+    with _reading(
+        source,
+        settings,
+        "tokenizer",
+        "A model folder needs tokenizer.json and tokenizer_config.json beside its weights: save it with "
+        "tokenizer.save_pretrained(folder).",
+    ):
         tokenizer = AutoTokenizer.from_pretrained(source.place, **options)
         if not control_tokens or control_token_ids(tokenizer):
             return tokenizer
         tokenizer = AutoTokenizer.from_pretrained(source.place, extra_special_tokens=CONTROL_TOKENS, **options)
         return ask_after_good(tokenizer)
-    except Exception as error:  # Transformers raises half a dozen kinds here, some without a message
-        if source.gguf:
-            raise _broken_gguf(source, "tokenizer", error) from error
-        raise ModelError(
-            f"{source.place}: no tokenizer could be loaded ({first_line(error)}). A model folder needs "
-            "tokenizer.json and tokenizer_config.json beside its weights: save it with "
-            "tokenizer.save_pretrained(folder)."
-        ) from error
 
 
 def load_model_config(settings: ModelSettings) -> Any:
@@ -56,15 +56,13 @@ def load_model_config(settings: ModelSettings) -> Any:
     from transformers import AutoConfig
 
     source = find_model(settings.name_or_path).root
-    try:
+    with _reading(
+        source,
+        settings,
+        "configuration",
+        "A model folder needs config.json beside its weights: save it with model.save_pretrained(folder).",
+    ):
         return AutoConfig.from_pretrained(source.place, trust_remote_code=settings.trust_remote_code, **_gguf(source))
-    except Exception as error:  # as above
-        if source.gguf:
-            raise _broken_gguf(source, "configuration", error) from error
-        raise ModelError(
-            f"{source.place}: the model's configuration could not be read ({first_line(error)}). A model folder needs "
-            f"config.json beside its weights: save it with model.save_pretrained(folder).{_own_code(source, settings)}"
-        ) from error
 
 
 def load_whole(source: ModelSource, settings: ModelSettings) -> Any:
@@ -76,15 +74,13 @@ def load_whole(source: ModelSource, settings: ModelSettings) -> Any:
     """
     from transformers import AutoModelForCausalLM
 
-    try:
+    with _reading(
+        source,
+        settings,
+        "model",
+        "It must be a causal language model with config.json and safetensors weights.",
+    ):
         model, info = AutoModelForCausalLM.from_pretrained(source.place, **loading_options(settings), **_gguf(source))
-    except Exception as error:  # as above
-        if source.gguf:
-            raise _broken_gguf(source, "model", error) from error
-        raise ModelError(
-            f"{source.place}: the model could not be loaded ({first_line(error)}). It must be a causal language "
-            f"model with config.json and safetensors weights.{_own_code(source, settings)}"
-        ) from error
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         raise ModelError(
@@ -113,7 +109,7 @@ def as_plain(model: Any) -> Any:
 
 
 def _gguf(source: ModelSource) -> dict[str, str]:
-    """Return what Transformers is told to read a GGUF file.
+    """Return the arguments by which Transformers reads a GGUF file.
 
     Raises:
         ModelError: the package that reads it is not installed.
@@ -125,11 +121,27 @@ def _gguf(source: ModelSource) -> dict[str, str]:
     return {"gguf_file": source.gguf}
 
 
-def _broken_gguf(source: ModelSource, what: str, error: BaseException) -> ModelError:
-    return ModelError(
-        f"{source.name}: its {what} could not be read from GGUF ({first_line(error)}). Transformers reads a list of "
-        "architectures; where this is none of them, or the file is damaged, take the model's safetensors."
-    )
+@contextmanager
+def _reading(source: ModelSource, settings: ModelSettings, what: str, advice: str) -> Iterator[None]:
+    """Turn any error of Transformers, which raises half a dozen kinds, into a ModelError.
+
+    Args:
+        source: what is read.
+        settings: whether its own code may run.
+        what: the part of it.
+        advice: what a folder of Transformers needs; of GGUF the advice is another.
+    """
+    try:
+        yield
+    except Exception as error:
+        if source.gguf:
+            raise ModelError(
+                f"{source.name}: its {what} could not be read from GGUF ({first_line(error)}). Transformers reads a "
+                "list of architectures; where this is none of them, or the file is damaged, take the model's "
+                "safetensors."
+            ) from error
+        advice += _own_code(source, settings)
+        raise ModelError(f"{source.place}: the {what} could not be loaded ({first_line(error)}). {advice}") from error
 
 
 def loading_options(settings: ModelSettings) -> dict[str, Any]:
@@ -164,7 +176,7 @@ def fit_embeddings(model: Any, tokenizer: Any) -> range:
     return range(have, len(tokenizer))
 
 
-# Settings of a model's configuration that say where it came from or how it is run, not what it computes.
+# Settings of a model's configuration that describe its origin or how it is run, not what it computes.
 _NOT_ARITHMETIC = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "use_cache"}
 
 
@@ -206,5 +218,5 @@ def resolve_max_length(asked: int | None, model_config: Any) -> int:
 
 
 def first_line(error: BaseException) -> str:
-    """Return what a library's error says first, or its name where it says nothing."""
+    """Return the first line of a library's error, or the error's name where it is empty."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

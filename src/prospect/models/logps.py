@@ -1,4 +1,4 @@
-"""Batches to completion log-probs, without ever holding logits of tokens that nobody asked about.
+"""Batches to completion log-probs, without ever holding logits of tokens that are not scored.
 
 Letters: N rows, T tokens, M scored tokens, H hidden.
 """
@@ -26,7 +26,7 @@ tokens after those marked, and the hidden states (M, H) that foretell them."""
 
 
 class TokenScores(NamedTuple):
-    """What a model says of the completion tokens of a batch.
+    """A model's output for the completion tokens of a batch.
 
     Attributes:
         logps: float32 (N, T) nats; 0 where nothing is scored.
@@ -43,7 +43,7 @@ def score_tokens(model: Any, batch: Batch, scorer: Scorer, value_head: torch.nn.
     Args:
         model: a Transformers causal LM, or one with PEFT adapters.
         batch: N rows, padded on the right. No attention mask is passed on: a causal model's real tokens never
-            see what stands to their right, and without a mask attention takes its fast path.
+            see the tokens to their right, and without a mask attention takes its fast path.
         scorer: `score_hidden` or `score_logits`; see `choose_scorer`.
         value_head: (M, H) to (M,); it sees hidden states without their gradient.
     """

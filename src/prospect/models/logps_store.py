@@ -1,6 +1,6 @@
 """Numbers by row key on disk: files that are only ever appended to, read through memory maps.
 
-A file is an array of slots of 20 bytes. The first three say which format and whose numbers these are; then come
+A file is an array of slots of 20 bytes. The first three hold the format and the reference's identity; then come
 blocks, one for each flush: a slot with the count and a digest of the records, and the records, one to a slot. A block
 counts whole or not at all. Letters: N keys that are looked up.
 """
@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from prospect.atomic import sync
+
 # 16 bytes of key in two halves; and with its number.
 KEY = np.dtype([("head", "<u8"), ("tail", "<u8")])
 SLOT = np.dtype([("head", "<u8"), ("tail", "<u8"), ("value", "<f4")])
@@ -23,7 +25,7 @@ _COUNT_BYTES = 4
 
 
 class LogpsStore:
-    """What a reference has said of rows, in a folder that many processes may use at once.
+    """A reference's log-probs of rows, in a folder that many processes may use at once.
 
     Nobody ever writes to a file that another process has made, and no file is ever made shorter: a process makes one
     of its own, `IDENTITY.RANK-NUMBER.logps`, when it first has something to write, and reads all of its identity.
@@ -34,7 +36,7 @@ class LogpsStore:
     One million rows are 20 MB on disk, 12 MB of memory for the index, and take a fraction of a second to open.
 
     Attributes:
-        folder: where the files lie.
+        folder: of the files.
         identity: whose numbers; part of the files' names and of what is in them.
         rank: of this process; where two files know a row, those of its own rank are asked first.
     """
@@ -159,7 +161,7 @@ class LogpsStore:
             except FileExistsError:
                 number += 1
             else:
-                _sync_names(self.folder)
+                sync(self.folder)
                 return path
 
 
@@ -195,12 +197,3 @@ class _File:
             hit = record["tail"] == wanted["tail"][left]
             values[left[hit]] = record["value"][hit]
             left, at = left[~hit], at[~hit] + 1
-
-
-def _sync_names(folder: Path) -> None:
-    """Force a new file's name to disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

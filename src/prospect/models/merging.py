@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from prospect.atomic import atomic_directory, write_text
 from prospect.config import ModelSettings
 from prospect.errors import ModelError
-from prospect.model_source import ADAPTER_CONFIG, HOW_TO_LOAD, ModelSource, find_file, find_model, how_to_load
+from prospect.model_card import FILE as CARD
+from prospect.model_card import HOW_TO_LOAD, Card, how_to_load, read_card
+from prospect.model_source import ADAPTER_CONFIG, ModelSource, find_file, find_model
 from prospect.models.loading import fit_embeddings, load_tokenizer
 from prospect.models.opening import load_causal_lm
 from prospect.models.reward_model import load_classifier
-
-CARD = "README.md"
 
 
 def write_merged(settings: ModelSettings, output: Path) -> None:
@@ -47,32 +44,16 @@ def write_merged(settings: ModelSettings, output: Path) -> None:
 
 
 def merged_card(source: ModelSource, model_class: str) -> str:
-    """Return the card of a merged model: what it is made of, how to load it, and what the adapter's card says."""
-    front, body = _card_of(source)
-    front["library_name"] = "transformers"
+    """Return the card of a merged model: what it is made of, how to load it, and the text of the adapter's card."""
+    card = read_card(None if source.gguf else find_file(source.place, CARD))
+    card.front.library_name = "transformers"
     if not source.root.is_local:
-        front["base_model"] = source.root.place
+        card.front.base_model = source.root.place
     made = "GGUF, dequantised" if source.kind == "gguf" else "an adapter and its base, folded into one"
     kind = "AutoModelForSequenceClassification" if "Classification" in model_class else "AutoModelForCausalLM"
-    parts = [
-        f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip()}\n---",
-        f"Whole weights, made by `prospect merge` from {made}.",
-        how_to_load(kind),
-        body,
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _card_of(source: ModelSource) -> tuple[dict[str, Any], str]:
-    """Front matter and text of an adapter's own card, without how to load an adapter."""
-    path = None if source.gguf else find_file(source.place, CARD)
-    text = path.read_text(encoding="utf-8", errors="replace") if path is not None else ""
-    found = re.match(r"---\n(.*?)\n---\n?", text, re.DOTALL)
-    try:
-        front = yaml.safe_load(found[1]) if found else None
-    except yaml.YAMLError:
-        front = None
-    body = text[found.end() :] if found else text
+    body = "\n\n".join(part for part in (card.above, card.ours, card.below) if part)
     for gone in (rf"{HOW_TO_LOAD}\n.*?(?=\n#|\Z)", r"<!--.*?-->"):
         body = re.sub(gone, "", body, flags=re.DOTALL)
-    return front if isinstance(front, dict) else {}, re.sub(r"\n{3,}", "\n\n", body.strip())
+    made_of = f"Whole weights, made by `prospect merge` from {made}."
+    parts = [made_of, how_to_load(kind), re.sub(r"\n{3,}", "\n\n", body.strip())]
+    return Card(card.front, "\n\n".join(part for part in parts if part)).text

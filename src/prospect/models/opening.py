@@ -39,7 +39,7 @@ class Opened:
 
 
 def open_model(settings: ModelSettings, tokenizer: Any, precision: str, adapter: Adapter = "keep") -> Opened:
-    """Load a causal LM from whatever its name stands for, in evaluation mode, on the CPU.
+    """Load a causal LM from a name, which may be of any kind of model, in evaluation mode, on the CPU.
 
     Args:
         settings: which, and how its weights are held.
@@ -53,7 +53,7 @@ def open_model(settings: ModelSettings, tokenizer: Any, precision: str, adapter:
     source = find_model(settings.name_or_path)
     if source.base is None:
         model = load_whole(source, settings)
-        # A fresh adapter trains the tokens that a loss adds; other new ones nobody would find in the model's own files.
+        # A fresh adapter trains the tokens that a loss adds; other new ones are not in the model's own files.
         untrained = {*fit_embeddings(model, tokenizer)} - {*control_token_ids(tokenizer)}
         identity = weights_identity(model, precision)
         return Opened(model, source, identity, None, None if untrained else source.loadable)

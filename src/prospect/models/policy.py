@@ -16,6 +16,7 @@ from prospect.config import Config, ModelSettings
 from prospect.data.batch import Batch
 from prospect.data.control_tokens import control_token_ids
 from prospect.errors import ConfigError
+from prospect.model_card import FILE as CARD
 from prospect.models.adapter_files import write_base
 from prospect.models.adapters import add_adapter, enable_gradient_checkpointing
 from prospect.models.loading import default_device, load_tokenizer, resolve_precision
@@ -38,7 +39,7 @@ class Policy:
         identity: hash of the weights it was loaded with, an adapter that was there included, and of what else decides
             its log-probs.
         has_adapter: whether it has an adapter; of what is trained then nothing else is trained.
-        value_head: what a loss with `needs_values` asks for the value of each token; None for the others.
+        value_head: what a loss with `needs_values` asks for the value of each token; else None.
         base_identity: the same hash without the adapter; None where no adapter was there when it was loaded.
         base: what the adapter sits on, as Transformers loads it in any directory; None where it must be saved beside.
         holds_embeddings: whether the adapter was saved with whole embeddings.
@@ -133,13 +134,13 @@ class Policy:
                 write_base(self.model, self.tokenizer, Path(base))
             self.model.peft_config["default"].base_model_name_or_path = base
         with atomic_directory(path) as temporary:
-            # Of new embeddings an adapter keeps the rows that were trained; `fit_embeddings` makes the others again.
+            # Of new embeddings an adapter keeps the rows that were trained; `fit_embeddings` restores the rest.
             adapter = {"save_embedding_layers": self.holds_embeddings} if self.has_adapter else {}
             self.model.save_pretrained(temporary, safe_serialization=True, **adapter)
             self.tokenizer.save_pretrained(temporary)
             if self.value_head is not None:
                 save_file(self.value_head.state_dict(), temporary / f"{VALUE_HEAD}.safetensors")
-            write_text(temporary / "README.md", card)
+            write_text(temporary / CARD, card)
 
 
 def load_policy(

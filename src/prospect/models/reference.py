@@ -18,7 +18,7 @@ from prospect.models.logps_store import LogpsStore
 from prospect.models.policy import Policy
 from prospect.models.spreading import spread
 
-FIRST_TOLD = 10.0  # seconds that the cached reference may have taken before it says how fast it is
+FIRST_TOLD = 10.0  # seconds that the cached reference may have taken before its speed is printed
 
 
 class Reference:
@@ -53,7 +53,7 @@ class Reference:
         return {}
 
     def change(self, change: Callable[[Policy], None]) -> None:
-        """Let somebody change the model of its own, if it has one: compile it, or spread it over processes."""
+        """Apply a change to its own model, if it has one: compile it, or shard it over processes."""
 
     def state(self) -> dict[str, torch.Tensor]:
         """Return the weights that following the policy has changed; what a checkpoint keeps."""
@@ -70,7 +70,7 @@ class Reference:
         """Learn what the references of other ranks have made survive."""
 
     def policy_moved(self) -> None:
-        """Told once the policy is no longer the model that it started as."""
+        """Receive the notice, once, that the policy differs from the model that it started as."""
 
 
 class NoReference(Reference):
@@ -245,7 +245,7 @@ class CachedReference(Reference):
 
     A row's key is a hash of its tokens and of which are scored; the name of a file, and what is in it, is of the
     reference's identity. So the cache survives a change of learning rate, seed, order, subset and added rows, and
-    can never answer for another model. Only finite values are kept. `LogpsStore` says how.
+    can never answer for another model. Only finite values are kept, in a `LogpsStore`.
 
     A resumed run finds the numbers that it had, to the last bit, though a row's last bit depends on the rows that
     are asked together with it:
@@ -388,9 +388,9 @@ def build_reference(
         settings: the recipe's.
         policy: as it was loaded.
         needed: whether the loss has a reference.
-        run_folder: where the cache lies by default.
+        run_folder: the default place of the cache.
         rank: of this process, whose answers go into a file of its own.
-        agree: tells whether a flag is true in any process; for sharded weights.
+        agree: returns whether a flag is true in any process; for sharded weights.
         named: loads the model that the recipe names.
 
     Raises:

@@ -14,6 +14,7 @@ from prospect.config import Config, ModelSettings
 from prospect.data.batch import Batch
 from prospect.data.render import end_token_ids
 from prospect.errors import ModelError
+from prospect.model_card import FILE as CARD
 from prospect.model_source import ADAPTER_CONFIG, ModelSource, find_model
 from prospect.models.adapter_files import merge, put_on
 from prospect.models.adapters import add_adapter, enable_gradient_checkpointing
@@ -33,7 +34,7 @@ PAD_TOKEN = "<|pad|>"  # noqa: S105  a token of text, no secret
 
 @dataclass
 class RewardModel(Policy):
-    """A sequence-classification model with one label; its score of a row stands where a policy has log-probs."""
+    """A sequence-classification model with one label; it gives a score per row where a policy gives log-probs."""
 
     @property
     def loads_with(self) -> str:
@@ -60,7 +61,7 @@ class RewardModel(Policy):
         with atomic_directory(path) as temporary:
             model.save_pretrained(temporary, safe_serialization=True)
             self.tokenizer.save_pretrained(temporary)
-            write_text(temporary / "README.md", card)
+            write_text(temporary / CARD, card)
 
 
 def load_reward_model(
@@ -90,7 +91,7 @@ def load_reward_model(
 
 
 def load_classifier(settings: ModelSettings, *, new_score: bool) -> Any:
-    """Load a sequence-classification model with one label, from whatever its name stands for; adapters are folded in.
+    """Load a sequence-classification model with one label, from any model that can be named; adapters are merged.
 
     Args:
         settings: which, and how its weights are held.

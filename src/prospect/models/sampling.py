@@ -4,7 +4,7 @@ A prompt's completion depends on the model, the seed, the prompt and the sample'
 not on what else is asked in the same call, nor in which order, nor on the batch size. So a model before and
 after training answers one prompt with the same random numbers, and an evaluation of 100 prompts is a part of
 that of 500. (Floating point is the limit: other neighbours mean other padding, and a sum rounded otherwise in
-its last bit can tip a draw that lies exactly there, about once in a million tokens.)
+its last bit can change a draw exactly at a boundary, about once in a million tokens.)
 
 Shapes: N rows, V vocabulary.
 """
@@ -348,7 +348,7 @@ def _read(
 
 
 def _shortened(prompt: Text) -> str:
-    """Return the end of a prompt, which tells it from others that begin alike."""
+    """Return the end of a prompt, by which prompts of one beginning differ."""
     text = prompt if isinstance(prompt, str) else prompt[-1].content if prompt else ""
     text = " ".join(text.split())
     return f'"{text}"' if len(text) <= _LONGEST_SHOWN else f'"...{text[-_LONGEST_SHOWN:]}"'

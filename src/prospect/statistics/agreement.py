@@ -19,8 +19,8 @@ class Agreement(NamedTuple):
     """A judge beside people.
 
     Attributes:
-        rate: share of rows on which both say the same, with its interval.
-        kappa: Cohen's kappa: 0 is what chance gives, 1 full agreement; None where both always say one and the same
+        rate: share of rows on which both agree, with its interval.
+        kappa: Cohen's kappa: 0 is what chance gives, 1 full agreement; None where both always give one and the same
             thing, for then chance explains everything.
         labels: the labels that occur, as text, sorted.
         table: rows the people's labels, columns the judge's, in the order of `labels`: how many of each.

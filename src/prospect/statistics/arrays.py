@@ -60,8 +60,8 @@ def as_outcomes(outcomes: Sequence[float | None], name: str = "outcomes") -> Out
 def as_groups(prompts: Sequence[Hashable] | None, n: int) -> tuple[np.ndarray, int]:
     """Return each row's prompt as a number of shape (n,), and how many prompts there are.
 
-    Prompts are told apart by their text and numbered in its order, so that the order of rows changes nothing.
-    None says that every row is of its own prompt.
+    Prompts are distinguished by their text and numbered in its order, so that the order of rows changes nothing.
+    None means that every row has its own prompt.
     """
     if prompts is None:
         return np.arange(n), n
@@ -72,7 +72,7 @@ def as_groups(prompts: Sequence[Hashable] | None, n: int) -> tuple[np.ndarray, i
 
 
 def check_length(found: int, name: str, n: int) -> None:
-    """Refuse a column that is not as long as the others."""
+    """Refuse a column of another length than the rest."""
     if found != n:
         raise DataError(f"{name} has {found} entries; expected {n}, one per row.")
 

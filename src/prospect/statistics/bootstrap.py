@@ -28,7 +28,7 @@ Statistic = Callable[[np.ndarray], np.ndarray]
 RESAMPLES = 10_000
 # Numbers held at once, 1 MB: blocks that stay in the processor's cache are two to three times faster than large ones.
 BLOCK = 2**17
-# The jackknife leaves out whole groups of prompts from here on: third moments add up, so groups tell the same.
+# The jackknife leaves out whole groups of prompts from here on: third moments add up, so groups give the same.
 MOST_GROUPS = 1000
 # Draws without a value (one class absent) that may be passed over.
 MOST_UNDEFINED = 0.05
@@ -78,7 +78,7 @@ class Resampled:
 
     @property
     def constant(self) -> bool:
-        """Whether every draw gave the same: then the draws say nothing about how sure we are."""
+        """Whether every draw gave the same: then the draws give no measure of uncertainty."""
         return bool(np.ptp(self.draws) <= 1e-12 * max(1.0, abs(self.value)))
 
     def interval(self, level: float = 0.95) -> Estimate:
@@ -104,8 +104,8 @@ class Resampled:
     def p_above(self, null: float) -> float:
         """Return the one-sided p value against "the truth is at most `null`", by inverting `interval`.
 
-        2 p_above < 1 - level exactly where the interval of `level` lies above `null`. Never below 1 / (B + 1)
-        before BCa's correction: that many draws cannot tell more.
+        2 p_above < 1 - level exactly where the interval of `level` is above `null`. Never below 1 / (B + 1)
+        before BCa's correction: which is the resolution of that many draws.
         """
         from scipy.special import ndtri, stdtr
 

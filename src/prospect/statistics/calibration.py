@@ -13,7 +13,7 @@ from prospect.statistics.rates import Rate, check_level, proportion
 
 
 class Bin(NamedTuple):
-    """Rows whose predictions lie close together: what was predicted of them and what was seen.
+    """A bin of rows with similar predictions: the mean prediction and what was observed.
 
     Attributes:
         start: least prediction of the bin.

@@ -1,6 +1,6 @@
 """Is one policy better than another? The words, and the tests behind them.
 
-"better" is said only where the interval lies above the level of no difference, and after Holm's correction where
+"better" is the verdict only where the interval is above the level of no difference, and after Holm's correction where
 several comparisons are made. The p values are those of the intervals: one cannot say yes where the other says no.
 """
 
@@ -31,7 +31,7 @@ class Interval(Protocol):
 
 
 class Comparison(NamedTuple):
-    """A win rate against the other side, and what may be said about it.
+    """A win rate against the other side, and the verdict that it allows.
 
     Attributes:
         rate: share of comparisons won, a tie counting half.
@@ -102,7 +102,7 @@ def compare_counts(wins: int, losses: int, ties: int = 0, unparsed: int = 0, lev
 
     p = 2 min(P(at least so many wins), P(at least so many losses)), under a fair coin, at most 1
 
-    The p value is below 1 - level exactly where one of the two sides' intervals lies above one half. Takes and refuses
+    The p value is below 1 - level exactly where one of the two sides' intervals is above one half. Takes and refuses
     what `win_rate` does. For comparisons that are independent: one per prompt.
     """
     rate = win_rate(wins, losses, ties, unparsed, level)
@@ -158,7 +158,7 @@ def compare_paired(
     side. Draws prompts, and keeps both policies' rows of a prompt together.
 
     Args:
-        first: a score per row; for outcomes (`bounds` 0 to 1) None is an unparsed verdict, which counts for nobody.
+        first: a score per row; for outcomes (`bounds` 0 to 1) None is an unparsed verdict, which neither side gets.
         second: the other policy's score of the same rows.
         prompts: the prompt of each row; None where every row is of its own.
         bounds: smallest and largest possible score; None for scores without bounds, such as rewards.
@@ -227,7 +227,7 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
     p = 2 P(X <= min), X of a fair coin thrown (only_first + only_second) times, at most 1; 1 for no throws
 
-    Prompts that both pass or both fail say nothing about the difference. One row per prompt; where prompts repeat,
+    Prompts that both pass or both fail are not informative. One row per prompt; where prompts repeat,
     use `compare_paired`.
 
     Args:

@@ -1,4 +1,4 @@
-"""Do scores tell desirable from undesirable completions? Accuracy, AUROC, margins and log loss, each with its interval.
+"""Do scores separate desirable from undesirable completions? Accuracy, AUROC, margins, log loss, with intervals.
 
 Scores are implied rewards, a reward model's or a judge's numbers; labels are the thumbs. None needs a judge.
 """
@@ -195,7 +195,7 @@ def _classes(scores: Sequence[float], desirable: Sequence[bool]) -> tuple[np.nda
 
 
 def _weighted_auroc(values: np.ndarray, labels: np.ndarray) -> Statistic:
-    """AUROC of rows that count as often as their weights say."""
+    """AUROC of weighted rows."""
     at_good, at_bad = np.flatnonzero(labels), np.flatnonzero(~labels)
     at_bad = at_bad[np.argsort(values[at_bad], kind="stable")]
     left = np.searchsorted(values[at_bad], values[at_good], side="left")

@@ -1,10 +1,10 @@
-"""Estimate as every evaluation file has them: `{rate | value, low, high, n, level}`; null for no interval."""
+"""Shares and numbers with their intervals, as every evaluation file has them."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,27 @@ from prospect.statistics.arrays import as_groups
 from prospect.statistics.bootstrap import RESAMPLES, Estimate, resample
 from prospect.statistics.means import FEW_PROMPTS, mean_by_prompt, student
 from prospect.statistics.rates import Rate
+
+
+class Share(NamedTuple):
+    """A share of 0 to 1 with its interval, and the interval's coverage."""
+
+    rate: float
+    low: float
+    high: float
+    n: int
+    level: float
+
+
+class Number(NamedTuple):
+    """A number with its interval, None where all rows are of one prompt, and the interval's coverage."""
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+    prompts: int
+    level: float
 
 
 @dataclass(frozen=True)
@@ -33,29 +54,29 @@ class Intervals:
         return {"level": self.level, "resamples": self.resamples, "seed": self.seed}
 
 
-def as_share(rate: Rate, how: Intervals) -> dict[str, Any]:
-    """Return a share as JSON holds it."""
-    return {**rate._asdict(), "level": how.level}
+def as_share(rate: Rate, how: Intervals) -> Share:
+    """Return a share with the coverage of its interval."""
+    return Share(*rate, level=how.level)
 
 
-def as_number(estimate: Estimate, how: Intervals) -> dict[str, Any]:
-    """Return a number as JSON holds it."""
-    return {**estimate._asdict(), "level": how.level}
+def as_number(estimate: Estimate, how: Intervals) -> Number:
+    """Return a number with the coverage of its interval."""
+    return Number(*estimate, level=how.level)
 
 
-def without_interval(value: float, n: int, how: Intervals) -> dict[str, Any]:
+def without_interval(value: float, n: int, how: Intervals) -> Number:
     """Return a number of one single prompt, which says nothing about other prompts."""
-    return {"value": float(value), "low": None, "high": None, "n": n, "prompts": 1, "level": how.level}
+    return Number(float(value), None, None, n, 1, how.level)
 
 
-def mean_of(values: np.ndarray, prompts: Sequence[Hashable], how: Intervals) -> dict[str, Any]:
-    """Return the mean over rows (N,) as JSON holds it."""
+def mean_of(values: np.ndarray, prompts: Sequence[Hashable], how: Intervals) -> Number:
+    """Return the mean over rows (N,)."""
     if len(set(prompts)) < 2:
         return without_interval(values.mean(), values.size, how)
     return as_number(mean_by_prompt(values.tolist(), prompts, **how.options()), how)
 
 
-def ratio_of(above: np.ndarray, below: np.ndarray, prompts: Sequence[Hashable], how: Intervals) -> dict[str, Any]:
+def ratio_of(above: np.ndarray, below: np.ndarray, prompts: Sequence[Hashable], how: Intervals) -> Number:
     """Return sum(above) / sum(below) over rows (N,), such as nats per token; prompts are drawn, both sums with them."""
     value, groups = float(above.sum() / below.sum()), as_groups(prompts, above.size)[0]
     if groups.max() == 0:

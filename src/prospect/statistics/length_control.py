@@ -1,4 +1,4 @@
-"""Win rate at equal length: what would the judge say if both completions were equally long?
+"""Win rate at equal length: the judge's verdicts if both completions were equally long.
 
 Judges like long answers. The model of AlpacaEval 2 explains each verdict by a constant and by the difference in
 length, and reads off the win rate where that difference is zero.
@@ -20,7 +20,7 @@ from prospect.statistics.rates import check_level
 # the fit finite where length explains every one of them.
 RIDGE = 0.01
 STEPS = 50
-# Fewer prompts than this say too little about two unknowns.
+# Fewer prompts than this do not determine two unknowns.
 LEAST_PROMPTS = 10
 
 # Why a rate is not more than it is.
@@ -70,7 +70,7 @@ def length_controlled_win_rate(
 
     Fitted by Newton's method with a ridge of 0.01 on gamma. The interval is of the sandwich (robust) variance of the
     rate, clustered by prompt, on the scale of log-odds, with Student's t of K - 2 degrees of freedom, K prompts; s is
-    taken as known. Where length cannot be told from quality the interval is 0 to 1, and `note` says why.
+    taken as known. Where length and quality cannot be separated the interval is 0 to 1, and `note` has the reason.
 
     Args:
         outcomes: of each comparison: 1 won, 1/2 tied, 0 lost, a share between, None unparsed.

@@ -19,7 +19,7 @@ from prospect.statistics.arrays import as_groups, as_numbers, as_outcomes
 from prospect.statistics.bootstrap import RESAMPLES, Estimate, resample_mean
 from prospect.statistics.rates import Rate, check_level, proportion
 
-# With fewer prompts a bootstrap is too narrow: its ends lie within the few values that were seen.
+# With fewer prompts a bootstrap is too narrow: its ends are within the few values that were seen.
 FEW_PROMPTS = 10
 
 
@@ -65,7 +65,7 @@ class Trials:
     @property
     def _successes(self) -> float:
         least, most = self.bounds
-        # The mean of n equal numbers may lie a rounding error outside of them.
+        # The mean of n equal numbers may be a rounding error outside of them.
         return min(max((self.value - least) / (most - least), 0.0), 1.0) * self.prompts
 
 
@@ -193,7 +193,7 @@ def rate_by_prompt(
     """Return a win rate or pass rate: the exact interval where no prompt repeats, else that of draws of prompts.
 
     Args:
-        outcomes: 1 won or passed, 1/2 tied, 0 not; None is an unparsed verdict, which is nobody's and counts in n.
+        outcomes: 1 won or passed, 1/2 tied, 0 not; None is an unparsed verdict, which counts for neither side and in n.
         prompts: the prompt of each row; None where every row is of its own.
         level: coverage of the interval.
         resamples: number of draws.

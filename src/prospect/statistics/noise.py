@@ -26,7 +26,7 @@ class Comparison(NamedTuple):
 
 
 def compare(values: NDArray[Any], first: NDArray[Any]) -> Comparison | None:
-    """Return the Mann-Whitney test of the values where `first` is true against the others.
+    """Return the Mann-Whitney test of the values where `first` is true against the rest.
 
     auc = U / (n_1 n_2), with the normal approximation and the variance corrected for ties. None where a group has
     fewer than 10 values, for which the approximation is poor.
@@ -88,7 +88,7 @@ def points_biserial(values: NDArray[Any], first: NDArray[Any]) -> float:
 
 
 class Noise(NamedTuple):
-    """How often a verdict says the opposite of what most raters would.
+    """How often a verdict is the opposite of the majority's.
 
     Attributes:
         flip_rate: e, at most 1/2.

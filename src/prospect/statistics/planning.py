@@ -18,7 +18,7 @@ from prospect.statistics.rates import check_level
 MOST = 10_000_000
 
 
-class Plan(NamedTuple):
+class ContestPlan(NamedTuple):
     """What n comparisons against one other side can show.
 
     Attributes:
@@ -47,7 +47,9 @@ class Plan(NamedTuple):
         return f"{found}; {shown}{among}."
 
 
-def plan(n: int, *, level: float = 0.95, power: float = 0.8, comparisons: int = 1, design_effect: float = 1.0) -> Plan:
+def plan(
+    n: int, *, level: float = 0.95, power: float = 0.8, comparisons: int = 1, design_effect: float = 1.0
+) -> ContestPlan:
     """Return what n comparisons can show; `str` of it is a sentence.
 
     Args:
@@ -60,7 +62,7 @@ def plan(n: int, *, level: float = 0.95, power: float = 0.8, comparisons: int = 
     Raises:
         DataError: n or comparisons below 1, design_effect below 1, level or power not between 0 and 1.
     """
-    return Plan(
+    return ContestPlan(
         n,
         planned_half_width(n, level=level, design_effect=design_effect),
         detectable_rate(n, level=level, power=power, comparisons=comparisons, design_effect=design_effect),
@@ -165,7 +167,7 @@ def design_effect(samples_per_prompt: float, correlation: float) -> float:
 def _detectable(n: int, tail: float, power: float) -> float | None:
     from scipy.special import betainc, betaincinv
 
-    # Twelve standard deviations above one half: no tail that a double can hold lies beyond.
+    # Twelve standard deviations above one half: beyond it no tail is representable in double precision.
     wins = np.arange(max(1, n // 2), min(n, int(n / 2 + 6 * math.sqrt(n)) + 1) + 1)
     shown = wins[betainc(wins, n - wins + 1, 0.5) < tail]
     return float(betaincinv(shown[0], n - shown[0] + 1, power)) if shown.size else None

@@ -1,4 +1,4 @@
-"""Win rates and pass rates, each with its exact interval: a number without one says nothing."""
+"""Win rates and pass rates, each with its exact interval: a number without one is no result."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def win_rate(wins: int, losses: int, ties: int = 0, unparsed: int = 0, level: fl
 
     rate = (wins + ties / 2) / n,  n = wins + losses + ties + unparsed
 
-    A verdict that could not be parsed counts for nobody but stays in the denominator, so that a judge that
+    A verdict that could not be parsed counts for neither side but stays in the denominator, so that a judge that
     fails on the hard cases cannot flatter anyone.
 
     Args:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from prospect.errors import DataError
 from prospect.feedback.convert.balance import class_counts
-from prospect.feedback.convert.kinds import count_unpairable, to_paired
+from prospect.feedback.convert.pairing import count_unpairable, to_paired
 from prospect.feedback.convert.subsample import ClassShares, keep_shares, one_per_prompt, texts_content, uniform
 from prospect.feedback.records import Demonstration, Feedback, Kind, Paired, Scored, Unpaired
 from prospect.studies.study import Condition

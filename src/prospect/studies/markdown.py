@@ -2,114 +2,112 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
+from prospect.results.study import ClaimAnswer, MeasureEntry, Pooled, StudyCell, StudyResult
 from prospect.studies.findings import estimate_text, number, place_name
 
 
-def as_markdown(result: Mapping[str, Any]) -> str:
+def as_markdown(result: StudyResult) -> str:
     """Return the whole: claim, rules, findings, table."""
-    parts = [[f"**{result['title']}** {result['question']}".strip()], [result["world"]["says"]]]
-    if result["claim"]:
-        parts += [_claim(result["claim"]), rules_table(result)]
-    parts += [[f"- {one['text']}" for one in result["findings"]], [*table(result)], [_foot(result)]]
+    parts = [[f"**{result.title}** {result.question}".strip()], [result.world.says]]
+    if result.claim:
+        parts += [_claim(result.claim), rules_table(result, result.claim)]
+    parts += [[f"- {one.text}" for one in result.findings], [*table(result)], [_foot(result)]]
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
 
-def _claim(claim: Mapping[str, Any]) -> list[str]:
-    return [f"Claim: {claim['text']} ({claim['source']})", "", f"Agrees with the claim: **{claim['agrees']}**."]
+def _claim(claim: ClaimAnswer) -> list[str]:
+    return [f"Claim: {claim.text} ({claim.source})", "", f"Agrees with the claim: **{claim.agrees}**."]
 
 
-def rules_table(result: Mapping[str, Any]) -> list[str]:
+def rules_table(result: StudyResult, claim: ClaimAnswer) -> list[str]:
     """Return the claim's rules, each with what was found."""
-    level = f"{result['level']:.0%}".replace("%", " %")
+    level = f"{result.level:.0%}".replace("%", " %")
     lines = [f"| rule | found ({level}) | holds |", "|---|---|---|"]
-    return lines + [f"| {rule['text']} | {rule['found']} | {rule['agrees']} |" for rule in result["claim"]["rules"]]
+    return lines + [f"| {rule.text} | {rule.found} | {rule.agrees} |" for rule in claim.rules]
 
 
-def table(result: Mapping[str, Any]) -> Iterator[str]:
+def table(result: StudyResult) -> Iterator[str]:
     """Yield the table of cells; the start is its first row."""
-    several = len(result["conditions"]) > 1
+    several = len(result.conditions) > 1
     measures = _columns(result)
-    primary = result["primary"]
     against = _baseline_name(result)
     heads = ["method", *(["condition"] if several else [])]
-    heads += [_head(result["measures"][primary]), f"less {against}", "wins against the start, %"]
-    heads += [_head(result["measures"][name]) for name in measures]
+    heads += [_head(result.about), f"less {against}", "wins against the start, %"]
+    heads += [_head(result.measures[name]) for name in measures]
     yield "| " + " | ".join([*heads, "trained on"]) + " |"
     yield "|" + "---|" * (len(heads) + 1)
-    if result["start"]:
-        row = ["start", *([""] if several else []), _cell(result, result["start"], primary), "", ""]
-        yield "| " + " | ".join([*row, *(_cell(result, result["start"], name) for name in measures), ""]) + " |"
-    for cell in result["cells"]:
-        row = [cell["method"], *([cell["condition"]] if several else [])]
-        row += [_cell(result, cell["estimates"], primary), _difference(result, cell), _wins(cell)]
-        row += [_cell(result, cell["estimates"], name) for name in measures]
+    if result.start:
+        row = ["start", *([""] if several else []), _cell(result, result.start, result.primary), "", ""]
+        yield "| " + " | ".join([*row, *(_cell(result, result.start, name) for name in measures), ""]) + " |"
+    for cell in result.cells:
+        row = [cell.method, *([cell.condition] if several else [])]
+        row += [_cell(result, cell.estimates, result.primary), _difference(result, cell), _wins(cell)]
+        row += [_cell(result, cell.estimates, name) for name in measures]
         yield "| " + " | ".join([*row, _data(cell)]) + " |"
 
 
-def _columns(result: Mapping[str, Any]) -> list[str]:
+def _columns(result: StudyResult) -> list[str]:
     """Every measure but the primary one, which stands first, and those that are 0 everywhere."""
-    estimates = [result["start"], *(cell["estimates"] for cell in result["cells"])]
+    estimates = [result.start, *(cell.estimates for cell in result.cells)]
 
     def says_something(name: str) -> bool:
-        return any(one[name].get("rate", one[name].get("value")) for one in estimates if name in one)
+        return any(one[name].mean for one in estimates if name in one)
 
-    return [name for name in result["measures"] if name != result["primary"] and says_something(name)]
-
-
-def _head(measure: Mapping[str, Any]) -> str:
-    unit = "%" if measure["unit"] == "share" else measure["unit"]
-    return measure["label"] if measure["label"] == unit else f"{measure['label']}, {unit}"
+    return [name for name in result.measures if name != result.primary and says_something(name)]
 
 
-def _cell(result: Mapping[str, Any], estimates: Mapping[str, Any], name: str) -> str:
-    return estimate_text(estimates[name], result["measures"][name]["unit"]) if name in estimates else ""
+def _head(measure: MeasureEntry) -> str:
+    unit = "%" if measure.unit == "share" else measure.unit
+    return measure.label if measure.label == unit else f"{measure.label}, {unit}"
 
 
-def _baseline_name(result: Mapping[str, Any]) -> str:
-    found = {str(one["baseline"]): one["baseline"] for one in result["comparisons"]}
+def _cell(result: StudyResult, estimates: dict[str, Pooled], name: str) -> str:
+    return estimate_text(estimates[name], result.measures[name].unit) if name in estimates else ""
+
+
+def _baseline_name(result: StudyResult) -> str:
+    found = {str(one.baseline): one.baseline for one in result.comparisons}
     if len(found) == 1:
         return place_name(result, next(iter(found.values())))
-    baseline = result["baseline"]
+    baseline = result.baseline
     if isinstance(baseline, str):
         return "the start"
-    return " ".join(filter(None, [baseline["method"], baseline["condition"]]))
+    return " ".join(filter(None, [baseline.method, baseline.condition]))
 
 
-def _difference(result: Mapping[str, Any], cell: Mapping[str, Any]) -> str:
-    unit = result["measures"][result["primary"]]["unit"]
-    for one in result["comparisons"]:
-        if (one["method"], one["condition"]) == (cell["method"], cell["condition"]):
-            low, high = number(one["low"], unit, sign=True), number(one["high"], unit, sign=True)
-            return f"{number(one['value'], unit, sign=True)} ({low} to {high}), {one['verdict']}"
-    return ""
+def _difference(result: StudyResult, cell: StudyCell) -> str:
+    one, unit = result.difference_of(cell), result.about.unit
+    if one is None:
+        return ""
+    value, low, high = (number(end, unit, sign=True) for end in (one.value, one.low, one.high))
+    return f"{value} ({low} to {high}), {one.verdict}"
 
 
-def _wins(cell: Mapping[str, Any]) -> str:
-    return estimate_text(cell["wins"], "share") if cell["wins"] else ""
+def _wins(cell: StudyCell) -> str:
+    return estimate_text(cell.wins, "share") if cell.wins else ""
 
 
-def _data(cell: Mapping[str, Any]) -> str:
+def _data(cell: StudyCell) -> str:
     """Return what the first run that is done was trained on."""
-    for run in cell["runs"]:
-        if run["status"] == "done":
+    for run in cell.runs:
+        if run.status == "done":
             counts = ", ".join(
-                f"{count} {name}" for name, count in run["data"].items() if count or name != "rows left out"
+                f"{count} {name}" for name, count in run.data.items() if count or name != "rows left out"
             )
-            return f"{counts}; {run['steps']} steps"
-    return "failed" if any(run["status"] == "failed" for run in cell["runs"]) else "not run"
+            return f"{counts}; {run.steps} steps"
+    return "failed" if any(run.status == "failed" for run in cell.runs) else "not run"
 
 
-def _foot(result: Mapping[str, Any]) -> str:
-    level = f"{result['level']:.0%}".replace("%", " %")
-    seeds = ", ".join(map(str, result["seeds"]))
-    trained = "trained on: of the first seed. " if len(result["seeds"]) > 1 else ""
+def _foot(result: StudyResult) -> str:
+    level = f"{result.level:.0%}".replace("%", " %")
+    seeds = ", ".join(map(str, result.seeds))
+    trained = "trained on: of the first seed. " if len(result.seeds) > 1 else ""
     return (
-        f"{level} intervals in brackets, over {result['world']['prompts']} held-out prompts and seeds {seeds}; "
-        f"verdicts after Holm's correction. {trained[:1].upper()}{trained[1:]}{result['runs']['done']} of "
-        f"{result['runs']['wanted']} runs, {_duration(result['seconds'])} of computing."
+        f"{level} intervals in brackets, over {result.world.prompts} held-out prompts and seeds {seeds}; "
+        f"verdicts after Holm's correction. {trained[:1].upper()}{trained[1:]}{result.runs.done} of "
+        f"{result.runs.wanted} runs, {_duration(result.seconds)} of computing."
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from prospect.errors import ConfigError
 from prospect.feedback.records import Feedback
+from prospect.results.study import SeenExample
 from prospect.studies.study import Condition, unknown
 from prospect.training.alarms import repetition
 from prospect.user_code import import_file
@@ -46,10 +47,6 @@ class Measure(NamedTuple):
     kind: Literal["rate", "value"]
     bounds: tuple[float, float] | None = None
 
-    def as_dict(self) -> dict[str, Any]:
-        """For the result's `measures`."""
-        return {"label": self.label, "unit": self.unit, "better": self.better, "kind": self.kind}
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -63,10 +60,10 @@ class Outcome:
     scores: dict[str, list[float]]
     examples: list[dict[str, Any]] = field(default_factory=list)
 
-    def as_dict(self) -> dict[str, Any]:
-        """As it is stored."""
-        rounded = {name: [round(value, 6) for value in values] for name, values in self.scores.items()}
-        return {**asdict(self), "scores": rounded}
+    def stored(self) -> dict[str, Any]:
+        """Return the fields of `CellOutcome` and `StartOutcome` that it fills."""
+        scores = {name: [round(value, 6) for value in values] for name, values in self.scores.items()}
+        return {"scores": scores, "examples": [SeenExample.model_validate(one) for one in self.examples]}
 
 
 class World(Protocol):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from prospect.config import load_config
 from prospect.errors import ConfigError, UsageError
+from prospect.results.study import CellFailure, CellOutcome
 from prospect.studies.contents import with_contents
 from prospect.studies.outcome import World
 from prospect.studies.study import Condition, Study, hash_of, merge, slug, unknown
@@ -70,30 +70,42 @@ class Cell:
         return self.folder / "failure.json"
 
     @property
+    def start_path(self) -> Path:
+        """What the model scored that nothing was done to."""
+        return self.shared / "start.json"
+
+    @property
     def finished(self) -> bool:
         """Whether nothing is left to do."""
         return self.outcome_path.exists() and (self.model_path.exists() or not self.keeps_model)
 
-    def read(self) -> dict[str, Any] | None:
-        """Its outcome, or why there is none ("error"); None where it was not run yet.
+    def read(self) -> CellOutcome | CellFailure | None:
+        """Return its outcome, or why there is none; None where it was not run yet.
 
         Raises:
-            UsageError: what lies there is of other settings.
+            UsageError: what is there was made with other settings.
+            CheckpointError: a file cannot be read.
         """
-        for path in (self.outcome_path, self.failure_path):
+        kinds: tuple[tuple[Path, type[CellOutcome | CellFailure]], ...] = (
+            (self.outcome_path, CellOutcome),
+            (self.failure_path, CellFailure),
+        )
+        for path, kind in kinds:
             if path.exists():
-                found = json.loads(path.read_text(encoding="utf-8"))
-                self.require_same(found, path)
+                found = kind.read(path)
+                if found.digest != self.digest:
+                    raise UsageError(
+                        f"{path}: {self} was run with other settings or files than the study now has, and numbers of "
+                        "both would be mixed. Choose another folder with -o, or remove that of the run."
+                    )
                 return found
         return None
 
-    def require_same(self, found: Mapping[str, Any], path: Path) -> None:
-        """Refuse numbers that were made with other settings."""
-        if found.get("digest") != self.digest:
-            raise UsageError(
-                f"{path}: {self} was run with other settings or files than the study now has, and numbers of both "
-                "would be mixed. Choose another folder with -o, or remove that of the run."
-            )
+    def failure(self, error: str) -> CellFailure:
+        """Return the record of a run that could not be made."""
+        return CellFailure(
+            digest=self.digest, method=self.method, condition=self.condition, seed=self.seed, error=error
+        )
 
 
 def make_cells(study: Study, world: World, output: Path) -> list[Cell]:

@@ -16,15 +16,18 @@ rules must say it together (an intersection-union test); a no does, for one of m
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from prospect.errors import ConfigError
+from prospect.results.study import START, Agrees, ClaimAnswer, RuleAnswer
 from prospect.statistics.comparisons import holm
 from prospect.studies.outcome import Measure
-from prospect.studies.scores import START, Place, Scores
+from prospect.studies.scores import Place, Scores
 from prospect.studies.study import Claim, Rule, Study, unknown
 
-YES, NO, CANNOT_TELL = "yes", "no", "cannot tell"
+YES: Agrees = "yes"
+NO: Agrees = "no"
+CANNOT_TELL: Agrees = "cannot tell"
 
 
 class Question(NamedTuple):
@@ -52,8 +55,8 @@ class Found(NamedTuple):
     p: float
 
 
-def judge(study: Study, claim: Claim, scores: Scores, measures: Mapping[str, Measure]) -> dict[str, Any]:
-    """Return the claim with what this study says of it; see `table.py` for its keys.
+def judge(study: Study, claim: Claim, scores: Scores, measures: Mapping[str, Measure]) -> ClaimAnswer:
+    """Return the claim with the study's answer.
 
     Raises:
         ConfigError: a rule is about a measure or a cell that there is not.
@@ -65,9 +68,9 @@ def judge(study: Study, claim: Claim, scores: Scores, measures: Mapping[str, Mea
         _answer(question, measures[question.measure], one, p_holm, scores.level)
         for question, one, p_holm in zip(questions, found, corrected, strict=True)
     ]
-    answers = [rule["agrees"] for rule in rules]
+    answers = [rule.agrees for rule in rules]
     agrees = NO if NO in answers else YES if set(answers) == {YES} else CANNOT_TELL
-    return {"text": claim.text, "source": claim.source, "agrees": agrees, "why": _why(rules), "rules": rules}
+    return ClaimAnswer(text=claim.text, source=claim.source, agrees=agrees, why=_why(rules), rules=rules)
 
 
 def _questions(study: Study, rule: Rule, measures: Mapping[str, Measure]) -> Iterator[Question]:
@@ -115,22 +118,27 @@ def _find(question: Question, measure: Measure, scores: Scores) -> Found | None:
     return Found(pooled.value, low, high, pooled.p_differs(_bound(question.rule), bounds))
 
 
-def _answer(question: Question, measure: Measure, found: Found | None, p_holm: float, level: float) -> dict[str, Any]:
-    bound = _bound(question.rule)
-    answer: dict[str, Any] = {"text": question.text, "measure": question.measure, "bound": bound}
-    if found is None:
-        nothing = {"found": "not run", "value": None, "low": None, "high": None, "p_holm": None}
-        return {**answer, "agrees": CANNOT_TELL, **nothing}
-    upwards = question.rule.must_be in ("higher", "not lower")
-    right_side = found.value > bound if upwards else found.value < bound
-    agrees = CANNOT_TELL
-    if right_side and found.p < 1 - level:
-        agrees = YES
-    elif not right_side and p_holm < 1 - level:
-        agrees = NO
-    value, low, high = (_number(number, measure) for number in found[:3])
-    numbers = {"value": found.value, "low": found.low, "high": found.high, "p_holm": p_holm}
-    return {**answer, "agrees": agrees, "found": f"{value} ({low} to {high})", **numbers}
+def _answer(question: Question, measure: Measure, found: Found | None, p_holm: float, level: float) -> RuleAnswer:
+    bound, agrees = _bound(question.rule), CANNOT_TELL
+    if found is not None:
+        upwards = question.rule.must_be in ("higher", "not lower")
+        right_side = found.value > bound if upwards else found.value < bound
+        if right_side and found.p < 1 - level:
+            agrees = YES
+        elif not right_side and p_holm < 1 - level:
+            agrees = NO
+    value, low, high = (_number(number, measure) for number in found[:3]) if found else ("", "", "")
+    return RuleAnswer(
+        text=question.text,
+        agrees=agrees,
+        found=f"{value} ({low} to {high})" if found else "not run",
+        measure=question.measure,
+        value=found.value if found else None,
+        low=found.low if found else None,
+        high=found.high if found else None,
+        bound=bound,
+        p_holm=p_holm if found else None,
+    )
 
 
 def _in_words(study: Study, rule: Rule, measure: Measure, left: str, right: str) -> str:
@@ -152,15 +160,15 @@ def _number(value: float, measure: Measure, *, sign: bool = True) -> str:
     return (number if sign else number.removeprefix("+")) + unit
 
 
-def _why(rules: list[dict[str, Any]]) -> str:
-    counts = {word: sum(rule["agrees"] == word for rule in rules) for word in (YES, NO, CANNOT_TELL)}
+def _why(rules: list[RuleAnswer]) -> str:
+    counts = {word: sum(rule.agrees == word for rule in rules) for word in (YES, NO, CANNOT_TELL)}
     if len(rules) == counts[YES]:
         return "Its one rule holds." if len(rules) == 1 else f"All {len(rules)} rules hold."
-    broken = next((rule for rule in rules if rule["agrees"] == NO), None)
+    broken = next((rule for rule in rules if rule.agrees == NO), None)
     if broken is not None:
-        return f"{counts[NO]} of {len(rules)} rules are broken: {broken['text']}; found {broken['found']}."
-    open_one = next(rule for rule in rules if rule["agrees"] == CANNOT_TELL)
+        return f"{counts[NO]} of {len(rules)} rules are broken: {broken.text}; found {broken.found}."
+    open_one = next(rule for rule in rules if rule.agrees == CANNOT_TELL)
     return (
         f"{counts[YES]} of {len(rules)} rules hold, and the intervals of the others allow either answer: "
-        f"{open_one['text']}; found {open_one['found']}."
+        f"{open_one.text}; found {open_one.found}."
     )

@@ -6,7 +6,6 @@ run again, and a run that was killed goes on from its last checkpoint.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
@@ -21,13 +20,14 @@ from typing import Any
 import yaml
 
 from prospect import progress
-from prospect.atomic import write_json, write_text
+from prospect.atomic import write_text
 from prospect.errors import ProspectError, RunStopped, TrainingError
 from prospect.feedback.files.write import write_jsonl
 from prospect.outputs import output_folder
+from prospect.results.study import CellFailure, CellOutcome, StartOutcome
 from prospect.studies.conditions import apply_condition, count
 from prospect.studies.contents import with_contents
-from prospect.studies.outcome import World, make_world
+from prospect.studies.outcome import Outcome, World, make_world
 from prospect.studies.plan import Cell, with_starts
 from prospect.studies.study import Study, hash_of
 
@@ -84,8 +84,7 @@ def prepare(settings: Mapping[str, Any], folder: Path, seed: int) -> None:
     """
     path, digest = folder / "start.json", hash_of([with_contents(settings), seed])
     if path.exists():
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if found["digest"] == digest:
+        if StartOutcome.read(path).digest == digest:
             return
         shutil.rmtree(folder)  # of no use to any run: each that is there was checked to have the same world
     folder.mkdir(parents=True, exist_ok=True)
@@ -93,25 +92,24 @@ def prepare(settings: Mapping[str, Any], folder: Path, seed: int) -> None:
     with _one_thread():
         world.prepare(folder, seed)
         outcome = world.score(None, folder, seed)
-    write_json(path, {"digest": digest, **(outcome.as_dict() if outcome else {"scores": {}, "examples": []})})
+    StartOutcome(digest=digest, **(outcome or Outcome({})).stored()).write(path)
 
 
-def run_cell(settings: Mapping[str, Any], cell: Cell) -> dict[str, Any]:
-    """Train and score one run; give what it wrote down, with "error" where it could not be made."""
+def run_cell(settings: Mapping[str, Any], cell: Cell) -> CellOutcome | CellFailure:
+    """Train and score one run; return its outcome, or why it could not be made."""
     begun = time.monotonic()
     cell.folder.mkdir(parents=True, exist_ok=True)
     world = make_world(settings)
-    head = {"digest": cell.digest, "method": cell.method, "condition": cell.condition, "seed": cell.seed}
     try:
         with _one_thread():
-            found = {**head, **_train_and_score(world, cell), "seconds": round(time.monotonic() - begun, 2)}
+            found = _train_and_score(world, cell, begun)
     except RunStopped as stop:  # a study needs no --resume
         raise RunStopped(f"stopped in {cell}. The same command goes on where it stood.", stop.signal) from None
     except ProspectError as error:
-        failure = {**head, "error": f"{type(error).__name__}: {error}"}
-        write_json(cell.failure_path, failure)
+        failure = cell.failure(f"{type(error).__name__}: {error}")
+        failure.write(cell.failure_path)
         return failure
-    write_json(cell.outcome_path, found)
+    found.write(cell.outcome_path)
     cell.failure_path.unlink(missing_ok=True)
     if not cell.keeps_model:
         for folder in (cell.model_path, cell.run_path / "checkpoints"):
@@ -119,13 +117,13 @@ def run_cell(settings: Mapping[str, Any], cell: Cell) -> dict[str, Any]:
     return found
 
 
-def _train_and_score(world: World, cell: Cell) -> dict[str, Any]:
+def _train_and_score(world: World, cell: Cell, begun: float) -> CellOutcome:
     from prospect.losses import get_loss
     from prospect.run_dir import RunDir
     from prospect.training.train import train
 
     before = RunDir(cell.run_path)
-    if before.provenance().get("finished") and not cell.model_path.exists():
+    if before.provenance().finished and not cell.model_path.exists():
         shutil.rmtree(cell.run_path)  # its model was removed after scoring, and now another run starts from it
     rows = apply_condition(world.feedback(cell.shared, cell.seed, cell.settings), cell.settings, cell.seed)
     counts = count(rows, get_loss(cell.recipe["loss"]["name"]).feedback)
@@ -134,10 +132,20 @@ def _train_and_score(world: World, cell: Cell) -> dict[str, Any]:
     outcome = world.score(run.model_path, cell.shared, cell.seed)
     assert outcome is not None, "only the start may have no score"
     metrics = run.metrics()
-    steps = max((row["step"] for row in metrics), default=0)
+    steps = max((int(row["step"]) for row in metrics), default=0)
     raw = [row["kl_raw"] for row in metrics if "kl_raw" in row]
     clamped = sum(z0 < 0 for z0 in raw) / len(raw) if raw else None
-    return {**outcome.as_dict(), "data": counts, "steps": steps, "z0_clamped": clamped}
+    return CellOutcome(
+        digest=cell.digest,
+        method=cell.method,
+        condition=cell.condition,
+        seed=cell.seed,
+        data=counts,
+        steps=steps,
+        z0_clamped=clamped,
+        seconds=round(time.monotonic() - begun, 2),
+        **outcome.stored(),
+    )
 
 
 def _run_in_order(
@@ -152,8 +160,10 @@ def _run_in_order(
             if before is not None and _key(before) in failed:
                 waiting.remove(cell)
                 failed.add(_key(cell))
-                _give_up(cell, before)
-                tell.done(cell, {"error": f"it starts from {before}, which failed"})
+                failure = cell.failure(f"it starts from {before}, which failed")
+                cell.folder.mkdir(parents=True, exist_ok=True)
+                failure.write(cell.failure_path)
+                tell.done(cell, failure)
             elif before is None or before.finished:
                 waiting.remove(cell)
                 future = submit(run_cell, settings, cell)
@@ -164,7 +174,7 @@ def _run_in_order(
         for future in done:
             cell = running.pop(future)
             found = _result(future, cell)
-            if "error" in found:
+            if isinstance(found, CellFailure):
                 failed.add(_key(cell))
             tell.done(cell, found)
 
@@ -173,13 +183,7 @@ def _key(cell: Cell) -> tuple[str, str, int]:
     return cell.method, cell.condition, cell.seed
 
 
-def _give_up(cell: Cell, before: Cell) -> None:
-    cell.folder.mkdir(parents=True, exist_ok=True)
-    head = {"digest": cell.digest, "method": cell.method, "condition": cell.condition, "seed": cell.seed}
-    write_json(cell.failure_path, {**head, "error": f"it starts from {before}, which failed"})
-
-
-def _result(future: Future[Any], cell: Cell) -> dict[str, Any]:
+def _result(future: Future[Any], cell: Cell) -> CellOutcome | CellFailure:
     try:
         return future.result()
     except BrokenProcessPool as error:
@@ -252,14 +256,14 @@ class _Progress:
         self.count, self.begun = 0, time.monotonic()
         progress.count(0, total, "runs")
 
-    def done(self, cell: Cell, found: Mapping[str, Any]) -> None:
+    def done(self, cell: Cell, found: CellOutcome | CellFailure) -> None:
         self.count += 1
         progress.count(self.count, self.total, "runs")
-        if "error" in found:
-            text = f"failed: {found['error']}"
+        if isinstance(found, CellFailure):
+            text = f"failed: {found.error}"
         else:
-            name, values = next(iter(found["scores"].items()))
-            text = f"{name} {sum(values) / len(values):.3f}, {found['seconds']:.0f} s"
+            name, values = next(iter(found.scores.items()))
+            text = f"{name} {sum(values) / len(values):.3f}, {found.seconds:.0f} s"
         left = (time.monotonic() - self.begun) / self.count * (self.total - self.count)
         rest = f" (about {left / 60:.0f} min left)" if left > 90 else ""
         self.say(f"[{self.count}/{self.total}] {cell}: {text}{rest}")

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
+from prospect.results.study import START, CellFailure, CellOutcome, PooledRate, PooledValue, StartOutcome
 from prospect.studies.outcome import Measure
 from prospect.studies.plan import Cell
 from prospect.studies.pooling import Pooled, pool
 
-START = "start"
 Place = tuple[str, str] | str
 """(method, condition), or `start`."""
 Table = dict[int, dict[str, list[float]]]
@@ -31,25 +28,21 @@ class Scores:
     """
 
     places: dict[Place, Table]
-    found: dict[tuple[str, str, int], dict[str, Any] | None]
-    starts: dict[int, dict[str, Any]]
+    found: dict[tuple[str, str, int], CellOutcome | CellFailure | None]
+    starts: dict[int, StartOutcome]
     level: float
 
     @classmethod
     def read(cls, cells: Sequence[Cell], level: float) -> Scores:
         """Read whatever there is."""
         found = {(cell.method, cell.condition, cell.seed): cell.read() for cell in cells}
-        starts = {cell.seed: start for cell in cells if (start := _read(cell.shared / "start.json"))}
-        places: dict[Place, Table] = {START: {seed: start["scores"] for seed, start in starts.items()}}
+        starts = {cell.seed: StartOutcome.read(cell.start_path) for cell in cells if cell.start_path.exists()}
+        places: dict[Place, Table] = {START: {seed: start.scores for seed, start in starts.items()}}
         for (method, condition, seed), outcome in found.items():
             table = places.setdefault((method, condition), {})
-            if outcome is not None and "scores" in outcome:
-                table[seed] = outcome["scores"]
+            if isinstance(outcome, CellOutcome):
+                table[seed] = outcome.scores
         return cls(places, found, starts, level)
-
-    def pooled(self, place: Place, measure: str) -> Pooled | None:
-        """Return the mean over seeds and prompts; None where nothing was scored."""
-        return self.contrast([(1.0, place)], measure)
 
     def contrast(self, terms: Sequence[tuple[float, Place]], measure: str) -> Pooled | None:
         """Return a weighted sum of places, on the same prompts and seeds; None where one of them has no score."""
@@ -79,15 +72,17 @@ class Scores:
             ]
         )
 
-    def estimate(self, place: Place, name: str, measure: Measure) -> dict[str, Any] | None:
+    def estimate(self, place: Place, name: str, measure: Measure) -> PooledRate | PooledValue | None:
         """Return the mean with its interval, as it stands in a result."""
-        pooled = self.pooled(place, name)
+        pooled = self.contrast([(1.0, place)], name)
         if pooled is None:
             return None
-        rate = measure.kind == "rate"
-        low, high = pooled.rate_interval(self.level) if rate else pooled.interval(self.level, measure.bounds)
         counts = {"n": pooled.n, "prompts": pooled.prompts, "seeds": pooled.seeds}
-        return {"rate" if rate else "value": pooled.value, "low": low, "high": high, **counts}
+        if measure.kind == "rate":
+            low, high = pooled.rate_interval(self.level)
+            return PooledRate(rate=pooled.value, low=low, high=high, **counts)
+        low, high = pooled.interval(self.level, measure.bounds)
+        return PooledValue(value=pooled.value, low=low, high=high, **counts)
 
     def difference_bounds(self, measure: Measure, differences: int = 1) -> tuple[float, float] | None:
         """Between which numbers a difference of two scores lies, or one of two differences."""
@@ -98,13 +93,3 @@ class Scores:
 
     def _seeds(self) -> list[int]:
         return list(dict.fromkeys([*(seed for _, _, seed in self.found), *self.starts]))
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-
-
-def spread(table: Mapping[int, Mapping[str, Sequence[float]]], measure: str) -> tuple[float, float] | None:
-    """Return the lowest and the highest seed's mean; None for fewer than two."""
-    means = [sum(scores[measure]) / len(scores[measure]) for scores in table.values() if measure in scores]
-    return (min(means), max(means)) if len(means) > 1 else None

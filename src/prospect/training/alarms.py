@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
-Row = Mapping[str, Any]
+from prospect.results.run import Alarm, MetricsRow, SampleRow
 
 # A window of text, in characters: longer than most words, so that a natural text of some sentences seldom holds one
 # twice, and short enough that any loop of a phrase does. Characters, because not every language has spaces.
@@ -27,13 +26,6 @@ REWARD_STEPS = 20
 FALLEN = -5.0
 
 
-class Alarm(NamedTuple):
-    """One sign of collapse: its `kind` (repetition, length or rewards), and what was seen, in words."""
-
-    kind: str
-    text: str
-
-
 def repetition(text: str) -> float | None:
     """Return the share of a text's windows that it has held before: 1 - distinct / all windows of 12 characters.
 
@@ -47,7 +39,7 @@ def repetition(text: str) -> float | None:
     return 1 - len(set(windows)) / len(windows) if len(windows) >= LEAST_WINDOWS else None
 
 
-def repetition_alarm(first: Sequence[Row], now: Sequence[Row]) -> Alarm | None:
+def repetition_alarm(first: Sequence[SampleRow], now: Sequence[SampleRow]) -> Alarm | None:
     """Many samples loop that did not before the first step.
 
     Half of the samples, and at least 3, must have begun to loop (less those that have stopped). If a healthy model's
@@ -67,7 +59,7 @@ def repetition_alarm(first: Sequence[Row], now: Sequence[Row]) -> Alarm | None:
     )
 
 
-def length_alarm(first: Sequence[Row], now: Sequence[Row], wanted: float | None = None) -> Alarm | None:
+def length_alarm(first: Sequence[SampleRow], now: Sequence[SampleRow], wanted: float | None = None) -> Alarm | None:
     """Sample have become much longer or shorter, and not towards the length of good completions.
 
     Three quarters of the samples, and at least 4, must have changed by half or more in the same direction, and their
@@ -99,7 +91,7 @@ def length_alarm(first: Sequence[Row], now: Sequence[Row], wanted: float | None 
     )
 
 
-def rewards_alarm(rows: Sequence[Row], beta: float) -> Alarm | None:
+def rewards_alarm(rows: Sequence[MetricsRow], beta: float) -> Alarm | None:
     """Both classes' rewards are well below 0 and fall, over the last `REWARD_STEPS` logged steps.
 
     Falling means that the second half's mean is below the first half's by two standard errors of the difference; well
@@ -130,10 +122,10 @@ class Watch:
 
     def __init__(self, *, rewards_beta: float | None, wanted_length: float | None = None) -> None:
         self._beta, self._wanted = rewards_beta, wanted_length
-        self._rows: deque[Row] = deque(maxlen=REWARD_STEPS)
-        self._first: list[Row] = []
+        self._rows: deque[MetricsRow] = deque(maxlen=REWARD_STEPS)
+        self._first: list[SampleRow] = []
 
-    def see_step(self, metrics: Row) -> list[Alarm]:
+    def see_step(self, metrics: MetricsRow) -> list[Alarm]:
         """Told every logged step. After an alarm it is quiet for `REWARD_STEPS` steps."""
         if self._beta is None or not {"rewards/chosen", "rewards/rejected"} <= metrics.keys():
             return []
@@ -144,7 +136,7 @@ class Watch:
         self._rows.clear()
         return [alarm]
 
-    def see_samples(self, samples: Sequence[Row]) -> list[Alarm]:
+    def see_samples(self, samples: Sequence[SampleRow]) -> list[Alarm]:
         """Told the samples of every evaluation; the first are what later ones are compared with."""
         if not self._first:
             self._first = list(samples)
@@ -152,33 +144,28 @@ class Watch:
         found = (repetition_alarm(self._first, samples), length_alarm(self._first, samples, self._wanted))
         return [alarm for alarm in found if alarm is not None]
 
-    def catch_up(self, metrics: Sequence[Row], samples: Sequence[Row]) -> None:
+    def catch_up(self, metrics: Sequence[MetricsRow], samples: Sequence[SampleRow]) -> None:
         """Bring it, in a resumed run, to where the run stood."""
-        self._first = [row for row in samples if row.get("step") == 0]
+        self._first = [row for row in samples if row.step == 0]
         for row in metrics:
             if "loss" in row:
                 self.see_step(row)
 
 
-def as_row(step: int, epoch: float, alarms: Sequence[Alarm]) -> dict[str, Any]:
-    """Return the object that `metrics.jsonl` gets."""
-    return {"step": step, "epoch": epoch, "alarms": [alarm._asdict() for alarm in alarms]}
-
-
-def _paired(first: Sequence[Row], now: Sequence[Row]) -> list[tuple[Row, Row]]:
+def _paired(first: Sequence[SampleRow], now: Sequence[SampleRow]) -> list[tuple[SampleRow, SampleRow]]:
     """Sample of the same prompts, before and now."""
-    before = {repr(row["prompt"]): row for row in first}
-    return [(before[repr(row["prompt"])], row) for row in now if repr(row["prompt"]) in before]
+    before = {repr(row.prompt): row for row in first}
+    return [(before[repr(row.prompt)], row) for row in now if repr(row.prompt) in before]
 
 
-def _loops(sample: Row) -> bool:
-    share = repetition(sample["completion"])
+def _loops(sample: SampleRow) -> bool:
+    share = repetition(sample.completion)
     return share is not None and share > LOOPS
 
 
-def _length(sample: Row) -> int:
+def _length(sample: SampleRow) -> int:
     """Tokens; characters in runs that did not count tokens. An empty answer counts as 1."""
-    return max(1, sample.get("tokens", len(sample["completion"])))
+    return max(1, len(sample.completion) if sample.tokens is None else sample.tokens)
 
 
 def _halves(values: Sequence[float]) -> tuple[float, float, float]:

@@ -10,6 +10,7 @@ from prospect.data.dataset import Dataset
 from prospect.feedback.records import Text
 from prospect.models.policy import Policy
 from prospect.models.sampling import Generated, generate
+from prospect.results.run import SampleRow
 from prospect.run_dir import RunDir
 from prospect.statistics.ranking import auroc
 from prospect.training.prepare import Prepared
@@ -35,7 +36,7 @@ def evaluate_held_out(objective: Objective, dataset: Dataset) -> dict[str, float
     return {f"eval_{name}": value for name, value in values.items()}
 
 
-def write_samples(run: RunDir | None, prepared: Prepared, policy: Policy, step: int) -> list[dict[str, Any]]:
+def write_samples(run: RunDir | None, prepared: Prepared, policy: Policy, step: int) -> list[SampleRow]:
     """Let the policy answer the same few prompts as at every other evaluation, and keeps what it wrote.
 
     Args:
@@ -47,14 +48,14 @@ def write_samples(run: RunDir | None, prepared: Prepared, policy: Policy, step: 
     Returns:
         What was kept.
     """
-    samples = [{"step": step, **sample} for sample in draw_samples(prepared, policy)]
+    samples = draw_samples(prepared, policy, step)
     if samples and run is not None:
         run.append_samples(samples)
     return samples
 
 
-def draw_samples(prepared: Prepared, policy: Policy) -> list[dict[str, Any]]:
-    """One completion of each of `train.samples` prompts: `prompt`, `completion`, `tokens`, `finished`."""
+def draw_samples(prepared: Prepared, policy: Policy, step: int) -> list[SampleRow]:
+    """Return one completion of each of `train.samples` prompts."""
     settings = prepared.config.train
     prompts = [] if prepared.loss.reward_model else sample_prompts(prepared, settings.samples)  # it writes nothing
     if not prompts:
@@ -63,7 +64,7 @@ def draw_samples(prepared: Prepared, policy: Policy) -> list[dict[str, Any]]:
         limits = {"max_new_tokens": settings.sample_tokens, "seed": settings.seed}
         answers = write(prepared, policy, prompts, **limits, temperature=TEMPERATURE, top_p=TOP_P)
     return [
-        {"prompt": _plain(prompt), "completion": one.text, "tokens": one.tokens, "finished": one.finished}
+        SampleRow(step=step, prompt=_plain(prompt), completion=one.text, tokens=one.tokens, finished=one.finished)
         for prompt, (one,) in zip(prompts, answers, strict=True)
     ]
 

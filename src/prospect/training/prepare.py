@@ -24,7 +24,7 @@ from prospect.data.rounds import StepPlan
 from prospect.errors import ConfigError
 from prospect.feedback.chat.rendering import Rendering
 from prospect.feedback.chat.templates import DEFAULT
-from prospect.feedback.convert.kinds import suggest_class_weights
+from prospect.feedback.convert.balance import suggest_class_weights
 from prospect.feedback.frozen.freeze import describe_files
 from prospect.losses import Loss, get_loss
 from prospect.model_source import ModelSource, find_model

@@ -6,15 +6,21 @@ import importlib.metadata
 import platform
 import subprocess
 import time
-from typing import Any
-
-import yaml
 
 from prospect.losses.registry import source_digests
-from prospect.model_source import how_to_load
+from prospect.model_card import (
+    Card,
+    front_matter,
+    held_out_table,
+    how_to_load,
+    loss_name,
+    plain_markdown,
+    shown_name,
+)
 from prospect.models.policy import Policy
 from prospect.models.reference import Reference
-from prospect.run_dir import FORMAT, RunDir
+from prospect.results.run import DataOrigin, LossOrigin, PolicyOrigin, Provenance, ReferenceOrigin
+from prospect.run_dir import RunDir
 from prospect.training.prepare import Prepared
 
 PACKAGES = ("torch", "transformers", "peft", "safetensors", "tokenizers", "numpy")
@@ -22,8 +28,8 @@ PACKAGES = ("torch", "transformers", "peft", "safetensors", "tokenizers", "numpy
 
 def describe_run(
     prepared: Prepared, policy: Policy, reference: Reference, start: dict[str, float] | None = None
-) -> dict[str, Any]:
-    """Versions, git commit, and hashes of data, policy and reference.
+) -> Provenance:
+    """Return versions, git commit, and hashes of data, policy and reference.
 
     Args:
         prepared: the run.
@@ -32,54 +38,43 @@ def describe_run(
         start: log-ratios before the first step, where they need not be 0.
     """
     parameters = list(policy.model.parameters())
-    return {
-        "format": FORMAT,
-        "prospect": importlib.metadata.version("prospect-align"),
-        "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "git": git_commit(),
-        "device": str(policy.device),
-        "precision": policy.precision,
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "finished": None,
-        "seconds": None,
-        "policy": {
-            "name_or_path": prepared.config.model.name_or_path,
-            "identity": policy.identity,
-            "adapter": prepared.config.model.adapter,
-            "base": policy.base if policy.has_adapter else None,
-            "loads_with": policy.loads_with,
-            "parameters": sum(p.numel() for p in parameters),
-            "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
-        },
-        "reference": _describe_reference(reference, start) if reference.identity else None,
-        "loss": {
-            "name": prepared.loss.name,
-            "feedback": prepared.loss.feedback,
-            "hyperparameters": prepared.hyperparameters,
-            "sources": source_digests(prepared.config.loss.name),
-        },
-        "data": describe_data(prepared),
-        "steps": prepared.total_steps,
-        "epochs": round(prepared.total_steps / prepared.plan.steps_per_epoch, 4),
-    }
-
-
-def _describe_reference(reference: Reference, start: dict[str, float] | None) -> dict[str, Any]:
-    found: dict[str, Any] = {"kind": reference.kind, "identity": reference.identity}
-    if reference.name is not None:
-        found["name_or_path"] = reference.name
-    if start is not None:
-        found["start"] = start
-    return found
-
-
-def describe_data(prepared: Prepared) -> dict[str, Any]:
-    """Return training and evaluation data with the hashes of files and of frozen datasets' manifests."""
     held_out = prepared.held_out.summary() if prepared.held_out else None
-    if held_out is not None and "eval" in prepared.files:
-        held_out["files"] = prepared.files["eval"]
-    return {"train": {**prepared.train.summary(), "files": prepared.files["train"]}, "eval": held_out}
+    if held_out is not None:
+        held_out.files = prepared.files.get("eval")
+    return Provenance(
+        prospect=importlib.metadata.version("prospect-align"),
+        python=platform.python_version(),
+        versions={name: importlib.metadata.version(name) for name in PACKAGES},
+        git=git_commit(),
+        device=str(policy.device),
+        precision=policy.precision,
+        started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        policy=PolicyOrigin(
+            name_or_path=prepared.config.model.name_or_path,
+            identity=policy.identity,
+            adapter=prepared.config.model.adapter,
+            base=policy.base if policy.has_adapter else None,
+            loads_with=policy.loads_with,
+            parameters=sum(p.numel() for p in parameters),
+            trainable_parameters=sum(p.numel() for p in parameters if p.requires_grad),
+        ),
+        reference=ReferenceOrigin(
+            kind=reference.kind, identity=reference.identity, name_or_path=reference.name, start=start
+        )
+        if reference.identity
+        else None,
+        loss=LossOrigin(
+            name=prepared.loss.name,
+            feedback=prepared.loss.feedback,
+            hyperparameters=prepared.hyperparameters,
+            sources=source_digests(prepared.config.loss.name),
+        ),
+        data=DataOrigin(
+            train=prepared.train.summary().model_copy(update={"files": prepared.files["train"]}), eval=held_out
+        ),
+        steps=prepared.total_steps,
+        epochs=round(prepared.total_steps / prepared.plan.steps_per_epoch, 4),
+    )
 
 
 def git_commit() -> str | None:
@@ -98,48 +93,19 @@ def git_commit() -> str | None:
 
 
 def model_card(prepared: Prepared, run: RunDir) -> str:
-    """Return the README.md of the saved model: what it is, what it learned from, how it did on held-out feedback."""
-    loss, known = prepared.loss, run.provenance()
-    data, policy = known["data"]["train"], known["policy"]
-    facts = {
-        "base_model": prepared.config.model.name_or_path,
-        "library_name": "peft" if "Peft" in policy["loads_with"] else "transformers",
-        "tags": ["prospect", loss.name],
-    }
+    """Return the card of the saved model: what it is, what it learned from, how it did on held-out feedback."""
+    config, known, metrics = run.config(), run.provenance(), run.metrics()
+    data, loss = known.data.train, loss_name(config, known)
     hyperparameters = ", ".join(f"{name} {value:g}" for name, value in prepared.hyperparameters.items())
-    verdicts = (
-        f" ({data['desirable']} desirable, {data['undesirable']} undesirable)"
-        if data["undesirable"] is not None
-        else ""
-    )
-    lines = [
-        "---",
-        yaml.safe_dump(facts, sort_keys=False).strip(),
-        "---",
-        "",
-        f"# {prepared.config.model.name_or_path}, aligned with {loss.name}",
-        "",
-        f"Trained by Prospect on {data['rows']} {data['kind']} examples of {data['prompts']} "
-        f"prompts{verdicts} with the loss `{loss.name}`{f' ({hyperparameters})' if hyperparameters else ''} "
-        f"for {prepared.total_steps} steps of up to {prepared.config.train.batch_size} examples, learning "
-        f"rate {prepared.config.train.learning_rate:g}.",
-        "",
-        *_held_out_table(run),
-        how_to_load(policy["loads_with"]),
-        "",
+    verdicts = f" ({data.desirable} desirable, {data.undesirable} undesirable)" if data.undesirable is not None else ""
+    sections = [
+        f"# {plain_markdown(shown_name(prepared.config.model.name_or_path))}, aligned with {loss}",
+        f"Trained by Prospect on {data.rows} {data.kind} examples of {data.prompts} prompts{verdicts} with "
+        f"the loss `{loss}`{f' ({hyperparameters})' if hyperparameters else ''} for {prepared.total_steps} steps of up "
+        f"to {prepared.config.train.batch_size} examples, learning rate {prepared.config.train.learning_rate:g}.",
+        held_out_table(metrics),
+        how_to_load(known.policy.loads_with or ""),
         "The recipe is `config.yaml` in the run directory; it runs again as it is.",
-        "",
     ]
-    return "\n".join(lines)
-
-
-def _held_out_table(run: RunDir) -> list[str]:
-    evaluations = [row for row in run.metrics() if "eval_loss" in row]
-    if len(evaluations) < 2:
-        return []
-    before, after = evaluations[0], evaluations[-1]
-    names = ("eval_loss", "eval_rewards/accuracies", "eval_rewards/auroc", "eval_rewards/margins")
-    rows = [
-        f"| {name} | {before[name]:.4f} | {after[name]:.4f} |" for name in names if name in before and name in after
-    ]
-    return ["| on held-out feedback | before | after |", "|---|---|---|", *rows, ""]
+    body = "\n\n".join(section for section in sections if section)
+    return Card(front_matter(config, known, metrics), ours=body).text

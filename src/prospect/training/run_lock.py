@@ -27,7 +27,7 @@ _held: set[int] = set()
 
 
 @dataclass
-class Claim:
+class RunClaim:
     """A run directory that this process alone writes.
 
     Attributes:
@@ -38,7 +38,7 @@ class Claim:
 
 
 @contextmanager
-def claim(run: RunDir, *, resume: bool) -> Iterator[Claim]:
+def claim(run: RunDir, *, resume: bool) -> Iterator[RunClaim]:
     """Hold a run directory, as its only writer, while the block runs.
 
     What a run left there that never finished a step is removed first. If the block fails before a step is finished,
@@ -56,7 +56,7 @@ def claim(run: RunDir, *, resume: bool) -> Iterator[Claim]:
         ) from error
     try:
         run.require_free(resume)  # under the lock: nobody finishes a step there from here on
-        place = Claim(stepped=run.begun())
+        place = RunClaim(stepped=run.begun())
         if not place.stepped:
             run.forget_start()
         before = {path.name for path in run.path.iterdir()}

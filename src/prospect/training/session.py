@@ -21,8 +21,9 @@ from prospect.models.policy import Policy
 from prospect.models.reference import Reference
 from prospect.models.sampling import Generated
 from prospect.progress import phase
+from prospect.results.run import Alarm, AlarmsRow, MetricsRow, Provenance
 from prospect.run_dir import RunDir
-from prospect.training.alarms import Alarm, Watch, as_row
+from prospect.training.alarms import Watch
 from prospect.training.checkpoints.checkpoint import (
     OPTIMIZER,
     REFERENCE,
@@ -71,7 +72,7 @@ class Session:
     identity: Identity
     progress: Progress
     run: RunDir
-    provenance: dict[str, Any]
+    provenance: Provenance
     trackers: list[Tracker]
     world: World
     watch: Watch
@@ -199,14 +200,14 @@ class Session:
         for alarm in alarms:
             screen.note(f"ALARM at step {step}: {alarm.text}")
         if alarms and self.world.is_main:
-            self.run.append_metrics(as_row(step, self.epoch, alarms))
+            self.run.append_alarms(AlarmsRow(step=step, epoch=self.epoch, alarms=list(alarms)))
 
-    def write_metrics(self, metrics: dict[str, Any]) -> None:
+    def write_metrics(self, metrics: MetricsRow) -> None:
         """Append to the run directory, and passes on to the trackers."""
         if self.world.is_main:
             self.run.append_metrics(metrics)
         for tracker in self.trackers:
-            tracker.log(metrics["step"], {name: value for name, value in metrics.items() if name != "step"})
+            tracker.log(int(metrics["step"]), {name: value for name, value in metrics.items() if name != "step"})
 
     def evaluate(self) -> None:
         """Score held-out feedback and write samples."""
@@ -283,11 +284,8 @@ class Session:
                 f"{self.run.model_path}: the model could not be written ({error}). Nothing half-written was left. Free "
                 "some space and continue with --resume."
             ) from error
-        finished = {
-            "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "seconds": round(self.progress.seconds, 2),
-        }
-        self.run.write_provenance({**self.provenance, **finished})
+        finished, seconds = time.strftime("%Y-%m-%dT%H:%M:%S%z"), round(self.progress.seconds, 2)
+        self.run.write_provenance(self.provenance.model_copy(update={"finished": finished, "seconds": seconds}))
         self.world.barrier()
 
     def close(self) -> None:

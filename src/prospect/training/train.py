@@ -29,7 +29,7 @@ from prospect.training.optimizer import learning_rate
 from prospect.training.prepare import Prepared, prepare, require_evaluable, require_feedback_for_loss
 from prospect.training.processes.world import World, join_world, share_cores
 from prospect.training.progress import Display
-from prospect.training.run_lock import Claim, claim
+from prospect.training.run_lock import RunClaim, claim
 from prospect.training.session import Session
 from prospect.training.step import accumulate_gradient
 from prospect.training.stopping import Stop, listening
@@ -114,13 +114,13 @@ class _Claimed:
     world: World
     shown: progress.Display
     stop: Stop
-    claim: Claim
+    claim: RunClaim
     begun: bool
 
     @property
     def finished(self) -> bool:
         """Whether there is nothing left to do."""
-        return self.begun and bool(self.run.provenance().get("finished"))
+        return self.begun and bool(self.run.provenance().finished)
 
     @contextmanager
     def session(self) -> Iterator[Session]:
@@ -164,10 +164,10 @@ def _claimed(
 
 
 @contextmanager
-def _sole_writer(run: RunDir, world: World, resume: bool) -> Iterator[Claim]:
+def _sole_writer(run: RunDir, world: World, resume: bool) -> Iterator[RunClaim]:
     """Claim the run directory on the first process; a refusal is everybody's."""
     with ExitStack() as stack:
-        place, refusal = Claim(), None
+        place, refusal = RunClaim(), None
         if world.is_main:
             try:
                 place = stack.enter_context(claim(run, resume=resume))

@@ -132,10 +132,7 @@ def test_conversations_are_rendered_as_transformers_renders_them(
     renderer = make_renderer(tokenizer)
     try:
         expected = tokenizer.apply_chat_template(
-            [turn.as_dict() for turn in turns],
-            tools=given_tools,
-            tokenize=False,
-            add_generation_prompt=asks,
+            [turn.as_dict() for turn in turns], tools=given_tools, tokenize=False, add_generation_prompt=asks
         )
     except Exception:
         expected = None

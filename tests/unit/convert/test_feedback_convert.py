@@ -79,11 +79,6 @@ def test_unpaired_rows_pass_as_they_are():
     assert to_unpaired(rows) == rows
 
 
-def test_demonstrations_have_no_verdict_to_make_rows_of():
-    with pytest.raises(DataError, match="f:8: the row is a demonstration, without a verdict; expected a label or"):
-        to_unpaired([SHOWN])
-
-
 def test_pairing_cycles_over_the_shorter_class_of_each_prompt():
     rows = [
         unpaired("p", "a", True),
@@ -110,26 +105,9 @@ def test_a_made_pair_is_as_light_and_as_finished_as_its_worse_row():
     ]
 
 
-def test_rows_with_other_tools_answer_another_prompt():
-    rows = [unpaired("p", "a", True), unpaired("p", "b", False, tools=({"name": "f"},))]
-    assert count_unpairable(rows) == (2, 2)
-    with pytest.raises(DataError, match="not one of the prompts of 2 rows has both labels"):
-        to_paired(rows)
-
-
 def test_pairs_pass_pairing_as_they_are():
     assert to_paired([PAIR]) == [PAIR]
     assert count_unpairable([PAIR]) == (0, 0)
-
-
-def test_rows_without_a_prompt_that_has_both_labels_cannot_be_paired():
-    rows = [unpaired("p", "a", True), unpaired("q", "b", False), unpaired("p", "c", True)]
-    with pytest.raises(DataError) as caught:
-        to_paired(rows)
-    assert str(caught.value) == (
-        "not one of the prompts of 3 rows has both labels (2 rows are desirable, 1 are not), so no pair can "
-        "be made. Train on them unpaired, with loss kto, or collect both verdicts on the same prompts"
-    )
 
 
 def test_demonstrations_are_what_was_shown_chosen_or_desirable():
@@ -140,11 +118,6 @@ def test_demonstrations_are_what_was_shown_chosen_or_desirable():
     assert (good.completion, good.id, good.weight, good.score) == ("good", "good", 2.0, 1.0)
 
 
-def test_nothing_desirable_leaves_nothing_to_imitate():
-    with pytest.raises(DataError, match="no row is desirable, so there is nothing to imitate"):
-        to_demonstrations([unpaired("p", "a", False)])
-
-
 def test_as_kind_gives_each_kind():
     rows = [unpaired("p", "a", True), unpaired("p", "b", False)]
     assert as_kind(rows, "unpaired") == rows
@@ -153,40 +126,53 @@ def test_as_kind_gives_each_kind():
     assert [type(row) for row in as_kind(rows, "scored")] == [Scored]
 
 
+OTHER_TOOLS = [unpaired("p", "a", True), unpaired("p", "b", False, tools=({"name": "f"},))]
+ONE_LABEL = [unpaired("p", "a", True), unpaired("q", "b", False), unpaired("p", "c", True)]
+UNSCORED = "not one of the prompts of {} rows has two completions with different scores"
+GUESS = "f:9: the row is scored, without a verdict; expected a label or a pair. Which score counts"
+
+
 @pytest.mark.parametrize(
-    ("rows", "kind", "message"),
+    ("convert", "rows", "message"),
     [
-        (
-            [SHOWN],
-            "unpaired",
-            "loss kto needs unpaired feedback (prompt, completion, label): f:8: the row is a demon",
-        ),
-        (
-            [SHOWN],
-            "paired",
-            "loss kto needs paired feedback (prompt, chosen, rejected): f:8: the row is a demonst",
-        ),
-        (
-            [unpaired("p", "a", True)],
-            "paired",
-            "loss kto needs paired feedback (prompt, chosen, rejected): not one of",
-        ),
-        (
-            [unpaired("p", "a", False)],
-            "demonstration",
-            "loss kto needs demonstrations (prompt, completion) or desir",
-        ),
-        (
-            [SHOWN],
-            "scored",
-            "loss kto needs scored feedback (prompt, completions, scores): not one of",
-        ),
+        (to_unpaired, [SHOWN], "f:8: the row is a demonstration, without a verdict; expected a label or a pair. A"),
+        (to_unpaired, [SCORED], GUESS),
+        (class_counts, [SCORED], GUESS),
+        (to_paired, [SHOWN], "f:8: the row is a demonstration, without a verdict"),
+        (to_paired, OTHER_TOOLS, "not one of the prompts of 2 rows has both labels (1 rows are desirable, 1 are not)"),
+        (to_paired, ONE_LABEL, "not one of the prompts of 3 rows has both labels (2 rows are desirable, 1 are not), so "
+         "no pair can be made. Train on them unpaired, with loss kto, or collect both verdicts on the same prompts"),
+        (to_paired, [TIED], "not one of the prompts of 1 rows has a better and a worse completion, so no pair can"),
+        (to_demonstrations, [unpaired("p", "a", False)], "no row is desirable, so there is nothing to imitate. Check"),
+        (to_scored, [SHOWN], UNSCORED.format(1)),
+        (to_scored, OTHER_TOOLS, UNSCORED.format(2)),
+    ],
+)  # fmt: skip
+def test_rows_of_which_nothing_can_be_made_are_refused(convert, rows, message):
+    with pytest.raises(DataError) as caught:
+        convert(rows)
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("kind", "needs"),
+    [
+        ("unpaired", "unpaired feedback (prompt, completion, label): f:10: the row is scored"),
+        ("paired", "paired feedback (prompt, chosen, rejected): not one of"),
+        ("demonstration", "demonstrations (prompt, completion) or desirable completions: no row"),
+        ("scored", "scored feedback (prompt, completions, scores): not one of"),
     ],
 )
-def test_as_kind_says_what_the_method_needs(rows, kind, message):
+def test_as_kind_says_what_the_method_needs(kind, needs):
+    rows = {"unpaired": [TIED], "paired": [TIED]}.get(kind, [unpaired("p", "a", False)])
     with pytest.raises(DataError) as caught:
         as_kind(rows, kind, method="loss kto")
-    assert str(caught.value).startswith(message)
+    assert str(caught.value).startswith(f"loss kto needs {needs}")
+
+
+@pytest.mark.parametrize("count", [count_unpairable, count_unscorable])
+def test_rows_with_other_tools_answer_another_prompt(count):
+    assert count(OTHER_TOOLS) == (2, 2)
 
 
 def test_as_kind_refuses_a_kind_that_is_none():
@@ -263,36 +249,16 @@ def test_raters_who_differ_leave_a_group_without_one():
     assert [(row.rater, row.finished) for row in to_scored(rows)] == [(None, True)]
 
 
-def test_rows_with_other_tools_are_scored_apart():
-    rows = [unpaired("p", "a", True), unpaired("p", "b", False, tools=({"name": "f"},))]
-    assert count_unscorable(rows) == (2, 2)
-    with pytest.raises(DataError, match="not one of the prompts of 2 rows has two completions with different scores"):
-        to_scored(rows)
-
-
 def test_the_best_of_the_scored_stands_against_the_worst():
     carried = {"where": "f:9", "weight": 0.5, "rater": "ann", "tools": ({"name": "f"},), "finished": False}
     assert to_paired([SCORED, TIED]) == [Paired(prompt="p", chosen="b", rejected="c", id="9", **carried)]
     assert count_unpairable([SCORED, TIED, unpaired("r", "x", True)]) == (2, 2)
 
 
-def test_completions_with_equal_scores_cannot_be_paired():
-    with pytest.raises(DataError, match="not one of the prompts of 1 rows has a better and a worse completion"):
-        to_paired([TIED])
-
-
 def test_the_best_of_the_scored_is_imitated_with_its_score():
     best, first = to_demonstrations([SCORED, TIED])
     assert (best.completion, best.score, best.id, best.weight, best.finished) == ("b", 3.0, "9/best", 0.5, False)
     assert (first.completion, first.score) == ("a", 2.0)
-
-
-@pytest.mark.parametrize("convert", [to_unpaired, class_counts])
-def test_which_score_is_desirable_is_not_guessed(convert):
-    with pytest.raises(DataError) as caught:
-        convert([SCORED])
-    assert str(caught.value).startswith("f:9: the row is scored, without a verdict; expected a label or a pair. Which")
-    assert "write one row per completion with the column label" in str(caught.value)
 
 
 def test_scored_completions_survive_the_way_to_the_disk(tmp_path):

@@ -10,7 +10,7 @@ from prospect.errors import ConfigError, DataError
 from prospect.feedback import Demonstration, Paired, Scored, Unpaired, to_demonstrations, to_scored, to_unpaired
 from prospect.feedback.convert.pairing import to_paired
 from prospect.feedback.convert.subsample import ClassShares, keep_shares, one_per_prompt, uniform
-from prospect.feedback.files.rows import record
+from prospect.feedback.records import record
 
 
 def thumb(prompt, completion, desirable, **more):

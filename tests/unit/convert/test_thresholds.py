@@ -7,7 +7,8 @@ import pytest
 
 from prospect.errors import ConfigError, DataError
 from prospect.feedback import Demonstration, Message, Paired, Scored, Unpaired
-from prospect.feedback.convert.thresholds import Labeller, Threshold, to_unpaired_by_score
+from prospect.feedback.convert.thresholds import ByScore, Threshold, to_unpaired_by_score
+from prospect.feedback.files.rowstore import Rows
 
 
 def scored(prompt, *scores, **more):
@@ -44,11 +45,9 @@ def test_a_score_of_at_least_the_threshold_is_desirable(rule, expected):
 )
 def test_per_prompt_the_threshold_is_that_of_the_prompts_own_scores(rule, expected):
     rows = [scored("p", 1.0, 2.0, 9.0), scored("q", 100.0, 101.0), scored("tied", 5.0, 5.0), thumb("alone", "x", 1.0)]
-    labeller = Labeller(Threshold(rule, per_prompt=True))
-    for row in rows:
-        labeller.see(row)
-    assert [verdict.desirable for row in rows for verdict in labeller.label(row)] == expected
-    assert (labeller.undecided, labeller.without_score) == (3, 0)
+    maker = ByScore(Rows(rows), Threshold(rule, per_prompt=True))
+    assert [verdict.desirable for verdict in maker] == expected
+    assert (maker.undecided, maker.without_score) == (3, 0)
     assert labels(rows, rule, per_prompt=True) == expected
 
 
@@ -80,10 +79,10 @@ def test_a_verdict_keeps_its_row_and_its_score():
 
 
 def test_rows_without_a_score_and_labels_that_change_are_counted():
-    labeller = Labeller(Threshold(2.0))
     rows = [thumb("p", "a", None), thumb("p", "b", 1.0), thumb("p", "c", 3.0)]
-    assert [verdict.id for row in rows for verdict in labeller.label(row)] == ["b", "c"]
-    assert (labeller.without_score, labeller.relabelled) == (1, 1)
+    maker = ByScore(Rows(rows), Threshold(2.0))
+    assert [verdict.id for verdict in maker] == ["b", "c"]
+    assert (maker.without_score, maker.relabelled) == (1, 1)
 
 
 def test_bernoulli_draws_by_the_score_between_lowest_and_highest():

@@ -18,11 +18,7 @@ def make_row(prompt: list[int], completion: list[int], key: str | None = None, *
     return Row(np.array(prompt, np.int32), np.array(completion, np.int32), **values)
 
 
-ROWS = [
-    make_row([5, 6, 7], [8], weight=2.0),
-    make_row([5], [9, 0, 9, 9, 9], desirable=False),
-    make_row([0, 0], [0]),
-]
+ROWS = [make_row([5, 6, 7], [8], weight=2.0), make_row([5], [9, 0, 9, 9, 9], desirable=False), make_row([0, 0], [0])]
 
 
 def test_rows_are_padded_on_the_right_and_only_completions_are_scored() -> None:

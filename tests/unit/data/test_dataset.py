@@ -10,18 +10,13 @@ import pytest
 from conftest import make_tokenizer, pairs, thumbs, write_rows
 from families import GEMMA
 from prospect.config import DataSettings
-from prospect.data.dataset import (
-    Dataset,
-    encode_records,
-    load_datasets,
-    require_both_classes,
-    require_fitting_rows,
-)
+from prospect.data.dataset import Dataset, encode_records, load_datasets, require_both_classes, require_fitting_rows
 from prospect.data.render import Encoder, PromptTooLongError
 from prospect.errors import ConfigError, DataError
 from prospect.feedback.chat.rendering import Rendering, UnrenderableError
 from prospect.feedback.convert.kinds import as_kind
 from prospect.feedback.files.sources import load_feedback
+from prospect.results.run import LeftOut
 
 
 def load(
@@ -104,8 +99,8 @@ def test_unrenderable_rows_are_refused_or_left_out_with_their_reason_and_place(t
         "the chat template refuses this conversation: roles must take turns",
         "the completion holds a turn that is not the assistant's",
     )
-    assert dataset.summary()["unrenderable"] == {
-        reason: {"rows": 1, "first": [records[place].where]} for reason, place in zip(reasons, (2, 3), strict=True)
+    assert dataset.summary().unrenderable == {
+        reason: LeftOut(rows=1, first=[records[place].where]) for reason, place in zip(reasons, (2, 3), strict=True)
     }
     with pytest.raises(
         DataError, match=r"no row is left to train on; 1 could not be rendered \(the chat template refuses"
@@ -119,7 +114,7 @@ def test_rows_that_go_without_the_template_are_counted(tokenizer: Any, tmp_path:
     for as_chat, plain in ((False, 2), (True, 0)):
         encoder = Encoder(tokenizer, 64, rendering=Rendering(plain_as_chat=as_chat))
         dataset = encode_records(records, "unpaired", encoder, DataSettings(train="f"), "f")
-        assert dataset.plain == dataset.summary()["plain"] == plain
+        assert dataset.plain == dataset.summary().plain == plain
 
 
 def test_cut_and_empty_completions_are_counted(tokenizer: Any, tmp_path: Path) -> None:
@@ -127,11 +122,11 @@ def test_cut_and_empty_completions_are_counted(tokenizer: Any, tmp_path: Path) -
     rows[0]["completion"], rows[1]["completion"] = "", " dog" * 80
     train, _ = load(tokenizer, train=str(write_rows(tmp_path / "f.jsonl", rows)), eval=None)
     summary = train.summary()
-    assert (summary["cut"], summary["empty_completions"], summary["rows"]) == (1, 1, 4)
-    assert (summary["desirable"], summary["undesirable"]) == (2, 2)
-    assert summary["tokens"] == sum(row.length for example in train.examples for row in example)
-    assert sum(summary["completion_histogram"]["desirable"]) == 2
-    assert summary["completion_tokens"]["undesirable"]["max"] == train.examples[1][0].length - len(
+    assert (summary.cut, summary.empty_completions, summary.rows) == (1, 1, 4)
+    assert (summary.desirable, summary.undesirable) == (2, 2)
+    assert summary.tokens == sum(row.length for example in train.examples for row in example)
+    assert sum(summary.completion_histogram.desirable) == 2
+    assert summary.completion_tokens["undesirable"].max == train.examples[1][0].length - len(
         train.examples[1][0].prompt_ids
     )
 
@@ -181,9 +176,9 @@ def test_the_summary_of_scored_prompts_counts_the_best_and_the_others(tokenizer:
     train, _ = load(tokenizer, "scored", train=str(write_rows(tmp_path / "s.jsonl", rows)), eval=None)
     assert train.class_counts() == (6, 3)
     summary = train.summary()
-    assert (summary["kind"], summary["rows"], summary["prompts"]) == ("scored", 3, 3)
-    assert (summary["desirable"], summary["undesirable"], summary["empty_completions"]) == (6, 3, 1)
-    assert sum(summary["completion_histogram"]["desirable"]) == 6
+    assert (summary.kind, summary.rows, summary.prompts) == ("scored", 3, 3)
+    assert (summary.desirable, summary.undesirable, summary.empty_completions) == (6, 3, 1)
+    assert sum(summary.completion_histogram.desirable) == 6
     require_both_classes(train, allow_one_class=False)
 
 

@@ -17,7 +17,7 @@ from prospect.errors import ConfigError
 from prospect.losses import Loss, get_loss, loss, registry
 from prospect.losses.base import ARGUMENTS
 from prospect.losses.declared import Declared, declared_losses
-from prospect.losses.hyperparameters import BOUNDS, Interval
+from prospect.losses.hyperparameters import BOUNDS, Bounds
 
 OWN = """
 import torch
@@ -118,9 +118,7 @@ def test_unknown_loss_is_refused_with_the_nearest_name_and_all_others(typed: str
     assert meant is None or f'did you mean "{meant}"?' in str(caught.value)
 
 
-def test_a_decorated_function_is_registered_under_its_name_or_the_given_one(
-    registered: dict[str, Loss],
-) -> None:
+def test_a_decorated_function_is_registered_under_its_name_or_the_given_one(registered: dict[str, Loss]) -> None:
     @loss("paired")
     def margin(chosen: torch.Tensor, rejected: torch.Tensor) -> torch.Tensor:
         return rejected - chosen
@@ -362,7 +360,7 @@ def test_a_human_value_takes_the_settings_that_it_names() -> None:
     ],
 )
 def test_an_interval_holds_what_it_says(text: str, inside: list[float], outside: list[float], said: str) -> None:
-    interval = Interval.parse(text)
+    interval = Bounds.parse(text)
     assert all(value in interval for value in inside)
     assert not [value for value in outside if value in interval]
     if "-inf, inf" not in text:
@@ -372,7 +370,7 @@ def test_an_interval_holds_what_it_says(text: str, inside: list[float], outside:
 @pytest.mark.parametrize("text", ["", "0, 1", "(0)", "(0, 1, 2)", "(a, b)", "(1, 0)", "(1, 1)", "[nan, 1]", "]0, 1["])
 def test_what_is_no_interval_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="is no interval; expected"):
-        Interval.parse(text)
+        Bounds.parse(text)
 
 
 def test_a_losss_own_bounds_win_over_those_of_the_name() -> None:

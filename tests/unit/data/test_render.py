@@ -155,8 +155,7 @@ def test_a_prompt_that_fills_max_length_is_refused_with_both_numbers(tokenizer: 
     length = len(encode_prompt(tokenizer, prompt))
     for max_length in (length, length - 1):
         with pytest.raises(
-            PromptTooLongError,
-            match=f"f:9: the prompt alone has {length} tokens and max_length is {max_length}",
+            PromptTooLongError, match=f"f:9: the prompt alone has {length} tokens and max_length is {max_length}"
         ):
             Encoder(tokenizer, max_length).encode(prompt, " fox", where="f:9")
     assert len(Encoder(tokenizer, length + 1).encode(prompt, " fox").completion_ids) == 1
@@ -179,9 +178,7 @@ def test_a_tokenizer_without_an_end_token_is_refused() -> None:
 # -- conversations --
 
 
-def test_a_conversation_is_the_template_and_only_the_answer_with_its_end_token_is_scored(
-    tokenizer: Any,
-) -> None:
+def test_a_conversation_is_the_template_and_only_the_answer_with_its_end_token_is_scored(tokenizer: Any) -> None:
     encoded = Encoder(tokenizer, 64).encode(USER, ANSWER)
     opening = "<s><|user|>hello</s>\n<|assistant|>"
     assert encoded.prompt_ids == ids_of(tokenizer, opening) == encode_prompt(tokenizer, USER)
@@ -194,9 +191,7 @@ def test_template_text_after_the_end_token_is_not_scored(templated: Any) -> None
     assert Encoder(tokenizer, 64).encode(USER, ANSWER).completion_ids[-1] == END
 
 
-def test_a_template_that_ends_turns_with_another_special_token_keeps_it_and_gets_no_second(
-    templated: Any,
-) -> None:
+def test_a_template_that_ends_turns_with_another_special_token_keeps_it_and_gets_no_second(templated: Any) -> None:
     tokenizer = templated(CHAT_TEMPLATE.replace("eos_token", "'<|system|>'"))
     encoded = Encoder(tokenizer, 64).encode(USER, ANSWER)
     assert encoded.completion_ids == [*ids_of(tokenizer, "thank you"), 4]
@@ -205,10 +200,7 @@ def test_a_template_that_ends_turns_with_another_special_token_keeps_it_and_gets
 
 def test_a_template_without_a_terminator_gets_the_end_token(templated: Any) -> None:
     tokenizer = templated(CHAT_TEMPLATE.replace(" + eos_token + '\n'", ""))
-    assert Encoder(tokenizer, 64).encode(USER, ANSWER).completion_ids == [
-        *ids_of(tokenizer, "thank you"),
-        END,
-    ]
+    assert Encoder(tokenizer, 64).encode(USER, ANSWER).completion_ids == [*ids_of(tokenizer, "thank you"), END]
 
 
 @pytest.mark.parametrize("ending", ["", "</s>"])
@@ -262,8 +254,7 @@ def test_a_conversation_without_a_chat_template_is_refused(templated: Any) -> No
 
 
 @pytest.mark.parametrize(
-    "template",
-    ["{{ raise_exception('roles must alternate') }}", "{{ messages[0]['absent']['x'] }}", "{% if %}"],
+    "template", ["{{ raise_exception('roles must alternate') }}", "{{ messages[0]['absent']['x'] }}", "{% if %}"]
 )
 def test_a_template_that_raises_is_refused_with_its_words(templated: Any, template: str) -> None:
     with pytest.raises(DataError, match=r"f:4: the chat template refuses this conversation: .+"):
@@ -402,13 +393,7 @@ def test_an_empty_story_prompt_is_the_start_token_and_the_whole_story_is_scored(
 def test_real_unknown_characters_are_not_taken_for_padding(stories: Any) -> None:
     """pad = unk = id 0 in this tokenizer, so nothing may ask which id a token has to know whether it is real."""
     encoded = Encoder(stories, 128).encode("Once", " 漢 dog")
-    row = Row(
-        np.array(encoded.prompt_ids, np.int32),
-        np.array([0, *encoded.completion_ids], np.int32),
-        "p",
-        "a",
-        True,
-    )
+    row = Row(np.array(encoded.prompt_ids, np.int32), np.array([0, *encoded.completion_ids], np.int32), "p", "a", True)
     batch = collate([row, Row(np.array([1], np.int32), np.array([5], np.int32), "q", "b", False)])
     assert batch.completion[0].sum() == len(row.completion_ids)
     assert batch.attention[0].all()

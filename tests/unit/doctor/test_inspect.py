@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from conftest import REPOSITORY
+from conftest import REPOSITORY, make_tokenizer
+from prospect.data.token_counter import TokenCounter
 from prospect.errors import DataError, UsageError
 from prospect.feedback.chat.rendering import Rendering
 from prospect.feedback.doctor.checks import gather as gathering
@@ -186,8 +187,12 @@ def test_a_sample_is_named_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert f"in a sample of {personal.count} of 150 rows" in personal.message
 
 
-def test_conversations_are_held_against_the_chat_template(tmp_path: Path, tokenizer: Any) -> None:
-    tokenizer.save_pretrained(tmp_path / "model")
+def counted(tokenizer: Any, **rendering: Any) -> dict[str, Any]:
+    return {"model": "some/model", "counter": TokenCounter(tokenizer, Rendering(**rendering))}
+
+
+def test_conversations_are_held_against_the_chat_template(tmp_path: Path) -> None:
+    tokenizer = make_tokenizer()
     talk = [
         {
             "messages": [{"role": "user", "content": f"Hello {i}"}, {"role": "assistant", "content": "Hi!"}],
@@ -195,31 +200,30 @@ def test_conversations_are_held_against_the_chat_template(tmp_path: Path, tokeni
         }
         for i in range(40)
     ]
-    found = inspect_feedback(write(tmp_path / "a.jsonl", talk), model=tmp_path / "model", max_length=8)
+    found = inspect_feedback(write(tmp_path / "a.jsonl", talk), **counted(tokenizer), max_length=8)
     codes = {finding.code: finding for finding in found.findings}
     assert found.as_dict()["lengths"]["unit"] == "tokens"
     assert not {"template_prefix", "template_failed"} & set(codes)
     assert codes["prompts_too_long"].count == 40
     template = "{% for m in messages %}{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}<bot>{% endif %}"
-    for file in (tmp_path / "model").glob("chat_template*"):
-        file.write_text(template)
-    found = inspect_feedback(tmp_path / "a.jsonl", model=tmp_path / "model")
+    tokenizer.chat_template = template
+    found = inspect_feedback(tmp_path / "a.jsonl", **counted(tokenizer))
     codes = {finding.code: finding for finding in found.findings}
     assert (codes["template_prefix"].severity, codes["template_prefix"].count) == ("error", 40)
 
 
-def test_plain_rows_for_a_model_that_chats_are_a_finding_that_names_the_key(tmp_path: Path, tokenizer: Any) -> None:
-    tokenizer.save_pretrained(tmp_path / "model")
+def test_plain_rows_for_a_model_that_chats_are_a_finding_that_names_the_key(tmp_path: Path) -> None:
+    tokenizer = make_tokenizer()
     path = write(tmp_path / "a.jsonl")
 
     def plain(**options: Any) -> list[Any]:
-        found = inspect_feedback(path, model=tmp_path / "model", **options).findings
+        found = inspect_feedback(path, **counted(tokenizer, **options)).findings
         return [finding for finding in found if finding.code == "plain_rows"]
 
     (finding,) = plain()
     assert finding.severity == "warning" and "data.plain_as_chat: true" in finding.advice
-    assert not plain(rendering=Rendering(plain_as_chat=True))
-    (tmp_path / "model" / "chat_template.jinja").unlink()
+    assert not plain(plain_as_chat=True)
+    tokenizer.chat_template = None
     assert not plain()
 
 

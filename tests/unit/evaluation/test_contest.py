@@ -54,21 +54,21 @@ def test_counts_add_up_and_the_rate_is_the_exact_one():
 def test_better_is_said_only_where_the_interval_allows_it():
     asked = prompts(60)
     clear = hold_contest(asked, texts(60, "!"), texts(60, ""), JUDGE, names=("kto", "sft"))
-    assert clear.sentence().startswith(
+    assert clear.sentence.startswith(
         "kto wins 60, loses 0 and ties 0 of 60 comparisons with sft, judged by python:by_marks"
     )
-    assert "kto is better." in clear.sentence()
-    assert "kto is worse." in hold_contest(asked, texts(60, ""), texts(60, "!"), JUDGE, names=("kto", "sft")).sentence()
+    assert "kto is better." in clear.sentence
+    assert "kto is worse." in hold_contest(asked, texts(60, ""), texts(60, "!"), JUDGE, names=("kto", "sft")).sentence
     few = hold_contest(asked[:4], texts(4, "!"), texts(4, ""), JUDGE)
     assert few.win_rate.rate == 1.0
-    assert "No difference is shown." in few.sentence() and "better" not in few.sentence()
+    assert "No difference is shown." in few.sentence and "better" not in few.sentence
 
 
 def test_unparsed_verdicts_are_no_sign_that_the_other_side_won():
     found = hold_contest(prompts(40), texts(40, "?"), texts(40, ""), JUDGE)
     assert (found.unparsed, found.win_rate.rate, found.length_controlled) == (40, 0.0, None)
-    assert "No difference is shown." in found.sentence() and "worse" not in found.sentence()
-    assert "40 verdicts could not be read" in found.sentence()
+    assert "No difference is shown." in found.sentence and "worse" not in found.sentence
+    assert "40 verdicts could not be read" in found.sentence
 
 
 def test_a_judge_that_always_says_a_gives_one_half_and_only_flips():
@@ -76,7 +76,7 @@ def test_a_judge_that_always_says_a_gives_one_half_and_only_flips():
     assert found.win_rate.rate == 0.5
     assert (found.position_flips, found.ties, found.orders) == (50, 50, 2)
     assert found.shown_first is not None and found.shown_first.rate == 1.0 and found.shown_first.n == 100
-    assert "contradicted itself" in found.sentence() and "No difference" in found.sentence()
+    assert "contradicted itself" in found.sentence and "No difference" in found.sentence
 
 
 def test_what_cannot_be_read_says_nothing_about_the_place():
@@ -124,7 +124,7 @@ def test_prompts_that_repeat_are_drawn_together():
     assert found.plan.half_width == pytest.approx(
         2 * hold_contest(prompts(80), ours, ["b"] * 80, JUDGE).plan.half_width
     )
-    assert "The comparisons are of 20 prompts" in found.sentence()
+    assert "The comparisons are of 20 prompts" in found.sentence
 
 
 def test_ids_that_are_given_say_which_prompts_are_the_same():
@@ -145,7 +145,7 @@ def test_length_that_explains_the_verdicts_is_said():
     assert found.comparison.verdict == "better"
     assert found.length_controlled is not None and found.length_controlled.rate < found.win_rate.rate
     assert found.length_controlled.length_effect > 0
-    assert "may be a matter of length" in found.sentence()
+    assert "may be a matter of length" in found.sentence
     assert hold_contest(asked, ours, theirs, long).length_controlled.note  # length tells every verdict
 
 
@@ -228,7 +228,7 @@ def test_people_are_counted_for_what_they_voted_on(tmp_path):
     (tmp_path / "votes.json").write_text(json.dumps({**about, "votes": votes}))
     found = hold_contest(asked, ours, theirs, HumanJudge(tmp_path / "votes.json"))
     assert (found.wins, found.losses, found.unparsed, found.not_judged, found.n) == (11, 0, 1, 3, 12)
-    assert "3 more comparisons have not been judged" in found.sentence()
+    assert "3 more comparisons have not been judged" in found.sentence
     with pytest.raises(DataError, match="judged none of the 2"):
         hold_contest(["other"] * 2, ["a"] * 2, ["b"] * 2, HumanJudge(tmp_path / "votes.json"))
 

@@ -215,13 +215,7 @@ def test_the_checkpoints_own_sampling_settings_are_not_used(model, tokenizer):
     expected = one(generate(model, tokenizer, PROMPTS, max_new_tokens=8))
     own = model.generation_config
     model.generation_config = GenerationConfig(
-        do_sample=True,
-        temperature=3.0,
-        top_p=0.1,
-        top_k=2,
-        repetition_penalty=5.0,
-        eos_token_id=2,
-        pad_token_id=0,
+        do_sample=True, temperature=3.0, top_p=0.1, top_k=2, repetition_penalty=5.0, eos_token_id=2, pad_token_id=0
     )
     try:
         assert one(generate(model, tokenizer, PROMPTS, max_new_tokens=8)) == expected
@@ -233,13 +227,7 @@ def test_learned_positions_count_from_the_prompt_and_not_from_its_padding(tokeni
     torch.manual_seed(0)
     gpt = GPT2LMHeadModel(
         GPT2Config(
-            vocab_size=len(WORDS),
-            n_positions=32,
-            n_embd=16,
-            n_layer=1,
-            n_head=2,
-            initializer_range=0.5,
-            eos_token_id=2,
+            vocab_size=len(WORDS), n_positions=32, n_embd=16, n_layer=1, n_head=2, initializer_range=0.5, eos_token_id=2
         )
     )
     together = one(generate(gpt, tokenizer, PROMPTS, max_new_tokens=8, temperature=0))

@@ -11,11 +11,12 @@ import pytest
 
 from prospect.errors import DataError, UsageError
 from prospect.evaluation.contest.judges import FunctionJudge, Item, ScoringJudge, Verifier, judge_named, judge_quality
-from prospect.evaluation.contest.judges.asking import Asking, Calls, Price
+from prospect.evaluation.contest.judges.asking import Asking, Price
 from prospect.evaluation.contest.judges.base import plain_text
 from prospect.evaluation.contest.judges.numbers import last_number
 from prospect.evaluation.contest.judges.verdict_cache import VerdictCache, question_key
 from prospect.feedback.records import Message, Paired
+from prospect.results.contest import JudgeCalls
 
 ITEM = Item("p", "good", "bad")
 
@@ -345,7 +346,11 @@ def test_cost_is_tokens_times_price():
     for text in ("cheap", "1,2,3", "-1", "nan", ""):
         with pytest.raises(UsageError, match="what a million tokens cost"):
             Price.parse(text)
-    assert "cost about 0.0012" in str(Calls(2, 0, 2, 2000, 100, 0.0012, True))
+    assert "cost about 0.0012" in str(
+        JudgeCalls(
+            questions=2, cached=0, calls=2, prompt_tokens=2000, completion_tokens=100, cost=0.0012, estimated=True
+        )
+    )
 
 
 def pairs(count: int) -> list[Paired]:

@@ -72,13 +72,7 @@ def test_questions_and_feedback_have_the_same_prompts(tmp_path: Path) -> None:
     assert question.prompt == TURN
 
 
-ALIKE: list[Text] = [
-    "Which port?",
-    " Which port?\n",
-    "Which\r\n port?",
-    TURN,
-    (Message("user", "Which port? "),),
-]
+ALIKE: list[Text] = ["Which port?", " Which port?\n", "Which\r\n port?", TURN, (Message("user", "Which port? "),)]
 
 
 @pytest.mark.parametrize("asked", ALIKE)

@@ -113,11 +113,7 @@ def test_a_number_that_may_be_a_grade_or_a_count_refuses_nothing(tmp_path: Path,
 @pytest.mark.parametrize(
     ("row", "severity", "part"),
     [
-        (
-            {**SHOWN, "thumbs": "up"},
-            "warning",
-            "Column thumbs looks like a verdict and is ignored, in 30 rows",
-        ),
+        ({**SHOWN, "thumbs": "up"}, "warning", "Column thumbs looks like a verdict and is ignored, in 30 rows"),
         ({**SHOWN, "negative": "Any port will do."}, "warning", "Column negative looks like a second answer"),
         ({**JUDGED, "rating": 4}, "note", "read as unpaired"),
     ],

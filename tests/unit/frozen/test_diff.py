@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 from conftest import pairs, thumbs, write_rows
-from prospect.feedback.frozen.diff import Difference, diff_feedback
+from prospect.feedback.frozen.diff import FeedbackDifference, diff_feedback
 from prospect.feedback.frozen.freeze import freeze
 
 
-def compare(folder: Path, before: list[dict[str, Any]], after: list[dict[str, Any]]) -> Difference:
+def compare(folder: Path, before: list[dict[str, Any]], after: list[dict[str, Any]]) -> FeedbackDifference:
     return diff_feedback(write_rows(folder / "before.jsonl", before), write_rows(folder / "after.jsonl", after))
 
 
-def counts(found: Difference) -> tuple[int, int, int, int]:
+def counts(found: FeedbackDifference) -> tuple[int, int, int, int]:
     return found.added, found.removed, found.changed, found.same
 
 

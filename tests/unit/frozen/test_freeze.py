@@ -222,19 +222,18 @@ def test_a_neighbour_of_somebody_elses_manifest_is_an_ordinary_file(tmp_path: Pa
 def test_a_run_records_the_manifest_that_it_learned_from(tmp_path: Path, recipe: Any) -> None:
     from prospect.config import load_config
     from prospect.training.prepare import prepare
-    from prospect.training.provenance import describe_data
 
     freeze(write_rows(tmp_path / "a.jsonl", thumbs(12)), tmp_path / "frozen")
     held_out = write_rows(tmp_path / "b.jsonl", thumbs(6))
     frozen = tmp_path / "frozen" / "rows.jsonl"
 
     def described(evaluation: Any) -> dict[str, Any]:
-        return describe_data(prepare(load_config(recipe(data={"train": str(frozen.parent), "eval": evaluation}))))
+        return prepare(load_config(recipe(data={"train": str(frozen.parent), "eval": evaluation}))).files
 
-    (train,) = described(0.5)["train"]["files"].values()
+    (train,) = described(0.5)["train"].values()
     assert train["manifest"]["content"] == manifest(tmp_path / "frozen")["content"]
-    assert "files" not in described(0.5)["eval"]
-    assert list(described(str(held_out))["eval"]["files"]) == [str(held_out)]
+    assert "eval" not in described(0.5)
+    assert list(described(str(held_out))["eval"]) == [str(held_out)]
     frozen.write_text(frozen.read_text().replace("true", "false", 1))
     with pytest.raises(DataError, match=r"frozen"):
         described(None)

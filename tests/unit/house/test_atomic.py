@@ -28,11 +28,7 @@ def test_a_directory_appears_whole_and_at_once(tmp_path: Path) -> None:
         (temporary / "state").write_text("s")
         assert not target.exists()
         assert temporary.parent == target.parent  # a rename never crosses a file system
-    assert {p.relative_to(target).as_posix() for p in target.rglob("*")} == {
-        "inner",
-        "inner/weights",
-        "state",
-    }
+    assert {p.relative_to(target).as_posix() for p in target.rglob("*")} == {"inner", "inner/weights", "state"}
     assert not leftovers(tmp_path)
 
 
@@ -77,14 +73,14 @@ def test_what_a_crash_moved_aside_is_not_in_the_way(tmp_path: Path) -> None:
 def test_everything_is_on_disk_before_the_name_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[str] = []
     target = tmp_path / "step-1"
-    real = atomic._sync
+    real = atomic.sync
 
     def watched(path: Path) -> None:
         real(path)
         synced.append("folder" if path == tmp_path else path.name)
         assert target.exists() == (path == tmp_path)
 
-    monkeypatch.setattr(atomic, "_sync", watched)
+    monkeypatch.setattr(atomic, "sync", watched)
     with atomic_directory(target) as temporary:
         (temporary / "sub").mkdir()
         (temporary / "sub" / "a").write_text("a")

@@ -41,10 +41,7 @@ def test_the_least_recipe_names_model_data_and_output() -> None:
         ),
         # Names that begin as pydantic's own marks do.
         ({"strategy": 1}, "recipe: unknown key strategy. Known here: model, data, loss"),
-        (
-            {"data": {"train": "x", "streaming": True}},
-            "recipe: unknown key data.streaming; did you mean",
-        ),
+        ({"data": {"train": "x", "streaming": True}}, "recipe: unknown key data.streaming; did you mean"),
         ({"float": 1}, "recipe: unknown key float. Known here: model"),
         ({"train": {"int": 1}}, "recipe: unknown key train.int. Known here: batch_size"),
     ],
@@ -77,15 +74,9 @@ def test_what_has_no_default_must_be_there(key: str) -> None:
         ({"train": {"batch_size": True}}, "train.batch_size is True; input should not be true or false."),
         ({"train": {"save_every": True}}, "train.save_every is True; input should not be true or false."),
         ({"data": {"train": "x", "eval": True}}, "data.eval is True; input should not be true or false."),
-        (
-            {"train": {"learning_rate": "fast"}},
-            "train.learning_rate is 'fast'; input should be a valid number",
-        ),
+        ({"train": {"learning_rate": "fast"}}, "train.learning_rate is 'fast'; input should be a valid number"),
         ({"train": {"learning_rate": 0}}, "train.learning_rate is 0; input should be greater than 0."),
-        (
-            {"train": {"learning_rate": ".inf"}},
-            "train.learning_rate is '.inf'; input should be a valid number",
-        ),
+        ({"train": {"learning_rate": ".inf"}}, "train.learning_rate is '.inf'; input should be a valid number"),
         ({"train": {"learning_rate": float("nan")}}, "train.learning_rate is nan; input should be"),
         ({"train": {"warmup": float("inf")}}, "train.warmup is inf; input should be a finite number."),
         ({"train": {"weight_decay": float("nan")}}, "train.weight_decay is nan; input should be"),
@@ -101,10 +92,7 @@ def test_what_has_no_default_must_be_there(key: str) -> None:
         ({"train": 5}, "train is 5; input should be a valid dictionary or instance of TrainSettings."),
         ({"loss": None}, "loss is None; input should be a valid dictionary or instance of LossSettings."),
         ({"loss": {"name": 3}}, "loss.name is 3; input should be a valid string."),
-        (
-            {"model": {"name_or_path": "m", "dtype": "int8"}},
-            "model.dtype is 'int8'; input should be 'float32',",
-        ),
+        ({"model": {"name_or_path": "m", "dtype": "int8"}}, "model.dtype is 'int8'; input should be 'float32',"),
         (
             {"data": {"train": "x", "label_map": {"good": "perhaps"}}},
             "data.label_map.good is 'perhaps'; input should be",
@@ -115,10 +103,7 @@ def test_what_has_no_default_must_be_there(key: str) -> None:
         ),
         ({"data": {"train": "x", "template_date": "soon"}}, "data.template_date is 'soon'; input should be"),
         ({"data": {"train": []}, "output": 3}, "output is 3; input should be a valid string."),
-        (
-            {"data": {"train": 3}},
-            "data.train is 3; input should be a valid string or a valid list.",
-        ),
+        ({"data": {"train": 3}}, "data.train is 3; input should be a valid string or a valid list."),
         (
             {"data": {"train": "x", "eval": {"a": 1}}},
             "data.eval is {'a': 1}; input should be a valid string or a valid list or a valid integer or a valid "
@@ -193,11 +178,7 @@ def test_a_resolved_recipe_comes_back_as_it_was(tmp_path: Path) -> None:
     config = load_config(
         {
             "model": {"name_or_path": "m", "lora": {"r": 4, "target_modules": ["q_proj"]}},
-            "data": {
-                "train": ["a.jsonl", "b.jsonl"],
-                "eval": 200,
-                "label_map": {1: True, 0: False, "good": True},
-            },
+            "data": {"train": ["a.jsonl", "b.jsonl"], "eval": 200, "label_map": {1: True, 0: False, "good": True}},
             "loss": {"name": "kto", "beta": 0.2},
             "train": {"learning_rate": "3e-6", "adam_betas": [0.9, 0.95], "max_grad_norm": float("inf")},
             "output": "läuft/run",
@@ -267,13 +248,6 @@ def test_every_key_has_words_that_explain_it() -> None:
         walk(section, "")
     from prospect import config as module
 
-    for name in (
-        "ModelSettings",
-        "DataSettings",
-        "LossSettings",
-        "ReferenceSettings",
-        "TrainSettings",
-        "LoraSettings",
-    ):
+    for name in ("ModelSettings", "DataSettings", "LossSettings", "ReferenceSettings", "TrainSettings", "LoraSettings"):
         walk(getattr(module, name), f"{name}.")
     assert {"model.lora.r", "train.max_tokens_per_micro_batch", "loss.name", "output"} <= set(all_keys())

@@ -11,19 +11,12 @@ import pytest
 
 from prospect.demo.base import BASE, load_base
 from prospect.demo.customer import Rater, collect_thumbs
-from prospect.demo.log import draw_faults, support_log, write_reply
 from prospect.demo.rubric import MAX_WORDS, REMEDIES, RULES, check, passes
-from prospect.demo.world import (
-    PROBLEMS,
-    REPLY_TOKENS,
-    Inquiry,
-    held_out_prompts,
-    is_held_out,
-    training_prompts,
-)
+from prospect.demo.world import PROBLEMS, REPLY_TOKENS, Inquiry, held_out_prompts, is_held_out, training_prompts
 from prospect.errors import ConfigError
 from prospect.feedback.records import Message
 from prospect.models.sampling import Generated, generate
+from support_log import draw_faults, support_log, write_reply
 
 MARA = Inquiry("Order 4821: my kettle came with a crack. Yours, Mara", "Mara", "4821", "kettle", PROBLEMS[0])
 GOOD = "Hello Mara, we are sorry. I have looked at order 4821. We are sending you a replacement. Yours, the desk"

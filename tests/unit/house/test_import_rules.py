@@ -88,11 +88,13 @@ assert len(rows) == 2
 from prospect.config import load_config
 config = load_config({"model": {"name_or_path": "m"}, "data": {"train": "x"}, "output": folder + "/run"})
 
+from prospect.results.run import SampleRow
+
 run = prospect.RunDir(config.output)
 run.write_config(config.as_dict())
 run.append_metrics({"step": 1, "loss": 0.5, "rewards/chosen": 0.0, "rewards/rejected": 0.0, "kl": 0.0})
 run.append_metrics({"step": 2, "loss": 0.4, "rewards/chosen": 0.1, "rewards/rejected": -0.1, "kl": 0.0})
-run.append_samples([{"step": s, "prompt": "hello", "completion": "thank you"} for s in (0, 2)])
+run.append_samples(SampleRow(step=s, prompt="hello", completion="thank you") for s in (0, 2))
 page = prospect.build_report(run)
 assert "<html" in page.read_text(encoding="utf-8")
 

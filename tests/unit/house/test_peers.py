@@ -20,10 +20,7 @@ from prospect.peers import (
 )
 
 BASE: dict[str, Any] = {"model": {"name_or_path": "m"}, "data": {"train": "feedback.jsonl"}, "output": "run"}
-KEYS = {
-    *all_keys(),
-    *(f"loss.{name}" for loss in all_losses().values() for name in loss.hyperparameters),
-}
+KEYS = {*all_keys(), *(f"loss.{name}" for loss in all_losses().values() for name in loss.hyperparameters)}
 ANSWERS = {**{name: f"here it is {ours}" for name, ours in PEERS_NAMES.items()}, **WITHOUT_COUNTERPART}
 
 

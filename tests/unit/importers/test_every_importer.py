@@ -22,7 +22,8 @@ from prospect.feedback.importers.report import ImportReport
 from prospect.feedback.importers.shapes.base import ANSWERED, ASKED, Importer, Options
 from prospect.feedback.importers.shapes.reading import sample
 
-every_importer = pytest.mark.parametrize("tool", [pytest.param(one, id=one.name) for one in all_importers()])
+EVERY = all_importers()  # before a test registers one of its own
+every_importer = pytest.mark.parametrize("tool", [pytest.param(one, id=one.name) for one in EVERY])
 JUNK = (
     *(None, True, -1, 0.5, 10**40, float("nan"), "", "\ud800", "1", "up", "[", "{}"),
     *([], {}, [[]], {"a": 1}, [None], {"role": 1}, [{}], {"content": []}),
@@ -162,7 +163,7 @@ def test_files_that_are_empty_cut_or_broken_are_counted_or_refused(tool: Importe
 
 @every_importer
 def test_the_exports_of_others_are_counted_or_refused(tool: Importer, tmp_path: Path) -> None:
-    for other in all_importers():
+    for other in EVERY:
         (tmp_path / other.name).mkdir()
         imported(tool, export(other, tmp_path / other.name))
 

@@ -270,9 +270,7 @@ def test_the_model_is_left_as_it_was() -> None:
     assert "logits" in model(input_ids=batch.ids)
 
 
-def test_a_vocabulary_larger_than_the_chunk_still_goes_a_token_at_a_time(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_vocabulary_larger_than_the_chunk_still_goes_a_token_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     model, batch = model_of(llama), collate(ROWS)
     whole = score_tokens(model, batch, score_hidden).logps
     monkeypatch.setattr(logps, "CHUNK_LOGITS", 1)

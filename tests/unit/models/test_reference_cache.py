@@ -139,10 +139,7 @@ def test_another_identity_never_answers(tmp_path: Path) -> None:
     assert cache.logps(batch_of(3)).tolist() == pytest.approx([-3.7])
     assert inner.asked == 1
     cache.flush()
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "model-a.000-00000.logps",
-        "model-b.000-00000.logps",
-    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model-a.000-00000.logps", "model-b.000-00000.logps"]
 
 
 def test_a_renamed_file_of_another_model_never_answers(tmp_path: Path) -> None:

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from test_data_page import JSON
+from pydantic import ValidationError
 from test_report import HOSTILE, Page
 
+from prospect.errors import CheckpointError
 from prospect.report.charts.plots import Line, sweep_chart
 from prospect.report.comparison.figures import measures_to_draw
 from prospect.report.comparison.page import render_comparison_page, write_comparison_page
+from prospect.results.study import StudyResult
 
 METHODS = ("kto", "dpo")
 FLIPS = (0.0, 0.2, 0.4)
@@ -22,7 +22,12 @@ FLIPS = (0.0, 0.2, 0.4)
 
 def cell(method: str, condition: str, rate: float, words: float) -> dict[str, Any]:
     said = f"Dear customer, {method} writes this."
-    example = {"prompt": "Where is my order?", "start": "Dear customer, wait.", "completion": said, "score": 1}
+    example: dict[str, Any] = {
+        "prompt": "Where is my order?",
+        "start": "Dear customer, wait.",
+        "completion": said,
+        "score": 1,
+    }
     runs = [
         {"seed": seed, "status": "done", "error": None, "steps": 40, "seconds": 12.5, "examples": [example]}
         for seed in (0, 1)
@@ -33,16 +38,18 @@ def cell(method: str, condition: str, rate: float, words: float) -> dict[str, An
             "pass": {"rate": rate, "low": rate - 0.05, "high": rate + 0.05, "n": 400, "prompts": 200, "seeds": 2},
             "words": {"value": words, "low": words - 1, "high": words + 1, "n": 400, "prompts": 200, "seeds": 2},
         },
-        "wins": {"rate": rate, "low": rate - 0.06, "high": rate + 0.06, "n": 400, "verdict": "better"},
+        "wins": {"rate": rate, "low": rate - 0.06, "high": rate + 0.06, "n": 400, "p": 0.01, "p_holm": 0.02}
+        | {"verdict": "better"},
     }
 
 
-def result(**changes: Any) -> dict[str, Any]:
+def as_json(**changes: Any) -> dict[str, Any]:
     """As `prospect compare --json` prints it."""
     conditions = [f"{100 * flips:.0f} % flips" for flips in FLIPS]
     points = list(zip(conditions, FLIPS, strict=True))
     loss = {"kto": 0.1, "dpo": 0.6}
-    comparison = {"measure": "pass", "method": "kto", "baseline": {"method": "dpo", "condition": None}, "n": 400}
+    comparison: dict[str, Any] = {"measure": "pass", "method": "kto", "baseline": {"method": "dpo", "condition": None}}
+    comparison |= {"n": 400, "prompts": 200, "seeds": 2, "p": 0.0002}
     return {
         **{"format": "prospect.study/1", "name": "noise", "title": "Label noise", "file": "studies/noise.yaml"},
         **{"question": "Which method bears flipped thumbs?", "digest": "ab12cd34ef56", "level": 0.95, "seconds": 754.0},
@@ -51,7 +58,10 @@ def result(**changes: Any) -> dict[str, Any]:
         "claim": {
             **{"text": "KTO bears noise better than DPO", "source": "a paper, section 4", "agrees": "yes"},
             "why": "At 40 % flips it passes more often.",
-            "rules": [{"text": "KTO above DPO at 40 %", "agrees": "yes", "found": "+20 points, 12 to 28"}],
+            "rules": [
+                {"text": "KTO above DPO at 40 %", "agrees": "yes", "found": "+20 points, 12 to 28", "measure": "pass"}
+                | {"value": 0.2, "low": 0.12, "high": 0.28, "bound": 0.0, "p_holm": 0.001}
+            ],
         },
         "measures": {
             "words": {"label": "length", "unit": "words", "better": None, "kind": "value"},
@@ -63,8 +73,8 @@ def result(**changes: Any) -> dict[str, Any]:
         "conditions": [{"name": name, "says": name, "settings": {"flips": x}} for name, x in points],
         "axes": [{"label": "label flips", "unit": "share", "points": [{"condition": c, "x": x} for c, x in points]}],
         "start": {
-            "pass": {"rate": 0.4, "low": 0.35, "high": 0.45, "n": 200},
-            "words": {"value": 20, "low": 19, "high": 21},
+            "pass": {"rate": 0.4, "low": 0.35, "high": 0.45, "n": 200, "prompts": 200, "seeds": 1},
+            "words": {"value": 20, "low": 19, "high": 21, "n": 200, "prompts": 200, "seeds": 1},
         },
         "cells": [cell(m, c, 0.9 - loss[m] * x, {"kto": 22, "dpo": 44}[m]) for m in METHODS for c, x in points],
         "comparisons": [
@@ -73,6 +83,7 @@ def result(**changes: Any) -> dict[str, Any]:
             {**comparison, "condition": conditions[0], "value": -0.01, "low": -0.06, "high": 0.04, "p_holm": 0.7}
             | {"verdict": "no difference shown"},
         ],
+        "baseline": {"method": "dpo", "condition": None},
         "findings": [
             {"kind": "plain", "text": "Both are above the start."},
             {"kind": "worry", "text": "The prompts are few."},
@@ -81,11 +92,15 @@ def result(**changes: Any) -> dict[str, Any]:
     }
 
 
-def read(found: dict[str, Any]) -> Page:
+def result(**changes: Any) -> StudyResult:
+    return StudyResult.parse(as_json(**changes), "result.json")
+
+
+def read(found: StudyResult) -> Page:
     return Page(render_comparison_page(found))
 
 
-def text_of(found: dict[str, Any]) -> str:
+def text_of(found: StudyResult) -> str:
     return " ".join(read(found).text.split())
 
 
@@ -98,7 +113,7 @@ def text_of(found: dict[str, Any]) -> str:
     ],
 )
 def test_the_answer_stands_at_the_top(agrees: str, said: str) -> None:
-    text = text_of(result(claim=result()["claim"] | {"agrees": agrees}))
+    text = text_of(result(claim=as_json()["claim"] | {"agrees": agrees}))
     assert said in text
     assert "The claim (a paper, section 4): KTO bears noise better than DPO." in text
     assert "At 40 % flips it passes more often." in text and "Both are above the start." in text
@@ -125,14 +140,15 @@ def test_cells_have_whiskers_and_sweeps_have_lines_with_bands() -> None:
 
 
 def test_a_measure_of_one_value_everywhere_is_not_drawn() -> None:
-    found = result()
-    flat = {"value": 0.0, "low": 0.0, "high": 0.1}
+    found = as_json()
+    flat = {"value": 0.0, "low": 0.0, "high": 0.1, "n": 400, "prompts": 200, "seeds": 2}
     found["measures"]["flat"] = {"label": "repetition", "unit": "share", "better": "lower", "kind": "value"}
     for estimates in (found["start"], *(cell["estimates"] for cell in found["cells"])):
         estimates["flat"] = flat
-    assert "flat" not in measures_to_draw(found) and "repetition" in render_comparison_page(found)
+    drawn = result(**found)
+    assert "flat" not in measures_to_draw(drawn) and "repetition" in render_comparison_page(drawn)
     found["cells"][0]["estimates"]["flat"] = {**flat, "value": 0.05}
-    assert "flat" in measures_to_draw(found)
+    assert "flat" in measures_to_draw(result(**found))
 
 
 def test_words_of_the_table_are_those_after_the_correction() -> None:
@@ -142,7 +158,7 @@ def test_words_of_the_table_are_those_after_the_correction() -> None:
     assert "90% (85% to 95%)" in text and "44.0 (43.0 to 45.0)" in text
 
 
-def _cells(found: dict[str, Any]) -> str:
+def _cells(found: StudyResult) -> str:
     """The page's tables as text with a space between cells."""
     return " ".join(re.sub(r"<[^>]+>", " ", render_comparison_page(found)).replace("&lt;", "<").split())
 
@@ -162,7 +178,7 @@ def test_samples_stand_side_by_side_with_differences_marked() -> None:
 
 
 def test_methods_alone_are_rows_of_their_own() -> None:
-    found = result(axes=[], conditions=result()["conditions"][:1], cells=result()["cells"][::3])
+    found = result(axes=[], conditions=as_json()["conditions"][:1], cells=as_json()["cells"][::3])
     labels = [label for label in read(found).labels() if label.startswith("Pass rate.")]
     assert labels == ["Pass rate. kto: 90% (85–95%); dpo: 90% (85–95%)."]
 
@@ -195,41 +211,58 @@ def test_the_page_loads_nothing_and_is_well_formed(tmp_path: Path) -> None:
     assert "http:" not in text and "https:" not in text and "url(" not in text
 
 
+FIXED = {"prospect.study/1", "done", "better", "worse", "no difference shown", "yes", "higher", "value", "rate", "pass"}
+FIXED |= {"plain", "worry"}
+
+
 def hostile(tree: Any) -> Any:
     if isinstance(tree, dict):
         return {key: hostile(value) for key, value in tree.items()}
     if isinstance(tree, list):
         return [hostile(value) for value in tree]
-    return f"{tree}{HOSTILE}" if isinstance(tree, str) else tree
+    return f"{tree}{HOSTILE}" if isinstance(tree, str) and tree not in FIXED else tree
 
 
 def test_hostile_text_is_shown_and_never_obeyed() -> None:
-    page = read(hostile(result()))
+    page = read(StudyResult.parse(hostile(as_json()), "result.json"))
     assert not page.open and not {"script", "img", "b>"} & set(page.tags)
     assert 'alert("x")' in page.text
 
 
-@pytest.mark.parametrize("key", sorted(result()))
-def test_whatever_is_absent_is_left_out(key: str) -> None:
-    found = result()
-    del found[key]
-    assert not read(found).open
-    assert not read({**found, key: None}).open
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"cells": {}}, r"result\.json: cells cannot be read: input should be a valid list\. Was it edited by hand\?"),
+        ({"seeds": ["a"]}, r"result\.json: seeds\.0 cannot be read: "),
+        ({"primary": None}, r"result\.json: primary cannot be read: input should be a valid string"),
+        ({"format": "prospect.study/2"}, r"format is prospect\.study/2; expected prospect\.study/1 or older\. Read it"),
+        ({"format": "prospect.contest/1"}, r"format is 'prospect\.contest/1'; expected prospect\.study/1"),
+        ({"format": None}, r"result\.json: format is None; expected prospect\.study/1"),
+    ],
+)
+def test_a_result_that_is_none_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        StudyResult.parse(as_json(**changes), "result.json")
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.sampled_from(sorted(result())), JSON)
-def test_any_value_in_any_place_still_gives_a_page(key: str, value: Any) -> None:
-    assert not read(result(**{key: value})).open
+def test_fields_of_a_newer_minor_version_are_left_out() -> None:
+    newer = as_json(format="prospect.study/1.7", mood="good")
+    newer["cells"][0] |= {"colour": "blue"}
+    assert StudyResult.parse(newer, "result.json") == result()
+
+
+def test_what_is_written_holds_nothing_else() -> None:
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        StudyResult(**as_json(mood="good"))
 
 
 def test_a_large_study_stays_small() -> None:
     methods = [f"method {i}" for i in range(40)]
     conditions = [f"condition {i}" for i in range(13)]
     found = result(
-        methods=[{"name": name} for name in methods],
-        conditions=[{"name": name} for name in conditions],
+        methods=[as_json()["methods"][0] | {"name": name} for name in methods],
+        conditions=[as_json()["conditions"][0] | {"name": name} for name in conditions],
         cells=[cell(m, c, 0.5, 20) for m in methods for c in conditions],
-        comparisons=result()["comparisons"] * 300,
+        comparisons=as_json()["comparisons"] * 300,
     )
     assert len(render_comparison_page(found)) < 1_500_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +11,13 @@ import yaml
 from test_report import HOSTILE, config, demo_evaluation, provenance, rate, write_run
 
 from prospect.cli.main import main
-from prospect.report.run.facts import Facts
-from prospect.report.run.model_card import BEGIN, END, front_matter, is_hub_name, write_model_card
+from prospect.model_card import BEGIN, END, Card, front_matter, is_hub_name, read_card
+from prospect.report.run.model_card import write_model_card
+from prospect.results.run import Provenance
 from prospect.run_dir import RunDir
 
-OF_TRAINING = """---
-base_model: /models/support-desk-1m
-library_name: transformers
-tags:
-- prospect
-- kto
----
-
-# /models/support-desk-1m, aligned with kto
-
-Trained by Prospect on 2400 unpaired examples of 600 prompts.
-
-The recipe is `config.yaml` in the run directory; it runs again as it is.
-"""
+KTO = {"loss": {"name": "kto"}}
+OF_TRAINING = Card(front_matter(KTO, Provenance()), ours="Trained by Prospect on 2400 examples.").text
 
 
 @pytest.fixture
@@ -48,10 +38,6 @@ def front_of(text: str) -> dict[str, Any]:
     found = yaml.safe_load(text.split("---\n")[1])
     assert isinstance(found, dict)
     return found
-
-
-def facts_with(**parts: Any) -> Facts:
-    return Facts("run", {"loss": {"name": "kto"}, **parts}, {}, [], [], {})
 
 
 def test_the_card_has_results_with_intervals_limits_and_the_recipe(run: RunDir) -> None:
@@ -91,8 +77,10 @@ def test_no_folder_of_this_machine_is_in_the_card(run: RunDir) -> None:
 
 def test_names_of_the_hub_are_in_the_front_matter() -> None:
     data = {"train": ["argilla/kto-mix-15k:train", "/data/own.jsonl", "data/more.jsonl", "argilla/kto-mix-15k"]}
-    found = front_matter(facts_with(model={"name_or_path": "Qwen/Qwen3-0.6B", "lora": {"r": 8}}, data=data))
-    assert found == {
+    found = front_matter(
+        {"model": {"name_or_path": "Qwen/Qwen3-0.6B", "lora": {"r": 8}}, "data": data, **KTO}, Provenance()
+    )
+    assert found.to_dict() == {
         "library_name": "peft",
         "base_model": "Qwen/Qwen3-0.6B",
         "datasets": ["argilla/kto-mix-15k"],
@@ -101,8 +89,8 @@ def test_names_of_the_hub_are_in_the_front_matter() -> None:
 
 
 def test_a_loss_of_ones_own_is_a_tag_without_its_file() -> None:
-    found = front_matter(facts_with(loss={"name": "/home/ann/my_losses.py:my_loss"}))
-    assert found["tags"] == ["prospect", "my_loss"]
+    found = front_matter({"loss": {"name": "/home/ann/my_losses.py:my_loss"}}, Provenance())
+    assert found.tags == ["prospect", "my_loss"]
 
 
 def test_a_folder_with_the_name_of_a_hub_model_is_no_hub_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,6 +128,27 @@ def test_what_a_person_wrote_is_kept(run: RunDir) -> None:
 def test_text_below_the_card_of_training_is_kept(run: RunDir) -> None:
     (run.model_path / "README.md").write_text(f"{OF_TRAINING}\nMy own words.\n")
     assert card_of(run).rstrip().endswith("My own words.")
+
+
+def test_hubs_read_the_held_out_results_and_those_of_others_stay(run: RunDir) -> None:
+    path = run.model_path / "README.md"
+    card_of(run)
+    old = read_card(path)
+    ours = {one.metric_type: one.metric_value for one in old.front.eval_results}
+    assert ours["roc_auc"] == 0.8491 and all(one.dataset_name == "held-out feedback" for one in old.front.eval_results)
+    theirs = replace(old.front.eval_results[0], dataset_name="GSM8K", dataset_type="gsm8k", metric_value=0.5)
+    old.front.eval_results += [theirs]
+    path.write_text(old.text)
+    text = card_of(run)
+    assert [one.dataset_name for one in read_card(path).front.eval_results].count("GSM8K") == 1
+    assert card_of(run) == text
+
+
+@pytest.mark.parametrize("front", ["a: [", "- list", "1: number", "model-index: 3", "x: " + "[" * 3000])
+def test_front_matter_that_a_hub_refuses_costs_no_text(run: RunDir, front: str) -> None:
+    (run.model_path / "README.md").write_text(f"---\n{front}\n---\n\nMine.\n\n{BEGIN}\n\nold\n\n{END}\n")
+    text = card_of(run)
+    assert front_of(text)["library_name"] == "transformers" and "Mine." in text and "\nold\n" not in text
 
 
 def test_a_card_that_somebody_else_wrote_is_left_alone(run: RunDir) -> None:

@@ -2,6 +2,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 
@@ -12,9 +13,15 @@ from prospect.errors import CheckpointError
 from prospect.report.charts.plots import MAX_POINTS, line_chart, nice_ticks, running_mean, thin, tick_labels, trend
 from prospect.report.page.wording import count, differences, duration, number, percent, plain, short_path
 from prospect.report.run.build import build_report
-from prospect.report.run.facts import Facts
+from prospect.report.run.facts import RunFacts
 from prospect.report.run.findings import findings, worst_worries
+from prospect.results.before_after import BeforeAfterResult
+from prospect.results.benchmarks import BenchmarksResult
+from prospect.results.contest import ContestResult
+from prospect.results.feedback import FeedbackResult
+from prospect.results.run import Provenance, SampleRow
 from prospect.run_dir import RunDir
+from prospect.statistics.calibration import Bin
 from prospect.statistics.rates import proportion
 
 HOSTILE = '<script>alert("x")</script> & <b>"quoted"</b>'
@@ -72,10 +79,7 @@ def summary(kind="unpaired", rows=2400, desirable=1130, *, cut=0, dropped=0):
         "undesirable": rows - desirable if kind == "unpaired" else None,
         "prompt_tokens": {"mean": 44.0, "p50": 43, "p90": 55, "max": 71},
         "completion_tokens": {"desirable": stats} if single else classes,
-        "completion_histogram": {
-            "edges": edges,
-            **({"desirable": counts["desirable"]} if single else counts),
-        },
+        "completion_histogram": {"edges": edges, **({"desirable": counts["desirable"]} if single else counts)},
         "cut": cut,
         "empty_completions": 2,
         "dropped": dropped,
@@ -85,12 +89,7 @@ def summary(kind="unpaired", rows=2400, desirable=1130, *, cut=0, dropped=0):
 def config(method):
     return {
         "model": {"name_or_path": "/models/support-desk-1m", "dtype": "float32", "lora": None},
-        "data": {
-            "train": "/data/thumbs.jsonl",
-            "eval": "/data/held.jsonl",
-            "max_length": 256,
-            "class_weights": "auto",
-        },
+        "data": {"train": "/data/thumbs.jsonl", "eval": "/data/held.jsonl", "max_length": 256, "class_weights": "auto"},
         "loss": {"name": method, **({} if method == "sft" else {"beta": 0.1})},
         "reference": {"kind": "frozen", "cache": None},
         "train": {"batch_size": 32, "epochs": 2, "learning_rate": 5e-4, "scheduler": "cosine", "seed": 7},
@@ -101,7 +100,7 @@ def config(method):
 def provenance(method, steps, **changes):
     kind = {"kto": "unpaired", "dpo": "paired", "sft": "demonstration"}[method]
     weights = {"desirable_weight": 1.12, "undesirable_weight": 1.0} if method == "kto" else {}
-    return {
+    found = {
         "prospect": "0.1.0",
         "python": "3.11.7",
         "versions": {"torch": "2.13.0", "transformers": "5.12.0"},
@@ -122,6 +121,7 @@ def provenance(method, steps, **changes):
         "epochs": 2.0,
         **changes,
     }
+    return Provenance(**found)
 
 
 def metrics(method, steps, *, chosen=1.3, rejected=-1.6, auroc=0.86, best_at_end=True, clamped=0.08):
@@ -209,11 +209,7 @@ def write_run(path, method="kto", steps=400, *, evaluation=None, prompt=None, pr
     write_metrics(run, metrics(method, steps, **shape))
     for step, completions in ((0, BEFORE), (steps // 2, BEFORE), (steps, AFTER)):
         run.append_samples(
-            {
-                "step": step,
-                "prompt": [{"role": "user", "content": prompt or p}] if prompt else p,
-                "completion": c,
-            }
+            SampleRow(step=step, prompt=[{"role": "user", "content": prompt}] if prompt else p, completion=c)
             for p, c in zip(PROMPTS, completions, strict=True)
         )
     if evaluation is not None:
@@ -226,11 +222,11 @@ def page_of(path):
 
 
 def titles(path):
-    return {finding.title for finding in findings(Facts.read(RunDir(path)))}
+    return {finding.title for finding in findings(RunFacts.read(RunDir(path)))}
 
 
 def worries(path):
-    return {finding.title for finding in findings(Facts.read(RunDir(path))) if finding.worry}
+    return {finding.title for finding in findings(RunFacts.read(RunDir(path))) if finding.worry}
 
 
 VOID = {"meta", "link", "br", "img", "hr", "circle", "rect", "line", "polyline", "polygon"}
@@ -335,7 +331,7 @@ def test_hostile_text_is_shown_and_never_obeyed(tmp_path, place):
     write_run(folder, evaluation=evaluation, prompt=HOSTILE if place == "prompt" else None)
     run = RunDir(folder)
     if place == "completion":
-        run.append_samples({"step": step, "prompt": "?", "completion": f"{HOSTILE} {step}"} for step in (0, 400))
+        run.append_samples(SampleRow(step=step, prompt="?", completion=f"{HOSTILE} {step}") for step in (0, 400))
     if place == "config":
         run.write_config(config("kto") | {"note": HOSTILE, "model": {"name_or_path": HOSTILE}})
     if place == "provenance":
@@ -355,13 +351,19 @@ def test_a_run_of_ten_thousand_steps_stays_small(tmp_path):
     assert max(points) <= 2 * MAX_POINTS and sum(points) < 12_000
 
 
-def test_the_rows_of_a_long_run_are_gone_through_once(full, monkeypatch):
-    facts, seen = Facts.read(RunDir(full)), []
-    monkeypatch.setattr(
-        "prospect.report.run.facts.is_number", lambda value: seen.append(value) or isinstance(value, float)
-    )
-    facts.curve("loss"), facts.curve("kl"), facts.curve("absent")
-    assert len(seen) < sum(len(row) + 1 for row in facts.metrics) + 1
+def test_the_rows_of_a_long_run_are_gone_through_once(full):
+    class Rows(list):
+        passes = 0
+
+        def __iter__(self):
+            self.passes += 1
+            return super().__iter__()
+
+    facts = RunFacts.read(RunDir(full))
+    rows = Rows(facts.metrics)
+    facts = replace(facts, metrics=rows)
+    assert facts.curve("loss") and facts.curve("kl") and not facts.curve("absent")
+    assert rows.passes == 1
 
 
 def test_a_flood_of_evaluations_stays_below_two_megabytes(full):
@@ -375,7 +377,7 @@ def test_long_and_many_samples_are_cut(tmp_path):
     run = RunDir(write_run(tmp_path / "run"))
     for step in (0, 400):
         run.append_samples(
-            {"step": step, "prompt": f"p{i} " * 9000, "completion": f"w{i}{step} " * 9000} for i in range(300)
+            SampleRow(step=step, prompt=f"p{i} " * 9000, completion=f"w{i}{step} " * 9000) for i in range(300)
         )
     page = build_report(run.path)
     assert page.stat().st_size < 2_000_000
@@ -385,12 +387,9 @@ def test_long_and_many_samples_are_cut(tmp_path):
 def test_the_report_is_written_at_once_and_again(full):
     first = build_report(full)
     assert first == full / "report.html"
-    assert build_report(str(full)) == first
+    page = first.read_text(encoding="utf-8")
+    assert build_report(str(full)) == first and first.read_text(encoding="utf-8") == page
     assert not list(full.glob(".tmp*"))
-
-
-def test_the_same_run_gives_the_same_page(full):
-    assert page_of(full) == page_of(full)
 
 
 def test_torch_is_not_imported(full):
@@ -431,12 +430,12 @@ def test_any_one_file_alone_gives_a_page(full, kept):
 
 @pytest.mark.parametrize("path", [("data",), ("data", "train"), ("loss",), ("policy",), ("epochs",), ("started",)])
 def test_a_missing_key_of_the_provenance_leaves_a_page(full, path):
-    tree = RunDir(full).provenance()
-    at = tree
+    file = RunDir(full).provenance_path
+    at = tree = json.loads(file.read_text())
     for key in path[:-1]:
         at = at[key]
     del at[path[-1]]
-    RunDir(full).write_provenance(tree)
+    file.write_text(json.dumps(tree))
     assert "<h1>" in page_of(full)
 
 
@@ -452,7 +451,7 @@ def test_a_run_in_progress_says_so(tmp_path):
     rows = metrics("kto", 400)[:60]
     write_metrics(run, rows)
     run.samples_path.unlink()
-    run.append_samples([{"step": 0, "prompt": "Hello?", "completion": "Good day."}])
+    run.append_samples([SampleRow(step=0, prompt="Hello?", completion="Good day.")])
     text = Page(page_of(run.path)).text
     assert "Training has not finished: 58 of 400 steps so far." in text
     assert "Good day." in text
@@ -466,12 +465,12 @@ def test_a_run_that_has_just_begun_has_a_page(tmp_path):
     assert "1 of 400 steps so far" in page_of(run.path)
 
 
-@pytest.mark.parametrize(
-    "row", [{}, {"step": None, "loss": 1.0}, {"step": 5}, {"step": 6, "loss": "x"}, {"step": 7, "loss": None}]
-)
-def test_an_odd_metrics_line_is_passed_over(full, row):
-    RunDir(full).append_metrics(row)
-    assert "<h1>" in page_of(full)
+def test_a_value_that_is_not_finite_is_not_drawn(full):
+    before = RunFacts.read(RunDir(full)).curve("loss")
+    with (full / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 401, "loss": NaN}\n{"step": 402, "loss": 1e999}\n')
+    assert RunFacts.read(RunDir(full)).curve("loss").steps.tolist() == before.steps.tolist()
+    assert "nan" not in page_of(full).partition("<h3>Loss</h3>")[2].partition("</svg>")[0]
 
 
 def test_what_is_no_run_directory_is_refused(tmp_path):
@@ -486,25 +485,34 @@ def test_what_is_no_run_directory_is_refused(tmp_path):
 # -- methods ----------------------------------------------------------------------------------------------
 
 
-def test_a_paired_run_speaks_of_chosen_and_rejected(tmp_path):
-    text = page_of(write_run(tmp_path / "run", "dpo"))
-    assert "DPO trained support-desk-1m (1.2 million parameters) on 2,400 preference pairs" in text
-    assert "chosen" in text and "undesirable</span>" not in text
-    assert "Label balance" not in text and "Reference point z0" not in text
-
-
-def test_a_run_on_demonstrations_has_no_rewards(tmp_path):
-    text = page_of(write_run(tmp_path / "run", "sft"))
-    assert "Log-probability of the completions" in text
-    assert "Rewards" not in text
-    assert "The loss on held-out data went from 2.92 to 1.95." in text
-
-
-def test_pairs_read_as_thumbs_are_counted_on_both_sides(tmp_path):
-    data = {"train": summary("paired"), "eval": None}
-    text = page_of(write_run(tmp_path / "run", provenance_changes={"data": data}))
-    assert "on 2,400 preference pairs, each read as one thumb up and one thumb down" in text
-    assert "desirable 2,400 (50%)" in text
+@pytest.mark.parametrize(
+    ("method", "changes", "present", "absent"),
+    [
+        (
+            "dpo",
+            {},
+            ["DPO trained support-desk-1m (1.2 million parameters) on 2,400 preference pairs", "chosen"],
+            ["undesirable</span>", "Label balance", "Reference point z0"],
+        ),
+        (
+            "sft",
+            {},
+            ["Log-probability of the completions", "The loss on held-out data went from 2.92 to 1.95."],
+            ["Rewards"],
+        ),
+        (
+            "kto",
+            {"data": {"train": summary("paired"), "eval": None}},
+            ["on 2,400 preference pairs, each read as one thumb up and one thumb down", "desirable 2,400 (50%)"],
+            [],
+        ),
+    ],
+    ids=["pairs", "demonstrations", "pairs read as thumbs"],
+)
+def test_a_page_speaks_of_the_feedback_of_its_method(tmp_path, method, changes, present, absent):
+    text = page_of(write_run(tmp_path / "run", method, provenance_changes=changes))
+    assert [part for part in present if part not in text] == []
+    assert [part for part in absent if part in text] == []
 
 
 def test_other_evaluations_are_listed_by_name(full):
@@ -520,22 +528,46 @@ def estimate(value, half, n=400):
 
 
 def texts(words, looping):
-    return {"words": estimate(words, 2), "characters": estimate(6 * words, 9), "looping": rate(looping, 400)}
+    lengths = {"words": estimate(words, 2), "characters": estimate(6 * words, 9)}
+    return {name: {key: value for key, value in one.items() if key != "level"} for name, one in lengths.items()} | {
+        "looping": rate(looping, 400),
+        "empty": 0,
+        "repetition": None,
+        "distinct_1": 0.4,
+        "distinct_2": 0.8,
+        "n": 400,
+    }
+
+
+CALLS = {"questions": 800, "cached": 0, "calls": 800, "prompt_tokens": 0, "completion_tokens": 0, "cost": None}
 
 
 def contest(**changes):
     result = {
-        **{"ours": "kto", "theirs": "the reference", "judge": "verifier", "orders": 2, "n": 400},
-        **{"wins": 230, "losses": 130, "ties": 40, "unparsed": 0},
-        "win_rate": rate(250, 400),
-        "length_controlled": {**rate(240, 400), "note": ""},
+        **{"format": "prospect.contest/1", "evaluation": "contest", "level": 0.95, "samples": []},
+        **{"model": {"name": "runs/kto", "kind": "run"}, "against": None, "data": {"source": "f.jsonl", "left_out": 0}},
+        "generation": {"samples_per_prompt": 1, "max_new_tokens": 9, "temperature": 0.8, "top_p": 0.9, "seed": 0},
+        **{"ours": "kto", "theirs": "the reference", "judge": "verifier", "orders": 2, "n": 400, "prompts": 400},
+        **{"wins": 230, "losses": 130, "ties": 40, "unparsed": 0, "position_flips": 0, "identical": 0, "not_judged": 0},
+        **{"win_rate": rate(250, 400), "win_rate_90": rate(250, 400), "win_rate_by_rows": None},
+        "comparison": {**rate(250, 400), "p": 0.001, "p_holm": 0.001, "verdict": "better"},
+        "length_controlled": length_controlled(240),
         "shown_first": rate(205, 400),
         "our_texts": texts(28, 4),
         "their_texts": texts(26, 4),
-        "entries": [{"prompt_id": "p", "verdict": "win", "said": [{"text": HOSTILE}]}] * 400,
-        "sentence": "kto wins 230, loses 130 and ties 40 of 400 comparisons.",
+        "plan": {"n": 400, "half_width": 0.05, "detectable": 0.57, "level": 0.95, "power": 0.8, "comparisons": 1},
+        **{"planned_calls": {**CALLS, "estimated": True}, "calls": {**CALLS, "estimated": False}},
+        "entries": [
+            {"prompt_id": "p", "verdict": "win", "flipped": False, "identical": False}
+            | {"said": [{"verdict": "win", "ours_first": True, "note": HOSTILE}]}
+        ]
+        * 400,
     }
-    return result | changes
+    return ContestResult.parse(result | changes, "contest.json")
+
+
+def length_controlled(wins):
+    return {**rate(wins, 400), "raw": 0.62, "length_effect": 0.1, "length_difference": 2.0, "note": ""}
 
 
 def measured_feedback(**changes):
@@ -543,24 +575,45 @@ def measured_feedback(**changes):
         {"start": i / 4, "end": (i + 1) / 4, "predicted": i / 4 + 0.1, "observed": rate(10 * i + 5, 40)}
         for i in range(4)
     ]
+    data = {"source": "f.jsonl", "sha256": "ab", "kind": "unpaired", "rows": 400, "prompts": 400, "desirable": 200}
     result = {
-        "evaluation": "feedback",
+        **{"format": "prospect.feedback/1", "evaluation": "feedback", "level": 0.95, "reference": None},
+        "model": {"name": "runs/kto", "kind": "run", "identity": "ab", "loss": "kto"},
+        "data": {**data, "undesirable": 200, "cut": 0, "dropped": 0, "unrenderable": {}},
         "score": {"what": "beta * log-ratio", "beta": 0.1},
+        "threshold": {"kind": "z0", "value": 0.1},
         "rewards": {"desirable": estimate(1.2, 0.1), "undesirable": estimate(-1.4, 0.1)},
-        "accuracy": rate(330, 400),
-        "auroc": estimate(0.88, 0.03),
+        "accuracy": {**rate(330, 400), "level": 0.95},
+        **{"auroc": estimate(0.88, 0.03), "auroc_delong": None, "label_log_loss": None, "log_loss": None},
         "margin": estimate(2.6, 0.2),
-        "calibration": {"ece": 0.04, "bins": bins},
-        "drift": {"kl": {**estimate(6.0, 1.0, 64), "tokens": 31.0}},
+        "calibration": {"ece": 0.04, "by_chance": 0.03, "brier": 0.1, "n": 160, "bins": bins},
+        "drift": drift(6.0),
         "notes": ["3 rows were cut by max_length"],
     }
-    return result | changes
+    return FeedbackResult.parse(result | changes, "feedback.json")
 
 
-def benchmarks():
-    change = {**estimate(0.08, 0.05, 200), "p": 0.01, "p_holm": 0.02, "verdict": "better"}
-    entry = {"ours": estimate(0.42, 0.06, 200), "reference": estimate(0.34, 0.06, 200), "change": change}
-    return {"evaluation": "benchmarks", "tasks": {"gsm8k": {"metrics": {"exact_match": entry}}}}
+def drift(kl):
+    kl = {**estimate(kl, 1.0, 64), "tokens": 31.0, "max_new_tokens": 64, "cut": 0, "left_out": 0}
+    return {"log_ratio": {}, "kl": kl}
+
+
+def benchmarks(verdict="better"):
+    score = {"stderr": 0.03, "n": 200, "level": 0.95}
+    change = {"value": 0.08, "low": 0.03, "high": 0.13, "n": 200, "prompts": 200, "p": 0.01, "p_holm": 0.02}
+    entry = {
+        "ours": {**score, "value": 0.42, "low": 0.36, "high": 0.48},
+        "reference": {**score, "value": 0.34, "low": 0.28, "high": 0.4},
+        "higher_is_better": True,
+        "change": {**change, "verdict": verdict, "level": 0.95, "paired": True},
+    }
+    task = {"version": 3, "num_fewshot": 0, "n": 200, "part_of": [], "metrics": {"exact_match": entry}}
+    result = {
+        **{"format": "prospect.benchmarks/1", "evaluation": "benchmarks", "limit": None, "chat_template": False},
+        **{"model": {"name": "m", "kind": "run"}, "reference": {"name": "r", "kind": "model"}, "level": 0.95},
+        **{"harness": {"name": "lm-evaluation-harness", "version": "0.4"}, "tasks": {"gsm8k": task}},
+    }
+    return BenchmarksResult.parse(result, "tasks.json")
 
 
 def test_every_kind_of_evaluation_has_a_section_of_its_own(full):
@@ -576,49 +629,56 @@ def test_every_kind_of_evaluation_has_a_section_of_its_own(full):
         figures
     )
     assert "Shown to be better: gsm8k · exact_match · change." in page.text
-    assert "kto wins 230, loses 130 and ties 40 of 400 comparisons." in page.text
+    assert "kto wins 230, loses 130 and ties 40 of 400 comparisons" in page.text
     assert "3 rows were cut by max_length." in page.text
     assert "0.880" in page.text and "0.850 to 0.910" in page.text, "AUROC is no percentage"
     assert "script" not in page.tags and not page.open
     assert worries(full) == set()
 
 
+def test_a_file_of_0_1_has_no_format_and_is_known_by_its_fields(full):
+    run, found = RunDir(full), contest()
+    tree = {key: value for key, value in found.as_dict().items() if key != "format"}
+    run.write_evaluation("contest", tree)
+    run.write_evaluation("torn", {key: value for key, value in tree.items() if key != "plan"})
+    assert run.evaluations()["contest"] == found
+    assert isinstance(run.evaluations()["demo"], BeforeAfterResult)
+    assert isinstance(run.evaluations()["torn"], dict), "what lacks a field is shown as any other file"
+    assert "From evaluation/torn.json" in page_of(full)
+
+
 def test_a_run_with_a_contest_alone_says_what_it_showed(tmp_path):
     run = RunDir(write_run(tmp_path / "run"))
-    run.write_evaluation("contest", contest(comparison={"verdict": "better"}, prompts=200))
+    run.write_evaluation("contest", contest(prompts=200))
     page = page_of(run.path)
     text = Page(page).text
     assert re.search(r"<h1>(.*?)</h1>", page)[1] == "After KTO, it wins 62% against the reference"
     assert "Against the reference it wins 62% of comparisons (58–67%): it is better." in text
     assert "The contest rests on 400 comparisons of 200 prompts, as verifier judged them." in text
-    run.write_evaluation("contest", contest(comparison={"verdict": "no difference shown"}))
+    run.write_evaluation("contest", contest(comparison=contest().comparison._replace(verdict="no difference shown")))
     assert "62% against the reference: no clear difference" in page_of(run.path)
 
 
 def test_measured_feedback_and_benchmarks_are_in_the_summary(tmp_path):
     run = RunDir(write_run(tmp_path / "run"))
-    run.write_evaluation("feedback", measured_feedback(data={"rows": 400}))
+    run.write_evaluation("feedback", measured_feedback())
     run.write_evaluation("tasks", benchmarks())
     text = Page(page_of(run.path)).text
     assert "tells good from bad with accuracy 82% (78–86%) and AUROC 0.88 (0.85 to 0.91; 0.50 is a coin toss)." in text
     assert "Of 1 benchmark result against the reference, 1 better." in text
     assert "Held-out feedback was measured on 400 rows." in text
-    unknown = json.dumps(benchmarks()).replace('"better"', '"different"')
-    run.write_evaluation("tasks", json.loads(unknown))
+    run.write_evaluation("tasks", benchmarks("different"))
     assert "Of 1 benchmark result against the reference, 1 different." in Page(page_of(run.path)).text
 
 
 def test_calibration_has_a_linear_axis_from_0_to_1_however_small_the_first_prediction(full):
-    bins = [{"predicted": p, "observed": rate(k, 40)} for p, k in ((0.001, 0), (0.4, 3), (0.62, 39))]
-    RunDir(full).write_evaluation("feedback", measured_feedback(calibration={"bins": bins}))
+    found = measured_feedback()
+    points = ((0.001, 0), (0.4, 3), (0.62, 39))
+    bins = tuple(Bin(0, 1, predicted, proportion(k, 40)) for predicted, k in points)
+    found.calibration = found.calibration._replace(bins=bins)
+    RunDir(full).write_evaluation("feedback", found)
     figure = re.search(r"<h3>Calibration</h3>.*?</figure>", page_of(full), re.DOTALL)[0]
     assert re.findall(r">(0\.\d|1\.0)</text>", figure) == ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]
-
-
-def test_several_evaluations_in_one_file_have_a_section_each(full):
-    RunDir(full).write_evaluation("all", {"contest": contest(), "feedback": measured_feedback(), "model": "x"})
-    headings = re.findall(r"<h2>(.*?)</h2>", page_of(full))
-    assert "Contest" in headings and "Held-out feedback, measured" in headings and "All" not in headings
 
 
 @pytest.mark.parametrize(
@@ -652,7 +712,7 @@ def test_samples_of_an_evaluation_are_read_side_by_side(full):
         ("contest", contest(our_texts=texts(50, 4)), "Completions are much longer than the reference's"),
         (
             "contest",
-            contest(length_controlled={**rate(205, 400), "note": ""}),
+            contest(length_controlled=length_controlled(205)),
             "That it wins may be a matter of length",
         ),
         ("contest", contest(unparsed=40), "40 verdicts of 400 could not be read"),
@@ -663,7 +723,7 @@ def test_samples_of_an_evaluation_are_read_side_by_side(full):
         ),
         (
             "feedback",
-            measured_feedback(drift={"kl": {**estimate(22.0, 1.0, 64), "tokens": 31.0}}),
+            measured_feedback(drift=drift(22.0)),
             "The policy writes what its reference hardly would",
         ),
     ],
@@ -716,7 +776,8 @@ def test_a_healthy_run_raises_nothing(tmp_path, method):
     assert titles(write_run(tmp_path / "run", method)) == set()
 
 
-SHORT = {"completion_tokens": {"desirable": {"mean": 2.0}, "undesirable": {"mean": 3.0}}}
+SHORT = {"mean": 2.5, "p50": 2, "p90": 3, "max": 4}
+SHORT = {"completion_tokens": {"desirable": SHORT, "undesirable": SHORT}}
 DATA = {"eval": summary(rows=400, desirable=190)}
 
 
@@ -740,10 +801,7 @@ DATA = {"eval": summary(rows=400, desirable=190)}
             "12% of the completions were cut at 256 tokens",
             {"provenance_changes": {"data": DATA | {"train": summary(cut=300)}}},
         ),
-        (
-            "10% of the records were dropped",
-            {"provenance_changes": {"data": DATA | {"train": summary(dropped=267)}}},
-        ),
+        ("10% of the records were dropped", {"provenance_changes": {"data": DATA | {"train": summary(dropped=267)}}}),
         (
             "11% of the records were dropped",
             {"provenance_changes": {"data": DATA | {"train": summary(dropped=200) | {"unrenderable": REFUSED}}}},
@@ -771,7 +829,7 @@ def test_what_should_worry_does(tmp_path, title, changes):
 def test_what_is_only_worth_knowing_does_not_worry(tmp_path, title, changes):
     run = write_run(tmp_path / "run", **changes)
     assert title in titles(run)
-    assert worries(run) == set()
+    assert worries(run) == set() and worst_worries(RunDir(run)) == []
 
 
 def test_class_weights_that_make_up_for_a_rare_class_calm_the_worry(tmp_path):
@@ -781,7 +839,7 @@ def test_class_weights_that_make_up_for_a_rare_class_calm_the_worry(tmp_path):
     assert "Only 7% of the thumbs are desirable" in titles(run) - worries(run)
 
 
-def test_a_held_out_loss_that_turns_is_told_for_demonstrations(tmp_path):
+def test_a_held_out_loss_of_demonstrations_that_turns_is_a_worry(tmp_path):
     run = RunDir(write_run(tmp_path / "run", "sft"))
     run.append_metrics({"step": 500, "eval_loss": 2.4})
     assert "The held-out loss rises" in worries(run.path)
@@ -816,10 +874,6 @@ def test_no_more_than_two_worries_are_told_and_the_worst_of_them(tmp_path):
     assert said == ["The rewards of both classes fall together", "Held-out AUROC did not improve"]
 
 
-def test_what_worries_nobody_is_not_told(tmp_path):
-    assert worst_worries(RunDir(write_run(tmp_path / "run", clamped=0.6))) == []
-
-
 @pytest.mark.parametrize(
     ("desirable", "undesirable", "auroc", "told"),
     # Standard errors of AUROC under chance: sqrt(41 / 4800) = 0.092 and sqrt(401 / 480000) = 0.029.
@@ -833,7 +887,7 @@ def test_a_held_out_score_that_chance_would_give_too_is_told(tmp_path, desirable
 
 def test_worries_come_first(tmp_path):
     run = write_run(tmp_path / "run", auroc=0.5, clamped=0.6)
-    kinds = [finding.worry for finding in findings(Facts.read(RunDir(run)))]
+    kinds = [finding.worry for finding in findings(RunFacts.read(RunDir(run)))]
     assert kinds == sorted(kinds, reverse=True) and len(set(kinds)) == 2
 
 
@@ -896,11 +950,7 @@ def test_words_and_paths_are_short():
     assert [duration(41), duration(161.4), duration(11_100)] == ["41 s", "2 min 41 s", "3 h 5 min"]
     assert [short_path("/a/b/c.jsonl"), short_path("Qwen/Qwen3-0.6B")] == ["c.jsonl", "Qwen/Qwen3-0.6B"]
     assert plain([{"role": "user", "content": "Hi"}], 99) == "user: Hi"
-    assert [plain(" Hi.\n", 99), plain("", 99), plain("abcdef", 4)] == [
-        "Hi.",
-        "(empty)",
-        "abcd … (2 more characters)",
-    ]
+    assert [plain(" Hi.\n", 99), plain("", 99), plain("abcdef", 4)] == ["Hi.", "(empty)", "abcd … (2 more characters)"]
 
 
 def test_differences_are_marked_word_by_word():

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prospect.report.run.facts import Facts
-from prospect.report.run.findings import Finding, findings
+from prospect.report.run.facts import RunFacts
+from prospect.report.run.findings import PageFinding, findings
+from prospect.results.run import Alarm, AlarmsRow, SampleRow
 from prospect.run_dir import RunDir
-from prospect.training.alarms import Alarm, as_row
 
 
-def found(path: Path, alarms: dict[int, Alarm]) -> dict[str, Finding]:
+def found(path: Path, alarms: dict[int, Alarm]) -> dict[str, PageFinding]:
     run = RunDir(path)
-    run.append_samples({"step": step, "prompt": "p", "completion": "c"} for step in (0, 20, 40, 60))
+    run.append_samples(SampleRow(step=step, prompt="p", completion="c") for step in (0, 20, 40, 60))
     for step in range(1, 61):
         run.append_metrics({"step": step, "loss": 0.5, "rewards/chosen": 0.1, "rewards/rejected": -0.1})
         if step in alarms:
-            run.append_metrics(as_row(step, step / 60, [alarms[step]]))
-    return {finding.title: finding for finding in findings(Facts.read(run))}
+            run.append_alarms(AlarmsRow(step=step, epoch=step / 60, alarms=[alarms[step]]))
+    return {finding.title: finding for finding in findings(RunFacts.read(run))}
 
 
 def test_an_alarm_that_lasts_is_the_first_worry(tmp_path: Path) -> None:

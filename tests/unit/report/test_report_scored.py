@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from prospect.report.run.build import build_report
-from prospect.report.run.facts import Facts
+from prospect.report.run.facts import RunFacts
 from prospect.report.run.summary import what_changed, what_was_done
+from prospect.results.run import Provenance
 from prospect.run_dir import RunDir
 
 HISTOGRAM = {"edges": [0, 10, 20], "desirable": [4, 2], "undesirable": [1, 5]}
@@ -32,11 +33,11 @@ def scored_run(path: Path) -> RunDir:
     run = RunDir(path)
     path.mkdir()
     run.write_provenance(
-        {
-            "finished": "2026-11-21T07:32:41+00:00",
-            "loss": {"name": "infonca", "feedback": "scored", "hyperparameters": {"beta": 0.1}},
-            "data": {"train": train, "eval": None},
-        }
+        Provenance(
+            finished="2026-11-21T07:32:41+00:00",
+            loss={"name": "infonca", "feedback": "scored", "hyperparameters": {"beta": 0.1}},
+            data={"train": train, "eval": None},
+        )
     )
     for step in range(1, 6):
         rewards = {"rewards/chosen": 0.1 * step, "rewards/rejected": -0.1 * step, "rewards/margins": 0.2 * step}
@@ -46,7 +47,7 @@ def scored_run(path: Path) -> RunDir:
 
 
 def test_scored_runs_are_told_in_words_of_their_own(tmp_path: Path) -> None:
-    facts = Facts.read(scored_run(tmp_path / "run"))
+    facts = RunFacts.read(scored_run(tmp_path / "run"))
     assert facts.class_names == ("best", "others")
     assert facts.class_counts is None, "no classes to balance"
     assert "on 6 scored prompts, over 6 prompts" in " ".join(what_was_done(facts))

@@ -15,6 +15,7 @@ from conftest import REPOSITORY
 from prospect.config import load_config
 from prospect.errors import ConfigError, DataError, UsageError
 from prospect.losses import get_loss
+from prospect.results.study import RunCounts, SeenExample, StudyResult
 from prospect.statistics.rates import proportion
 from prospect.studies.contents import with_contents
 from prospect.studies.findings import find
@@ -80,7 +81,7 @@ def write(cells: list[Cell], rates: dict[tuple[str, str], float], words: dict[st
         if rate is None:
             continue
         found = {
-            "digest": cell.digest,
+            **{"digest": cell.digest, "method": cell.method, "condition": cell.condition, "seed": cell.seed},
             "scores": scores(rate, (words or {}).get(cell.method, 10.0), cell.seed),
             "examples": [{"prompt": "p", "completion": "c", "score": 1.0}],
             "data": {"desirable": 5, "undesirable": 3},
@@ -96,7 +97,7 @@ def write(cells: list[Cell], rates: dict[tuple[str, str], float], words: dict[st
         (shared[0] / "start.json").write_text(json.dumps(start))
 
 
-def result_of(one: Study, folder: Path, rates: dict[tuple[str, str], float], **more: Any) -> dict[str, Any]:
+def result_of(one: Study, folder: Path, rates: dict[tuple[str, str], float], **more: Any) -> StudyResult:
     world = PaperWorld({})
     cells = make_cells(one, world, folder)
     write(cells, rates, **more)
@@ -122,8 +123,8 @@ def test_a_committed_study_can_be_run(name: str, tmp_path: Path) -> None:
         config = load_config(cell.recipe)
         get_loss(config.loss.name).check(config.loss.hyperparameters)
     result = make_result(one, world, cells, name)
-    assert result["claim"]["agrees"] == "cannot tell"
-    assert all(rule["found"] == "not run" for rule in result["claim"]["rules"])
+    assert result.claim.agrees == "cannot tell"
+    assert all(rule.found == "not run" for rule in result.claim.rules)
     assert "/work" not in (REPOSITORY / "studies" / name).read_text()
 
 
@@ -413,32 +414,33 @@ def test_seeds_that_agree_by_chance_do_not_make_small_p_values(alpha: float) -> 
 def test_a_result_says_what_is_better_after_correction(tmp_path: Path) -> None:
     rates = {("kto", "clean"): 0.9, ("dpo", "clean"): 0.5, ("kto", "noisy"): 0.6, ("dpo", "noisy"): 0.6}
     found = result_of(study(), tmp_path, rates)
-    assert (found["complete"], found["runs"]) == (True, {"wanted": 12, "done": 12, "failed": 0})
-    verdicts = {(one["method"], one["condition"]): one["verdict"] for one in found["comparisons"]}
+    assert (found.complete, found.runs) == (True, RunCounts(wanted=12, done=12, failed=0))
+    verdicts = {(one.method, one.condition): one.verdict for one in found.comparisons}
     assert verdicts == {("kto", "clean"): "better", ("kto", "noisy"): "no difference shown"}
-    first = found["comparisons"][0]
-    assert first["value"] == pytest.approx(0.4)
-    assert first["low"] < 0.4 < first["high"]
-    assert first["p_holm"] == pytest.approx(min(1, 2 * first["p"]))
-    cell = found["cells"][0]
-    assert cell["estimates"]["score"]["rate"] == pytest.approx(0.9)
-    assert cell["wins"]["verdict"] == "better"
-    assert cell["runs"][0]["examples"][0] == {"prompt": "p", "completion": "c", "score": 1.0, "start": "s"}
-    assert cell["runs"][0]["folder"] == "cells/kto/clean/seed-0"
-    assert json.loads(json.dumps(found)) == found
+    first = found.comparisons[0]
+    assert first.value == pytest.approx(0.4)
+    assert first.low < 0.4 < first.high
+    assert first.p_holm == pytest.approx(min(1, 2 * first.p))
+    cell = found.cells[0]
+    assert cell.estimates["score"].mean == pytest.approx(0.9)
+    assert cell.wins.verdict == "better"
+    assert cell.runs[0].examples[0] == SeenExample(prompt="p", completion="c", score=1.0, start="s")
+    assert cell.runs[0].folder == "cells/kto/clean/seed-0"
+    found.write(tmp_path / "result.json")
+    assert StudyResult.read(tmp_path / "result.json") == found
 
 
 def test_a_score_of_which_less_is_better_is_read_that_way_round(tmp_path: Path) -> None:
     one = study(primary="repetition", baseline="start")
     found = result_of(one, tmp_path, ALL)
-    assert {c["verdict"] for c in found["comparisons"]} == {"no difference shown"}
+    assert {c.verdict for c in found.comparisons} == {"no difference shown"}
     cells = make_cells(one, PaperWorld({}), tmp_path)
     for cell in cells:
         values = json.loads(cell.outcome_path.read_text())
         values["scores"]["repetition"] = [0.3 + 0.01 * i for i in range(40)]
         cell.outcome_path.write_text(json.dumps(values))
     found = make_result(one, PaperWorld({}), cells, "small.yaml")
-    assert {c["verdict"] for c in found["comparisons"]} == {"worse"}
+    assert {c.verdict for c in found.comparisons} == {"worse"}
     with pytest.raises(ConfigError, match="neither more nor less is better"):
         check_measures(study(primary="words"), PaperWorld({}))
 
@@ -449,54 +451,54 @@ def test_what_failed_or_was_not_run_is_said(tmp_path: Path) -> None:
     write(cells, {key: rate for key, rate in ALL.items() if key != ("dpo", "noisy")})
     broken = next(cell for cell in cells if (cell.method, cell.condition, cell.seed) == ("dpo", "noisy", 1))
     broken.folder.mkdir(parents=True)
-    broken.failure_path.write_text(json.dumps({"digest": broken.digest, "error": "DataError: no row is left"}))
+    broken.failure("DataError: no row is left").write(broken.failure_path)
     found = make_result(one, PaperWorld({}), cells, "small.yaml")
-    assert found["runs"] == {"wanted": 12, "done": 9, "failed": 1}
-    assert not found["complete"]
-    worries = [finding["text"] for finding in found["findings"] if finding["kind"] == "worry"]
+    assert found.runs == RunCounts(wanted=12, done=9, failed=1)
+    assert not found.complete
+    worries = [finding.text for finding in found.findings if finding.kind == "worry"]
     assert "dpo (noisy) could not be run with seed 1: DataError: no row is left" in worries
     assert any(text.startswith("2 of 12 runs are not done yet") for text in worries)
-    last = found["cells"][-1]
-    assert [run["status"] for run in last["runs"]] == ["missing", "failed", "missing"]
-    assert last["estimates"] == {}
+    last = found.cells[-1]
+    assert [run.status for run in last.runs] == ["missing", "failed", "missing"]
+    assert last.estimates == {}
     assert "| dpo | noisy |" in as_markdown(found)
 
 
 def test_texts_that_grow_or_repeat_are_a_worry(tmp_path: Path) -> None:
     found = result_of(study(), tmp_path, ALL, words={"dpo": 25.0})
-    worries = [finding["text"] for finding in found["findings"] if finding["kind"] == "worry"]
+    worries = [finding.text for finding in found.findings if finding.kind == "worry"]
     assert any("dpo (clean) writes longer completions: 25." in text for text in worries)
     assert not any(text.startswith("kto") for text in worries)
-    found["start"]["words"]["value"], found["cells"][0]["estimates"]["repetition"]["low"] = 100.0, 0.5
-    texts = [finding["text"] for finding in find(found)]
+    found.start["words"].value, found.cells[0].estimates["repetition"].low = 100.0, 0.5
+    texts = [finding.text for finding in find(found)]
     assert any("kto (clean) writes shorter" in text for text in texts)
     assert any("kto (clean) repeats itself" in text for text in texts)
 
 
 def test_the_best_of_a_measure_that_should_be_low_is_its_lowest(tmp_path: Path) -> None:
     found = result_of(study(), tmp_path, {**ALL, ("dpo", "noisy"): 0.9})
-    assert any(finding["text"].startswith('Highest in "passes" is dpo (noisy)') for finding in find(found))
-    found["measures"]["score"]["better"] = "lower"
-    texts = [finding["text"] for finding in find(found)]
+    assert any(finding.text.startswith('Highest in "passes" is dpo (noisy)') for finding in find(found))
+    found.measures["score"].better = "lower"
+    texts = [finding.text for finding in find(found)]
     assert any(text.startswith('Lowest in "passes" is ') and "highest dpo (noisy)" in text for text in texts)
 
 
 def test_it_is_said_where_z0_was_held_at_zero(tmp_path: Path) -> None:
     found = result_of(study(), tmp_path, ALL)
-    assert not any("z0" in finding["text"] for finding in find(found))
-    for cell, share in zip(found["cells"], (0.9, 0.4, None, 0.5), strict=True):
-        for run in cell["runs"]:
-            run["z0_clamped"] = share
-    (text,) = (finding["text"] for finding in find(found) if "z0" in finding["text"])
+    assert not any("z0" in finding.text for finding in find(found))
+    for cell, share in zip(found.cells, (0.9, 0.4, None, 0.5), strict=True):
+        for run in cell.runs:
+            run.z0_clamped = share
+    (text,) = (finding.text for finding in find(found) if "z0" in finding.text)
     assert "held at 0 in 50 to 90 % of the steps" in text and text.endswith("kto (clean), dpo (noisy).")
 
 
 def test_what_loses_to_the_start_is_a_worry_and_long_lists_are_cut(tmp_path: Path) -> None:
     found = result_of(study(), tmp_path, {**ALL, ("dpo", "noisy"): 0.0})
-    worries = [finding["text"] for finding in found["findings"] if finding["kind"] == "worry"]
+    worries = [finding.text for finding in found.findings if finding.kind == "worry"]
     assert "Worse than the start, which nothing was done to: dpo (noisy)." in worries
-    found["cells"] = [{**found["cells"][-1], "condition": str(i)} for i in range(9)]
-    (text,) = (finding["text"] for finding in find(found) if finding["text"].startswith("Worse than the start"))
+    found.cells = [found.cells[-1].model_copy(update={"condition": str(i)}) for i in range(9)]
+    (text,) = (finding.text for finding in find(found) if finding.text.startswith("Worse than the start"))
     assert text.endswith("dpo (4), dpo (5) and 3 more.")
 
 
@@ -523,8 +525,8 @@ def claim(*rules: dict[str, Any]) -> dict[str, Any]:
 def test_a_difference_of_changes_is_not_cut_at_one(tmp_path: Path) -> None:
     rates = {("kto", "clean"): 0.0, ("dpo", "clean"): 1.0, ("kto", "noisy"): 1.0, ("dpo", "noisy"): 0.0}
     rule = {"left": "kto", "right": "dpo", "must_be": "higher", "under": "noisy", "since": "clean"}
-    (found,) = result_of(study(claim=claim(rule)), tmp_path, rates)["claim"]["rules"]
-    assert found["agrees"] == "yes" and found["low"] <= found["value"] == 2 <= found["high"]
+    (found,) = result_of(study(claim=claim(rule)), tmp_path, rates).claim.rules
+    assert found.agrees == "yes" and found.low <= found.value == 2 <= found.high
 
 
 HIGHER = {"left": "kto", "right": "dpo", "must_be": "higher", "under": "clean"}
@@ -554,34 +556,34 @@ def test_the_claim_is_judged_by_the_interval_of_its_rule(
     rule: dict[str, Any], kto: float, dpo: float, agrees: str, tmp_path: Path
 ) -> None:
     rates = {("kto", "clean"): kto, ("dpo", "clean"): dpo, ("kto", "noisy"): kto, ("dpo", "noisy"): dpo}
-    found = result_of(study(claim=claim(rule)), tmp_path, rates)["claim"]
-    assert found["agrees"] == agrees
-    assert [one["agrees"] for one in found["rules"]] == [agrees]
-    assert found["why"]
+    found = result_of(study(claim=claim(rule)), tmp_path, rates).claim
+    assert found.agrees == agrees
+    assert [one.agrees for one in found.rules] == [agrees]
+    assert found.why
 
 
 def test_a_claim_holds_where_all_rules_do_and_falls_with_one(tmp_path: Path) -> None:
     rates = {("kto", "clean"): 0.9, ("dpo", "clean"): 0.5, ("kto", "noisy"): 0.2, ("dpo", "noisy"): 0.7}
     both = {"left": "kto", "right": "dpo", "must_be": "higher"}
-    found = result_of(study(claim=claim(both)), tmp_path, rates)["claim"]
-    assert [rule["agrees"] for rule in found["rules"]] == ["yes", "no"]
-    assert found["agrees"] == "no"
-    assert found["why"].startswith('1 of 2 rules are broken: passes: kto is higher than dpo under "noisy"')
+    found = result_of(study(claim=claim(both)), tmp_path, rates).claim
+    assert [rule.agrees for rule in found.rules] == ["yes", "no"]
+    assert found.agrees == "no"
+    assert found.why.startswith('1 of 2 rules are broken: passes: kto is higher than dpo under "noisy"')
     fewer = {key: rate for key, rate in rates.items() if key[1] == "clean"}
-    found = result_of(study(claim=claim(both)), tmp_path / "other", fewer)["claim"]
-    assert [rule["agrees"] for rule in found["rules"]] == ["yes", "cannot tell"]
-    assert found["agrees"] == "cannot tell"
+    found = result_of(study(claim=claim(both)), tmp_path / "other", fewer).claim
+    assert [rule.agrees for rule in found.rules] == ["yes", "cannot tell"]
+    assert found.agrees == "cannot tell"
 
 
 def test_a_rule_about_change_takes_levels_out(tmp_path: Path) -> None:
     """KTO is lower everywhere, and loses less."""
     rates = {("kto", "clean"): 0.6, ("dpo", "clean"): 0.9, ("kto", "noisy"): 0.5, ("dpo", "noisy"): 0.4}
     rule = {"left": "kto", "right": "dpo", "must_be": "higher", "since": "clean"}
-    found = result_of(study(claim=claim(rule)), tmp_path, rates)["claim"]
-    (one,) = found["rules"]
-    assert one["value"] == pytest.approx((0.5 - 0.6) - (0.4 - 0.9))
-    assert one["agrees"] == "yes"
-    assert 'change of passes since "clean"' in one["text"]
+    found = result_of(study(claim=claim(rule)), tmp_path, rates).claim
+    (one,) = found.rules
+    assert one.value == pytest.approx((0.5 - 0.6) - (0.4 - 0.9))
+    assert one.agrees == "yes"
+    assert 'change of passes since "clean"' in one.text
 
 
 def test_a_rule_about_what_there_is_not_is_refused(tmp_path: Path) -> None:

@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from conftest import WORDS
+from prospect.results.run import SampleRow
 from prospect.training.alarms import (
     REWARD_STEPS,
     Watch,
-    as_row,
     length_alarm,
     repetition,
     repetition_alarm,
@@ -29,10 +28,10 @@ REFRAIN = "Row, row, row your boat, gently down the stream. Merrily, merrily, me
 CHINESE = "您好,我们很抱歉您的台灯开关坏了。我们会在星期一免费给您寄出一盏新的台灯,请您先保留旧的,谢谢您的来信。"
 
 
-def samples(texts: list[str], tokens: list[int] | None = None, step: int = 0) -> list[dict[str, Any]]:
+def samples(texts: list[str], tokens: list[int] | None = None, step: int = 0) -> list[SampleRow]:
     counts = tokens or [len(text) // 4 for text in texts]
     return [
-        {"step": step, "prompt": f"p{i}", "completion": text, "tokens": count}
+        SampleRow(step=step, prompt=f"p{i}", completion=text, tokens=count)
         for i, (text, count) in enumerate(zip(texts, counts, strict=True))
     ]
 
@@ -160,13 +159,3 @@ def test_a_watch_rings_once_a_window_and_after_a_resume_as_if_there_was_none() -
 def test_a_watch_without_rewards_or_beta_is_quiet() -> None:
     assert not any(Watch(rewards_beta=None).see_step(row) for row in steps(-30, -40))
     assert not any(Watch(rewards_beta=0.1).see_step({"step": i, "loss": 1.0}) for i in range(50))
-
-
-def test_the_row_is_what_metrics_jsonl_gets() -> None:
-    alarm = repetition_alarm(samples([NATURAL] * 4), samples([" ".join(WORDS[:1] * 40)] * 4))
-    assert alarm is not None
-    assert as_row(7, 0.5, [alarm]) == {
-        "step": 7,
-        "epoch": 0.5,
-        "alarms": [{"kind": "repetition", "text": alarm.text}],
-    }

@@ -35,10 +35,7 @@ def test_an_adapter_needs_no_second_model_unless_the_reference_moves(recipe: Any
 
 @pytest.mark.parametrize(
     ("changes", "others"),
-    [
-        ({"train": {"max_tokens_per_micro_batch": 64}}, {}),
-        ({"train": {"gradient_checkpointing": True}}, {}),
-    ],
+    [({"train": {"max_tokens_per_micro_batch": 64}}, {}), ({"train": {"gradient_checkpointing": True}}, {})],
 )
 def test_what_saves_memory_is_seen_to_save_it(recipe: Any, changes: dict[str, Any], others: dict[str, Any]) -> None:
     assert estimate(recipe, **changes)["activations"] < 0.8 * estimate(recipe, **others)["activations"]

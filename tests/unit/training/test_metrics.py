@@ -123,13 +123,7 @@ def test_accuracy_of_thumbs_is_the_right_side_of_the_reference_point(
 
 @pytest.mark.parametrize(
     ("chosen_and_rejected", "accuracy"),
-    [
-        ([1.0, 0.0], 1.0),
-        ([-3.0, -4.0], 1.0),
-        ([0.0, 1.0], 0.0),
-        ([2.0, 2.0], 0.5),
-        ([1.0, 0.0, 0.0, 1.0], 0.5),
-    ],
+    [([1.0, 0.0], 1.0), ([-3.0, -4.0], 1.0), ([0.0, 1.0], 0.0), ([2.0, 2.0], 0.5), ([1.0, 0.0, 0.0, 1.0], 0.5)],
 )
 def test_accuracy_of_pairs_is_the_chosen_side_ahead(chosen_and_rejected: list[float], accuracy: float) -> None:
     desirable = [True, False] * (len(chosen_and_rejected) // 2)

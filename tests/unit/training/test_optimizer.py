@@ -39,16 +39,7 @@ def test_learning_rate_by_scheduler_and_warmup(scheduler: str, warmup: float, ex
 
 @pytest.mark.parametrize(
     ("warmup", "total", "steps"),
-    [
-        (0.1, 30, 3),
-        (0.1, 25, 3),
-        (0.07, 100, 7),
-        (0.29, 100, 29),
-        (0.5, 3, 2),
-        (0.001, 50, 1),
-        (1, 50, 1),
-        (7, 50, 7),
-    ],
+    [(0.1, 30, 3), (0.1, 25, 3), (0.07, 100, 7), (0.29, 100, 29), (0.5, 3, 2), (0.001, 50, 1), (1, 50, 1), (7, 50, 7)],
 )
 def test_warmup_below_one_is_a_share_rounded_up_and_from_one_on_a_number_of_steps(
     warmup: float, total: int, steps: int

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from prospect.errors import CheckpointError
+from prospect.results.run import Provenance, SampleRow
 from prospect.run_dir import RunDir
 from prospect.training.run_lock import LOCK, claim, require_unheld
 
@@ -24,10 +25,10 @@ def run(tmp_path: Path) -> RunDir:
 
 def started(run: RunDir) -> None:
     """What a run writes before its first step."""
-    run.write_provenance({"format": 1, "prospect": "0.1.0", "finished": None})
+    run.write_provenance(Provenance(prospect="0.1.0"))
     run.write_config({"loss": {"name": "kto"}})
     run.append_metrics({"step": 0, "eval_loss": 0.5})
-    run.append_samples([{"step": 0, "prompt": "p", "completion": "c"}])
+    run.append_samples([SampleRow(step=0, prompt="p", completion="c")])
 
 
 HOLD = (
@@ -96,7 +97,7 @@ def test_a_forked_child_that_fails_in_the_block_takes_nothing_from_its_parent(ru
             if child == 0:
                 raise KeyboardInterrupt  # out of the block, through all that ends it
             os.waitpid(child, 0)
-            assert run.provenance() and run.samples()
+            assert run.provenance().known and run.samples()
             with pytest.raises(CheckpointError, match="is being written by"):
                 claim(run, resume=False).__enter__()
     finally:
@@ -192,7 +193,7 @@ def test_a_folder_in_which_a_step_was_finished_is_taken(run: RunDir, record: str
     elif record == "checkpoint":
         (run.checkpoints_path / "step-1").mkdir(parents=True)
     else:
-        run.write_provenance({"prospect": "0.1.0", "finished": "now"})
+        run.write_provenance(Provenance(prospect="0.1.0", finished="now"))
     before = {path.name: path.read_bytes() for path in run.path.iterdir() if path.is_file()}
     for attempt in (run.require_free, lambda: claim(run, resume=False).__enter__()):
         with pytest.raises(CheckpointError, match=r"holds another run\. Continue that one with --resume"):

@@ -13,6 +13,7 @@ from prospect.evaluation.answers.subject import Subject
 from prospect.feedback.files.sources import Source, load_feedback
 from prospect.feedback.records import Feedback
 from prospect.feedback.split import split_by_prompt
+from prospect.results.feedback import HeldOutData
 
 NONE = "none"
 ADAPTER_OFF = "adapter_off"
@@ -44,25 +45,9 @@ def read_held_out(
     return records[:limit], source
 
 
-def describe(dataset: Dataset) -> dict[str, Any]:
-    """Return what was looked at.
-
-    `cut` and `dropped` are rows that max_length cut or left out, `unrenderable` those that the chat template refuses.
-    """
-    summary = dataset.summary()
-    names = [
-        "source",
-        "sha256",
-        "kind",
-        "rows",
-        "prompts",
-        "desirable",
-        "undesirable",
-        "cut",
-        "dropped",
-        "unrenderable",
-    ]
-    return {name: summary[name] for name in names}
+def describe(dataset: Dataset) -> HeldOutData:
+    """Return what was looked at."""
+    return HeldOutData.model_validate(dataset.summary().as_dict(), extra="ignore")
 
 
 def reference_of(subject: Subject, asked: str | None) -> str | None:
@@ -74,7 +59,9 @@ def reference_of(subject: Subject, asked: str | None) -> str | None:
     assert subject.run is not None
     known = subject.run.provenance()
     has_one = (
-        known["reference"] is not None if "reference" in known else bool(subject.loss and subject.loss.needs_reference)
+        known.reference is not None
+        if "reference" in known.model_fields_set
+        else bool(subject.loss and subject.loss.needs_reference)
     )
     if not has_one:
         return None
@@ -114,9 +101,9 @@ def notes_on_reference(subject: Subject, identity: str | None, asked: str | None
     notes = []
     if subject.config is not None and asked is None and subject.run is not None:
         origin = subject.run.provenance()
-        known = (origin.get("reference") or {}).get("identity")
+        known = origin.reference.identity if origin.reference else None
         # What the run merged or dequantised it wrote beside its adapter: the hash of the source is not of those files.
-        written = subject.base is not None and (origin.get("policy") or {}).get("base", "") is None
+        written = subject.base is not None and "base" in origin.policy.model_fields_set and origin.policy.base is None
         if known and known != identity and not written:
             notes.append("the reference's weights or settings are not those that the run was trained against")
         if subject.config.reference.sync is not None and subject.config.reference.sync.every:
@@ -130,7 +117,7 @@ def notes_on_data(subject: Subject, dataset: Dataset) -> list[str]:
     """Return what a reader must know about the rows."""
     notes = []
     if subject.run is not None:
-        trained_on = ((subject.run.provenance().get("data") or {}).get("train") or {}).get("sha256")
+        trained_on = subject.run.provenance().data.train.sha256
         if trained_on == dataset.digest:
             notes.append("these are the rows that the run was trained on, not held-out feedback")
     if dataset.dropped:

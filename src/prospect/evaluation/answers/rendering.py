@@ -111,8 +111,7 @@ def _plain_as_chat(run: Subject) -> bool | None:
     assert run.config is not None and run.run is not None
     if run.config.data.plain_as_chat:
         return True
-    learnt = (run.run.provenance().get("data") or {}).get("train") or {}
-    return None if learnt.get("plain") == 0 else False
+    return None if run.run.provenance().data.train.plain == 0 else False
 
 
 def _started_from(run: Subject, subject: Subject) -> bool:

@@ -20,6 +20,8 @@ from typing import Any
 from prospect.errors import DataError, UsageError
 from prospect.evaluation.answers.subject import Subject, find_subject, load_for_generating
 from prospect.evaluation.benchmarks.results import Result, read_results, side_by_side
+from prospect.results.benchmarks import BenchmarksResult, Harness
+from prospect.results.evaluated import Named
 from prospect.statistics.estimates import Intervals
 
 EXTRA = "pip install 'prospect-align[eval]'"
@@ -55,7 +57,7 @@ class Benchmarking:
 
 def run_benchmarks(
     model: str | Path, tasks: Sequence[str], against: str | Path | None = None, how: Benchmarking | None = None
-) -> dict[str, Any]:
+) -> BenchmarksResult:
     """Run tasks of lm-evaluation-harness with one model or two.
 
     The change is paired by document where the result is the mean of a number per document; of others the two standard
@@ -68,7 +70,7 @@ def run_benchmarks(
         how: see `Benchmarking`.
 
     Returns:
-        A mapping that JSON can hold; each result is `{value, stderr, low, high, n, level}`.
+        Every task with its metrics.
 
     Raises:
         UsageError: the harness is not installed, there is no such task, or one would run code and may not.
@@ -84,16 +86,15 @@ def run_benchmarks(
     _check_tasks(manager, tasks, how)
     with _code_execution(how.allow_code_execution):
         found = [_run(manager, tasks, subject, how) for subject in subjects]
-    return {
-        "evaluation": "benchmarks",
-        "model": {"name": str(model), "kind": subjects[0].kind},
-        "reference": {"name": str(against), "kind": subjects[1].kind} if against is not None else None,
-        "harness": {"name": "lm-evaluation-harness", "version": _version()},
-        "limit": how.limit,
-        "chat_template": how.chat_template,
-        "level": how.intervals.level,
-        "tasks": side_by_side(found[0][0], [results for _, results in found], how.intervals),
-    }
+    return BenchmarksResult(
+        model=Named(name=str(model), kind=subjects[0].kind),
+        reference=Named(name=str(against), kind=subjects[1].kind) if against is not None else None,
+        harness=Harness(name="lm-evaluation-harness", version=_version()),
+        limit=how.limit,
+        chat_template=how.chat_template,
+        level=how.intervals.level,
+        tasks=side_by_side(found[0][0], [results for _, results in found], how.intervals),
+    )
 
 
 def _open_harness(tasks: Sequence[str], how: Benchmarking) -> Any:

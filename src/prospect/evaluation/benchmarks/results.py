@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from prospect.results.benchmarks import TaskChange, TaskMetric, TaskResult, TaskScore
 from prospect.statistics.bootstrap import Estimate
 from prospect.statistics.comparisons import Difference, compare_paired, correct_for_many, verdict
 from prospect.statistics.estimates import Intervals
@@ -81,48 +82,44 @@ def _documents(raw: Mapping[str, Any], task: str) -> int:
 
 def side_by_side(
     raw: Mapping[str, Any], sides: Sequence[dict[tuple[str, str], Result]], how: Intervals
-) -> dict[str, Any]:
-    """Results of one or two models, task by task, and the changes between them."""
+) -> dict[str, TaskResult]:
+    """Return results of one or two models, task by task, and the changes between them."""
     changes = {}
     if len(sides) == 2:
         changes = {key: change_of(ours, sides[1][key], how) for key, ours in sides[0].items() if key in sides[1]}
     corrected = correct_for_many({f"{task} {metric}": one for (task, metric), (one, _) in changes.items()}, how.level)
-    tasks: dict[str, Any] = {}
+    tasks: dict[str, TaskResult] = {}
     for key, ours in sides[0].items():
         task, metric = key
-        about = tasks.setdefault(task, {**_about(raw, task), "metrics": {}})
-        entry: dict[str, Any] = {"ours": _as_dict(ours, how), "higher_is_better": ours.higher_is_better}
+        entry = TaskMetric(ours=_score(ours, how), higher_is_better=ours.higher_is_better)
         if key in changes:
-            entry["reference"] = _as_dict(sides[1][key], how)
-            entry["change"] = {**_finite(corrected[f"{task} {metric}"]), "level": how.level, "paired": changes[key][1]}
-        about["metrics"][metric] = entry
+            entry.reference = _score(sides[1][key], how)
+            entry.change = _change(corrected[f"{task} {metric}"], how.level, paired=changes[key][1])
+        tasks.setdefault(task, _about(raw, task)).metrics[metric] = entry
     return tasks
 
 
-def _about(raw: Mapping[str, Any], task: str) -> dict[str, Any]:
-    return {
-        "version": raw["versions"].get(task),
-        "num_fewshot": raw["n-shot"].get(task),
-        "n": _documents(raw, task),
-        "part_of": sorted(group for group, children in raw["group_subtasks"].items() if task in children),
-    }
+def _about(raw: Mapping[str, Any], task: str) -> TaskResult:
+    return TaskResult(
+        version=raw["versions"].get(task),
+        num_fewshot=raw["n-shot"].get(task),
+        n=_documents(raw, task),
+        part_of=sorted(group for group, children in raw["group_subtasks"].items() if task in children),
+        metrics={},
+    )
 
 
-def _as_dict(result: Result, how: Intervals) -> dict[str, Any]:
+def _score(result: Result, how: Intervals) -> TaskScore:
     found = _interval(result, how)
-    return {
-        "value": result.value,
-        "stderr": result.stderr,
-        "low": found.low if found else None,
-        "high": found.high if found else None,
-        "n": result.n,
-        "level": how.level,
-    }
+    low, high = (found.low, found.high) if found else (None, None)
+    return TaskScore(value=result.value, stderr=result.stderr, low=low, high=high, n=result.n, level=how.level)
 
 
-def _finite(change: Difference) -> dict[str, Any]:
-    """JSON has no infinity: no interval is null."""
-    return {name: None if value in (math.inf, -math.inf) else value for name, value in change._asdict().items()}
+def _change(change: Difference, level: float, *, paired: bool) -> TaskChange:
+    """Return a change as it is written; an infinite interval is none."""
+    known = math.isfinite(change.low) and math.isfinite(change.high)
+    ends = {} if known else {"low": None, "high": None}
+    return TaskChange(**{**change._asdict(), **ends}, level=level, paired=paired)
 
 
 def _interval(result: Result, how: Intervals) -> Estimate | None:

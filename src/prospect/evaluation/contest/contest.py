@@ -3,141 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
 
 from prospect.errors import DataError
-from prospect.evaluation.contest.judges.asking import Asking, Calls, Judged, Price, Progress
+from prospect.evaluation.contest.judges.asking import Asking, Judged, Price, Progress
 from prospect.evaluation.contest.judges.base import CREDIT, Choice, Item, Judge, plain_text
 from prospect.evaluation.contest.judges.quality import shown_first
 from prospect.evaluation.contest.judges.verdict_cache import VerdictCache
-from prospect.evaluation.contest.text_measures import TextMeasures, measure_texts
+from prospect.evaluation.contest.text_measures import measure_texts
 from prospect.feedback.records import Text
 from prospect.feedback.split import prompt_key
+from prospect.results.contest import Contest, Entry, Outcome, VerdictGiven
 from prospect.statistics.bootstrap import RESAMPLES
-from prospect.statistics.comparisons import Comparison, compare_outcomes
-from prospect.statistics.length_control import LengthControlled, length_controlled_win_rate
+from prospect.statistics.comparisons import compare_outcomes
+from prospect.statistics.length_control import length_controlled_win_rate
 from prospect.statistics.means import rate_by_prompt
-from prospect.statistics.planning import Plan, plan
+from prospect.statistics.planning import plan
 from prospect.statistics.rates import Rate, win_rate
 
-_WORDS: dict[Choice, str] = {"first": "win", "second": "loss", "tie": "tie", "unparsed": "unparsed"}
-
-
-class Entry(NamedTuple):
-    """What became of one comparison.
-
-    Attributes:
-        prompt_id: which prompt.
-        verdict: ours: "win", "loss", "tie" or "unparsed".
-        flipped: whether the judge said otherwise with the completions in the other order.
-        identical: whether both completions are the same text; the judge was not asked.
-        said: the judge's own words, order by order.
-    """
-
-    prompt_id: str
-    verdict: str
-    flipped: bool
-    identical: bool
-    said: tuple[Mapping[str, Any], ...]
-
-
-@dataclass(frozen=True)
-class Contest:
-    """The result of a contest; the attributes are as in its JSON (`as_dict`).
-
-    Attributes:
-        judge: its name.
-        ours: what our side is called.
-        theirs: what the other side is called.
-        wins: comparisons that our side won.
-        losses: that the other side won.
-        ties: without a winner; orders that disagree and identical completions among them.
-        unparsed: verdicts that could not be read; they stay in n.
-        position_flips: comparisons on which the two orders disagreed.
-        identical: comparisons of the same text, which are ties without a question.
-        not_judged: comparisons to which the judge has not come (people only); they are not in n.
-        orders: how often the judge was asked about each comparison.
-        prompts: different prompts.
-        win_rate: at 95 %: exact where no prompt repeats, else by draws of prompts.
-        win_rate_90: the same at 90 %.
-        win_rate_by_rows: at 95 %, exact, as if no prompt repeated; None where none does.
-        comparison: the win rate with its p value and the only words it allows.
-        length_controlled: the win rate at equal length, in characters; None where no verdict could be read.
-        our_texts: length and repetition of our completions; None for fewer than two prompts.
-        their_texts: of theirs.
-        shown_first: of the verdicts that could be read, how often the judge chose the completion it saw first, a tie
-            counting half; None for a judge that sees one completion at a time, and where nothing could be read.
-        plan: what so many comparisons can show, known before the run.
-        planned_calls: calls and cost, estimated before the run.
-        calls: calls and cost, counted.
-        entries: comparison by comparison.
-    """
-
-    judge: str
-    ours: str
-    theirs: str
-    wins: int
-    losses: int
-    ties: int
-    unparsed: int
-    position_flips: int
-    identical: int
-    not_judged: int
-    orders: int
-    prompts: int
-    win_rate: Rate
-    win_rate_90: Rate
-    win_rate_by_rows: Rate | None
-    comparison: Comparison
-    length_controlled: LengthControlled | None
-    our_texts: TextMeasures | None
-    their_texts: TextMeasures | None
-    shown_first: Rate | None
-    plan: Plan
-    planned_calls: Calls
-    calls: Calls
-    entries: tuple[Entry, ...]
-
-    @property
-    def n(self) -> int:
-        """Comparisons, unparsed verdicts among them."""
-        return len(self.entries)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the result for JSON; every share has the fields rate, low, high, n."""
-        return {"n": self.n, **{name: _plain(value) for name, value in vars(self).items()}, "sentence": self.sentence()}
-
-    def sentence(self) -> str:
-        """Return the result in words; "better" and "worse" only where the interval allows them."""
-        rate, said = self.win_rate, self.comparison.verdict
-        text = (
-            f"{self.ours} wins {self.wins}, loses {self.losses} and ties {self.ties} of {self.n} comparisons with "
-            f"{self.theirs}, judged by {self.judge}: win rate {_range(rate)}. "
-        )
-        text += "No difference is shown." if said == "no difference shown" else f"{self.ours} is {said}."
-        if self.prompts < self.n:
-            text += f" The comparisons are of {self.prompts} prompts, and the interval knows it."
-        if self.unparsed:
-            text += f" {self.unparsed} verdicts could not be read; they count for nobody and stay in the denominator."
-        if self.not_judged:
-            text += f" {self.not_judged} more comparisons have not been judged."
-        if self.position_flips:
-            share = self.position_flips / self.n
-            text += (
-                f" On {self.position_flips} ({share:.0%}) the judge contradicted itself in the other order; these tie."
-            )
-        return text + self._of_length()
-
-    def _of_length(self) -> str:
-        found = self.length_controlled
-        if found is None or found.note:
-            return ""
-        text = f" At equal length the win rate would be {_range(found)}"
-        if self.comparison.verdict == "better" and found.low <= 0.5:
-            return f"{text}: that it is better may be a matter of length."
-        return f"{text}."
+_WORDS: dict[Choice, Outcome] = {"first": "win", "second": "loss", "tie": "tie", "unparsed": "unparsed"}
 
 
 def hold_contest(
@@ -230,6 +115,7 @@ def _score(items: list[Item], ids: list[str], judged: list[Judged], seed: int, r
         controlled = length_controlled_win_rate(outcomes, lengths[0], lengths[1], ids)
     return {
         **tally,
+        "n": len(items),
         "position_flips": sum(one.flipped for one in judged),
         "identical": sum(not one.said for one in judged),
         "win_rate": Rate(comparison.rate, comparison.low, comparison.high, comparison.n),
@@ -239,15 +125,15 @@ def _score(items: list[Item], ids: list[str], judged: list[Judged], seed: int, r
         "length_controlled": controlled,
         "our_texts": texts[0],
         "their_texts": texts[1],
-        "entries": tuple(_entry(*row) for row in zip(ids, judged, strict=True)),
+        "entries": [_entry(*row) for row in zip(ids, judged, strict=True)],
     }
 
 
 def _entry(prompt_id: str, one: Judged) -> Entry:
-    said = tuple(
-        {"verdict": _WORDS[each.meant], "ours_first": not each.swapped, "note": each.note} for each in one.said
+    said = [VerdictGiven(verdict=_WORDS[each.meant], ours_first=not each.swapped, note=each.note) for each in one.said]
+    return Entry(
+        prompt_id=prompt_id, verdict=_WORDS[one.choice], flipped=one.flipped, identical=not one.said, said=said
     )
-    return Entry(prompt_id, _WORDS[one.choice], one.flipped, not one.said, said)
 
 
 def _items(
@@ -272,18 +158,3 @@ def _ids(prompts: Sequence[Text], given: Sequence[Hashable] | None) -> list[str]
             f"prompt_ids has {len(given)} entries and there are {len(prompts)} prompts; expected one for each."
         )
     return [str(one) for one in given]
-
-
-def _range(rate: Rate | LengthControlled) -> str:
-    return f"{rate.rate:.1%} (95 % interval {rate.low:.1%} to {rate.high:.1%}, n = {rate.n})"
-
-
-def _plain(value: Any) -> Any:
-    """Named tuples and records as mappings, all the way down."""
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        return {name: _plain(inner) for name, inner in value._asdict().items()}
-    if isinstance(value, Calls):
-        return dict(vars(value))
-    if isinstance(value, tuple | list):
-        return [_plain(inner) for inner in value]
-    return dict(value) if isinstance(value, Mapping) else value

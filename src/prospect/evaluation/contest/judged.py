@@ -16,14 +16,16 @@ from prospect.evaluation.answers.generate import as_rows
 from prospect.evaluation.answers.rendering import RenderingOptions
 from prospect.evaluation.answers.subject import ENDPOINT, find_subject
 from prospect.evaluation.answers.writers import Generation, Service, Tell, collect_answers, find_writer
-from prospect.evaluation.contest.contest import Contest, hold_contest
+from prospect.evaluation.contest.contest import hold_contest
 from prospect.evaluation.contest.judges.asking import Price, Progress
 from prospect.evaluation.contest.judges.base import Item, Judge, plain_text
 from prospect.evaluation.contest.judges.verdict_cache import VerdictCache
-from prospect.feedback.convert.kinds import to_demonstrations
+from prospect.feedback.convert.verdicts import to_demonstrations
 from prospect.feedback.files.sources import Source, load_feedback
 from prospect.feedback.files.write import write_jsonl
 from prospect.feedback.records import Demonstration, Text, Unpaired
+from prospect.results.contest import Contest, ContestData, ContestResult, ContestSample, HowWritten
+from prospect.results.evaluated import Named
 
 SAMPLES = 20  # of both sides, for people to read
 DATA_SIDE = "the completions of the data"
@@ -88,7 +90,7 @@ def judge_completions(
     how: Judging | None = None,
     announce: Tell | None = None,
     watch: Watch | None = None,
-) -> dict[str, Any]:
+) -> ContestResult:
     """Let two sides answer the prompts of a file, and a judge compare them.
 
     Args:
@@ -106,7 +108,7 @@ def judge_completions(
         watch: see `Watch`.
 
     Returns:
-        `Contest.as_dict()` with what it is about; JSON can hold it.
+        The contest with what it is about.
 
     Raises:
         DataError: nothing to compare, files that cannot be read, a side without any answer, or no verdict that can be
@@ -136,27 +138,25 @@ def judge_completions(
         )
     _check_verdicts(contest, announce)
     remove_partial(how.keep)
-    generation = asdict(how.generation) | ({"request": dict(how.service.request)} if how.service.request else {})
-    return {
-        "evaluation": "contest",
-        "model": {"name": str(model), "kind": find_subject(model).kind},
-        "against": None if against is None else {"name": str(against), "kind": find_subject(against).kind},
-        "data": {"source": sides.source, "left_out": sides.left_out},
-        "generation": generation,
-        "level": 0.95,
-        **contest.as_dict(),
-        "samples": [
-            {"prompt": plain_text(item.prompt), "theirs": plain_text(item.second), "ours": plain_text(item.first)}
+    return ContestResult(
+        model=Named(name=str(model), kind=find_subject(model).kind),
+        against=None if against is None else Named(name=str(against), kind=find_subject(against).kind),
+        data=ContestData(source=sides.source, left_out=sides.left_out),
+        generation=HowWritten(**asdict(how.generation), request=dict(how.service.request)),
+        level=0.95,
+        **vars(contest),
+        samples=[
+            ContestSample(prompt=plain_text(item.prompt), theirs=plain_text(item.second), ours=plain_text(item.first))
             for item in sides.items[:SAMPLES]
         ],
-    }
+    )
 
 
 def _check_verdicts(contest: Contest, announce: Tell | None) -> None:
     """Refuse a result that rests on no verdict; show one of those that could not be read."""
     if not contest.unparsed:
         return
-    notes = (said["note"] for entry in contest.entries for said in entry.said if said["verdict"] == "unparsed")
+    notes = (said.note for entry in contest.entries for said in entry.said if said.verdict == "unparsed")
     example = f"One of them: {next(notes)}"
     if contest.unparsed + contest.identical == contest.n:
         raise DataError(

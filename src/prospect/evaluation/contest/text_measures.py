@@ -4,41 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
-from typing import NamedTuple
 
 from prospect.errors import DataError
+from prospect.results.contest import TextMeasures
 from prospect.statistics.bootstrap import RESAMPLES, Estimate
 from prospect.statistics.means import mean_by_prompt, rate_by_prompt
-from prospect.statistics.rates import Rate
 from prospect.training.alarms import LOOPS, repetition
 
 Split = Callable[[str], Sequence[str]]
-
-
-class TextMeasures(NamedTuple):
-    """Of a set of completions.
-
-    Attributes:
-        characters: mean length in characters.
-        words: mean length in words.
-        empty: how many completions hold no word at all.
-        repetition: mean share of windows of 12 characters that the text has held before; None where every text is
-            too short to say.
-        looping: share of texts of which more than half has been said before in them, of those long enough to say;
-            None likewise.
-        distinct_1: different words / all words, over the whole set.
-        distinct_2: the same of pairs of neighbouring words. Both fall as texts grow, so compare sets of like size.
-        n: completions.
-    """
-
-    characters: Estimate
-    words: Estimate
-    empty: int
-    repetition: Estimate | None
-    looping: Rate | None
-    distinct_1: float | None
-    distinct_2: float | None
-    n: int
 
 
 def measure_texts(

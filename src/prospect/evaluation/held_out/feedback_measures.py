@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,13 +11,34 @@ from prospect.data.batch import Example, flatten
 from prospect.feedback.records import Kind
 from prospect.statistics.calibration import Calibration, measure_calibration
 from prospect.statistics.discrimination import accuracy, auroc, auroc_delong, class_margin, log_loss
-from prospect.statistics.estimates import Intervals, as_number, as_share, mean_of, ratio_of, without_interval
+from prospect.statistics.estimates import (
+    Intervals,
+    Number,
+    Share,
+    as_number,
+    as_share,
+    mean_of,
+    ratio_of,
+    without_interval,
+)
+
+
+class Apart(NamedTuple):
+    """How well good and bad are told apart; None what one class alone does not give."""
+
+    rewards: dict[str, Number]
+    accuracy: Share | None = None
+    auroc: Number | None = None
+    auroc_delong: Number | None = None
+    margin: Number | None = None
+    calibration: Calibration | None = None
+    label_log_loss: Number | None = None
 
 
 def tell_apart(
     kind: Kind, examples: Sequence[Example], rewards: np.ndarray, threshold: float, how: Intervals, *, log_odds: bool
-) -> dict[str, Any]:
-    """Return rewards by class, accuracy, AUROC, margin and calibration; null what one class alone does not give.
+) -> Apart:
+    """Return rewards by class, accuracy, AUROC, margin and calibration; None what one class alone does not give.
 
     Accuracy is, of thumbs, the share of rows on the right side of the threshold; of pairs, that of pairs whose chosen
     side has the higher reward; of scored completions, that of prompts whose best one has. Margin is, of thumbs, the
@@ -33,10 +54,9 @@ def tell_apart(
     """
     rows = flatten(examples)
     labels, prompts = np.array([row.desirable for row in rows]), [row.prompt_key for row in rows]
-    found: dict[str, Any] = {"rewards": by_class(rewards, examples, how) if kind != "demonstration" else {}}
-    names = ("accuracy", "auroc", "auroc_delong", "margin", "calibration", "label_log_loss")
+    found = Apart(by_class(rewards, examples, how) if kind != "demonstration" else {})
     if labels.all() or not labels.any():
-        return {**found, **dict.fromkeys(names)}
+        return found
     if kind == "unpaired":
         right = accuracy(rewards.tolist(), labels.tolist(), prompts, threshold=threshold, **how.options())
         margin = _class_margin(rewards, labels, prompts, how)
@@ -45,18 +65,18 @@ def tell_apart(
         right = accuracy(leads.tolist(), [True] * leads.size, of, **how.options())
         margin = mean_of(leads, of, how)
     logits = rewards - threshold
-    return found | {
-        "accuracy": as_share(right, how),
-        "auroc": as_number(auroc(rewards.tolist(), labels.tolist(), prompts, **how.options()), how),
+    return found._replace(
+        accuracy=as_share(right, how),
+        auroc=as_number(auroc(rewards.tolist(), labels.tolist(), prompts, **how.options()), how),
         # For whoever compares with papers: it takes rows for independent, those of one prompt too.
-        "auroc_delong": as_number(auroc_delong(rewards.tolist(), labels.tolist(), level=how.level), how),
-        "margin": margin,
-        "calibration": _calibration(logits, labels, how) if log_odds else None,
-        "label_log_loss": _label_log_loss(logits, labels, prompts, how) if log_odds else None,
-    }
+        auroc_delong=as_number(auroc_delong(rewards.tolist(), labels.tolist(), level=how.level), how),
+        margin=margin,
+        calibration=_calibration(logits, labels, how) if log_odds else None,
+        label_log_loss=_label_log_loss(logits, labels, prompts, how) if log_odds else None,
+    )
 
 
-def by_class(values: np.ndarray, examples: Sequence[Example], how: Intervals) -> dict[str, Any]:
+def by_class(values: np.ndarray, examples: Sequence[Example], how: Intervals) -> dict[str, Number]:
     """Return the mean of each class that has rows."""
     rows = flatten(examples)
     found = {}
@@ -67,8 +87,8 @@ def by_class(values: np.ndarray, examples: Sequence[Example], how: Intervals) ->
     return found
 
 
-def text_loss(logps: np.ndarray, examples: Sequence[Example], how: Intervals) -> dict[str, Any] | None:
-    """Return the loss on desirable text, nats per completion token; null where nothing is desirable."""
+def text_loss(logps: np.ndarray, examples: Sequence[Example], how: Intervals) -> Number | None:
+    """Return the loss on desirable text, nats per completion token; None where nothing is desirable."""
     rows = flatten(examples)
     inside = [i for i, row in enumerate(rows) if row.desirable]
     if not inside:
@@ -77,25 +97,19 @@ def text_loss(logps: np.ndarray, examples: Sequence[Example], how: Intervals) ->
     return ratio_of(-logps[inside], tokens, [rows[i].prompt_key for i in inside], how)
 
 
-def calibration_as_dict(found: Calibration, how: Intervals) -> dict[str, Any]:
-    """Return a calibration as JSON holds it."""
-    bins = [{**one._asdict(), "observed": as_share(one.observed, how)} for one in found.bins]
-    return {**found._asdict(), "bins": bins}
-
-
-def _calibration(logits: np.ndarray, labels: np.ndarray, how: Intervals) -> dict[str, Any]:
+def _calibration(logits: np.ndarray, labels: np.ndarray, how: Intervals) -> Calibration:
     from scipy.special import expit
 
-    return calibration_as_dict(measure_calibration(expit(logits).tolist(), labels.tolist(), level=how.level), how)
+    return measure_calibration(expit(logits).tolist(), labels.tolist(), level=how.level)
 
 
-def _label_log_loss(logits: np.ndarray, labels: np.ndarray, prompts: Sequence[str], how: Intervals) -> dict[str, Any]:
+def _label_log_loss(logits: np.ndarray, labels: np.ndarray, prompts: Sequence[str], how: Intervals) -> Number:
     if len(set(prompts)) < 2:
         return without_interval(np.logaddexp(0, np.where(labels, -logits, logits)).mean(), logits.size, how)
     return as_number(log_loss(logits.tolist(), labels.tolist(), prompts, **how.options()), how)
 
 
-def _class_margin(rewards: np.ndarray, labels: np.ndarray, prompts: Sequence[str], how: Intervals) -> dict[str, Any]:
+def _class_margin(rewards: np.ndarray, labels: np.ndarray, prompts: Sequence[str], how: Intervals) -> Number:
     if len(set(prompts)) < 2:
         return without_interval(rewards[labels].mean() - rewards[~labels].mean(), rewards.size, how)
     return as_number(class_margin(rewards.tolist(), labels.tolist(), prompts, **how.options()), how)

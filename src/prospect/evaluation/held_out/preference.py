@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ from prospect.evaluation.answers.held_out import (
 )
 from prospect.evaluation.answers.rendering import RenderingOptions
 from prospect.evaluation.answers.subject import Subject, find_subject
-from prospect.evaluation.held_out.feedback_measures import by_class, tell_apart, text_loss
+from prospect.evaluation.held_out.feedback_measures import Apart, by_class, tell_apart, text_loss
 from prospect.evaluation.held_out.scoring import (
     Compared,
     OwnSamples,
@@ -50,7 +50,8 @@ from prospect.feedback.records import Feedback
 from prospect.models.loading import resolve_max_length, weights_identity
 from prospect.models.logps import score_logits
 from prospect.models.policy import Policy, load_for_scoring
-from prospect.statistics.estimates import Intervals, mean_of
+from prospect.results.feedback import ComparedModel, Drift, FeedbackResult, Kl, ScoredModel, ScoreUsed, Threshold
+from prospect.statistics.estimates import Intervals, Number, mean_of
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def evaluate_feedback(
     label_map: Mapping[Any, bool] | None = None,
     limit: int | None = None,
     settings: Settings | None = None,
-) -> dict[str, Any]:
+) -> FeedbackResult:
     """Score held-out feedback with a policy and its reference.
 
     r = log pi(y|x) - log ref(y|x), per token where the run's loss is length-normalised;  implied reward = beta r
@@ -133,8 +134,7 @@ def evaluate_feedback(
         settings: see `Settings`.
 
     Returns:
-        A mapping that JSON can hold. Shares are `{rate, low, high, n, level}`, other numbers `{value, low, high, n,
-        prompts, level}`; `low` and `high` are null where there is a single prompt.
+        Every number with its interval; `low` and `high` are None where there is a single prompt.
 
     Raises:
         UsageError: a server or a file in place of a model, no data, or a beta for a reward model.
@@ -149,18 +149,44 @@ def evaluate_feedback(
         )
     records, source = read_held_out(subject, data, label_map, limit)
     if subject.is_reward_model:
-        found, dataset = _by_reward_model(subject, records, source, settings)
+        asked, found, dataset = _by_reward_model(subject, records, source, settings)
     else:
-        found, dataset = _by_policy(subject, records, source, reference, settings)
-    notes = [*found.pop("notes"), *notes_on_data(subject, dataset)]
-    about = {"name": str(model), "kind": subject.kind, "identity": found.pop("identity"), "loss": loss_name(subject)}
-    head = {"evaluation": "feedback", "model": about, "data": describe(dataset), "level": settings.intervals.level}
-    return {**head, **found, "notes": notes}
+        asked, found, dataset = _by_policy(subject, records, source, reference, settings)
+    return FeedbackResult(
+        model=ScoredModel(name=str(model), kind=subject.kind, identity=asked.identity, loss=loss_name(subject)),
+        reference=asked.reference,
+        data=describe(dataset),
+        level=settings.intervals.level,
+        score=found.score,
+        threshold=found.threshold,
+        log_loss=found.log_loss,
+        drift=found.drift,
+        notes=[*asked.notes, *notes_on_data(subject, dataset)],
+        **found.apart._asdict(),
+    )
+
+
+class _Models(NamedTuple):
+    """Which models were asked, and what a reader must know of them."""
+
+    identity: str
+    reference: ComparedModel | None
+    notes: list[str]
+
+
+class _Numbers(NamedTuple):
+    """What the scores of the feedback show."""
+
+    score: ScoreUsed
+    threshold: Threshold
+    apart: Apart
+    log_loss: dict[str, Number | None] | None
+    drift: Drift | None
 
 
 def _by_policy(
     subject: Subject, records: list[Feedback], source: str, reference: str | None, settings: Settings
-) -> tuple[dict[str, Any], Dataset]:
+) -> tuple[_Models, _Numbers, Dataset]:
     """Both models' log-probs, and what follows from them. Only one of the two is in memory, but for an adapter's."""
     precision = subject.config.train.precision if subject.config else "auto"
     with progress.phase(f"loading {subject.name}"):
@@ -182,15 +208,16 @@ def _by_policy(
     if other:
         compared = _load_reference(subject, policy, other, precision)
         theirs = asked.score(compared.score, device, settings, f"reference {compared.name}")
-    found = _measure(subject, dataset, asked, ours, theirs, settings)
-    about = {"name": compared.name, "kind": compared.kind, "identity": compared.identity} if compared else None
-    notes = notes_on_reference(subject, compared.identity if compared else None, reference)
-    return {"identity": policy.identity, "reference": about, **found, "notes": notes}, dataset
+    about = None
+    if compared:
+        about = ComparedModel(name=compared.name, kind=compared.kind, identity=compared.identity)
+    models = _Models(policy.identity, about, notes_on_reference(subject, about.identity if about else None, reference))
+    return models, _measure(subject, dataset, asked, ours, theirs, settings), dataset
 
 
 def _by_reward_model(
     subject: Subject, records: list[Feedback], source: str, settings: Settings
-) -> tuple[dict[str, Any], Dataset]:
+) -> tuple[_Models, _Numbers, Dataset]:
     """Return a reward model's scores; they have no zero, so thumbs are held against the median."""
     from prospect.evaluation.contest.judges.reward_model import load_scorer
     from prospect.models.reward_model import RewardModel
@@ -212,24 +239,25 @@ def _by_reward_model(
     )
     median = float(np.median(scores))
     apart = tell_apart(dataset.kind, dataset.examples, scores, median, settings.intervals, log_odds=False)
-    found = {
-        "identity": weights_identity(model, "fp32"),
-        "reference": None,
-        "score": {"what": "score of the reward model", "beta": 1.0},
-        "threshold": {"kind": "median", "value": median},
-        **apart,
-        "log_loss": None,
-        "drift": None,
-        "notes": [
-            "a reward model: its scores have no zero, and it writes no text, so there is no log-loss and no drift"
-        ],
-    }
-    return found, dataset
+    note = "a reward model: its scores have no zero, and it writes no text, so there is no log-loss and no drift"
+    found = _Numbers(
+        score=ScoreUsed(what="score of the reward model", beta=1.0),
+        threshold=Threshold(kind="median", value=median),
+        apart=apart,
+        log_loss=None,
+        drift=None,
+    )
+    return _Models(weights_identity(model, "fp32"), None, [note]), found, dataset
 
 
 def _measure(
-    subject: Subject, dataset: Dataset, asked: _Asked, ours: _Said, theirs: _Said | None, settings: Settings
-) -> dict[str, Any]:
+    subject: Subject,
+    dataset: Dataset,
+    asked: _Asked,
+    ours: _Said,
+    theirs: _Said | None,
+    settings: Settings,
+) -> _Numbers:
     """Return the numbers, from log-probs."""
     loss, how = subject.loss, settings.intervals
     log_ratio = ours.rows - theirs.rows if theirs else ours.rows
@@ -244,42 +272,40 @@ def _measure(
     scaled = settings.beta is not None or loss is not None or theirs is not None
     beta = beta_of(subject, settings.beta) if scaled else 1.0
     if asked.mismatched:
-        kind, point = "z0", reference_point(crossed_ratio, clamp=theirs is not None)
+        kind: Literal["z0", "zero", "median"] = "z0"
+        point = reference_point(crossed_ratio, clamp=theirs is not None)
     elif theirs and loss is not None and loss.feedback == "unpaired" and not loss.needs_running_mean:
         kind, point = "zero", 0.0  # these losses hold z0 at 0
     else:
         kind, point = "median", float(np.median(log_ratio))
     what = ("log-ratio" if theirs else "log-prob") + (" per completion token" if by_token else "")
     apart = tell_apart(dataset.kind, dataset.examples, beta * log_ratio, beta * point, how, log_odds=theirs is not None)
-    losses = {"policy": text_loss(ours.rows, dataset.examples, how)}
+    losses: dict[str, Number | None] = {"policy": text_loss(ours.rows, dataset.examples, how)}
     if theirs:
         losses["reference"] = text_loss(theirs.rows, dataset.examples, how)
-    return {
-        "score": {"what": f"beta * {what}", "beta": beta},
-        "threshold": {"kind": kind, "value": beta * point},
-        **apart,
-        "log_loss": losses,
-        "drift": _drift(dataset, asked.samples, ours, theirs, settings) if theirs else None,
-    }
+    return _Numbers(
+        score=ScoreUsed(what=f"beta * {what}", beta=beta),
+        threshold=Threshold(kind=kind, value=beta * point),
+        apart=apart,
+        log_loss=losses,
+        drift=_drift(dataset, asked.samples, ours, theirs, settings) if theirs else None,
+    )
 
 
-def _drift(
-    dataset: Dataset, samples: OwnSamples | None, ours: _Said, theirs: _Said, settings: Settings
-) -> dict[str, Any]:
+def _drift(dataset: Dataset, samples: OwnSamples | None, ours: _Said, theirs: _Said, settings: Settings) -> Drift:
     """How far the policy is from the reference: log-ratios of the feedback, and KL(policy || reference) by samples."""
-    found: dict[str, Any] = {
-        "log_ratio": by_class(ours.rows - theirs.rows, dataset.examples, settings.intervals),
-        "kl": None,
-    }
+    drift = Drift(log_ratio=by_class(ours.rows - theirs.rows, dataset.examples, settings.intervals), kl=None)
     if samples is None:
-        return found
+        return drift
     about = {"max_new_tokens": settings.kl_tokens, "cut": samples.cut, "left_out": samples.left_out}
     if not samples.rows:
-        return {**found, "kl": {"value": None, "low": None, "high": None, "n": 0, **about}}
+        drift.kl = Kl(value=None, low=None, high=None, n=0, **about)
+        return drift
     prompts = [row.prompt_key for row in samples.rows]
     tokens = np.array([len(row.completion_ids) for row in samples.rows], dtype=float)
     kl = mean_of(ours.own - theirs.own, prompts, settings.intervals)
-    return {**found, "kl": {**kl, "tokens": float(tokens.mean()), **about}}
+    drift.kl = Kl(**kl._asdict(), tokens=float(tokens.mean()), **about)
+    return drift
 
 
 def _own_samples(policy: Policy, dataset: Dataset, encoder: Encoder, settings: Settings) -> OwnSamples:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from prospect.errors import DataError
 from prospect.feedback.advice.method import RULES, choose_method
 from prospect.feedback.advice.recipe import write_recipe
-from prospect.feedback.convert.kinds import ClassWeights, suggest_class_weights
+from prospect.feedback.convert.balance import ClassWeights, suggest_class_weights
 
 Method = Literal["kto", "dpo", "cdpo", "ipo", "nca", "sft", "collect"]
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from prospect.feedback.convert.kinds import suggest_class_weights
+from prospect.feedback.convert.balance import suggest_class_weights
 
 if TYPE_CHECKING:
     from prospect.feedback.advice.advice import Facts, Method

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from prospect.feedback.convert.kinds import ClassWeights
+from prospect.feedback.convert.balance import ClassWeights
 
 if TYPE_CHECKING:
     from prospect.feedback.advice.advice import Facts, Method

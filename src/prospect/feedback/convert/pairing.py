@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 from typing import Literal, NamedTuple, get_args
 
-from prospect.errors import ConfigError, DataError
-from prospect.feedback.convert.balance import ClassCounts, class_counts
+from prospect.errors import ConfigError
+from prospect.feedback.convert.balance import ClassCounts
+from prospect.feedback.convert.maker import LeftOut, Maker, UnconvertibleError, made_by
 from prospect.feedback.convert.subsample import content_rank, row_content, texts_content
 from prospect.feedback.convert.verdicts import joined_fields, unpaired_of
-from prospect.feedback.files.rows import record
-from prospect.feedback.records import Feedback, Paired, Scored, Unpaired
-from prospect.feedback.split import group_by_prompt
+from prospect.feedback.files.rowstore import Remembered, Rows
+from prospect.feedback.records import Feedback, Paired, Scored, Unpaired, record
+from prospect.feedback.split import group_key, group_keys
 
 Pairing = Literal["cycle", "all", "best-worst", "one-per-prompt"]
 PAIRINGS: tuple[Pairing, ...] = get_args(Pairing)
@@ -49,26 +51,85 @@ def to_paired(rows: Iterable[Feedback], *, pairing: Pairing = "cycle", seed: int
 
     Refuses demonstrations, and rows that make no pair.
     """
-    check_pairing(pairing)
-    rows = list(rows)
-    pairs = [row for row in rows if isinstance(row, Paired)]
-    for row in rows:
-        if isinstance(row, Scored):
-            pairs += pairs_of_scored(row, pairing, seed)
-    for desirable, undesirable in _by_prompt(rows):
-        pairs += pairs_of_thumbs(desirable, undesirable, pairing, seed)
-    if not pairs:
-        scored = any(isinstance(row, Scored) for row in rows)
-        raise no_pairs(len(rows), None if scored else class_counts(rows))
-    return pairs
+    return made_by(Pairs(Rows(rows, first=("paired", "scored")), pairing, seed))
 
 
 def count_unpairable(rows: Iterable[Feedback]) -> Unpairable:
     """Return how many rows, of how many prompts, `to_paired` leaves out."""
-    rows = list(rows)
-    left_out: list[Sequence[Feedback]] = [d or u for d, u in _by_prompt(rows) if not (d and u)]
-    left_out += group_by_prompt(row for row in rows if isinstance(row, Scored) and is_tied(row))
-    return Unpairable(rows=sum(map(len, left_out)), prompts=len(left_out))
+    pairs = Pairs(Rows(rows))
+    deque(pairs, maxlen=0)
+    return pairs.left_out
+
+
+class Pairs(Maker[Paired]):
+    """Makes the rows of `to_paired`: pairs and those of scored rows in their order, then prompt by prompt.
+
+    Attributes:
+        left_out: the rows that make no pair; complete after the iteration.
+    """
+
+    def __init__(self, rows: Rows, pairing: Pairing = "cycle", seed: int = 0) -> None:
+        check_pairing(pairing)
+        self._rows, self._pairing, self._seed = rows, pairing, seed
+        self._labels = bytearray()
+        self._made = 0
+        self.left_out = Unpairable(0, 0)
+
+    def __iter__(self) -> Iterator[Paired]:
+        """Yield the pairs."""
+        for pair in self._pairs():
+            self._made += 1
+            yield pair
+
+    def finish(self) -> list[LeftOut]:
+        """Return the rows that make no pair; refuse rows of which none makes one."""
+        if not self._made:
+            desirable, rows = sum(self._labels), sum(self._rows.kinds.values())
+            scored = "scored" in self._rows.kinds
+            raise _no_pairs(rows, None if scored else ClassCounts(desirable, len(self._labels) - desirable))
+        return [LeftOut("unpairable", self.left_out.rows, str(self.left_out))]
+
+    def _pairs(self) -> Iterator[Paired]:
+        rows, pairing, seed, labels = self._rows, self._pairing, self._seed, self._labels
+        keys, tied = bytearray(), list[bytes]()  # keys of thumbs, and of scored rows that make no pair
+        for row in rows:
+            if isinstance(row, Paired):
+                yield row
+            elif isinstance(row, Scored):
+                if is_tied(row):
+                    tied.append(group_key(row))
+                yield from pairs_of_scored(row, pairing, seed)
+            else:
+                (thumb,) = unpaired_of(row)
+                keys += group_key(thumb)
+                labels.append(thumb.desirable)
+                rows.remember(thumb)
+        alone, prompts, groups = _groups(keys, labels)
+        self.left_out = Unpairable(alone + len(tied), prompts + len(set(tied)))
+        for good, bad in groups:
+            yield from pairs_of_thumbs(Remembered(rows, good), Remembered(rows, bad), pairing, seed)
+        rows.check_unchanged()
+
+
+def _groups(keys: bytearray, labels: bytearray) -> tuple[int, int, Iterator[tuple[list[int], list[int]]]]:
+    """Return the rows and the prompts that have only one label, and the (desirable, undesirable) rows of the others."""
+    import numpy as np
+
+    if not labels:
+        return 0, 0, iter(())
+    order, starts = group_keys(keys)
+    ordered = np.frombuffer(bytes(labels), dtype=np.uint8)[order]
+    sizes = np.diff(starts)
+    desirable = np.add.reduceat(ordered, starts[:-1], dtype=np.int64)
+    mixed = (desirable > 0) & (desirable < sizes)
+
+    def sides() -> Iterator[tuple[list[int], list[int]]]:
+        for group in np.flatnonzero(mixed):
+            place = slice(starts[group], starts[group + 1])
+            members, good = order[place], ordered[place] == 1
+            yield members[good].tolist(), members[~good].tolist()
+
+    return int(sizes[~mixed].sum()), int((~mixed).sum()), sides()
 
 
 def pairs_of_thumbs(
@@ -123,25 +184,18 @@ def check_pairing(pairing: str) -> None:
         raise ConfigError(f"pairs are to be made by {pairing!r}; expected one of {', '.join(PAIRINGS)}")
 
 
-def no_pairs(rows: int, counts: ClassCounts | None) -> DataError:
+def _no_pairs(rows: int, counts: ClassCounts | None) -> UnconvertibleError:
     """Return the refusal of rows that make no pair; `counts` is None where some of them are scored."""
     if counts is None:
-        return DataError(
+        return UnconvertibleError(
             f"not one of the prompts of {rows} rows has a better and a worse completion, so no pair can be made. "
             "Score completions of one prompt with a scale fine enough to tell them apart"
         )
-    return DataError(
+    return UnconvertibleError(
         f"not one of the prompts of {rows} rows has both labels ({counts.desirable} rows are "
         f"desirable, {counts.undesirable} are not), so no pair can be made. Train on them unpaired, with "
         "loss kto, or collect both verdicts on the same prompts"
     )
-
-
-def _by_prompt(rows: Iterable[Feedback]) -> list[tuple[list[Unpaired], list[Unpaired]]]:
-    """Return the desirable and the undesirable rows of each prompt, in order of first appearance, of thumbs alone."""
-    thumbs = (thumb for row in rows if not isinstance(row, Paired | Scored) for thumb in unpaired_of(row))
-    groups = group_by_prompt(thumbs)
-    return [([row for row in group if row.desirable], [row for row in group if not row.desirable]) for group in groups]
 
 
 def _extreme(rows: Sequence[Unpaired], sign: int) -> Unpaired:

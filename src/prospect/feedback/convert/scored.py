@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from statistics import fmean
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from prospect.errors import DataError
+from prospect.feedback.convert.maker import LeftOut, Maker, UnconvertibleError, made_by
 from prospect.feedback.convert.verdicts import joined_fields
+from prospect.feedback.files.rowstore import Rows
 from prospect.feedback.records import Demonstration, Feedback, Paired, Scored, Unpaired
-from prospect.feedback.split import group_by_prompt
+from prospect.feedback.split import group_key, group_keys
 
 
 class Unscorable(NamedTuple):
@@ -35,32 +38,59 @@ def to_scored(rows: Iterable[Feedback]) -> list[Scored]:
 
     Refuses rows of which nothing is left.
     """
-    rows = list(rows)
-    scored = [row for row in rows if isinstance(row, Scored)]
-    scored += [scored_pair(row) for row in rows if isinstance(row, Paired)]
-    scored += [scored_group(group, scores) for group in _of_one_completion(rows) if (scores := ranking(group))]
-    if not scored:
-        raise nothing_scored(len(rows))
-    return scored
-
-
-def nothing_scored(rows: int) -> DataError:
-    """Return the refusal of rows among which nothing can be compared."""
-    return DataError(
-        f"not one of the prompts of {rows} rows has two completions with different scores, or labels where "
-        "there are no scores, so nothing can be compared. Collect several completions of one prompt, each with "
-        "the column score or label; a demonstration says nothing without a score"
-    )
+    return made_by(Groups(Rows(rows, first=("scored", "paired"))))
 
 
 def count_unscorable(rows: Iterable[Feedback]) -> Unscorable:
     """Return how many rows, of how many prompts, `to_scored` leaves out."""
-    left_out = [group for group in _of_one_completion(rows) if not ranking(group)]
-    return Unscorable(rows=sum(map(len, left_out)), prompts=len(left_out))
+    groups = Groups(Rows(rows))
+    deque(groups, maxlen=0)
+    return groups.left_out
 
 
-def _of_one_completion(rows: Iterable[Feedback]) -> list[list[Unpaired | Demonstration]]:
-    return group_by_prompt(row for row in rows if isinstance(row, Unpaired | Demonstration))
+class Groups(Maker[Scored]):
+    """Makes the rows of `to_scored`: scored rows and pairs in their order, then prompt by prompt.
+
+    Attributes:
+        left_out: the rows that nothing ranks; complete after the iteration.
+    """
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+        self._made = 0
+        self.left_out = Unscorable(0, 0)
+
+    def __iter__(self) -> Iterator[Scored]:
+        """Yield the scored rows."""
+        keys = bytearray()
+        for row in self._rows:
+            if isinstance(row, Scored | Paired):
+                self._made += 1
+                yield scored_pair(row) if isinstance(row, Paired) else row
+            else:
+                keys += group_key(row)
+                self._rows.remember(row)
+        order, starts = group_keys(keys)
+        rows = prompts = 0
+        for start, end in pairwise(starts.tolist()):
+            members: Any = [self._rows[n] for n in order[start:end].tolist()] if end - start > 1 else []
+            if scores := ranking(members):
+                self._made += 1
+                yield scored_group(members, scores)
+            else:
+                rows, prompts = rows + end - start, prompts + 1
+        self.left_out = Unscorable(rows, prompts)
+        self._rows.check_unchanged()
+
+    def finish(self) -> list[LeftOut]:
+        """Return the rows that nothing ranks; refuse rows among which nothing can be compared."""
+        if not self._made:
+            raise UnconvertibleError(
+                f"not one of the prompts of {sum(self._rows.kinds.values())} rows has two completions with different "
+                "scores, or labels where there are no scores, so nothing can be compared. Collect several completions "
+                "of one prompt, each with the column score or label; a demonstration says nothing without a score"
+            )
+        return [LeftOut("unscorable", self.left_out.rows, str(self.left_out))]
 
 
 def ranking(group: Sequence[Unpaired | Demonstration]) -> tuple[float, ...]:

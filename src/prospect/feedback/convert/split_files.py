@@ -17,15 +17,14 @@ from typing import Any
 import orjson
 
 from prospect.errors import ConfigError, DataError
-from prospect.feedback.convert.streams import LeftOut
+from prospect.feedback.convert.maker import LeftOut
 from prospect.feedback.files.linespool import LineSpool
 from prospect.feedback.files.rows import RowParser
-from prospect.feedback.files.rowstore import group_keys
 from prospect.feedback.files.shared_prompts import Openings, without_answer
 from prospect.feedback.files.sources import Source, find_places, iter_place
 from prospect.feedback.files.write import encoded, jsonl_file
 from prospect.feedback.records import Feedback, Paired
-from prospect.feedback.split import number_held_out, prompt_digest, prompt_rank
+from prospect.feedback.split import group_keys, number_held_out, prompt_digest, prompt_rank
 
 _NEITHER, _TRAIN, _EVAL = 0, 1, 2
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

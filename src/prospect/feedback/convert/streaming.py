@@ -2,28 +2,49 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from prospect.errors import ConfigError, DataError
 from prospect.feedback.convert.balance import ClassCounts
-from prospect.feedback.convert.pairing import Pairing, check_pairing
-from prospect.feedback.convert.streams import Streams, Tally
-from prospect.feedback.convert.subsample import ClassShares, check_shares, content_rank, in_share, row_content
-from prospect.feedback.convert.thresholds import Threshold
+from prospect.feedback.convert.kinds import wanting
+from prospect.feedback.convert.maker import LeftOut, Maker, UnconvertibleError
+from prospect.feedback.convert.pairing import Pairing, Pairs, check_pairing
+from prospect.feedback.convert.scored import Groups
+from prospect.feedback.convert.subsample import EVERYTHING, ClassShares, InShares, LowestOfPrompt, check_shares
+from prospect.feedback.convert.thresholds import ByScore, Threshold
+from prospect.feedback.convert.verdicts import Demonstrations, Verdicts
 from prospect.feedback.files.linespool import LineSpool
-from prospect.feedback.files.rowstore import KEY_SIZE, group_keys
+from prospect.feedback.files.rowstore import Rows, RowStore
 from prospect.feedback.files.sources import Source
-from prospect.feedback.files.write import encoded, jsonl_file, nothing_to_write
-from prospect.feedback.records import Feedback, Kind, Unpaired
-from prospect.feedback.split import group_key
+from prospect.feedback.files.write import encode, jsonl_file, nothing_to_write
+from prospect.feedback.records import Feedback, Kind
 
-EVERYTHING = ClassShares()
 _AT_ONCE = 200  # lines written together
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What went in and came out.
+
+    Attributes:
+        kind: of the rows written.
+        rows_in: kind -> rows read.
+        rows_out: rows written.
+        classes: how many of them are desirable and undesirable, where they are unpaired.
+        left_out: what is not among them.
+        relabelled: rows whose own label said the opposite of what the threshold says.
+    """
+
+    kind: Kind
+    rows_in: Mapping[str, int]
+    rows_out: int
+    classes: ClassCounts | None
+    left_out: list[LeftOut]
+    relabelled: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,105 +105,74 @@ def convert_files(
     Refuses what the functions above refuse, and files that are written to meanwhile.
     """
     path = Path(output)
-    tally = Tally(conversion.to)
-    made = _made(Streams(source, label_map, tally, method or f"--to {conversion.to}", path.parent), conversion)
-    with jsonl_file(path) as file:
-        lines = (_one_per_prompt if conversion.one_per_prompt else _in_share)(made, path, conversion, tally)
-        while some := list(islice(lines, _AT_ONCE)):
-            file.write(b"".join(some))
-            tally.rows_out += len(some)
-        if tally.rows_out == 0:
-            raise _why_empty(path, tally)
-    return tally
-
-
-def _made(streams: Streams, conversion: Conversion) -> Iterator[Feedback]:
-    if conversion.to == "unpaired":
-        return streams.unpaired(conversion.threshold)
-    if conversion.to == "demonstration":
-        return streams.demonstrations(conversion.threshold)
-    if conversion.to == "paired":
-        return streams.paired(conversion.pairing, conversion.seed)
-    return streams.scored()
-
-
-def _in_share(made: Iterable[Feedback], path: Path, conversion: Conversion, tally: Tally) -> Iterator[bytes]:
-    """Yield the lines of the rows that are kept, and count."""
-    if conversion.to == "unpaired":
-        counts = [[0, 0], [0, 0]]  # of undesirable and desirable rows: left out, kept
-        yield from encoded(_kept(made, conversion, counts), path)
-        _count_classes(counts, tally)
-    else:
-        yield from encoded(made, path)
-
-
-def _kept(made: Iterable[Any], conversion: Conversion, counts: list[list[int]]) -> Iterator[Unpaired]:
-    shares, seed = conversion.shares, conversion.seed
-    for row in made:
-        keep = shares is EVERYTHING or in_share(row, shares, seed)
-        counts[row.desirable][keep] += 1
-        if keep:
-            yield row
-
-
-def _count_classes(counts: list[list[int]], tally: Tally) -> None:
-    (no_undesirable, undesirable), (no_desirable, desirable) = counts
-    tally.classes = ClassCounts(desirable=desirable, undesirable=undesirable)
-    for name, rows in (("desirable", no_desirable), ("undesirable", no_undesirable)):
-        tally.leave_out(f"share_of_{name}", rows, f"{rows} {name} rows are not in the share to keep and are left out")
-
-
-def _one_per_prompt(made: Iterable[Feedback], path: Path, conversion: Conversion, tally: Tally) -> Iterator[bytes]:
-    """Yield the lines of the rows of lowest rank, as `one_per_prompt` does, that are in the shares as well."""
-    keys, ranks, classes = bytearray(), array("Q"), bytearray()  # class: 1 desirable, 2 in the share to keep
-    with LineSpool(path.parent) as spool:
-        for line in encoded(_noted(made, conversion, keys, ranks, classes), path):
-            spool.add(line)
-        best = _lowest(keys, ranks)
-        counts = [[0, 0], [0, 0]]
-        for number, line in enumerate(spool):
-            if best[number]:
-                counts[classes[number] & 1][classes[number] >> 1] += 1
-                if classes[number] & 2:
-                    yield line
-    left_out = len(best) - sum(best)
-    if conversion.to == "unpaired":
-        _count_classes(counts, tally)
-    message = f"{left_out} rows are left out because another row of their prompt is kept"
-    tally.leave_out("one_per_prompt", left_out, message)
-
-
-def _noted(
-    made: Iterable[Feedback], conversion: Conversion, keys: bytearray, ranks: array[int], classes: bytearray
-) -> Iterator[Feedback]:
-    shares, seed = conversion.shares, conversion.seed
-    for row in made:
-        content = row_content(row)
-        keys += content[:KEY_SIZE] if row.tools is None else group_key(row)  # it begins with the prompt's digest
-        ranks.append(content_rank(content, seed))
-        if isinstance(row, Unpaired):
-            keep = shares is EVERYTHING or in_share(row, shares, seed)
-            classes.append(row.desirable + 2 * keep)
+    left_out: list[LeftOut] = []
+    with RowStore(source, label_map, path.parent) as rows, jsonl_file(path) as file:
+        makers = _makers(rows, conversion)
+        made, shares = makers[-1], InShares(makers[-1], conversion.shares, conversion.seed)
+        if conversion.one_per_prompt:
+            lines = _lowest_lines(made, shares, conversion, path.parent, left_out)
         else:
-            classes.append(2)
-        yield row
+            lines = map(encode, shares if conversion.to == "unpaired" else made)
+        try:
+            written = _write(lines, file)
+            left_out[:0] = [left for maker in makers for left in maker.finish()]
+        except UnconvertibleError as error:
+            raise wanting(conversion.to, method or f"--to {conversion.to}", error) from error
+        left_out = [left for left in (*left_out, *shares.finish()) if left.rows]
+        if not written:
+            raise _why_empty(path, left_out)
+    return Tally(
+        kind=conversion.to,
+        rows_in=rows.kinds,
+        rows_out=written,
+        classes=shares.kept if conversion.to == "unpaired" else None,
+        left_out=left_out,
+        relabelled=sum(maker.relabelled for maker in makers if isinstance(maker, ByScore)),
+    )
 
 
-def _lowest(keys: bytearray, ranks: array[int]) -> bytes:
-    """For each row whether it has the lowest rank of its prompt, and is the first that has it."""
-    import numpy as np
+def _makers(rows: Rows, conversion: Conversion) -> list[Maker[Any]]:
+    """Return what makes the rows; the second of two takes those of the first."""
+    if conversion.to == "paired":
+        return [Pairs(rows, conversion.pairing, conversion.seed)]
+    if conversion.to == "scored":
+        return [Groups(rows)]
+    labelled = [] if conversion.threshold is None else [ByScore(rows, conversion.threshold)]
+    if conversion.to == "demonstration":
+        return [*labelled, Demonstrations(labelled[0] if labelled else rows)]
+    return [*labelled] or [Verdicts(rows)]
 
-    order, starts = group_keys(keys)
-    best = np.zeros(len(order), dtype=np.uint8)
-    if len(order):
-        group = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
-        values = np.frombuffer(ranks, dtype=np.uint64)[order]
-        best[order[np.lexsort((values, group))[starts[:-1]]]] = 1  # stable: the first of equal ranks
-    return best.tobytes()
+
+def _lowest_lines(
+    made: Iterable[Feedback], shares: InShares, conversion: Conversion, folder: Path, left_out: list[LeftOut]
+) -> Iterator[bytes]:
+    """Yield the lines of the rows that `one_per_prompt` keeps and that are in the shares, and count the others."""
+    lowest, marks = LowestOfPrompt(conversion.seed), bytearray()
+    with LineSpool(folder) as spool:
+        for row in made:
+            lowest.add(row)
+            marks.append(shares.mark(row))
+            spool.add(encode(row))
+        found = lowest.found()
+        for line, is_lowest, mark in zip(spool, found, marks, strict=True):
+            if is_lowest and shares.count(mark):
+                yield line
+    others = len(found) - sum(found)
+    message = f"{others} rows are left out because another row of their prompt is kept"
+    left_out.append(LeftOut("one_per_prompt", others, message))
 
 
-def _why_empty(path: Path, tally: Tally) -> DataError:
-    reasons = "; ".join(left.message for left in tally.left_out)
+def _write(lines: Iterator[bytes], file: BinaryIO) -> int:
+    """Write the lines and return how many there were."""
+    written = 0
+    while some := list(islice(lines, _AT_ONCE)):
+        file.write(b"".join(some))
+        written += len(some)
+    return written
+
+
+def _why_empty(path: Path, left_out: list[LeftOut]) -> DataError:
+    reasons = "; ".join(left.message for left in left_out)
     if not reasons:
         return nothing_to_write(path)
     return DataError(f"{path}: no row is left to write: {reasons}. Leave out less, or bring more rows")

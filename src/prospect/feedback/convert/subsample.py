@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable
+from array import array
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple, TypeVar
 
 from prospect.errors import DataError
+from prospect.feedback.convert.balance import ClassCounts
+from prospect.feedback.convert.maker import LeftOut, Maker, made_by
 from prospect.feedback.records import Feedback, Paired, Scored, Text, Unpaired
-from prospect.feedback.split import group_key, prompt_digest
+from prospect.feedback.split import KEY_SIZE, group_key, group_keys, prompt_digest
 
 Row = TypeVar("Row", bound=Feedback)
 
@@ -28,6 +31,9 @@ class ClassShares(NamedTuple):
     undesirable: float = 1.0
 
 
+EVERYTHING = ClassShares()
+
+
 def keep_shares(rows: Iterable[Unpaired], shares: ClassShares, *, seed: int = 0) -> list[Unpaired]:
     """Return a share of the rows of each class, in their order, for studies of imbalance.
 
@@ -38,8 +44,7 @@ def keep_shares(rows: Iterable[Unpaired], shares: ClassShares, *, seed: int = 0)
 
     Source: KTO, arXiv 2402.01306, which drops up to 90 % of the desirable rows.
     """
-    check_shares(shares)
-    return [row for row in rows if in_share(row, shares, seed)]
+    return made_by(InShares(rows, shares, seed))
 
 
 def one_per_prompt(rows: Iterable[Row], *, seed: int = 0) -> list[Row]:
@@ -49,19 +54,81 @@ def one_per_prompt(rows: Iterable[Row], *, seed: int = 0) -> list[Row]:
 
     Source: "one y per x" of KTO, arXiv 2402.01306, where pairs are taken apart and one side of each is kept.
     """
-    best: dict[bytes, tuple[int, int, Row]] = {}  # prompt: rank, place, row
-    for place, row in enumerate(rows):
-        rank = content_rank(row_content(row), seed)
-        key = group_key(row)
-        if key not in best or rank < best[key][0]:
-            best[key] = rank, place, row
-    return [row for _, _, row in sorted(best.values(), key=lambda entry: entry[1])]
+    rows, lowest = list(rows), LowestOfPrompt(seed)
+    for row in rows:
+        lowest.add(row)
+    return [row for row, is_lowest in zip(rows, lowest.found(), strict=True) if is_lowest]
 
 
-def in_share(row: Unpaired, shares: ClassShares, seed: int) -> bool:
-    """Whether the row is among the share of its class that is kept."""
-    share = shares.desirable if row.desirable else shares.undesirable
-    return share >= 1.0 or uniform(row_content(row) + b"share", seed) < share
+class InShares(Maker[Unpaired]):
+    """Makes the rows of `keep_shares`."""
+
+    def __init__(self, rows: Iterable[Unpaired], shares: ClassShares, seed: int) -> None:
+        check_shares(shares)
+        self._rows, self._shares, self._seed = rows, shares, seed
+        self._keeps_all = shares == EVERYTHING
+        self._counts = [0, 0, 0, 0]  # of each mark
+
+    def __iter__(self) -> Iterator[Unpaired]:
+        """Yield the rows that are kept."""
+        counts, mark_of = self._counts, self.mark
+        for row in self._rows:
+            mark = mark_of(row)
+            counts[mark] += 1
+            if mark > 1:
+                yield row
+
+    def mark(self, row: Feedback) -> int:
+        """Return what is to be done with a row: 1 if it is desirable, plus 2 if it is kept."""
+        desirable = isinstance(row, Unpaired) and row.desirable
+        if self._keeps_all:
+            return 3 if desirable else 2
+        share = self._shares.desirable if desirable else self._shares.undesirable
+        return desirable + 2 * (share >= 1.0 or uniform(row_content(row) + b"share", self._seed) < share)
+
+    def count(self, mark: int) -> bool:
+        """Count a row by its mark, and return whether it is kept."""
+        self._counts[mark] += 1
+        return mark > 1
+
+    @property
+    def kept(self) -> ClassCounts:
+        """How many rows of each class were kept."""
+        return ClassCounts(desirable=self._counts[3], undesirable=self._counts[2])
+
+    def finish(self) -> list[LeftOut]:
+        """Return the rows of each class that are not in its share."""
+        left_out = {"desirable": self._counts[1], "undesirable": self._counts[0]}
+        return [
+            LeftOut(f"share_of_{name}", rows, f"{rows} {name} rows are not in the share to keep and are left out")
+            for name, rows in left_out.items()
+        ]
+
+
+class LowestOfPrompt:
+    """Finds the row of lowest rank of each prompt, the first of several; of a row 24 bytes are held."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._keys, self._ranks = bytearray(), array("Q")
+
+    def add(self, row: Feedback) -> None:
+        """Add a row."""
+        content = row_content(row)
+        self._keys += content[:KEY_SIZE] if row.tools is None else group_key(row)  # it begins with the prompt's digest
+        self._ranks.append(content_rank(content, self._seed))
+
+    def found(self) -> bytes:
+        """Return for each row, in their order, 1 if it is the one of its prompt, else 0."""
+        import numpy as np
+
+        order, starts = group_keys(self._keys)
+        best = np.zeros(len(order), dtype=np.uint8)
+        if len(order):
+            group = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+            values = np.frombuffer(self._ranks, dtype=np.uint64)[order]
+            best[order[np.lexsort((values, group))[starts[:-1]]]] = 1  # stable: the first of equal ranks
+        return best.tobytes()
 
 
 def check_shares(shares: ClassShares) -> None:

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from prospect.errors import ConfigError, DataError
+from prospect.feedback.convert.maker import LeftOut, Maker, made_by
 from prospect.feedback.convert.subsample import uniform
-from prospect.feedback.files.rows import record
-from prospect.feedback.files.rowstore import group_keys
-from prospect.feedback.records import Demonstration, Feedback, Paired, Scored, Text, Unpaired
-from prospect.feedback.split import group_key, prompt_digest
+from prospect.feedback.files.rowstore import Rows, scores_of
+from prospect.feedback.records import Demonstration, Feedback, Paired, Scored, Text, Unpaired, record
+from prospect.feedback.split import group_key, group_keys, prompt_digest
 
 Rule = float | Literal["mean", "median", "bernoulli"]
 RULES = ("mean", "median", "bernoulli")
@@ -58,82 +58,79 @@ def to_unpaired_by_score(rows: Iterable[Feedback], threshold: Threshold) -> list
 
     Refuses pairs, rows of which none has a score and, over all prompts, scores that are all equal.
     """
-    rows = list(rows)
-    labeller = Labeller(threshold)
-    if labeller.needs_all_scores:
-        for row in rows:
-            labeller.see(row)
-    labelled = [verdict for row in rows for verdict in labeller.label(row)]
-    labeller.finish()
-    return labelled
+    return made_by(ByScore(Rows(rows), threshold))
 
 
-class Labeller:
-    """Labels rows by their scores in one pass or, where a threshold follows from all of them, in two.
+class ByScore(Maker[Unpaired]):
+    """Makes the rows of `to_unpaired_by_score`, in one pass or, where a threshold follows from all scores, in two.
 
     Attributes:
-        needs_prompts: whether thresholds are those of prompts, so that `see_scores` is not enough.
         without_score: rows left out because they have none.
         undecided: completions left out because their prompt's scores are all equal.
         relabelled: rows whose own label said the opposite.
     """
 
-    def __init__(self, threshold: Threshold):
-        self._rule, self._seed, self.needs_prompts = threshold.rule, threshold.seed, threshold.per_prompt
-        self._scores, self._keys = array("d"), bytearray()
+    def __init__(self, rows: Rows, threshold: Threshold):
+        self._rows = rows
+        self._rule, self._seed, self._per_prompt = threshold.rule, threshold.seed, threshold.per_prompt
         self._bounds: _Bounds | None = None
         self._next = 0  # place among the scores of the first one of the next row
-        self.without_score = self.undecided = self.relabelled = self.labelled = 0
+        self.without_score = self.undecided = self.relabelled = self._made = 0
 
-    @property
-    def needs_all_scores(self) -> bool:
-        """Whether `see` must be called for every row, before `label` is called for the first."""
-        return isinstance(self._rule, str)
+    def __iter__(self) -> Iterator[Unpaired]:
+        """Yield the verdicts on each row's completions."""
+        scores, keys = self._all_scores() if isinstance(self._rule, str) else (array("d"), bytearray())
+        for row in self._rows:
+            if _scores_of(row):
+                self._bounds = self._bounds or self._find_bounds(scores, keys)
+                yield from self._label(row)
+            else:
+                self.without_score += 1
 
-    def see(self, row: Feedback) -> None:
-        """Note the scores of a row."""
-        scores = _scores_of(row)
-        self._scores.extend(scores)
-        if self.needs_prompts and scores:
-            self._keys += group_key(row) * len(scores)
+    def finish(self) -> list[LeftOut]:
+        """Return what was left out; refuse rows of which none could be labelled."""
+        missing, undecided = self.without_score, self.undecided
+        if not self._made and undecided:
+            raise DataError(
+                f"no prompt of {undecided} completions with a score has two different ones, so none is above or "
+                "below the threshold of its own prompt. Take one threshold for all of them"
+            )
+        if not self._made:
+            raise DataError(
+                f"not one of {missing} rows has a score; expected scored rows (prompt, completions, scores) or "
+                "the column score. Leave the threshold out where the rows have labels"
+            )
+        return [
+            LeftOut("no_score", missing, f"{missing} rows have no score and are left out"),
+            LeftOut("only_score", undecided, f"{undecided} completions whose prompt has only one score are left out"),
+        ]
 
-    def see_scores(self, scores: tuple[float, ...]) -> None:
-        """Note the scores of a row whose prompt does not matter."""
-        self._scores.extend(scores)
+    def _all_scores(self) -> tuple[array[float], bytearray]:
+        """Return the scores of all rows, and the key of each one's prompt, where that matters."""
+        scores, keys = array("d"), bytearray()
+        if not self._per_prompt:
+            for some in self._rows.scores():
+                scores.extend(some)
+            return scores, keys
+        for row in self._rows:
+            some = _scores_of(row)
+            scores.extend(some)
+            if some:
+                keys += group_key(row) * len(some)
+        return scores, keys
 
-    def label(self, row: Feedback) -> Iterator[Unpaired]:
-        """Yield the verdicts on a row's completions; rows come in the order in which they were seen."""
-        scores = _scores_of(row)
-        if not scores:
-            self.without_score += 1
-            return
-        if self._bounds is None:
-            self._bounds = self._find_bounds()
+    def _label(self, row: Feedback) -> Iterator[Unpaired]:
         prompt = prompt_digest(row.prompt) if self._rule == "bernoulli" else b""
-        for place, score in enumerate(scores):
+        for place, score in enumerate(_scores_of(row)):
             desirable = self._decide(row, place, score, prompt)
             self._next += 1
             if desirable is None:
                 self.undecided += 1
                 continue
-            self.labelled += 1
+            self._made += 1
             if isinstance(row, Unpaired) and row.desirable is not desirable:
                 self.relabelled += 1
             yield _verdict(row, place, score, desirable)
-
-    def finish(self) -> None:
-        """Refuse rows of which none could be labelled."""
-        if self.labelled:
-            return
-        if self.undecided:
-            raise DataError(
-                f"no prompt of {self.undecided} completions with a score has two different ones, so none is above or "
-                "below the threshold of its own prompt. Take one threshold for all of them"
-            )
-        raise DataError(
-            f"not one of {self.without_score} rows has a score; expected scored rows (prompt, completions, scores) or "
-            "the column score. Leave the threshold out where the rows have labels"
-        )
 
     def _decide(self, row: Feedback, place: int, score: float, prompt: bytes) -> bool | None:
         assert self._bounds is not None
@@ -147,19 +144,19 @@ class Labeller:
         content = prompt + prompt_digest(_completion(row, place)) + repr(score).encode()
         return uniform(content, self._seed) < _scaled(score, low, high)
 
-    def _find_bounds(self) -> _Bounds:
+    def _find_bounds(self, scores: array[float], keys: bytearray) -> _Bounds:
         if not isinstance(self._rule, str):
             return _Bounds(math.inf, [-math.inf], [self._rule], [math.inf], None)
-        if self.needs_prompts:
-            return _bounds_per_prompt(self._scores, self._keys, self._rule)
-        low, high = min(self._scores), max(self._scores)
+        if self._per_prompt:
+            return _bounds_per_prompt(scores, keys, self._rule)
+        low, high = min(scores), max(scores)
         if low == high:
             raise DataError(
-                f"all {len(self._scores)} scores are {low:g}, so none is better than another. Take a number as the "
+                f"all {len(scores)} scores are {low:g}, so none is better than another. Take a number as the "
                 "threshold, or look at how the scores were made"
             )
-        cut = _median(self._scores) if self._rule == "median" else _mean(self._scores)
-        return _Bounds(len(self._scores), [low], [cut], [high], None)
+        cut = _median(scores) if self._rule == "median" else _mean(scores)
+        return _Bounds(len(scores), [low], [cut], [high], None)
 
 
 @dataclass
@@ -217,14 +214,12 @@ def _scaled(score: float, low: float, high: float) -> float:
 
 
 def _scores_of(row: Feedback) -> tuple[float, ...]:
-    if isinstance(row, Scored):
-        return row.scores
     if isinstance(row, Paired):
         raise DataError(
             f"{row.where}: the row is a pair, which says itself which side is desirable; expected scored rows or the "
             "column score of one completion. Convert pairs without a threshold"
         )
-    return () if row.score is None else (row.score,)
+    return scores_of(row)
 
 
 def _completion(row: Feedback, place: int) -> Text:

@@ -2,16 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from prospect.errors import DataError
-from prospect.feedback.files.rows import record
-from prospect.feedback.records import Demonstration, Feedback, Paired, Scored, Unpaired
+from prospect.feedback.convert.maker import LeftOut, Maker, UnconvertibleError, made_by
+from prospect.feedback.records import Demonstration, Feedback, Paired, Scored, Unpaired, record
+
+
+def to_unpaired(rows: Iterable[Feedback]) -> list[Unpaired]:
+    """Return one verdict per completion: of a pair, the chosen is desirable and the rejected is not.
+
+    The two rows of a pair keep its weight, rater, tools, `finished` and provenance, not its score, which belongs to
+    neither alone. Refuses demonstrations, in which there is no verdict, and scored rows, for which the user has to
+    name the score that is desirable: see `prospect.feedback.convert.thresholds`.
+    """
+    return made_by(Verdicts(rows))
+
+
+def to_demonstrations(rows: Iterable[Feedback]) -> list[Demonstration]:
+    """Return what to imitate: demonstrations, desirable completions, the chosen of pairs and the best of the scored.
+
+    Where several completions of a scored row have its highest score, the first is taken.
+
+    Refuses rows among which nothing is desirable.
+    """
+    return made_by(Demonstrations(rows))
+
+
+class Verdicts(Maker[Unpaired]):
+    """Makes the rows of `to_unpaired`."""
+
+    def __init__(self, rows: Iterable[Feedback]) -> None:
+        self._rows = rows
+
+    def __iter__(self) -> Iterator[Unpaired]:
+        """Yield the verdicts in each row."""
+        for row in self._rows:
+            if type(row) is Unpaired:
+                yield row
+            else:
+                yield from unpaired_of(row)
+
+
+class Demonstrations(Maker[Demonstration]):
+    """Makes the rows of `to_demonstrations`."""
+
+    def __init__(self, rows: Iterable[Feedback]) -> None:
+        self._rows = rows
+        self._made = self._left_out = 0
+
+    def __iter__(self) -> Iterator[Demonstration]:
+        """Yield what is to be imitated in each row."""
+        for row in self._rows:
+            shown = demonstration_of(row)
+            if shown is None:
+                self._left_out += 1
+            else:
+                self._made += 1
+                yield shown
+
+    def finish(self) -> list[LeftOut]:
+        """Return the undesirable rows; refuse rows among which nothing is desirable."""
+        if not self._made:
+            raise UnconvertibleError(
+                "no row is desirable, so there is nothing to imitate. Check the labels (data.label_map), "
+                "or collect desirable completions"
+            )
+        return [LeftOut("undesirable", self._left_out, f"{self._left_out} rows are undesirable and are left out")]
 
 
 def unpaired_of(row: Feedback) -> tuple[Unpaired, ...]:
-    """Return one verdict per completion of a row; see `prospect.feedback.convert.kinds.to_unpaired`."""
+    """Return one verdict per completion of a row; see `to_unpaired`."""
     if isinstance(row, Unpaired):
         return (row,)
     if isinstance(row, Paired):
@@ -23,13 +84,13 @@ def unpaired_of(row: Feedback) -> tuple[Unpaired, ...]:
         bad["id"], bad["completion"], bad["desirable"] = f"{name}/rejected", rejected, False
         return record(Unpaired, good), record(Unpaired, bad)
     if isinstance(row, Scored):
-        raise DataError(
+        raise UnconvertibleError(
             f"{row.where}: the row is scored, without a verdict; expected a label or a pair. Which score counts "
             "as desirable is yours to say: give a threshold (prospect data convert --to unpaired --threshold T), or "
             "write one row per completion with the column label. Or train on the best against the worst, with loss "
             "dpo, or on the scores, with loss infonca"
         )
-    raise DataError(
+    raise UnconvertibleError(
         f"{row.where}: the row is a demonstration, without a verdict; expected a label or a pair. "
         "Add the column label, or train on it with loss sft"
     )

@@ -15,7 +15,6 @@ import numpy as np
 
 from prospect.errors import UsageError
 from prospect.feedback.advice.advice import Advice, Facts, advise
-from prospect.feedback.chat.rendering import Rendering
 from prospect.feedback.doctor.checks import (
     balance,
     duplicates,
@@ -34,7 +33,7 @@ from prospect.feedback.doctor.checks.lengths import length_summary
 from prospect.feedback.doctor.checks.position import time_summary
 from prospect.feedback.doctor.checks.raters import rater_summary
 from prospect.feedback.doctor.checks.texts import script_summary, turn_summary
-from prospect.feedback.doctor.checks.tokens import LONGEST_DEFAULT, count_tokens
+from prospect.feedback.doctor.checks.tokens import LONGEST_DEFAULT, RowCounter, count_tokens
 from prospect.feedback.doctor.checks.verdicts import circles_of, pairable_prompts, score_spreads
 from prospect.feedback.doctor.checks.votes import votes_of
 from prospect.feedback.files.sources import Source
@@ -96,10 +95,9 @@ def inspect_feedback(
     *,
     label_map: Mapping[Any, bool] | None = None,
     model: str | Path | None = None,
-    tokenizer: Path | None = None,
+    counter: RowCounter | None = None,
     eval_files: Source | None = None,
     max_length: int | None = None,
-    rendering: Rendering | None = None,
     processes: int = 1,
 ) -> Inspection:
     """Return what is in feedback files, what is wrong with them and which method suits them.
@@ -109,11 +107,10 @@ def inspect_feedback(
     Args:
         files: a file, a glob, a hub dataset, or a list of these, as in `load_feedback`.
         label_map: label -> desirable, for labels other than true/false, 1/0 and 1/-1.
-        model: a model as `find_model` takes it; its tokenizer counts tokens, its chat template is tried.
-        tokenizer: a folder with its tokenizer, where the model itself has none that can be read here, as GGUF.
+        model: a model as `find_model` takes it, whose context is the limit of lengths and which is advised on.
+        counter: counts its tokens and tries its chat template; see `prospect.data.token_counter`.
         eval_files: files to evaluate on; their prompts should not be in `files`.
         max_length: prompt and completion together, in tokens. None: the model's context, at most 2048, as in training.
-        rendering: how rows become text for the model.
         processes: how many processes read files of more than 32 MB. They are spawned, so a script that asks for more
             than one must be importable (`if __name__ == "__main__":`).
 
@@ -126,7 +123,7 @@ def inspect_feedback(
         files,
         label_map=label_map,
         compare_prompts=eval_files is not None,
-        with_tokens=model is not None,
+        with_tokens=counter is not None,
         processes=processes,
     )
     held_out = None
@@ -136,7 +133,7 @@ def inspect_feedback(
         data=data,
         held_out=held_out,
         votes=votes_of(data),
-        tokens=count_tokens(model, data.samples, tokenizer, rendering) if model is not None else None,
+        tokens=None if counter is None else count_tokens(str(model), data.samples, counter),
         max_length=max_length or min(context or LONGEST_DEFAULT, LONGEST_DEFAULT),
     )
     findings = [finding for check in CHECKS for finding in check(case)]

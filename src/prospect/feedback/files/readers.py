@@ -6,7 +6,8 @@ import codecs
 import json
 import math
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ RawRow = tuple[str, str, dict[str, Any]]
 """Where the row is, its id unless it brings its own, and column -> cell."""
 
 _LONGEST_INTEGER = 2.0**63
-_WITH_KEYS = {dict, list, float}  # what has keys in it, or may be a number that was rounded
 _BUFFER = 2**20  # bytes read at once
+_ESCAPED_COLON = re.compile(rb"\\u003[aA]")
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -74,30 +75,35 @@ def parse_line(line: bytes, path: Path, number: int) -> dict[str, Any] | None:
         row = orjson.loads(line)
     except orjson.JSONDecodeError:
         return _parse_with_care(line, path, number)
-    # As many ends of keys as there are keys: none is there twice, and no text looks like one.
-    if type(row) is dict:
-        ends = line.count(b'":') - (line.count(b'\\":') if b"\\" in line else 0)
-        if _keys(row, DEEPEST) == ends and b'" :' not in line:
-            return row
+    # As many colons as keys and texts account for, none of them escaped: no key is there twice.
+    escaped = b"\\u003" in line and _ESCAPED_COLON.search(line)
+    if type(row) is dict and not escaped and line.count(b":") == _colons(row, DEEPEST):
+        return row
     return _parse_with_care(line, path, number)
 
 
-def _keys(cell: Any, levels: int) -> float:
-    """Return the number of keys in a row or cell; not a number where the fast parser cannot be trusted with it.
+def _colons(cell: dict[str, Any] | list[Any], levels: int) -> float:
+    """Return the number of colons in the JSON of a row or cell, one for each key and those within its texts.
 
-    Of a whole number of more than 64 bits orjson makes a float; and what is nested too deeply is refused with care.
+    Not a number where the fast parser cannot be trusted with the cell: it makes a float of a whole number of more than
+    64 bits, and a cell that is nested too deeply is refused with care.
     """
-    kind = type(cell)
-    if kind is float:
-        return 0 if -_LONGEST_INTEGER < cell < _LONGEST_INTEGER else math.nan
-    if kind is not dict and kind is not list:
-        return 0
     if levels == 0:
         return math.nan
-    count: float = len(cell) if kind is dict else 0
-    for value in cell.values() if kind is dict else cell:
-        if type(value) in _WITH_KEYS:
-            count += _keys(value, levels - 1)
+    count: float = 0
+    values: Iterable[Any] = cell
+    if type(cell) is dict:
+        count = len(cell) + "".join(cell).count(":")
+        values = cell.values()
+    for value in values:
+        kind = type(value)
+        if kind is str:
+            count += value.count(":")
+        elif kind is float:
+            if not -_LONGEST_INTEGER < value < _LONGEST_INTEGER:
+                return math.nan
+        elif kind is dict or kind is list:
+            count += _colons(value, levels - 1)
     return count
 
 

@@ -7,22 +7,32 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from prospect.errors import DataError
 from prospect.feedback.files.implicit_prompt import split_shared_prompt
 from prospect.feedback.files.json_text import parse_json
 from prospect.feedback.files.labels import LabelReader
 from prospect.feedback.files.layouts import OPTIONAL_COLUMNS, Layout, find_layout
-from prospect.feedback.files.other_layouts import UnreadableRow, find_other_layout, own_columns
+from prospect.feedback.files.other_cells import UnreadableRow
+from prospect.feedback.files.other_layouts import find_other_layout, may_be_other_layout, number_of, own_columns
 from prospect.feedback.files.text import encodable, join_prompt, parse_text, parse_turns, split_last_turn
 from prospect.feedback.files.verdict_columns import Looks, ignored_verdicts, names_a_verdict, says_no
-from prospect.feedback.records import Demonstration, Feedback, Kind, Message, Paired, Scored, Text, Unpaired
+from prospect.feedback.records import (
+    Demonstration,
+    Feedback,
+    Kind,
+    Message,
+    Paired,
+    Scored,
+    Text,
+    Unpaired,
+    record,
+)
 from prospect.feedback.times import read_time
 from prospect.feedback.wording import found, show
 
 Row = Mapping[str, Any]
-Record = TypeVar("Record", bound=Feedback)
 
 _LEAVE_OUT = "Leave it out where there is none"
 
@@ -32,11 +42,19 @@ Ignored = tuple[Kind, str, Looks]
 
 
 class _Plan(NamedTuple):
-    """How the rows with some columns are read: their layout, what reads each optional cell, and what is ignored."""
+    """How the rows with some columns are read.
+
+    Attributes:
+        layout: of the row.
+        optional: the optional columns, and what reads a cell of each.
+        ignored: columns that look like a verdict and are not read.
+        is_settled: whether the columns alone show that the row has no other layout than ours.
+    """
 
     layout: Layout
     optional: list[tuple[str, Callable[[Any, str], Any]]]
     ignored: Mapping[str, Looks]
+    is_settled: bool
 
 
 class RowParser:
@@ -68,8 +86,7 @@ class RowParser:
             where: `file:line`, for messages.
             default_id: the record's id where the row has none.
         """
-        row = with_own_columns(row, where)
-        layout, optional, ignored = self._plan(row, where)
+        row, (layout, optional, ignored, _) = self._planned(row, where)
         fields: dict[str, Any] = {"id": default_id, "where": where}
         for column, read in optional:
             if (cell := row[column]) is not None:
@@ -90,12 +107,19 @@ class RowParser:
 
     def scores(self, row: Row, where: str) -> tuple[float, ...]:
         """Return the scores of a row and read nothing else of it; none where it has none."""
-        row = with_own_columns(row, where)
-        layout = self._plan(row, where).layout
-        if layout.kind == "scored":
+        row, plan = self._planned(row, where)
+        if plan.layout.kind == "scored":
             return _scores(row, where)
         cell = row.get("score")
         return () if cell is None else (_score(cell, where),)
+
+    def _planned(self, row: Row, where: str) -> tuple[Row, _Plan]:
+        """Return the row with our columns, and how it is read."""
+        plan = self._plans.get(tuple(row))
+        if plan is not None and plan.is_settled and None not in row.values():
+            return row, plan
+        row = with_own_columns(row, where)
+        return row, self._plan(row, where)
 
     def _plan(self, row: Row, where: str) -> _Plan:
         columns = tuple(row)
@@ -105,7 +129,8 @@ class RowParser:
         layout = find_layout(row, where)
         self._check_kind(layout, where)
         optional = [(column, _OPTIONAL[column]) for column in OPTIONAL_COLUMNS if column in row]
-        plan = _Plan(layout, optional, ignored_verdicts(row, {*layout.columns, *OPTIONAL_COLUMNS}))
+        ignored = ignored_verdicts(row, {*layout.columns, *OPTIONAL_COLUMNS})
+        plan = _Plan(layout, optional, ignored, not may_be_other_layout(row))
         if None not in row.values():  # which layout a row with nulls has depends on the row
             self._plans[columns] = plan
         return plan
@@ -143,18 +168,6 @@ def with_own_columns(row: Row, where: str) -> Row:
         layout = find_other_layout(row)
         assert layout is not None, "what has no other layout is not read"
         raise DataError(f"{where}: the row is {layout.title} that cannot be read: {error}. Mend or remove it") from None
-
-
-def record(kind: type[Record], fields: dict[str, Any]) -> Record:
-    """Return the record with these fields, as its constructor would, at a quarter of the price.
-
-    A frozen dataclass sets its twenty fields one by one. A field that is not given is found on the class, where
-    dataclasses keep their defaults. The fields must be right: names and the required ones are not checked. The
-    record keeps the dictionary itself.
-    """
-    made = object.__new__(kind)
-    object.__setattr__(made, "__dict__", fields)
-    return made
 
 
 def _paired(row: Row, where: str, fields: dict[str, Any]) -> Paired:
@@ -261,13 +274,9 @@ def _score(value: Any, where: str) -> float:
 
 def finite_number(value: Any) -> float | None:
     """Return the value as a finite float; None if it is not one. True is a label, not the number 1."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
+    if type(value) is float:
+        return value if math.isfinite(value) else None
+    return None if isinstance(value, str) else number_of(value)
 
 
 def _name(column: str) -> Callable[[Any, str], str]:

@@ -1,7 +1,4 @@
-"""Rows that are read once in their order and again by number, without holding them in memory.
-
-Legend: N rows, G groups of rows with one key.
-"""
+"""Rows that are read in their order, and some of them again by number: of a list, or of files of any size."""
 
 from __future__ import annotations
 
@@ -9,23 +6,68 @@ import os
 import pickle
 import tempfile
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 from prospect.errors import DataError
 from prospect.feedback.files.readers import parse_line, read_jsonl_places
 from prospect.feedback.files.rows import RowParser
-from prospect.feedback.files.sources import Source, find_places, iter_place, nothing_in
-from prospect.feedback.records import Feedback
+from prospect.feedback.files.sources import Source, find_places, iter_place, iter_scores, nothing_in
+from prospect.feedback.records import Feedback, Kind, Scored
 
-KEY_SIZE = 16  # bytes of a prompt's key: no two of a billion prompts share one
 _HELD = 4096  # rows of one group that are held at once: some megabytes
 
 
-class RowStore:
-    """The rows of a source: iterate over them once, then ask for those that `remember` was called for.
+class Rows:
+    """Rows to iterate over, as often as needed, and to ask for by number, those that `remember` was called for.
+
+    Args:
+        rows: records of any kind.
+        first: the kinds whose rows come first.
+
+    Attributes:
+        kinds: kind -> rows, complete after an iteration.
+    """
+
+    def __init__(self, rows: Iterable[Feedback] = (), first: Sequence[Kind] = ()) -> None:
+        self._rows = list(rows)
+        if first:
+            self._rows.sort(key=lambda row: first.index(row.kind) if row.kind in first else len(first))
+        self._remembered: list[Feedback] = []
+        self.kinds: Counter[str] = Counter(row.kind for row in self._rows)
+
+    def __iter__(self) -> Iterator[Feedback]:
+        """Yield the rows in their order."""
+        return iter(self._rows)
+
+    def scores(self) -> Iterator[tuple[float, ...]]:
+        """Yield the scores of each row, none where it has none."""
+        return map(scores_of, self._rows)
+
+    def remember(self, row: Feedback) -> None:
+        """Keep the row that iteration yielded last; the first one that is kept has number 0."""
+        self._remembered.append(row)
+
+    def __getitem__(self, number: int) -> Feedback:
+        """Return a remembered row."""
+        return self._remembered[number]
+
+    def check_unchanged(self) -> None:
+        """Refuse rows that have changed since they were first read; those of a list have not."""
+
+
+def scores_of(row: Feedback) -> tuple[float, ...]:
+    """Return the scores of a row's completions, none where it has none."""
+    if isinstance(row, Scored):
+        return row.scores
+    return () if row.score is None else (row.score,)
+
+
+class RowStore(Rows):
+    """The rows of a source, which may be larger than memory.
 
     Of a file of JSON lines only places are remembered, 24 bytes a row, and its lines are read again. Rows of other
     sources are put into a temporary file.
@@ -37,6 +79,8 @@ class RowStore:
     """
 
     def __init__(self, source: Source, label_map: Mapping[Any, bool] | None, folder: Path):
+        super().__init__()
+        self._source = source
         self._folder = folder
         self._places = find_places(source)
         self._parsers = [RowParser(label_map) for _ in self._places]
@@ -45,7 +89,6 @@ class RowStore:
         self._spool: IO[bytes] | None = None
         self._stack = ExitStack()
         self._place, self._current = 0, (0, 0, 0)
-        self._row: Feedback | None = None
         self._of, self._line = array("i"), array("Q")
         self._offset, self._length = array("Q"), array("Q")
 
@@ -55,27 +98,26 @@ class RowStore:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
-    def __len__(self) -> int:
-        return len(self._of)
-
     def __iter__(self) -> Iterator[Feedback]:
         """Yield the rows in their order."""
+        self.kinds.clear()
         for number, place in enumerate(self._places):
-            self._place = number
-            if isinstance(place, Path) and place.suffix.lower() in (".jsonl", ".ndjson") and place.is_file():
-                yield from self._read_lines(place)
-            else:
-                self._current = -1, 0, 0
-                for row in iter_place(place, self._parsers[number]):
-                    self._row = row
-                    yield row
+            self._place, rows, row = number, 0, None
+            for rows, row in enumerate(self._read(place), start=1):  # noqa: B007 - counted after the loop
+                yield row
+            if row is not None:
+                self.kinds[row.kind] += rows  # all rows of one file are of one kind
 
-    def remember(self) -> None:
+    def scores(self) -> Iterator[tuple[float, ...]]:
+        """Yield the scores of each row, none where it has none; nothing else is read or checked."""
+        return iter_scores(self._source)
+
+    def remember(self, row: Feedback) -> None:
         """Keep the row that iteration yielded last; the first one that is kept has number 0."""
         line, offset, length = self._current
         if line < 0:
             self._of.append(-1)
-            offset, length = self._put(self._row)
+            offset, length = self._put(row)
         else:
             self._of.append(self._place)
         self._line.append(max(line, 0))
@@ -101,12 +143,14 @@ class RowStore:
             if _state(self._files[place]) != state:
                 raise _changed(self._places[place])
 
+    def _read(self, place: Path | str) -> Iterator[Feedback]:
+        if isinstance(place, Path) and place.suffix.lower() in (".jsonl", ".ndjson") and place.is_file():
+            return self._read_lines(place)
+        self._current = -1, 0, 0
+        return iter_place(place, self._parsers[self._place])
+
     def _read_lines(self, path: Path) -> Iterator[Feedback]:
-        try:
-            self._files[self._place] = file = self._stack.enter_context(path.open("rb"))
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read: {error.strerror}. Check its permissions") from error
-        self._states[self._place] = _state(file)
+        self._open(path)
         parse = self._parsers[self._place].parse
         place, name, found = str(path), path.name, False
         for line, offset, length, row in read_jsonl_places(path):
@@ -115,7 +159,16 @@ class RowStore:
         if not found:
             raise nothing_in(path)
 
-    def _put(self, row: Feedback | None) -> tuple[int, int]:
+    def _open(self, path: Path) -> None:
+        if self._place in self._files:
+            return
+        try:
+            self._files[self._place] = file = self._stack.enter_context(path.open("rb"))
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read: {error.strerror}. Check its permissions") from error
+        self._states[self._place] = _state(file)
+
+    def _put(self, row: Feedback) -> tuple[int, int]:
         if self._spool is None:
             self._spool = self._stack.enter_context(tempfile.TemporaryFile(dir=self._folder, buffering=0))  # noqa: SIM115
         data = pickle.dumps(row, protocol=pickle.HIGHEST_PROTOCOL)
@@ -125,44 +178,17 @@ class RowStore:
 
 
 class Remembered(Sequence[Any]):
-    """Some rows of a store, read when they are asked for; a few thousand at most are held."""
+    """Some remembered rows, read when they are asked for; a few thousand at most are held."""
 
-    def __init__(self, store: RowStore, numbers: Sequence[int]):
-        self._store, self._numbers = store, numbers
-        self._held: list[Feedback] | None = [store[n] for n in numbers] if len(numbers) <= _HELD else None
+    def __init__(self, rows: Rows, numbers: Sequence[int]):
+        self._rows, self._numbers = rows, numbers
+        self._held: list[Feedback] | None = [rows[n] for n in numbers] if len(numbers) <= _HELD else None
 
     def __len__(self) -> int:
         return len(self._numbers)
 
     def __getitem__(self, place: Any) -> Any:
-        return self._store[self._numbers[place]] if self._held is None else self._held[place]
-
-
-class Groups(NamedTuple):
-    """Which of N rows have the same key.
-
-    Attributes:
-        order: (N,) row numbers, group after group; within a group in the order of the rows.
-        starts: (G + 1,) where in `order` each group begins, and N; the groups are in order of first appearance.
-    """
-
-    order: Any
-    starts: Any
-
-
-def group_keys(keys: bytearray) -> Groups:
-    """Return the groups of rows whose keys, of KEY_SIZE bytes each, are the same."""
-    import numpy as np
-
-    halves = np.frombuffer(bytes(keys), dtype=np.uint64).reshape(-1, 2)
-    order = np.lexsort((halves[:, 1], halves[:, 0]))  # stable: the first row of a group comes first
-    ordered = halves[order]
-    new = np.ones(len(order), dtype=bool)
-    new[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
-    first = np.empty(len(order), dtype=np.int64)
-    first[order] = order[np.flatnonzero(new)][np.cumsum(new) - 1]  # of each row the first row of its group
-    order = np.argsort(first, kind="stable")
-    return Groups(order, np.append(np.flatnonzero(np.diff(first[order], prepend=-1)), len(order)))
+        return self._rows[self._numbers[place]] if self._held is None else self._held[place]
 
 
 def _state(file: IO[bytes]) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from prospect.feedback.records import Demonstration, Feedback, Paired, Scored, T
 from prospect.feedback.times import write_time
 
 _COLUMNS = ("prompt", "completion", "label", "chosen", "rejected", "completions", "scores", *OPTIONAL_COLUMNS)
-_KEYS = {name: f'"{name}": '.encode() for name in _COLUMNS}
+_KEYS = {name: f'{"{" if name == "prompt" else ", "}"{name}": '.encode() for name in _COLUMNS}  # prompt comes first
 _JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 _PROVENANCE_TEXT = ("source", "source_id", "model", "reason")
 
@@ -72,13 +72,16 @@ def encoded(rows: Iterable[Feedback], path: Path) -> Iterator[bytes]:
 
 def encode(row: Feedback) -> bytes:
     """Return the row as one line of JSON, with its line feed; refuse what JSON cannot say."""
-    dumps = orjson.dumps
+    dumps, columns = orjson.dumps, as_columns(row)
+    parts, place = [b"}\n"] * (2 * len(columns) + 1), 0
     try:
-        columns = as_columns(row).items()
-        cells = [_KEYS[name] + (dumps(cell) if type(cell) is str else _encode(cell)) for name, cell in columns]
+        for name, cell in columns.items():
+            parts[place] = _KEYS[name]
+            parts[place + 1] = dumps(cell) if type(cell) is str else _encode(cell)
+            place += 2
     except (ValueError, TypeError, RecursionError) as error:
         raise DataError(f"{row.where}: the row cannot be written as JSON: {error}. Mend or remove it") from error
-    return b"{" + b", ".join(cells) + b"}\n"
+    return b"".join(parts)
 
 
 def _encode(cell: Any) -> bytes:
@@ -94,7 +97,8 @@ def as_columns(row: Feedback) -> dict[str, Any]:
     """Return the record as column -> cell, without the optional columns that say nothing."""
     columns: dict[str, Any] = {"prompt": _as_cell(row.prompt)}
     if isinstance(row, Unpaired):
-        columns["completion"], columns["label"] = _as_cell(row.completion), row.desirable
+        columns["completion"] = _as_cell(row.completion)
+        columns["label"] = row.desirable
     elif isinstance(row, Paired):
         columns["chosen"], columns["rejected"] = _as_cell(row.chosen), _as_cell(row.rejected)
     elif isinstance(row, Demonstration):

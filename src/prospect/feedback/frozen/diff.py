@@ -23,7 +23,7 @@ _HASH_BYTES = 8  # of one column: two texts of a row are taken for equal by mist
 
 
 @dataclass(kw_only=True)
-class Difference:
+class FeedbackDifference:
     """What changed from one set of feedback to another.
 
     Attributes:
@@ -65,7 +65,7 @@ class _Trace(NamedTuple):
     verdict: bytes
 
 
-def diff_feedback(before: Source, after: Source, *, label_map: Mapping[Any, bool] | None = None) -> Difference:
+def diff_feedback(before: Source, after: Source, *, label_map: Mapping[Any, bool] | None = None) -> FeedbackDifference:
     """Return what changed from `before` to `after`; the order of rows is no change.
 
     Rows that are equal in all columns are the same. Of the others, one of each side is the same row, changed, where
@@ -80,7 +80,7 @@ def diff_feedback(before: Source, after: Source, *, label_map: Mapping[Any, bool
         after: the same.
         label_map: label -> desirable, for both.
     """
-    found = Difference()
+    found = FeedbackDifference()
     unmatched: Counter[bytes] = Counter()
     classes: dict[str, Counter[str]] = {"before": Counter(), "after": Counter()}
     for row in iter_rows(before, label_map=label_map):
@@ -112,7 +112,7 @@ def _without_equal(rows: Iterator[Feedback], unmatched: Counter[bytes]) -> Itera
             yield row
 
 
-def _match(old: list[_Trace], new: list[_Trace], found: Difference) -> None:
+def _match(old: list[_Trace], new: list[_Trace], found: FeedbackDifference) -> None:
     columns: Counter[str] = Counter()
     flips: Counter[str] = Counter()
     examples: dict[str, list[str]] = defaultdict(list)

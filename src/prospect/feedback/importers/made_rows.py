@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from prospect.errors import DataError
+from prospect.feedback.files.other_layouts import number_of
 from prospect.feedback.files.rows import RowParser, finite_number
 from prospect.feedback.files.text import HalfCharacterError, SpeakerError, parse_text
 from prospect.feedback.files.write import encode
@@ -257,10 +258,5 @@ def _time(value: Any) -> str | None:
 
 def _weight(value: Any) -> float | None:
     """Return a weight, also one written as text; None where it is no number of at least 0."""
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            return None
-    weight = finite_number(value)
+    weight = number_of(value)
     return weight if weight is not None and weight >= 0 else None

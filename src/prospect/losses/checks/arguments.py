@@ -17,11 +17,11 @@ Arguments = dict[str, torch.Tensor]
 
 
 class CheckError(Exception):
-    """A loss does not hold what every loss must; says what was expected, what was found and what to do."""
+    """A loss breaks a property of every loss; the message has what was expected, what was found and what to do."""
 
 
 class NotApplicableError(Exception):
-    """A check does not concern this loss; says why."""
+    """A check does not apply to this loss; the message is the reason."""
 
 
 def of_the_policy(loss: Loss) -> list[str]:
@@ -49,7 +49,7 @@ def random_arguments(loss: Loss, count: int = 7, *, seed: int = 0, dtype: torch.
 def placed(
     loss: Loss, good: float, bad: float, *, count: int = 8, point: float = 0.0, dtype: torch.dtype = torch.float64
 ) -> Arguments:
-    """Desirable, chosen and best-scored completions all at `good` nats, the others at `bad`; z0 at `point`."""
+    """Desirable, chosen and best-scored completions all at `good` nats, every other one at `bad`; z0 at `point`."""
     given = _frame(loss, count)
     for name in of_the_policy(loss):
         given[name] = torch.where(is_good(loss, name, given), good, bad)
@@ -58,7 +58,7 @@ def placed(
 
 
 def is_good(loss: Loss, name: str, given: Arguments) -> torch.Tensor:
-    """Where an argument of the policy is about a completion that somebody liked; bool, of its shape."""
+    """Return where an argument of the policy belongs to a desirable completion; bool, of its shape."""
     if loss.feedback == "scored":
         return given["score"] == given["score"].amax(1, keepdim=True)
     if loss.feedback == "unpaired":

@@ -38,8 +38,8 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
-class Result(NamedTuple):
-    """What one check said.
+class CheckResult(NamedTuple):
+    """The result of one check.
 
     Attributes:
         name: the check.
@@ -52,7 +52,7 @@ class Result(NamedTuple):
     message: str
 
 
-def check_loss(loss: Loss) -> list[Result]:
+def check_loss(loss: Loss) -> list[CheckResult]:
     """Run every check on a loss; it takes about a second and needs no model.
 
     Args:
@@ -64,13 +64,13 @@ def check_loss(loss: Loss) -> list[Result]:
     return [_result(check, loss) for check in CHECKS]
 
 
-def _result(check: Check, loss: Loss) -> Result:
+def _result(check: Check, loss: Loss) -> CheckResult:
     try:
         note = check(loss)
     except CheckError as error:
-        return Result(check.__name__, False, str(error))
+        return CheckResult(check.__name__, False, str(error))
     except NotApplicableError as reason:
-        return Result(check.__name__, None, str(reason))
-    except Exception as error:  # the loss is somebody's own code: what it raises is a finding
-        return Result(check.__name__, False, f"the loss raised {type(error).__name__}: {error}")
-    return Result(check.__name__, True, note or "")
+        return CheckResult(check.__name__, None, str(reason))
+    except Exception as error:  # the loss is the user's code: what it raises is a finding
+        return CheckResult(check.__name__, False, f"the loss raised {type(error).__name__}: {error}")
+    return CheckResult(check.__name__, True, note or "")

@@ -96,7 +96,7 @@ def values_and_gradients_are_finite_at_the_extremes(loss: Loss) -> None:
 
 def small_values_survive_float32(loss: Loss) -> None:
     """Where 1 - s(x) is written, all is exactly 0 from x = 16.7; s(-x) is not."""
-    # Each twice the one before: some scaled distance then lies in (16.7, 36.7), where only float32 says 0.
+    # Each twice the one before: some scaled distance is then in (16.7, 36.7), where only float32 gives 0.
     for size, good, bad in itertools.product((2.0**k for k in range(10)), (-1, 1), (-1, 1)):
         exact = call(loss, placed(loss, good * size, bad * size))
         found = call(loss, placed(loss, good * size, bad * size, dtype=torch.float32))

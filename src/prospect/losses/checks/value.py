@@ -40,7 +40,7 @@ def the_value_is_concave_in_gains(loss: Loss) -> str | None:
     """Each further gain is worth no more than the one before; a straight line counts.
 
     The one exception is PPO-Clip's value function, which the paper calls human-aware. It is held to what it is,
-    concave in the probability ratio, and says so.
+    concave in the probability ratio.
     """
     z = _distances(loss)
     z = z[z >= 0]

@@ -32,7 +32,7 @@ from prospect.report.charts.drawing import (
 )
 from prospect.report.page.wording import count, interval, number, percent
 
-MAX_COLUMNS = 90  # over time: columns of four units, which can still be told apart
+MAX_COLUMNS = 90  # over time: columns of four units, which can still be distinguished
 _SMALL = (0.004, 0.02, 0.04, 0.08, 0.2)  # scales of shares that are all small; their quarters are short numbers
 Dots = Sequence[tuple[str, Sequence[float]]]  # (look, (value, low, high, ...)): a Rate will do
 
@@ -90,7 +90,7 @@ def stacked_bars(rows: Sequence[tuple[str, Sequence[tuple[str, str, float]]]], *
             width = WIDTH * amount / total
             parts.append(rect(x, top + 20, width - 1, 16, f"fill {look}"))
             x += width
-        # More than two labels have no room in one line: below the bar stand the first and the last.
+        # More than two labels have no room in one line: only the first and the last are below the bar.
         ends = dict.fromkeys((0, len(labels) - 1))
         for end, place in zip(ends, ("", "end"), strict=False):
             parts.append(write(0 if place == "" else WIDTH, top + 51, cut(labels[end], 34), f"tick {place}"))

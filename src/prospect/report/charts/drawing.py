@@ -18,7 +18,7 @@ WIDTH, HEIGHT = 420, 244  # about the width of a phone, so that text keeps its s
 LEFT, RIGHT, TOP, BOTTOM = 50, 12, 26, 40
 QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)
 TICK_PITCH = 46  # the least distance between two labels below an axis
-# Marks are told apart by their shape as well as by colour; every other look has a round one.
+# Marks differ in shape as well as in colour; every other look has a round one.
 SHAPES = {
     "undesirable": "square",
     **dict.fromkeys(("s1", "s5"), "square"),
@@ -34,7 +34,7 @@ class Figure:
     Attributes:
         title: what it shows.
         svg: the drawing.
-        reading: one line that says how to read it.
+        reading: one line on how to read it.
         keys: the legend, as (look, label); a look is a CSS class.
     """
 
@@ -139,7 +139,7 @@ def grid(
 
 
 def with_room(marks: Sequence[tuple[float, str]]) -> list[tuple[float, str]]:
-    """Return the (place, text) that stand at least TICK_PITCH from the last one kept."""
+    """Return the (place, text) pairs that are at least TICK_PITCH from the last one kept."""
     kept: list[tuple[float, str]] = []
     for place, text in sorted(marks):
         if not kept or place - kept[-1][0] >= TICK_PITCH:
@@ -148,7 +148,7 @@ def with_room(marks: Sequence[tuple[float, str]]) -> list[tuple[float, str]]:
 
 
 def share_axis(axes: Axes, x_label: str, ticks: Sequence[float]) -> Markup:
-    """Return the labels of a scale of shares; those at its ends stand within the drawing."""
+    """Return the labels of a scale of shares; those at its ends are within the drawing."""
     places = {ticks[0]: (0, "tick"), ticks[-1]: (WIDTH, "tick end")}
     marks = [(*places.get(tick, (axes.x(tick), "tick middle")), percent(tick)) for tick in ticks]
     parts = [write(x, axes.bottom + 8, text, look) for x, look, text in marks]
@@ -197,12 +197,12 @@ def write(x: float, y: float, text: str, look: str) -> Markup:
 
 
 def drawing(height: float, label: str, parts: Sequence[Markup]) -> Markup:
-    """Return the whole drawing; `label` says in words what it shows, for those who cannot see it."""
+    """Return the whole drawing; `label` describes it in words for screen readers."""
     head = Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">').format(WIDTH, height, escape(label))
     return Markup("").join([head, *parts, Markup("</svg>")])
 
 
 def listed(items: Sequence[str], most: int = 40) -> str:
-    """Return items for the label of a drawing, joined; the rest as a number, since nobody listens to hundreds."""
+    """Return items for the label of a drawing, joined; after a few, only the number of the rest."""
     rest = f"; and {number(len(items) - most)} more" if len(items) > most else ""
     return "; ".join(items[:most]) + rest

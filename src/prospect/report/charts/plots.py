@@ -169,7 +169,7 @@ def histogram_pair(
         title: what the figure shows.
         reading: how to read it.
         x_label: the quantity and its unit.
-        limit: (value, text) of a limit to mark, if it lies within the bins.
+        limit: (value, text) of a limit to mark, if it is within the bins.
     """
     shares = [np.asarray(values, float) / max(1.0, sum(values)) for _, _, values in counts]
     tallest = max(float(share.max()) for share in shares) or 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,45 +11,37 @@ from markupsafe import escape
 
 from prospect.atomic import write_text
 from prospect.report.comparison import words
-from prospect.report.comparison.figures import (
-    cell_figures,
-    cells,
-    estimate,
-    label_of,
-    measures_of,
-    names,
-    sweep_figures,
-)
+from prospect.report.comparison.figures import cell_figures, label_of, measures_of, sweep_figures
 from prospect.report.page.pages import render_page
 from prospect.report.page.parts import (
     COMPLETION_LIMIT,
     FIRST_SAMPLES,
     PROMPT_LIMIT,
-    Card,
-    Sample,
-    Side,
-    Table,
+    KeyNumber,
+    PageSample,
+    PageTable,
+    SampleSide,
     flat,
 )
 from prospect.report.page.wording import MINUS, count, differences, duration, plain
-from prospect.report.run.facts import dig, is_number
+from prospect.results.study import Pooled, SeenExample, StudyCell, StudyResult
 
 MOST_SIDES = 6  # completions read side by side
 MOST_EXAMPLES = 12  # prompts
 _SHOWN_ELSEWHERE = frozenset({"cells", "comparisons", "findings", "claim", "methods", "conditions", "measures", "axes"})
 
 
-def write_comparison_page(result: dict[str, Any], path: Path) -> None:
+def write_comparison_page(result: StudyResult, path: Path) -> None:
     """Write the page for the result of `prospect compare`.
 
     Args:
-        result: the object that `prospect.studies.table` describes; what is absent is left out.
+        result: the study's result.
         path: where the page goes; what was there is replaced in one go.
     """
     write_text(path, render_comparison_page(result))
 
 
-def render_comparison_page(result: dict[str, Any]) -> str:
+def render_comparison_page(result: StudyResult) -> str:
     """Return the page for the result of `prospect compare`."""
     return render_page(
         "comparison.html.j2",
@@ -68,162 +61,114 @@ def render_comparison_page(result: dict[str, Any]) -> str:
         first_samples=FIRST_SAMPLES,
         recipe=_recipe(result),
         runs=_run_table(result),
-        rest=flat(result, leave_out=_SHOWN_ELSEWHERE),
+        rest=flat(result.as_dict(), leave_out=_SHOWN_ELSEWHERE),
     )
 
 
-def _byline(result: dict[str, Any]) -> list[str]:
-    digest = str(result.get("digest") or "")
-    parts = [str(result.get("name") or ""), str(result.get("file") or ""), f"digest {digest[:12]}" if digest else ""]
-    return [part for part in (*parts, "not complete" if result.get("complete") is False else "") if part]
+def _byline(result: StudyResult) -> list[str]:
+    parts = [result.name, result.file, f"digest {result.digest[:12]}" if result.digest else ""]
+    return [part for part in (*parts, "" if result.complete else "not complete") if part]
 
 
-def _cards(result: dict[str, Any]) -> list[Card]:
-    done, wanted, seconds = dig(result, "runs", "done"), dig(result, "runs", "wanted"), result.get("seconds")
-    prompts, seeds = dig(result, "world", "prompts"), result.get("seeds")
-    methods, conditions = names(result, "methods"), names(result, "conditions")
-    found = []
-    if is_number(done):
-        note = f"of {count(wanted)} wanted" if is_number(wanted) and wanted != done else "all that were wanted"
-        found.append(Card("runs", count(done), note))
-    if methods:
-        found.append(
-            Card(_plural("method", methods), count(len(methods)), ", ".join(methods) if len(methods) < 4 else "")
-        )
-    if conditions:
-        found.append(
-            Card(
-                _plural("condition", conditions),
-                count(len(conditions)),
-                ", ".join(conditions) if len(conditions) < 4 else "",
-            )
-        )
-    if isinstance(seeds, list) and seeds:
-        found.append(Card(_plural("seed", seeds), count(len(seeds)), "each a training run of its own"))
-    if is_number(prompts):
-        found.append(Card("held-out prompts", count(prompts), "each run is scored on them"))
-    if is_number(seconds):
-        found.append(Card("training and scoring", duration(seconds), "one process after another"))
+def _cards(result: StudyResult) -> list[KeyNumber]:
+    done, wanted = result.runs.done, result.runs.wanted
+    found = [KeyNumber("runs", count(done), f"of {count(wanted)} wanted" if wanted != done else "all that were wanted")]
+    for noun, entries in (("method", result.methods), ("condition", result.conditions)):
+        names = [entry.name for entry in entries]
+        note = ", ".join(names) if len(names) < 4 else ""
+        found.append(KeyNumber(_plural(noun, names), count(len(names)), note))
+    found.append(KeyNumber(_plural("seed", result.seeds), count(len(result.seeds)), "each a training run of its own"))
+    found.append(KeyNumber("held-out prompts", count(result.world.prompts), "each run is scored on them"))
+    found.append(KeyNumber("training and scoring", duration(result.seconds), "one process after another"))
     return found
 
 
-def _plural(noun: str, things: list[Any]) -> str:
+def _plural(noun: str, things: Sequence[object]) -> str:
     return noun if len(things) == 1 else f"{noun}s"
 
 
-def _rule_table(result: dict[str, Any]) -> Table | None:
-    rules = dig(result, "claim", "rules")
-    rows = [
-        (str(dig(rule, "text") or ""), str(dig(rule, "agrees") or ""), str(dig(rule, "found") or ""))
-        for rule in (rules if isinstance(rules, list) else [])
-        if isinstance(rule, dict)
-    ]
-    head = ("what the claim means here", "holds", "what was found")
-    return Table("The claim, rule by rule", head, rows) if rows else None
+def _rule_table(result: StudyResult) -> PageTable | None:
+    if not result.claim:
+        return None
+    rows = [(rule.text, rule.agrees, rule.found) for rule in result.claim.rules]
+    return PageTable("The claim, rule by rule", ("what the claim means here", "holds", "what was found"), rows)
 
 
-def _comparison_table(result: dict[str, Any]) -> Table | None:
+def _comparison_table(result: StudyResult) -> PageTable | None:
     """Each cell against its baseline, with the only word that its interval allows."""
-    found = result.get("comparisons")
     rows = []
-    for entry in found if isinstance(found, list) else []:
-        value, low, high = (dig(entry, key) for key in ("value", "low", "high"))
-        if not is_number(value):
-            continue
-        measure = str(dig(entry, "measure") or result.get("primary"))
-        ends = [words.difference(result, end, measure) for end in (low, high) if is_number(end)]
-        rows.append(
-            (
-                " · ".join(str(entry[key]) for key in ("method", "condition") if dig(entry, key) is not None),
-                words.baseline_of(entry),
-                words.difference(result, value, measure),
-                " to ".join(ends) if len(ends) == 2 else MINUS,
-                _p(dig(entry, "p_holm")),
-                str(dig(entry, "verdict") or ""),
-            )
-        )
-    primary = str(result.get("primary") or "")
-    unit = "points" if dig(result, "measures", primary, "kind") == "rate" else "difference"
+    for one in result.comparisons:
+        value, low, high = (words.difference(result, end, one.measure) for end in (one.value, one.low, one.high))
+        p = "< 0.001" if one.p_holm < 0.001 else f"{one.p_holm:.3f}"
+        what = f"{one.method} · {one.condition}"
+        rows.append((what, words.baseline_of(one), value, f"{low} to {high}", p, one.verdict))
+    unit = "points" if result.about.kind == "rate" else "difference"
     head = ("what", "against", unit, "interval", "p (Holm)", "in a word")
-    name = label_of(result, primary) if primary else "the measure"
-    return Table(f"Differences in {name}, on the same prompts and seeds", head, rows) if rows else None
+    title = f"Differences in {label_of(result, result.primary)}, on the same prompts and seeds"
+    return PageTable(title, head, rows) if rows else None
 
 
-def _p(value: Any) -> str:
-    if not is_number(value):
-        return MINUS
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _cell_table(result: dict[str, Any]) -> Table | None:
+def _cell_table(result: StudyResult) -> PageTable | None:
     measures = measures_of(result)
-    rows = []
-    for cell in cells(result):
-        estimates = [estimate(dig(cell, "estimates", measure)) for measure in measures]
-        if any(estimates):
-            texts = [_estimate(result, m, e) for m, e in zip(measures, estimates, strict=True)]
-            rows.append((f"{cell.get('method')} · {cell.get('condition')}", *texts))
-    start = [estimate(dig(result, "start", measure)) for measure in measures]
-    if any(start):
-        rows.insert(0, ("the start", *(_estimate(result, m, e) for m, e in zip(measures, start, strict=True))))
+    places = [("the start", result.start)]
+    places += [(f"{cell.method} · {cell.condition}", cell.estimates) for cell in result.cells]
+    rows = [
+        (name, *(_estimate(result, measure, estimates.get(measure)) for measure in measures))
+        for name, estimates in places
+        if estimates
+    ]
     head = ("method and condition", *(label_of(result, measure) for measure in measures))
-    return Table("Every measure with its interval", head, rows) if rows else None
+    return PageTable("Every measure with its interval", head, rows) if rows else None
 
 
-def _estimate(result: dict[str, Any], measure: str, found: tuple[float, float, float] | None) -> str:
+def _estimate(result: StudyResult, measure: str, found: Pooled | None) -> str:
     if not found:
         return MINUS
-    value, low, high = (words.measured(result, end, measure) for end in found)
+    value, low, high = (words.measured(result, end, measure) for end in (found.mean, found.low, found.high))
     return f"{value} ({low} to {high})"
 
 
-def _samples(result: dict[str, Any]) -> list[Sample]:
+def _samples(result: StudyResult) -> list[PageSample]:
     """Return the first prompts with each method's completions, of the first condition and the first seed done."""
-    conditions = names(result, "conditions")
     written: dict[str, tuple[Any, list[tuple[str, Any]]]] = {}
-    for cell in cells(result):
-        if conditions and str(cell.get("condition")) != conditions[0]:
+    for cell in result.cells:
+        if cell.condition != result.conditions[0].name:
             continue
         for example in _examples(cell):
-            _, sides = written.setdefault(plain(example.get("prompt"), 4000), (example.get("prompt"), []))
-            if not sides and example.get("start") is not None:
-                sides.append(("the start", example["start"]))
-            sides.append((str(cell.get("method")), example.get("completion", "")))
+            _, sides = written.setdefault(plain(example.prompt, 4000), (example.prompt, []))
+            if not sides and example.start is not None:
+                sides.append(("the start", example.start))
+            sides.append((cell.method, example.completion))
     return [_sample(prompt, sides) for prompt, sides in list(written.values())[:MOST_EXAMPLES]]
 
 
-def _examples(cell: dict[str, Any]) -> list[dict[str, Any]]:
-    runs = cell.get("runs")
-    for run in runs if isinstance(runs, list) else []:
-        examples = dig(run, "examples")
-        if isinstance(examples, list) and examples:
-            return [example for example in examples if isinstance(example, dict)]
-    return []
+def _examples(cell: StudyCell) -> list[SeenExample]:
+    return next((run.examples for run in cell.runs if run.examples), [])
 
 
-def _sample(prompt: Any, sides: list[tuple[str, Any]]) -> Sample:
-    """Words that the first side does not have are marked on the others."""
+def _sample(prompt: Any, sides: list[tuple[str, Any]]) -> PageSample:
+    """Mark the words that the first side does not have."""
     texts = [(title, plain(text, COMPLETION_LIMIT)) for title, text in sides[:MOST_SIDES]]
     (first_title, first), others = texts[0], texts[1:]
-    marked = [Side(title, differences(first, text)[1]) for title, text in others]
-    return Sample(plain(prompt, PROMPT_LIMIT), [Side(first_title, escape(first)), *marked])
+    marked = [SampleSide(title, differences(first, text)[1]) for title, text in others]
+    return PageSample(plain(prompt, PROMPT_LIMIT), [SampleSide(first_title, escape(first)), *marked])
 
 
-def _recipe(result: dict[str, Any]) -> str:
-    parts = {key: result[key] for key in ("methods", "conditions", "seeds") if isinstance(result.get(key), list)}
-    return yaml.safe_dump(parts, sort_keys=False, allow_unicode=True).strip() if parts else ""
+def _recipe(result: StudyResult) -> str:
+    parts = result.model_dump(mode="json", include={"methods", "conditions", "seeds"})
+    return yaml.safe_dump(parts, sort_keys=False, allow_unicode=True).strip()
 
 
-def _run_table(result: dict[str, Any]) -> Table | None:
+def _run_table(result: StudyResult) -> PageTable | None:
     rows = [
         (
-            f"{cell.get('method')} · {cell.get('condition')} · seed {dig(run, 'seed')}",
-            str(dig(run, "status") or ""),
-            count(run["steps"]) if is_number(dig(run, "steps")) else "",
-            duration(run["seconds"]) if is_number(dig(run, "seconds")) else "",
-            str(dig(run, "error") or dig(run, "folder") or ""),
+            f"{cell.method} · {cell.condition} · seed {run.seed}",
+            run.status,
+            count(run.steps) if run.steps is not None else "",
+            duration(run.seconds) if run.seconds is not None else "",
+            run.error or run.folder or "",
         )
-        for cell in cells(result)
-        for run in (cell["runs"] if isinstance(cell.get("runs"), list) else [])
+        for cell in result.cells
+        for run in cell.runs
     ]
-    return Table("Runs", ("run", "status", "steps", "time", "folder or error"), rows) if rows else None
+    return PageTable("Runs", ("run", "status", "steps", "time", "folder or error"), rows) if rows else None

@@ -9,10 +9,10 @@ import yaml
 
 from prospect.atomic import write_text
 from prospect.report.data.figures import balance_figure, length_figure, names_of, rater_figure, time_figure
-from prospect.report.data.words import amount, headline, what_is_in_it, what_suits_it
+from prospect.report.data.words import amount, file_names, headline, what_is_in_it, what_suits_it
 from prospect.report.page.pages import render_page
-from prospect.report.page.parts import Card, Table, flat
-from prospect.report.page.wording import count, percent, short_path
+from prospect.report.page.parts import KeyNumber, PageTable, flat
+from prospect.report.page.wording import count, percent
 from prospect.report.run.facts import dig, is_number
 
 SEVERITIES = {"error": "Errors", "warning": "Warnings", "note": "Notes"}
@@ -68,8 +68,7 @@ def render_data_page(inspection: dict[str, Any]) -> str:
 
 
 def _byline(inspection: dict[str, Any]) -> list[str]:
-    files = inspection.get("files")
-    named = [short_path(dig(file, "name") or "") for file in files] if isinstance(files, list) else []
+    named = file_names(inspection)
     shown = [*named[:3], *([f"and {len(named) - 3} more files"] if len(named) > 3 else [])]
     sample = dig(inspection, "sample", "share")
     part = f"a sample of {percent(sample)} looked at closely" if is_number(sample) and sample < 1 else ""
@@ -121,7 +120,7 @@ def _counts_said(remarks: list[Remark]) -> str:
     return f"{said}, no error."
 
 
-def _cards(inspection: dict[str, Any]) -> list[Card]:
+def _cards(inspection: dict[str, Any]) -> list[KeyNumber]:
     rows, prompts = inspection.get("rows"), inspection.get("prompts")
     up, down = inspection.get("desirable"), inspection.get("undesirable")
     known, unreadable = dig(inspection, "raters", "known"), dig(inspection, "unreadable", "rows")
@@ -129,22 +128,22 @@ def _cards(inspection: dict[str, Any]) -> list[Card]:
     cards = []
     if is_number(rows):
         bad = f"{count(unreadable)} more cannot be read" if is_number(unreadable) and unreadable else "all can be read"
-        cards.append(Card("rows", count(rows), bad))
+        cards.append(KeyNumber("rows", count(rows), bad))
     if is_number(prompts) and is_number(rows) and prompts:
         cards.append(
-            Card("prompts", count(prompts), f"{rows / prompts:.3g} {'row' if rows == prompts else 'rows'} each")
+            KeyNumber("prompts", count(prompts), f"{rows / prompts:.3g} {'row' if rows == prompts else 'rows'} each")
         )
     if inspection.get("kind") == "unpaired" and is_number(up) and is_number(down) and up + down:
-        cards.append(Card("desirable", percent(up / (up + down)), f"{count(up)} of {count(up + down)}"))
+        cards.append(KeyNumber("desirable", percent(up / (up + down)), f"{count(up)} of {count(up + down)}"))
     if is_number(median):
         unit = str(dig(inspection, "lengths", "unit") or "words")
-        cards.append(Card(f"{unit} in a completion", amount(median), "the median"))
+        cards.append(KeyNumber(f"{unit} in a completion", amount(median), "the median"))
     if is_number(known) and known:
-        cards.append(Card("raters", count(known), "told apart"))
+        cards.append(KeyNumber("raters", count(known), "told apart"))
     return cards
 
 
-def _length_table(inspection: dict[str, Any]) -> Table | None:
+def _length_table(inspection: dict[str, Any]) -> PageTable | None:
     classes = dig(inspection, "lengths", "completion")
     columns = ("count", "mean", "median", "p10", "p90", "max")
     names = dict(zip(("desirable", "undesirable"), names_of(inspection), strict=True))
@@ -155,10 +154,10 @@ def _length_table(inspection: dict[str, Any]) -> Table | None:
     ]
     head = ("completions", "count", "mean", "median", "10% under", "90% under", "longest")
     unit = str(dig(inspection, "lengths", "unit") or "words")
-    return Table(f"Lengths in {unit}", head, rows) if rows else None
+    return PageTable(f"Lengths in {unit}", head, rows) if rows else None
 
 
-def _origin_tables(inspection: dict[str, Any]) -> list[Table]:
+def _origin_tables(inspection: dict[str, Any]) -> list[PageTable]:
     rows = inspection.get("rows")
     named = (
         ("sources", "Sources", "source"),
@@ -170,7 +169,7 @@ def _origin_tables(inspection: dict[str, Any]) -> list[Table]:
     return [table for table in tables if table]
 
 
-def _share_table(title: str, head: str, counts: Any, rows: Any) -> Table | None:
+def _share_table(title: str, head: str, counts: Any, rows: Any) -> PageTable | None:
     if not isinstance(counts, dict) or not is_number(rows) or rows < 1:
         return None
     most = sorted(((str(k), n) for k, n in counts.items() if is_number(n)), key=lambda item: -item[1])
@@ -178,10 +177,10 @@ def _share_table(title: str, head: str, counts: Any, rows: Any) -> Table | None:
     if len(most) > MOST_ROWS:
         rest = sum(n for _, n in most[MOST_ROWS:])
         lines.append((f"{len(most) - MOST_ROWS} more", count(rest), percent(rest / rows)))
-    return Table(title, (head, "rows", "share"), lines) if lines else None
+    return PageTable(title, (head, "rows", "share"), lines) if lines else None
 
 
-def _rater_table(inspection: dict[str, Any]) -> Table | None:
+def _rater_table(inspection: dict[str, Any]) -> PageTable | None:
     most, rows = dig(inspection, "raters", "most"), inspection.get("rows")
     lines = [
         (
@@ -193,4 +192,4 @@ def _rater_table(inspection: dict[str, Any]) -> Table | None:
         for entry in (most if isinstance(most, list) else [])
         if is_number(dig(entry, "rows")) and entry["rows"] > 0 and is_number(rows) and rows > 0
     ]
-    return Table("The raters with the most rows", ("rater", "rows", "share of all", "up"), lines) if lines else None
+    return PageTable("The raters with the most rows", ("rater", "rows", "share of all", "up"), lines) if lines else None

@@ -59,12 +59,17 @@ def what_suits_it(inspection: dict[str, Any]) -> tuple[str, list[str]]:
     return "What suits it", said + ([str(reason) for reason in reasons] if isinstance(reasons, list) else [])
 
 
+def file_names(inspection: dict[str, Any]) -> list[str]:
+    """Return the short names of the files that were looked at."""
+    files = inspection.get("files")
+    return [short_path(dig(file, "name") or "") for file in files] if isinstance(files, list) else []
+
+
 def _rows(inspection: dict[str, Any]) -> str:
     rows, prompts, kind = inspection.get("rows"), inspection.get("prompts"), str(inspection.get("kind"))
     if not is_number(rows):
         return ""
-    files = inspection.get("files")
-    named = [short_path(dig(file, "name") or "") for file in files] if isinstance(files, list) else []
+    named = file_names(inspection)
     where = named[0] if len(named) == 1 else f"{len(named)} files" if named else "The feedback"
     verb = "hold" if len(named) > 1 else "holds"
     text = f"{where} {verb} {count(rows, NOUNS.get(kind, 'row'))}"

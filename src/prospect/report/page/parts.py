@@ -15,7 +15,7 @@ MOST_LINES = 400  # of nested facts: a file of a million numbers is no table
 LINE_LIMIT = 300  # characters of one of them
 
 
-class Card(NamedTuple):
+class KeyNumber(NamedTuple):
     """One key number."""
 
     label: str
@@ -23,15 +23,15 @@ class Card(NamedTuple):
     note: str
 
 
-class Finding(NamedTuple):
-    """One thing to know about a run; `worry` where somebody should act."""
+class PageFinding(NamedTuple):
+    """One thing to know about a run; `worry` where it calls for action."""
 
     worry: bool
     title: str
     text: str
 
 
-class Table(NamedTuple):
+class PageTable(NamedTuple):
     """A table; the first cell of a row is its name."""
 
     title: str
@@ -39,7 +39,7 @@ class Table(NamedTuple):
     rows: Sequence[Sequence[str]]
 
 
-class Side(NamedTuple):
+class SampleSide(NamedTuple):
     """One completion: who wrote it, its text as safe markup, whether it passes where that is known."""
 
     title: str
@@ -47,11 +47,11 @@ class Side(NamedTuple):
     passes: bool | None = None
 
 
-class Sample(NamedTuple):
+class PageSample(NamedTuple):
     """One prompt with the completions that are read side by side."""
 
     prompt: str
-    sides: Sequence[Side]
+    sides: Sequence[SampleSide]
 
 
 def compare_sample(
@@ -61,17 +61,17 @@ def compare_sample(
     *,
     titles: tuple[str, str] = ("Before", "After"),
     passes: tuple[bool | None, bool | None] = (None, None),
-) -> Sample:
-    """Return two completions with the words marked that only one of them has; `after` may be None, which is no side."""
+) -> PageSample:
+    """Return two completions with the words marked that only one of them has; `after` may be None."""
     prompt, before = plain(prompt, PROMPT_LIMIT), plain(before, COMPLETION_LIMIT)
     if after is None:
-        return Sample(prompt, [Side(titles[0], escape(before))])
+        return PageSample(prompt, [SampleSide(titles[0], escape(before))])
     marked = differences(before, plain(after, COMPLETION_LIMIT))
-    return Sample(prompt, [Side(*side) for side in zip(titles, marked, passes, strict=True)])
+    return PageSample(prompt, [SampleSide(*side) for side in zip(titles, marked, passes, strict=True)])
 
 
 def flat(tree: Any, *, leave_out: frozenset[str] = frozenset()) -> list[tuple[str, str]]:
-    """Return nested facts as (dotted path, text), at most MOST_LINES and a line that says how many more there are."""
+    """Return nested facts as (dotted path, text), at most MOST_LINES and a line with the number of the rest."""
     lines = list(_flat(tree, "", leave_out))
     if len(lines) > MOST_LINES:
         lines = [*lines[:MOST_LINES], ("...", f"{len(lines) - MOST_LINES:,} more lines, which are in the file")]

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from prospect.atomic import write_text
 from prospect.report.page.pages import render_page
-from prospect.report.page.parts import FIRST_SAMPLES, MOST_SAMPLES, Sample, Table, compare_sample, flat
+from prospect.report.page.parts import FIRST_SAMPLES, MOST_SAMPLES, PageSample, PageTable, compare_sample, flat
 from prospect.report.page.wording import count, number
 from prospect.report.run import figures, summary
 from prospect.report.run.cards import key_numbers
 from prospect.report.run.evaluations import evaluation_parts
-from prospect.report.run.facts import Facts, dig, is_number
+from prospect.report.run.facts import RunFacts, is_number
 from prospect.report.run.findings import findings
+from prospect.results.run import SampleRow
 from prospect.run_dir import RunDir
 
 DRAWN = frozenset({"prompt_tokens", "completion_tokens", "completion_histogram"})
@@ -41,11 +41,11 @@ def build_report(run: str | Path) -> Path:
         CheckpointError: `run` is no run directory, or a file in it is damaged beyond a torn last line.
     """
     directory = RunDir(run)
-    write_text(directory.report_path, render(Facts.read(directory)))
+    write_text(directory.report_path, render(RunFacts.read(directory)))
     return directory.report_path
 
 
-def render(facts: Facts) -> str:
+def render(facts: RunFacts) -> str:
     """Return the page for `facts`."""
     return render_page(
         "page.html.j2",
@@ -70,22 +70,22 @@ def render(facts: Facts) -> str:
         samples=_samples(facts),
         first_samples=FIRST_SAMPLES,
         config=yaml.safe_dump(facts.config, sort_keys=False, allow_unicode=True) if facts.config else "",
-        provenance=flat(facts.provenance, leave_out=DRAWN) if facts.provenance else [],
+        provenance=flat(facts.provenance.model_dump(mode="json", exclude_unset=True), leave_out=DRAWN),
     )
 
 
-def _byline(facts: Facts) -> list[str]:
-    started, seed = facts.origin("started"), facts.recipe("train", "seed")
+def _byline(facts: RunFacts) -> list[str]:
+    started, seed = facts.provenance.started, facts.recipe("train", "seed")
     parts = [
         facts.name,
-        str(started)[:16].replace("T", " ") if started else "",
+        started[:16].replace("T", " ") if started else "",
         f"seed {seed}" if is_number(seed) else "",
         "in progress" if facts.in_progress else "",
     ]
     return [part for part in parts if part]
 
 
-def _summary(facts: Facts) -> list[tuple[str, list[str]]]:
+def _summary(facts: RunFacts) -> list[tuple[str, list[str]]]:
     return [
         ("What was done", summary.what_was_done(facts)),
         ("What changed", summary.what_changed(facts)),
@@ -93,70 +93,61 @@ def _summary(facts: Facts) -> list[tuple[str, list[str]]]:
     ]
 
 
-def _examples(facts: Facts) -> list[Sample]:
+def _examples(facts: RunFacts) -> list[PageSample]:
     """Return what the evaluation picked out to read."""
-    examples = dig(facts.comparison.details, "examples") if facts.comparison else None
-    chosen = [example for example in examples or () if isinstance(example, dict)][:MOST_SAMPLES]
+    examples = facts.comparison.examples if facts.comparison else []
     return [
-        compare_sample(
-            example.get("prompt", ""),
-            example.get("before", ""),
-            example.get("after", ""),
-            passes=(example.get("before_passes"), example.get("after_passes")),
-        )
-        for example in chosen
+        compare_sample(one.prompt, one.before, one.after, passes=(one.before_passes, one.after_passes))
+        for one in examples[:MOST_SAMPLES]
     ]
 
 
-def _samples(facts: Facts) -> list[Sample]:
+def _samples(facts: RunFacts) -> list[PageSample]:
     """Return the first and the last completion of every prompt that was sampled."""
-    by_prompt: dict[str, dict[Any, dict[str, Any]]] = {}
+    by_prompt: dict[str, dict[int, SampleRow]] = {}
     for row in facts.samples:
-        if is_number(row.get("step")):
-            key = json.dumps(row.get("prompt"), sort_keys=True)
-            by_prompt.setdefault(key, {}).setdefault(row["step"], row)
+        by_prompt.setdefault(json.dumps(row.prompt, sort_keys=True), {}).setdefault(row.step, row)
     found = []
     for steps in list(by_prompt.values())[:MOST_SAMPLES]:
         first, last = steps[min(steps)], steps[max(steps)]
-        after = last.get("completion", "") if first is not last else None
-        found.append(compare_sample(first.get("prompt", ""), first.get("completion", ""), after))
+        found.append(compare_sample(first.prompt, first.completion, last.completion if first is not last else None))
     return found
 
 
-def _held_out_table(facts: Facts) -> Table | None:
+def _held_out_table(facts: RunFacts) -> PageTable | None:
     """Each metric at the first evaluation and at the last."""
     curves = [(name.format(*facts.class_names), facts.curve(key)) for key, name in HELD_OUT.items()]
     rows = [(name, number(curve.first), number(curve.last)) for name, curve in curves if len(curve.steps) > 1]
-    return Table("Held-out feedback, first and last evaluation", ("metric", "first", "last"), rows) if rows else None
+    return (
+        PageTable("Held-out feedback, first and last evaluation", ("metric", "first", "last"), rows) if rows else None
+    )
 
 
-def _token_table(facts: Facts) -> Table | None:
+def _token_table(facts: RunFacts) -> PageTable | None:
     """Lengths of prompts and completions in tokens."""
     train = facts.train_data
     names = ("demonstrations", "") if facts.feedback == "demonstration" else facts.class_names
     texts = [
-        ("prompts", train.get("prompt_tokens")),
-        (names[0], dig(train, "completion_tokens", "desirable")),
-        (names[1], dig(train, "completion_tokens", "undesirable")),
+        ("prompts", train.prompt_tokens),
+        (names[0], train.completion_tokens.get("desirable")),
+        (names[1], train.completion_tokens.get("undesirable")),
     ]
-    columns = ("mean", "p50", "p90", "max")
     rows = [
-        (name, *(f"{dig(stats, column):,.1f}".removesuffix(".0") for column in columns))
-        for name, stats in texts
-        if all(is_number(dig(stats, column)) for column in columns)
+        (name, *(f"{value:,.1f}".removesuffix(".0") for value in (lengths.mean, lengths.p50, lengths.p90, lengths.max)))
+        for name, lengths in texts
+        if lengths
     ]
-    return Table("Lengths in tokens", ("text", "mean", "median", "90% under", "most"), rows) if rows else None
+    return PageTable("Lengths in tokens", ("text", "mean", "median", "90% under", "most"), rows) if rows else None
 
 
-def _data_notes(facts: Facts) -> list[str]:
+def _data_notes(facts: RunFacts) -> list[str]:
     """Return what the figures on the data leave out, as short remarks."""
     train = facts.train_data
-    held_out = facts.origin("data", "eval", "rows")
     remarks = (
-        (train.get("cut"), "completion", "cut by max_length"),
-        (train.get("empty_completions"), "completion", "empty (the end token alone)"),
-        (train.get("dropped"), "record", "dropped"),
-        *((found["rows"], "record", f"left out: {why}") for why, found in (train.get("unrenderable") or {}).items()),
-        (held_out, "row", "held out"),
+        (train.cut, "completion", "cut by max_length"),
+        (train.empty_completions, "completion", "empty (the end token alone)"),
+        (train.dropped, "record", "dropped"),
+        *((found.rows, "record", f"left out: {why}") for why, found in train.unrenderable.items()),
+        (facts.held_out.rows, "row", "held out"),
     )
-    return [f"{count(n, noun)} {what}" for n, noun, what in remarks if is_number(n) and n > 0]
+    return [f"{count(n, noun)} {what}" for n, noun, what in remarks if n]

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
+from pydantic import JsonValue
 
 from prospect.report.charts.bars import stacked_bars, whiskers
 from prospect.report.charts.drawing import Figure
 from prospect.report.charts.plots import Line, sweep_chart
-from prospect.report.run.facts import dig, is_number
-from prospect.report.run.measured import Measured, measured
+from prospect.report.run.measured import MeasuredNumber, known
+from prospect.results.benchmarks import BenchmarksResult
+from prospect.results.contest import ContestResult
+from prospect.results.evaluation import AnyEvaluation
+from prospect.results.feedback import FeedbackResult
+from prospect.statistics.calibration import Calibration
 
 MOST_DOTS = 60  # rows of one figure that a person still reads
 
 
-def evaluation_figures(kind: str, result: Any, found: Sequence[Measured]) -> list[Figure]:
-    """Return the figures of a result of this kind, whose numbers with intervals are `found`."""
-    return _FIGURES.get(kind, _any_figures)(result, found)
+def evaluation_figures(result: AnyEvaluation | JsonValue, found: Sequence[MeasuredNumber]) -> list[Figure]:
+    """Return the figures of a result, whose numbers with intervals are `found`."""
+    if isinstance(result, FeedbackResult):
+        return _feedback_figures(result)
+    if isinstance(result, ContestResult):
+        return _contest_figures(result)
+    return _task_figures(result) if isinstance(result, BenchmarksResult) else _any_figures(found)
 
 
-def _any_figures(result: Any, found: Sequence[Measured]) -> list[Figure]:
+def _any_figures(found: Sequence[MeasuredNumber]) -> list[Figure]:
     """Shares on one scale; of other quantities the units differ, so they are in the table alone."""
     shares = [entry for entry in found if entry.share][:MOST_DOTS]
     if not shares:
@@ -39,10 +47,10 @@ def _any_figures(result: Any, found: Sequence[Measured]) -> list[Figure]:
     ]
 
 
-def _feedback_figures(result: Any, found: Sequence[Measured]) -> list[Figure]:
-    ranking = [m for key, name in _RANKING.items() if (m := measured(dig(result, key), name))]
-    rewards = [m for key in ("desirable", "undesirable") if (m := measured(dig(result, "rewards", key), key))]
-    margin = measured(dig(result, "margin"), "margin")
+def _feedback_figures(result: FeedbackResult) -> list[Figure]:
+    ranking = known({"accuracy": result.accuracy, "AUROC": result.auroc})
+    rewards = known(result.rewards)
+    margin = known({"margin": result.margin})
     figures = []
     if ranking:
         figures.append(
@@ -57,28 +65,20 @@ def _feedback_figures(result: Any, found: Sequence[Measured]) -> list[Figure]:
     if rewards:
         figures.append(
             whiskers(
-                [(m.name, ((m.name, m[1:4]),)) for m in rewards]
-                + ([("margin", (("after", margin[1:4]),))] if margin else []),
+                [(m.name, ((m.name, m[1:4]),)) for m in rewards] + [(m.name, (("after", m[1:4]),)) for m in margin],
                 title="Rewards by class",
                 reading="The gap is the margin. At the dashed 0 a completion is as likely as under the reference.",
-                x_label=str(dig(result, "score", "what") or "reward"),
+                x_label=result.score.what,
                 guide=0.0,
                 shares=False,
             )
         )
-    return [*figures, *_calibration(dig(result, "calibration", "bins"))]
+    return [*figures, *_calibration(result.calibration)]
 
 
-_RANKING = {"accuracy": "accuracy", "auroc": "AUROC"}
-
-
-def _calibration(bins: Any) -> list[Figure]:
+def _calibration(found: Calibration | None) -> list[Figure]:
     """Predicted against observed shares."""
-    points = [
-        (one["predicted"], *observed[1:4])
-        for one in (bins if isinstance(bins, list) else [])
-        if is_number(dig(one, "predicted")) and (observed := measured(dig(one, "observed"), ""))
-    ]
+    points = [(one.predicted, *one.observed[:3]) for one in found.bins] if found else []
     if len(points) < 2:
         return []
     x, y, low, high = np.array(sorted(points), float).T
@@ -97,16 +97,22 @@ def _calibration(bins: Any) -> list[Figure]:
     return [figure]
 
 
-def _contest_figures(result: Any, found: Sequence[Measured]) -> list[Figure]:
-    names = {
-        "win_rate": "win rate",
-        "length_controlled": "win rate at equal length",
-        "shown_first": "chosen when first",
-    }
-    rates = [m for key, name in names.items() if (m := measured(dig(result, key), name))]
-    ours, theirs = (str(dig(result, side) or side) for side in ("ours", "theirs"))
-    amounts = [(look, name, dig(result, key)) for look, name, key in _outcomes(ours, theirs)]
-    shown = [part for part in amounts if is_number(part[2]) and part[2] > 0]
+def _contest_figures(result: ContestResult) -> list[Figure]:
+    rates = known(
+        {
+            "win rate": result.win_rate,
+            "win rate at equal length": result.length_controlled,
+            "chosen when first": result.shown_first,
+        }
+    )
+    ours, theirs = result.ours, result.theirs
+    amounts = (
+        ("desirable", f"{ours} wins", result.wins),
+        ("faint", "ties", result.ties),
+        ("second", "not read", result.unparsed),
+        ("undesirable", f"{theirs} wins", result.losses),
+    )
+    shown = [part for part in amounts if part[2]]
     figures = []
     if shown:
         figures.append(
@@ -116,58 +122,43 @@ def _contest_figures(result: Any, found: Sequence[Measured]) -> list[Figure]:
                 reading="A tie counts half; a verdict that could not be read counts for nobody and stays in the total.",
             )
         )
-    if rates:
-        figures.append(
-            whiskers(
-                [(m.name, (("after", m[1:4]),)) for m in rates],
-                title=f"Win rate of {ours} against {theirs}",
-                reading="Right of the dashed 50% it wins more often. Bars are 95% intervals. A judge that often chooses"
-                " what it is shown first looks at the place and not at the text.",
-                x_label="comparisons, ties counting half",
-                guide=0.5,
-            )
+    figures.append(
+        whiskers(
+            [(m.name, (("after", m[1:4]),)) for m in rates],
+            title=f"Win rate of {ours} against {theirs}",
+            reading="Right of the dashed 50% it wins more often. Bars are 95% intervals. A judge that often chooses"
+            " what it is shown first looks at the place and not at the text.",
+            x_label="comparisons, ties counting half",
+            guide=0.5,
         )
-    return [*figures, *_text_figures(result, ours, theirs)]
-
-
-def _outcomes(ours: str, theirs: str) -> tuple[tuple[str, str, str], ...]:
-    return (
-        ("desirable", f"{ours} wins", "wins"),
-        ("faint", "ties", "ties"),
-        ("second", "not read", "unparsed"),
-        ("undesirable", f"{theirs} wins", "losses"),
     )
+    return [*figures, *_text_figures(result)]
 
 
-def _text_figures(result: Any, ours: str, theirs: str) -> list[Figure]:
+def _text_figures(result: ContestResult) -> list[Figure]:
     """Lengths side by side: the first thing that a judge may like for the wrong reason."""
-    sides = [(look, measured(dig(result, key, "words"), key)) for look, key in _TEXTS]
-    if not all(m for _, m in sides):
+    if not result.our_texts or not result.their_texts:
         return []
+    sides = (("before", result.their_texts.words[:3]), ("after", result.our_texts.words[:3]))
     return [
         whiskers(
-            [("words in a completion", [(look, m[1:4]) for look, m in sides if m])],
+            [("words in a completion", sides)],
             title="Length on both sides",
             reading="Raters and judges often take length for quality: compare with the win rate at equal length.",
             x_label="words, mean and interval",
-            keys=(("before", theirs), ("after", ours)),
+            keys=(("before", result.theirs), ("after", result.ours)),
             shares=False,
         )
     ]
 
 
-_TEXTS = (("before", "their_texts"), ("after", "our_texts"))
-
-
-def _task_figures(result: Any, found: Sequence[Measured]) -> list[Figure]:
+def _task_figures(result: BenchmarksResult) -> list[Figure]:
     """Each task's metrics, the reference first; shares on one scale, all else in the table."""
-    tasks = dig(result, "tasks")
     rows = []
-    for task, about in tasks.items() if isinstance(tasks, dict) else ():
-        metrics = dig(about, "metrics")
-        for metric, entry in metrics.items() if isinstance(metrics, dict) else ():
-            looks = (("before", "reference"), ("after", "ours"))
-            dots = [(look, m[1:4]) for look, key in looks if (m := measured(dig(entry, key), key))]
+    for task, about in result.tasks.items():
+        for metric, entry in about.metrics.items():
+            sides = known({"before": entry.reference, "after": entry.ours})
+            dots = [(m.name, m[1:4]) for m in sides]
             if dots and all(0 <= end <= 1 for _, dot in dots for end in dot):
                 rows.append((f"{task} · {metric}", dots))
     if not rows:
@@ -182,10 +173,3 @@ def _task_figures(result: Any, found: Sequence[Measured]) -> list[Figure]:
             keys=(("before", "reference"), ("after", "this model")) if paired else (),
         )
     ]
-
-
-_FIGURES: dict[str, Callable[[Any, Sequence[Measured]], list[Figure]]] = {
-    "feedback": _feedback_figures,
-    "contest": _contest_figures,
-    "benchmarks": _task_figures,
-}

@@ -9,14 +9,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from pydantic import JsonValue
+
 from prospect.report.charts.drawing import Figure
-from prospect.report.page.parts import MOST_SAMPLES, Sample, Table, compare_sample, flat
+from prospect.report.page.parts import MOST_SAMPLES, PageSample, PageTable, compare_sample, flat
 from prospect.report.page.wording import count
 from prospect.report.run.evaluation_figures import evaluation_figures
-from prospect.report.run.facts import Facts, dig, is_number
-from prospect.report.run.measured import Measured, number_table, numbers_of, without_numbers
+from prospect.report.run.facts import RunFacts, dig
+from prospect.report.run.measured import MeasuredNumber, number_table, numbers_of, without_numbers
+from prospect.results.benchmarks import BenchmarksResult
+from prospect.results.contest import ContestResult
+from prospect.results.evaluation import AnyEvaluation
+from prospect.results.feedback import FeedbackResult
+from prospect.results.stored import Stored
 
-_LEFT_OUT = frozenset({"examples", "samples", "disagreements", "entries", "sentence", "notes", "evaluation"})
+_LEFT_OUT = frozenset({"examples", "samples", "disagreements", "entries", "sentence", "notes", "evaluation", "format"})
 # The two completions of a sample: keys as evaluators write them, with the words for the reader.
 _SIDES = (
     (("before", "after"), ("Before", "After")),
@@ -27,9 +34,6 @@ _SIDES = (
 )
 
 
-_ORDER = ("contest", "feedback", "benchmarks", "")
-
-
 class Part(NamedTuple):
     """One section of the page."""
 
@@ -37,68 +41,58 @@ class Part(NamedTuple):
     note: str
     sentences: Sequence[str]
     figures: Sequence[Figure]
-    table: Table | None
-    samples: Sequence[Sample]
+    table: PageTable | None
+    samples: Sequence[PageSample]
     rest: Sequence[tuple[str, str]]
 
 
-def evaluation_parts(facts: Facts) -> list[Part]:
+def evaluation_parts(facts: RunFacts) -> list[Part]:
     """Return a section for every evaluation that the page does not show as its result."""
-    found = sorted(results_of(facts), key=lambda entry: _ORDER.index(entry[1]))
-    return [_part(name, kind, result) for name, kind, result in found]
+    found = [(name, one) for name, one in facts.evaluations.items() if one and one is not facts.comparison]
+    return [_part(name, one) for name, one in sorted(found, key=lambda entry: _order(entry[1]))]
 
 
-def results_of(facts: Facts) -> list[tuple[str, str, Any]]:
-    """Return (file, kind, result) of each evaluation; a file that holds several gives one for each.
-
-    Kinds are feedback, contest and benchmarks, or empty for any other. What the page shows as its result is left out.
-    """
-    shown = facts.comparison
-    found: list[tuple[str, str, Any]] = []
-    for name, result in facts.evaluations.items():
-        if not result or (shown is not None and result is shown.details):
-            continue
-        if kind_of(result) or not isinstance(result, dict):
-            found.append((name, kind_of(result), result))
-            continue
-        parts = {key: value for key, value in result.items() if kind_of(value)}
-        found += [(name, kind_of(value), value) for value in parts.values()]
-        rest = {key: value for key, value in result.items() if key not in parts}
-        if not parts or list(numbers_of(rest)):
-            found.append((name, "", rest))
-    return found
+def plain_tree(result: AnyEvaluation | JsonValue) -> Any:
+    """Return an evaluation as JSON holds it."""
+    return result.as_dict() if isinstance(result, Stored) else result
 
 
-def kind_of(result: Any) -> str:
-    """Which of our evaluators wrote a result; empty where none did."""
-    said = dig(result, "evaluation")
-    if said in ("feedback", "benchmarks", "contest"):
-        return str(said)
-    return "contest" if all(is_number(dig(result, key)) for key in ("wins", "losses", "ties")) else ""
+_KINDS: tuple[tuple[type[Stored], str, str], ...] = (
+    (ContestResult, "Contest", "Completions to the same prompts, compared two by two."),
+    (
+        FeedbackResult,
+        "Held-out feedback, measured",
+        "Whether the model tells what people liked from what they did not. No judge is asked.",
+    ),
+    (
+        BenchmarksResult,
+        "Benchmarks",
+        "Public tasks with known answers, against the reference where it was run too.",
+    ),
+)
 
 
-def _part(name: str, kind: str, result: Any) -> Part:
-    found = list(numbers_of(result))
-    title = {"feedback": "Held-out feedback, measured", "contest": "Contest", "benchmarks": "Benchmarks"}.get(kind)
+def _order(result: AnyEvaluation | JsonValue) -> int:
+    return next((i for i, (kind, _, _) in enumerate(_KINDS) if isinstance(result, kind)), len(_KINDS))
+
+
+def _part(name: str, result: AnyEvaluation | JsonValue) -> Part:
+    tree, at = plain_tree(result), _order(result)
+    found = list(numbers_of(tree))
+    own = name.replace("_", " ").replace("-", " ").strip().capitalize() or name
+    _, title, note = _KINDS[at] if at < len(_KINDS) else (Stored, own, "An evaluation of this run.")
     return Part(
-        title=title or name.replace("_", " ").replace("-", " ").strip().capitalize() or name,
-        note=f"{_NOTES.get(kind, 'An evaluation of this run.')} From evaluation/{name}.json.",
-        sentences=_sentences(result, found),
-        figures=evaluation_figures(kind, result, found),
+        title=title,
+        note=f"{note} From evaluation/{name}.json.",
+        sentences=_sentences(tree, found),
+        figures=evaluation_figures(result, found),
         table=number_table(found),
-        samples=_read(result),
-        rest=flat(without_numbers(result), leave_out=_LEFT_OUT),
+        samples=_read(tree),
+        rest=flat(without_numbers(tree), leave_out=_LEFT_OUT),
     )
 
 
-_NOTES = {
-    "feedback": "Whether the model tells what people liked from what they did not. No judge is asked.",
-    "contest": "Completions to the same prompts, compared two by two.",
-    "benchmarks": "Public tasks with known answers, against the reference where it was run too.",
-}
-
-
-def _sentences(result: Any, found: Sequence[Measured]) -> list[str]:
+def _sentences(result: Any, found: Sequence[MeasuredNumber]) -> list[str]:
     """Return what the file says in words, and what follows from its verdicts."""
     said = [
         text for key in ("sentence", "says", "summary", "text") if isinstance(text := dig(result, key), str) and text
@@ -119,7 +113,7 @@ def _sentences(result: Any, found: Sequence[Measured]) -> list[str]:
     return said
 
 
-def _read(result: Any) -> list[Sample]:
+def _read(result: Any) -> list[PageSample]:
     """Return the samples in the file that have two sides, or one."""
     lists = (dig(result, key) for key in ("examples", "samples", "disagreements"))
     found = []

@@ -8,7 +8,7 @@ from prospect.report.charts.bars import stacked_bars, whiskers
 from prospect.report.charts.drawing import Figure
 from prospect.report.charts.plots import Line, histogram_pair, line_chart, running_mean, thin, trend
 from prospect.report.page.wording import percent
-from prospect.report.run.facts import Curve, Facts, dig, is_number
+from prospect.report.run.facts import MetricCurve, RunFacts
 from prospect.report.run.findings import clamped_share
 
 REWARD = "implied reward (β · nats)"
@@ -18,14 +18,14 @@ SMALL = 150
 PALE = "The pale band spans single steps, the line is their running mean."
 
 
-def result_figures(facts: Facts) -> list[Figure]:
+def result_figures(facts: RunFacts) -> list[Figure]:
     """Pass rates and win rate."""
     compared = facts.comparison
     if not compared:
         return []
     pairs = {
         "all rules together" if compared.rules else "all": (compared.before, compared.after),
-        **compared.rules,
+        **{name: (rule.before, rule.after) for name, rule in compared.rules.items()},
     }
     passes = whiskers(
         [(name, (("before", before), ("after", after))) for name, (before, after) in pairs.items()],
@@ -34,8 +34,8 @@ def result_figures(facts: Facts) -> list[Figure]:
         x_label="completions that pass",
         keys=BEFORE_AFTER,
     )
-    wins = compared.win and whiskers(
-        [("after training against before", (("after", compared.win),))],
+    wins = compared.win_rate and whiskers(
+        [("after training against before", (("after", compared.win_rate),))],
         title="Win rate of the trained model against its start",
         reading="Right of the dashed 50% line the trained model wins more often. The bar is the 95% interval.",
         x_label="comparisons won, ties counting half",
@@ -44,12 +44,12 @@ def result_figures(facts: Facts) -> list[Figure]:
     return [passes, *([wins] if wins else [])]
 
 
-def learning_curves(facts: Facts) -> list[Figure]:
+def learning_curves(facts: RunFacts) -> list[Figure]:
     """Return what happened step by step."""
     return _present(_loss(facts), _rewards(facts), _margins(facts), _logps(facts), _reference_point(facts))
 
 
-def optimizer_curves(facts: Facts) -> list[Figure]:
+def optimizer_curves(facts: RunFacts) -> list[Figure]:
     """Learning rate and gradient norm, small."""
     rate = line_chart(
         _exact(facts, "learning rate", "main", "learning_rate"),
@@ -68,8 +68,8 @@ def optimizer_curves(facts: Facts) -> list[Figure]:
     return _present(rate, norm)
 
 
-def held_out_figures(facts: Facts) -> list[Figure]:
-    """How well the policy tells the classes apart on feedback it was not trained on."""
+def held_out_figures(facts: RunFacts) -> list[Figure]:
+    """How well the policy separates the classes on held-out feedback."""
     names = facts.class_names
     ranking = line_chart(
         [
@@ -94,7 +94,7 @@ def held_out_figures(facts: Facts) -> list[Figure]:
     return _present(ranking, rewards)
 
 
-def data_figures(facts: Facts) -> list[Figure]:
+def data_figures(facts: RunFacts) -> list[Figure]:
     """Label balance and lengths."""
     return _present(_balance(facts), _lengths(facts))
 
@@ -103,19 +103,19 @@ def _present(*figures: Figure | None) -> list[Figure]:
     return [figure for figure in figures if figure]
 
 
-def _noisy(facts: Facts, label: str, look: str, key: str) -> list[Line]:
+def _noisy(facts: RunFacts, label: str, look: str, key: str) -> list[Line]:
     """Return a metric of single steps as a line, no line where it was not logged."""
     curve = facts.curve(key)
     return [trend(label, look, *curve)] if curve else []
 
 
-def _exact(facts: Facts, label: str, look: str, key: str, *, dots: bool = False) -> list[Line]:
+def _exact(facts: RunFacts, label: str, look: str, key: str, *, dots: bool = False) -> list[Line]:
     """Return a metric without a running mean, no line where it was not logged."""
     curve = facts.curve(key)
     return [Line(label, look, *thin(*curve)[:2], dots=dots)] if curve else []
 
 
-def _loss(facts: Facts) -> Figure | None:
+def _loss(facts: RunFacts) -> Figure | None:
     return line_chart(
         [
             *_noisy(facts, "training", "main", "loss"),
@@ -127,7 +127,7 @@ def _loss(facts: Facts) -> Figure | None:
     )
 
 
-def _rewards(facts: Facts) -> Figure | None:
+def _rewards(facts: RunFacts) -> Figure | None:
     names = facts.class_names
     return line_chart(
         [
@@ -141,7 +141,7 @@ def _rewards(facts: Facts) -> Figure | None:
     )
 
 
-def _margins(facts: Facts) -> Figure | None:
+def _margins(facts: RunFacts) -> Figure | None:
     names = facts.class_names
     return line_chart(
         [
@@ -155,8 +155,8 @@ def _margins(facts: Facts) -> Figure | None:
     )
 
 
-def _logps(facts: Facts) -> Figure | None:
-    """Only where there are no rewards, which say the same relative to the reference."""
+def _logps(facts: RunFacts) -> Figure | None:
+    """Only where there are no rewards, which are the same relative to the reference."""
     return line_chart(
         [] if facts.curve("rewards/chosen") else _noisy(facts, "training", "main", "logps/chosen"),
         title="Log-probability of the completions",
@@ -165,7 +165,7 @@ def _logps(facts: Facts) -> Figure | None:
     )
 
 
-def _reference_point(facts: Facts) -> Figure | None:
+def _reference_point(facts: RunFacts) -> Figure | None:
     z0, error, share = facts.curve("kl"), facts.curve("kl_stderr"), clamped_share(facts)
     on_clamp = f" It was clamped to 0 on {percent(share)} of the steps." if share is not None else ""
     return line_chart(
@@ -178,7 +178,7 @@ def _reference_point(facts: Facts) -> Figure | None:
     )
 
 
-def _with_error(z0: Curve, error: Curve) -> Line:
+def _with_error(z0: MetricCurve, error: MetricCurve) -> Line:
     """z0 as its running mean, with the running mean of its standard error as a band where that was logged."""
     steps, mean = thin(*z0)[:2]
     smooth = running_mean(mean)
@@ -188,7 +188,7 @@ def _with_error(z0: Curve, error: Curve) -> Line:
     return Line("z0, running mean", "main", steps, smooth, np.maximum(0.0, smooth - spread), smooth + spread)
 
 
-def _balance(facts: Facts) -> Figure | None:
+def _balance(facts: RunFacts) -> Figure | None:
     counts, weights = facts.class_counts, facts.class_weights
     if not counts:
         return None
@@ -207,16 +207,14 @@ def _balance(facts: Facts) -> Figure | None:
     )
 
 
-def _lengths(facts: Facts) -> Figure | None:
-    histogram = facts.origin("data", "train", "completion_histogram")
-    edges = dig(histogram, "edges")
-    if not isinstance(edges, list) or len(edges) < 2 or not all(map(is_number, edges)) or edges[0] >= edges[-1]:
+def _lengths(facts: RunFacts) -> Figure | None:
+    histogram = facts.train_data.completion_histogram
+    if histogram is None or len(histogram.edges) < 2 or histogram.edges[0] >= histogram.edges[-1]:
         return None
+    edges = histogram.edges
     names = ("demonstrations", "") if facts.feedback == "demonstration" else facts.class_names
-    classes = zip(CLASS_LOOKS, names, (dig(histogram, key) for key in CLASS_LOOKS), strict=False)
-    counts = [
-        (look, name, n) for look, name, n in classes if isinstance(n, list) and len(n) == len(edges) - 1 and any(n)
-    ]
+    classes = zip(CLASS_LOOKS, names, (histogram.desirable, histogram.undesirable), strict=True)
+    counts = [(look, name, n) for look, name, n in classes if n and len(n) == len(edges) - 1 and any(n)]
     if not counts:
         return None
     sides = f" {names[0].capitalize()} upwards, {names[1]} downwards." if len(counts) > 1 else ""

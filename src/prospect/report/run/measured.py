@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from prospect.report.page.parts import Table
+from prospect.report.page.parts import PageTable
 from prospect.report.page.wording import MINUS, count, number, percent
 from prospect.report.run.facts import dig, is_number
+from prospect.results.benchmarks import TaskScore
 
 MOST_NUMBERS = 240  # rows of the table; more are in the file
 # Whole parts of a file that are no result of their own: texts, one entry for each row, bins of a figure, plans.
@@ -30,19 +31,19 @@ _WORDS = {
     "shown_first": "chosen when shown first",
     "our_texts": "our texts",
     "their_texts": "their texts",
-    **dict.fromkeys(("tasks", "metrics"), ""),  # they say nothing that the names below them do not
+    **dict.fromkeys(("tasks", "metrics"), ""),  # they add nothing to the names below them
 }
 
 
-class Measured(NamedTuple):
+class MeasuredNumber(NamedTuple):
     """One number with its interval.
 
     Attributes:
-        name: where it stands in the file, in words.
+        name: its place in the file, in words.
         value: the number.
         low: lower end of its interval.
         high: upper end.
-        n: trials, None where the file does not say.
+        n: trials, None where the file has none.
         share: a share of 0 to 1, written in percent.
         verdict: the word that the interval allows, empty where the file has none.
     """
@@ -56,7 +57,7 @@ class Measured(NamedTuple):
     verdict: str
 
 
-def numbers_of(tree: Any, path: tuple[str, ...] = ()) -> Iterator[Measured]:
+def numbers_of(tree: Any, path: tuple[str, ...] = ()) -> Iterator[MeasuredNumber]:
     """Yield every number with an interval in nested objects, named by its path.
 
     A number is an object with `rate` or `value`, and `low` and `high` (or `stderr`); `n` and `verdict` may be there.
@@ -70,7 +71,7 @@ def numbers_of(tree: Any, path: tuple[str, ...] = ()) -> Iterator[Measured]:
             yield from numbers_of(child, (*path, _label(key, child)))
 
 
-def measured(tree: Any, name: str) -> Measured | None:
+def measured(tree: Any, name: str) -> MeasuredNumber | None:
     """Return the number that an object is, None where it is none."""
     key = next((key for key in ("rate", "value") if is_number(dig(tree, key))), None)
     if key is None:
@@ -84,10 +85,20 @@ def measured(tree: Any, name: str) -> Measured | None:
     if share:
         value, low, high = (min(1.0, max(0.0, end)) for end in (value, low, high))
     n, verdict = dig(tree, "n"), dig(tree, "verdict")
-    return Measured(name, value, low, high, n if is_number(n) else None, share, str(verdict) if verdict else "")
+    return MeasuredNumber(name, value, low, high, n if is_number(n) else None, share, str(verdict) if verdict else "")
 
 
-def number_table(found: Sequence[Measured], title: str = "Every number with its interval") -> Table | None:
+def known(found: Mapping[str, tuple[Any, ...] | TaskScore | None]) -> list[MeasuredNumber]:
+    """Return those that have an interval, by name: named tuples of the statistics, or scores of tasks."""
+    trees = {
+        name: one.as_dict() if isinstance(one, TaskScore) else one._asdict()  # type: ignore[attr-defined]
+        for name, one in found.items()
+        if one is not None
+    }
+    return [entry for name, tree in trees.items() if (entry := measured(tree, name))]
+
+
+def number_table(found: Sequence[MeasuredNumber], title: str = "Every number with its interval") -> PageTable | None:
     """Return the numbers as a table, None where there are none."""
     if not found:
         return None
@@ -102,7 +113,7 @@ def number_table(found: Sequence[Measured], title: str = "Every number with its 
         )
         for entry in found[:MOST_NUMBERS]
     ]
-    return Table(title, ("measure", "value", "interval", "n", *(["in a word"] if words else [])), rows)
+    return PageTable(title, ("measure", "value", "interval", "n", *(["in a word"] if words else [])), rows)
 
 
 def written(value: float, share: bool) -> str:

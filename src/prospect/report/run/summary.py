@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from prospect.report.page.wording import big, count, duration, interval, number, percent, short_path
 from prospect.report.run.evaluation_words import contest_headline, evaluations_are_sure, evaluations_in_words
-from prospect.report.run.facts import Comparison, Facts, dig, is_number
+from prospect.report.run.facts import RunFacts
+from prospect.results.before_after import BeforeAfterResult
 from prospect.statistics.rates import Rate, overlap, proportion
 
 NOUNS = {
@@ -20,13 +21,13 @@ RANKINGS = {
 }
 
 
-def headline(facts: Facts) -> str:
+def headline(facts: RunFacts) -> str:
     """Return the run in one line."""
     method, compared = facts.method or "training", facts.comparison
     if not compared and (contests := contest_headline(facts)):
         return contests
     if not compared:
-        data = facts.origin("data", "train", "source") or facts.recipe("data", "train")
+        data = facts.train_data.source or facts.recipe("data", "train")
         return (
             f"{facts.method or 'A run'} on {short_path(data)}" if data else f"{facts.method} run {facts.name}".strip()
         )
@@ -37,16 +38,16 @@ def headline(facts: Facts) -> str:
     return f"After {method}, {after} of completions pass, {direction} from {before}"
 
 
-def what_was_done(facts: Facts) -> list[str]:
+def what_was_done(facts: RunFacts) -> list[str]:
     """Return what was trained on what, for how long."""
-    model = short_path(facts.origin("policy", "name_or_path") or facts.recipe("model", "name_or_path") or "a model")
+    model = short_path(facts.model or "a model")
     first = f"{facts.method or 'This run'} trained {model}{_size(facts)}{_on_data(facts)}."
-    noise = dig(facts.comparison.details, "noise") if facts.comparison else None
-    flipped = f"{percent(noise)} of the thumbs were flipped on purpose." if is_number(noise) and noise else ""
+    noise = facts.comparison.noise if facts.comparison else None
+    flipped = f"{percent(noise)} of the thumbs were flipped on purpose." if noise else ""
     return [part for part in (first, _reference(facts), flipped, _effort(facts)) if part]
 
 
-def what_changed(facts: Facts) -> list[str]:
+def what_changed(facts: RunFacts) -> list[str]:
     """Return what is different after training, by the best evidence that the run holds."""
     compared = facts.comparison
     parts = [*_changed_rates(compared), *_changed_rules(compared)] if compared else []
@@ -54,7 +55,7 @@ def what_changed(facts: Facts) -> list[str]:
     return parts + (evaluations_in_words(facts) or _changed_held_out(facts)) or [unknown]
 
 
-def how_sure(facts: Facts) -> list[str]:
+def how_sure(facts: RunFacts) -> list[str]:
     """Return the intervals, and what they do and do not cover."""
     measured = evaluations_are_sure(facts)
     parts = _sure_rates(facts.comparison) if facts.comparison else [] if measured else _sure_held_out(facts)
@@ -64,20 +65,20 @@ def how_sure(facts: Facts) -> list[str]:
     return [*parts, "The intervals cover the choice of prompts and samples, not another seed of training."]
 
 
-def _size(facts: Facts) -> str:
-    total, trained = facts.origin("policy", "parameters"), facts.origin("policy", "trainable_parameters")
-    if not is_number(total):
+def _size(facts: RunFacts) -> str:
+    total, trained = facts.provenance.policy.parameters, facts.provenance.policy.trainable_parameters
+    if total is None:
         return ""
-    part = "" if not is_number(trained) or trained >= total else f", {percent(trained / total)} of them trained"
+    part = "" if trained is None or trained >= total else f", {percent(trained / total)} of them trained"
     return f" ({big(total)} parameters{part})"
 
 
-def _reference(facts: Facts) -> str:
+def _reference(facts: RunFacts) -> str:
     """Where rewards start, for a reference that is not the model that the run starts from."""
-    start, rows = (facts.origin("reference", "start", key) for key in ("log_ratio", "rows"))
-    if not is_number(start) or not is_number(rows):
+    reference = facts.provenance.reference
+    if reference is None or reference.start is None:
         return ""
-    named = facts.origin("reference", "name_or_path")
+    start, rows, named = reference.start["log_ratio"], reference.start["rows"], reference.name_or_path
     other = short_path(named) if named else "the model without its adapter"
     return (
         f"It is compared with {other}, which is not the model that it started from: before the first step the mean "
@@ -85,36 +86,34 @@ def _reference(facts: Facts) -> str:
     )
 
 
-def _on_data(facts: Facts) -> str:
+def _on_data(facts: RunFacts) -> str:
     train = facts.train_data
-    rows, kind = train.get("rows"), train.get("kind")
-    if not is_number(rows):
+    if train.rows is None:
         return ""
-    text = f" on {count(rows, NOUNS.get(str(kind), 'record'))}"
-    if kind == "paired" and facts.feedback == "unpaired":
+    text = f" on {count(train.rows, NOUNS.get(str(train.kind), 'record'))}"
+    if train.kind == "paired" and facts.feedback == "unpaired":
         text += ", each read as one thumb up and one thumb down"
     elif facts.class_counts:
         up, down = facts.class_counts
         text += f", {count(up)} up and {count(down)} down"
-    prompts = train.get("prompts")
-    return text + (f", over {count(prompts, 'prompt')}" if is_number(prompts) else "")
+    return text + (f", over {count(train.prompts, 'prompt')}" if train.prompts is not None else "")
 
 
-def _effort(facts: Facts) -> str:
+def _effort(facts: RunFacts) -> str:
     if facts.in_progress:
-        planned = facts.origin("steps")
-        of = f" of {count(planned)}" if is_number(planned) and planned > facts.steps_done else ""
+        planned = facts.provenance.steps
+        of = f" of {count(planned)}" if planned is not None and planned > facts.steps_done else ""
         return f"Training has not finished: {count(facts.steps_done)}{of} steps so far."
     if not facts.steps_done:
         return ""
-    epochs, seconds = facts.origin("epochs"), facts.origin("seconds")
-    passes = f", {epochs:.3g} pass{'es' if epochs != 1 else ''} over the data" if is_number(epochs) else ""
-    time = f", in {duration(seconds)}" if is_number(seconds) else ""
+    epochs, seconds = facts.provenance.epochs, facts.provenance.seconds
+    passes = f", {epochs:.3g} pass{'es' if epochs != 1 else ''} over the data" if epochs is not None else ""
+    time = f", in {duration(seconds)}" if seconds is not None else ""
     return f"It took {count(facts.steps_done, 'step')}{passes}{time}."
 
 
-def _changed_rates(compared: Comparison) -> list[str]:
-    before, after, win = compared.before, compared.after, compared.win
+def _changed_rates(compared: BeforeAfterResult) -> list[str]:
+    before, after, win = compared.before, compared.after, compared.win_rate
     if overlap(before, after):
         verb, verdict = "went", ", which is no clear change"
     else:
@@ -127,8 +126,9 @@ def _changed_rates(compared: Comparison) -> list[str]:
     return parts
 
 
-def _changed_rules(compared: Comparison) -> list[str]:
-    clear = {name: pair for name, pair in compared.rules.items() if not overlap(*pair)}
+def _changed_rules(compared: BeforeAfterResult) -> list[str]:
+    rules = {name: (rule.before, rule.after) for name, rule in compared.rules.items()}
+    clear = {name: pair for name, pair in rules.items() if not overlap(*pair)}
     ordered = sorted(clear, key=lambda name: _gain(*clear[name]))
     told = []
     if ordered and _gain(*clear[ordered[-1]]) > 0:
@@ -146,7 +146,7 @@ def _gain(before: Rate, after: Rate) -> float:
     return after.rate - before.rate
 
 
-def _changed_held_out(facts: Facts) -> list[str]:
+def _changed_held_out(facts: RunFacts) -> list[str]:
     auroc, loss = facts.curve("eval_rewards/auroc"), facts.curve("eval_loss")
     if auroc:
         was = f", from {auroc.first:.2f} at first" if len(auroc.steps) > 1 else ""
@@ -157,8 +157,8 @@ def _changed_held_out(facts: Facts) -> list[str]:
     return []
 
 
-def _sure_rates(compared: Comparison) -> list[str]:
-    before, after, win = compared.before, compared.after, compared.win
+def _sure_rates(compared: BeforeAfterResult) -> list[str]:
+    before, after, win = compared.before, compared.after, compared.win_rate
     over = f"over {count(after.n, 'completion')} each" if before.n == after.n else f"over {before.n} and {after.n}"
     ranges = f"{interval(before.low, before.high)} before and {interval(after.low, after.high)} after, {over}"
     if overlap(before, after):
@@ -172,11 +172,11 @@ def _sure_rates(compared: Comparison) -> list[str]:
     return parts
 
 
-def _sure_held_out(facts: Facts) -> list[str]:
-    accuracy, rows = facts.curve("eval_rewards/accuracies"), facts.origin("data", "eval", "rows")
-    if not accuracy or not is_number(rows) or rows < 1:
+def _sure_held_out(facts: RunFacts) -> list[str]:
+    accuracy, rows = facts.curve("eval_rewards/accuracies"), facts.held_out.rows
+    if not accuracy or not rows:
         return []
-    rate = proportion(min(1.0, max(0.0, accuracy.last)) * rows, int(rows))
+    rate = proportion(min(1.0, max(0.0, accuracy.last)) * rows, rows)
     was = f" ({percent(accuracy.first)} at first)" if len(accuracy.steps) > 1 else ""
     return [
         f"Held-out accuracy is {percent(rate.rate)}{was} over {count(rows, 'row')}, with a 95% interval of"

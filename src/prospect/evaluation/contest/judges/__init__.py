@@ -9,7 +9,7 @@ import importlib
 from typing import Any
 
 _NAMES = {
-    "asking": ("Asking", "Calls", "Judged", "Price", "Said"),
+    "asking": ("Asking", "Judged", "Price", "Said"),
     "base": ("Candidate", "Item", "Judge", "ScoringJudge", "Verdict"),
     "endpoint": ("EndpointJudge",),
     "function": ("FunctionJudge",),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from prospect.errors import UsageError
 from prospect.evaluation.contest.judges.base import MIRRORED, Choice, Item, Judge, Verdict, text_key
 from prospect.evaluation.contest.judges.verdict_cache import VerdictCache, question_key
+from prospect.results.contest import JudgeCalls
 
 Progress = Callable[[int, int], None]
 """Told after each verdict how many questions are answered, and of how many."""
@@ -36,44 +36,6 @@ class Price(NamedTuple):
         if len(numbers) not in (1, 2) or not all(0 <= number < float("inf") for number in numbers):
             raise UsageError(f'price "{text}": expected what a million tokens cost, read and written: 0.15,0.60.')
         return cls(numbers[0], numbers[-1])
-
-
-@dataclass(frozen=True)
-class Calls:
-    """How often the judge is asked, and what that costs.
-
-    Attributes:
-        questions: items in the orders asked for, each different one once.
-        cached: of them, how many were answered before.
-        calls: of them, how many are to be asked, or were.
-        prompt_tokens: read for these calls; before the run, an estimate.
-        completion_tokens: written for these calls; likewise.
-        cost: of these tokens; None without a price.
-        estimated: whether tokens and cost are an estimate.
-    """
-
-    questions: int
-    cached: int
-    calls: int
-    prompt_tokens: int
-    completion_tokens: int
-    cost: float | None
-    estimated: bool
-
-    def __str__(self) -> str:
-        text = f"{self.calls:,} {'call' if self.calls == 1 else 'calls'} of the judge"
-        if self.cached:
-            text += f" ({self.cached:,} of {self.questions:,} verdicts were kept from before)"
-        about = "about " if self.estimated else ""
-        if self.prompt_tokens or self.completion_tokens:
-            text += f", {about}{self.prompt_tokens:,} tokens read and {self.completion_tokens:,} written"
-        if self.cost is not None:
-            text += (
-                f", cost {about}{self.cost:.2f}"
-                if self.cost >= 0.1 or not self.cost
-                else f", cost {about}{self.cost:.2g}"
-            )
-        return text
 
 
 class Said(NamedTuple):
@@ -148,7 +110,7 @@ class Asking:
         read, written = (sum(column) for column in zip(*estimates, strict=True)) if estimates else (0, 0)
         self.planned = self._calls(len(self._open), read, written, estimated=True)
 
-    def run(self, progress: Progress | None = None) -> tuple[list[Judged], Calls]:
+    def run(self, progress: Progress | None = None) -> tuple[list[Judged], JudgeCalls]:
         """Ask what is not known yet, keep each verdict as it comes, and return all of them, and what was spent."""
         keys = list(self._open)
         found: dict[str, Verdict] = {}
@@ -178,11 +140,19 @@ class Asking:
             return Judged("unparsed", said, False)
         return Judged(meant.pop(), said, False) if len(meant) == 1 else Judged("tie", said, True)
 
-    def _calls(self, calls: int, read: int, written: int, *, estimated: bool) -> Calls:
+    def _calls(self, calls: int, read: int, written: int, *, estimated: bool) -> JudgeCalls:
         price = self._price
         cost = None if price is None else (read * price.prompt + written * price.completion) / 1e6
         questions = len(self._questions)
-        return Calls(questions, questions - len(self._open), calls, read, written, cost, estimated)
+        return JudgeCalls(
+            questions=questions,
+            cached=questions - len(self._open),
+            calls=calls,
+            prompt_tokens=read,
+            completion_tokens=written,
+            cost=cost,
+            estimated=estimated,
+        )
 
 
 def _orders(judge: Judge, item: Item, both: bool, seed: int) -> list[bool]:

@@ -4,56 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from prospect.errors import DataError, UsageError
-from prospect.evaluation.contest.judges.asking import Asking, Calls, Judged, Price, Progress
+from prospect.evaluation.contest.judges.asking import Asking, Judged, Price, Progress
 from prospect.evaluation.contest.judges.base import CREDIT, MIRRORED, Item, Judge
 from prospect.evaluation.contest.judges.verdict_cache import VerdictCache
 from prospect.feedback.files.sources import Source, load_feedback
 from prospect.feedback.records import Paired
 from prospect.feedback.split import prompt_key
+from prospect.results.contest import JudgeQuality, JudgeResult, PairsOfPeople
 from prospect.statistics.agreement import measure_agreement
-from prospect.statistics.bootstrap import RESAMPLES, Estimate
+from prospect.statistics.bootstrap import RESAMPLES
 from prospect.statistics.means import rate_by_prompt
 from prospect.statistics.rates import Rate
-
-
-class JudgeQuality(NamedTuple):
-    """A judge beside people.
-
-    Attributes:
-        judge: its name.
-        agreement: share of pairs on which it prefers what people preferred, over both orders; a tie (orders that
-            disagree among them) counts half, an unparsed verdict is no agreement. 50 % is what a coin gets.
-        kappa: Cohen's kappa of its single verdicts with people's, "first" and "second" as they were shown; 0 is chance.
-        chosen_first: agreement of its single verdicts where people's choice was shown first.
-        chosen_second: where it was shown second. Far apart, the judge looks at the position.
-        shown_first: of its verdicts that could be read, the share for the completion shown first, a tie counting half;
-            50 % is no bias. None for a judge that sees no position, and where nothing could be read.
-        position_flips: pairs on which its two orders disagreed.
-        ties: pairs it called a tie in every order.
-        unparsed: pairs with a verdict that could not be read.
-        n: pairs.
-        calls: what was asked, and the cost.
-    """
-
-    judge: str
-    agreement: Rate
-    kappa: Estimate | None
-    chosen_first: Rate
-    chosen_second: Rate
-    shown_first: Rate | None
-    position_flips: int
-    ties: int
-    unparsed: int
-    n: int
-    calls: Calls
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return it for JSON."""
-        fields = {k: v._asdict() if isinstance(v, Rate | Estimate) else v for k, v in self._asdict().items()}
-        return {**fields, "calls": dict(vars(self.calls))}
 
 
 def judge_quality(
@@ -136,8 +100,8 @@ def check_judge(
     seed: int = 0,
     announce: Callable[[str], None] | None = None,
     progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Return `judge_quality` on the pairs of a file, for JSON.
+) -> JudgeResult:
+    """Return `judge_quality` on the pairs of a file.
 
     Args:
         judge: is checked.
@@ -168,4 +132,4 @@ def check_judge(
         quality = judge_quality(judge, rows[:limit], cache=cache, price=price, seed=seed, progress=progress)
     if announce is not None:
         announce(f"done: {quality.calls}")
-    return {"evaluation": "judge", "data": {"source": str(pairs)}, "level": 0.95, **quality.as_dict()}
+    return JudgeResult(data=PairsOfPeople(source=str(pairs)), level=0.95, **dict(quality))

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from prospect.feedback.convert.kinds import to_unpaired
-from prospect.feedback.records import Demonstration, Feedback, Scored, Unpaired
+from prospect.feedback.convert.verdicts import to_unpaired
+from prospect.feedback.records import Demonstration, Feedback, Scored, Text, Unpaired
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from prospect.feedback.chat.rendering import Rendering
 
 UNJUDGED = -1  # the verdict on a completion that is neither desirable nor undesirable
 LONGEST_DEFAULT = 2048
@@ -47,32 +45,35 @@ class Tokens:
     reason: str
 
 
-def count_tokens(
-    model: str | Path,
-    samples: Sequence[tuple[int, Feedback]],
-    tokenizer: Path | None = None,
-    rendering: Rendering | None = None,
-) -> Tokens:
+class RowCounter(Protocol):
+    """Counts the tokens of rows as training would see them; `prospect.data.token_counter` does."""
+
+    has_chat_template: bool
+
+    def is_plain(self, prompt: Text, completion: Text) -> bool:
+        """Return whether a row goes to the model without a chat template."""
+
+    def count(self, row: Unpaired | Demonstration) -> tuple[int, int, str | None]:
+        """Return the tokens of prompt and completion, and why training would refuse the row, if it would."""
+
+
+def count_tokens(model: str | Path, samples: Sequence[tuple[int, Feedback]], counter: RowCounter) -> Tokens:
     """Return the lengths of the sampled records.
 
     Args:
-        model: see `TokenCounter`.
+        model: its name.
         samples: row number and record.
-        tokenizer: see `TokenCounter`.
-        rendering: how rows become text.
+        counter: of the model.
     """
     import numpy as np
 
     from prospect.feedback.chat.renderer import MISMATCH
-    from prospect.feedback.chat.tokens import TokenCounter
 
-    counter = TokenCounter(model, tokenizer, rendering)
     single = [(row, one) for row, record in samples for one in _of_one_completion(record)]
-    lengths = counter.row_lengths([one for _, one in single])
+    lengths = [counter.count(one) for _, one in single]
     plain = {row for row, one in single if counter.has_chat_template and counter.is_plain(one.prompt, one.completion)}
     mismatched, failed, reason = set(), set(), ""
-    for row, one in single:
-        refusal = counter.refusal(one.prompt, one.completion, one.tools, one.where)
+    for (row, _), (_, _, refusal) in zip(single, lengths, strict=True):
         if refusal == MISMATCH:
             mismatched.add(row)
         elif refusal:
@@ -81,8 +82,8 @@ def count_tokens(
     return Tokens(
         model=str(model),
         row=np.array([row for row, _ in single], dtype=np.int64),
-        prompt=np.array([prompt for prompt, _ in lengths], dtype=np.int64),
-        completion=np.array([completion for _, completion in lengths], dtype=np.int64),
+        prompt=np.array([prompt for prompt, _, _ in lengths], dtype=np.int64),
+        completion=np.array([completion for _, completion, _ in lengths], dtype=np.int64),
         desirable=np.array([_verdict(one) for _, one in single], dtype=np.int8),
         plain=sorted(plain),
         mismatched=sorted(mismatched),

@@ -105,7 +105,7 @@ class Ranking:
     time: datetime | None = None
     model: str | None = None
     reason: str | None = None
-    weight: float | None = None
+    weight: Any = None
     tools: list[dict[str, Any]] | None = None
 
 

@@ -18,7 +18,8 @@ from typing import Any
 from prospect.errors import DataError, UsageError
 from prospect.feedback.files.implicit_prompt import split_shared_prompt
 from prospect.feedback.files.labels import THUMBS
-from prospect.feedback.files.other_layouts import PROMPTS, UnreadableRow, own_columns
+from prospect.feedback.files.other_cells import PROMPTS, UnreadableRow
+from prospect.feedback.files.other_layouts import number_of, own_columns
 from prospect.feedback.files.other_turns import decoded, messages_of, text_of
 from prospect.feedback.files.text import parse_text
 from prospect.feedback.files.verdict_columns import verdict_column
@@ -175,7 +176,7 @@ def _item(where: str, row: Mapping[str, Any]) -> Item:
         model=_name(row["model"]),
         reason=_name(row["reason"]),
         relative=_lower(row["relative"]) in _YES,
-        score=_number(row["score"]),
+        score=number_of(row["score"]),
         correction=text_of(row["correction"]) or None,
         tools=decoded(row["tools"]),
         finished=_lower(row["finished"]) not in _NO,
@@ -210,7 +211,7 @@ def _ranking(where: str, row: Mapping[str, Any]) -> Item:
     completions, scores = decoded(row["completions"]), decoded(row["scores"])
     if not isinstance(completions, list) or not isinstance(scores, list):
         return Dropped(where=where, reason="completions and scores are no lists")
-    numbers = [score for score in map(_number, scores) if score is not None and math.isfinite(score)]
+    numbers = [number for score in scores if (number := number_of(score)) is not None]
     prompt, cells = _cell(row["prompt"]), [_cell(completion) for completion in completions]
     if prompt is None or None in cells:
         return Dropped(where=where, reason=f"{'prompt' if prompt is None else 'completion'} is missing")
@@ -226,7 +227,7 @@ def _ranking(where: str, row: Mapping[str, Any]) -> Item:
         time=read_time(row["time"]),
         model=_name(row["model"]),
         reason=_name(row["reason"]),
-        weight=_number(row["weight"]),
+        weight=row["weight"],
         tools=decoded(row["tools"]),
     )
 
@@ -269,13 +270,6 @@ def _name(value: Any) -> str | None:
     if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
         return None
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _number(value: Any) -> float | None:
-    try:
-        return None if value is None or isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
 
 
 def _lower(value: Any) -> Any:

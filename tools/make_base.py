@@ -1,9 +1,9 @@
-"""Makes the demo's base model: `python -m prospect.demo.make_base [--output DIR]`, about ten minutes.
+"""Makes the demo's base model: `python tools/make_base.py [--output DIR]`, about ten minutes.
 
 A byte-level BPE tokenizer with a small chat template, and a Llama of 1.1 million parameters, are trained
-on the support desk's old log (`log.py`), good and bad replies alike, with plain PyTorch. Every draw is
-seeded, so the same machine and versions make the same files. What is committed under `base/` was made by
-this script.
+on the support desk's old log (`support_log.py`), good and bad replies alike, with plain PyTorch. Every draw is
+seeded, so the same machine and versions make the same files. What is committed under
+`src/prospect/demo/base/` was made by this script.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from prospect.demo.base import BASE
-from prospect.demo.log import support_log
 from prospect.demo.rubric import passes
 from prospect.demo.world import REPLY_TOKENS, Inquiry, held_out_prompts
 from prospect.models.sampling import generate
 from prospect.training.memory.allocator import keep_freed_memory
+from support_log import support_log
 
 SEED = 0
 LOG_SIZE = 40_000

@@ -1,0 +1,1 @@
+"""What is written and read again: run directories, evaluations and studies as typed, versioned models."""

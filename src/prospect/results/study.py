@@ -1,0 +1,311 @@
+"""The files of a study: `result.json`, and in its cells what each run scored."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Final, Literal
+
+from pydantic import Field, JsonValue
+
+from prospect.results.stored import AS_OBJECT, Part, Stored
+from prospect.statistics.comparisons import Comparison, Verdict
+
+START: Final = "start"
+Agrees = Literal["yes", "no", "cannot tell"]
+
+
+class _Pooled(Part):
+    """A mean over prompts and seeds. Both are taken as draws; with one seed, prompts alone are."""
+
+    low: float
+    high: float
+    n: int
+    """Prompts times seeds."""
+    prompts: int
+    seeds: int
+
+
+class PooledRate(_Pooled):
+    """A share over prompts and seeds."""
+
+    rate: float
+
+    @property
+    def mean(self) -> float:
+        """The share."""
+        return self.rate
+
+
+class PooledValue(_Pooled):
+    """A mean that is no share, over prompts and seeds."""
+
+    value: float
+
+    @property
+    def mean(self) -> float:
+        """The mean."""
+        return self.value
+
+
+Pooled = PooledRate | PooledValue
+
+
+class RunCounts(Part):
+    """How many training runs are scored."""
+
+    wanted: int
+    done: int
+    failed: int
+
+
+class StudyWorld(Part):
+    """What is trained, and how it is scored."""
+
+    kind: str
+    """demo, stories, files, or a class in a file."""
+    says: str
+    """One sentence."""
+    prompts: int
+    """Held-out prompts that a run is scored on."""
+
+
+class RuleAnswer(Part):
+    """A rule of the claim, and whether it holds."""
+
+    text: str
+    agrees: Agrees
+    found: str
+    """The difference in words."""
+    measure: str
+    value: float | None
+    """The difference that the rule is about; null where a cell is not there."""
+    low: float | None
+    high: float | None
+    bound: float
+    """What the difference is compared with."""
+    p_holm: float | None
+    """Against the bound, after Holm's correction over all rules."""
+
+
+class ClaimAnswer(Part):
+    """The claim, and whether the study agrees."""
+
+    text: str
+    source: str
+    agrees: Agrees
+    why: str
+    """One sentence."""
+    rules: list[RuleAnswer]
+    """In the order of the YAML."""
+
+
+class MeasureEntry(Part):
+    """What a number means."""
+
+    label: str
+    unit: str
+    """share, words, points, nats, ..."""
+    better: Literal["higher", "lower"] | None
+    """Null where neither is better."""
+    kind: Literal["rate", "value"]
+    """A rate is 0 to 1, and shown as percent."""
+
+
+class MethodEntry(Part):
+    """A method."""
+
+    name: str
+    loss: str
+    after: str | None
+    """The method whose model it starts from."""
+    recipe: dict[str, JsonValue]
+    """What the method sets, a part of a recipe."""
+
+
+class ConditionEntry(Part):
+    """A data condition."""
+
+    name: str
+    says: str
+    settings: dict[str, JsonValue]
+    """What the YAML sets."""
+
+
+class AxisPoint(Part):
+    """A condition or a method at a place on a line."""
+
+    x: float
+    condition: str | None = None
+    method: str | None = None
+
+
+class AxisEntry(Part):
+    """A line to draw: x is a number, y are the cells of that condition (or method)."""
+
+    label: str
+    unit: str
+    points: list[AxisPoint]
+
+
+class Place(Part):
+    """A cell; null stands for every method, or every condition."""
+
+    method: str | None
+    condition: str | None
+
+
+class SeenExample(Part):
+    """A completion to read, and the start's of the same prompt."""
+
+    prompt: JsonValue
+    completion: JsonValue
+    start: JsonValue = None
+    score: float | None = None
+
+
+class StudyRun(Part):
+    """One training run of a cell."""
+
+    seed: int
+    status: Literal["done", "failed", "missing"]
+    error: str | None = None
+    measures: dict[str, float] = Field(default_factory=dict)
+    """Measure to its mean over prompts; empty unless done."""
+    data: dict[str, int] = Field(default_factory=dict)
+    """Counts of what was trained on."""
+    steps: int | None = None
+    seconds: float | None = None
+    folder: str | None = None
+    """Relative to result.json."""
+    z0_clamped: float | None = None
+    """Share of the steps whose z0 was negative and held at 0; null without z0."""
+    examples: list[SeenExample] = Field(default_factory=list)
+    """Of the first prompts, at most three."""
+
+
+class StudyCell(Part):
+    """A method under a condition."""
+
+    method: str
+    condition: str
+    estimates: dict[str, Pooled]
+    """By measure; empty where no run is done."""
+    wins: Annotated[Comparison, AS_OBJECT] | None
+    """How often its completion beats the start's on the same prompt, a tie counting half."""
+    runs: list[StudyRun]
+    """One for each seed."""
+
+
+class CellDifference(Part):
+    """A cell less its baseline, on the same prompts and seeds."""
+
+    measure: str
+    method: str
+    condition: str
+    baseline: Place | Literal["start"]
+    seeds: int
+    value: float
+    low: float
+    high: float
+    n: int
+    prompts: int
+    p: float
+    p_holm: float
+    verdict: Verdict
+    """After Holm's correction over all comparisons of the study."""
+
+
+class StudyFinding(Part):
+    """One sentence about the study."""
+
+    kind: Literal["good", "bad", "plain", "worry"]
+    text: str
+
+
+class StudyResult(Stored):
+    """`result.json`, and what `prospect compare --json` prints."""
+
+    format: str = "prospect.study/1"
+    name: str
+    title: str
+    question: str
+    file: str
+    """The study's YAML, as it was given."""
+    digest: str
+    """Hash of everything that decides the numbers: world, methods, conditions, seeds."""
+    level: float
+    """Coverage of all intervals."""
+    complete: bool
+    """Whether every run is there; else the numbers are of what there is."""
+    runs: RunCounts
+    seconds: float
+    """Training and scoring of all runs, one process after another."""
+    world: StudyWorld
+    claim: ClaimAnswer | None
+    measures: dict[str, MeasureEntry]
+    """In the order of columns."""
+    primary: str
+    """The measure that the study is about."""
+    methods: list[MethodEntry]
+    conditions: list[ConditionEntry]
+    seeds: list[int]
+    axes: list[AxisEntry]
+    start: dict[str, Pooled]
+    """By measure, of the model that nothing was done to; empty where it is not scored."""
+    cells: list[StudyCell]
+    """Methods in order, and for each its conditions in order."""
+    comparisons: list[CellDifference]
+    """Of each cell with its baseline, on the primary measure."""
+    baseline: Place | Literal["start"]
+    """What the comparisons are with; null is that of the cell itself."""
+    findings: list[StudyFinding] = Field(default_factory=list)
+
+    @property
+    def about(self) -> MeasureEntry:
+        """The primary measure."""
+        return self.measures[self.primary]
+
+    def difference_of(self, cell: StudyCell) -> CellDifference | None:
+        """Return a cell's comparison with its baseline, None where there is none."""
+        place = cell.method, cell.condition
+        return next((one for one in self.comparisons if (one.method, one.condition) == place), None)
+
+
+class _Scored(Stored):
+    """Scores by measure, one for each held-out prompt in the world's order."""
+
+    older_formats: ClassVar[tuple[int | None, ...]] = (None,)
+    digest: str
+    """Hash of what decides the numbers."""
+    scores: dict[str, list[float]]
+    examples: list[SeenExample]
+
+
+class StartOutcome(_Scored):
+    """`shared/seed-N/start.json`: what the model scored that nothing was done to."""
+
+    format: str = "prospect.study.start/1"
+
+
+class CellOutcome(_Scored):
+    """`outcome.json` of a run: what it scored."""
+
+    format: str = "prospect.study.outcome/1"
+    method: str
+    condition: str
+    seed: int
+    data: dict[str, int]
+    steps: int
+    z0_clamped: float | None
+    seconds: float
+
+
+class CellFailure(Stored):
+    """`failure.json` of a run: why it could not be made."""
+
+    older_formats: ClassVar[tuple[int | None, ...]] = (None,)
+    format: str = "prospect.study.failure/1"
+    digest: str
+    method: str
+    condition: str
+    seed: int
+    error: str
