@@ -7,6 +7,7 @@ import math
 import torch
 
 from prospect.losses import values as value_functions
+from prospect.losses.advantages import generalized_advantages, token_rewards
 from prospect.losses.logarithms import log1mexp
 from prospect.losses.registry import loss
 
@@ -44,18 +45,10 @@ def unlikelihood(token_log_ratio: torch.Tensor, completion: torch.Tensor, desira
 def _advantages(
     values: torch.Tensor, completion: torch.Tensor, desirable: torch.Tensor, gamma: float, gae_lambda: float
 ) -> torch.Tensor:
-    """Generalised advantage estimates (N, T), 0 outside completions; the reward, +1 or -1, is on the last token."""
-    follows = torch.cat([completion[:, 1:], torch.zeros_like(completion[:, :1])], 1)
-    is_last = completion & ~follows
-    reward = torch.where(desirable, 1.0, -1.0).to(values.dtype)[:, None] * is_last
-    after = torch.cat([values[:, 1:], torch.zeros_like(values[:, :1])], 1) * follows
-    surprise = (reward + gamma * after - values) * completion
-    advantage = torch.zeros_like(values)
-    running = torch.zeros_like(values[:, 0])
-    for t in reversed(range(values.shape[1])):
-        running = surprise[:, t] + gamma * gae_lambda * running
-        advantage[:, t] = running
-    return advantage * completion
+    """Return advantage estimates (N, T), 0 outside completions; the reward, +1 or -1, is on the last token."""
+    score = torch.where(desirable, 1.0, -1.0).to(values.dtype)
+    rewards = token_rewards(score, torch.zeros_like(values), completion, coefficient=0.0)
+    return generalized_advantages(rewards, values, completion, gamma=gamma, gae_lambda=gae_lambda)
 
 
 def _advantage_moments(
