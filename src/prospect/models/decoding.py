@@ -39,16 +39,13 @@ def decode(
     state = _State(model, prompts)
     logits = state.read_prompts().index_select(0, torch.tensor(owners, device=model.device))
     state.select(torch.tensor(owners, device=model.device))
-    drawn: list[tuple[list[int], list[float]]] = [([], []) for _ in owners]
     rows = torch.arange(len(owners), device=model.device)
-    ending = torch.tensor(sorted(ends), device=model.device)
     open_rows = torch.ones(len(owners), dtype=torch.bool, device=model.device)
+    ending = torch.tensor(sorted(ends), device=model.device)
+    steps = []
     for step in range(limit):
         tokens, logps = draw(logits, rows, step)
-        for row, token, logp, is_open in zip(*(x.tolist() for x in (rows, tokens, logps, open_rows)), strict=True):
-            if is_open:
-                drawn[row][0].append(token)
-                drawn[row][1].append(logp)
+        steps.append((rows, tokens, logps, open_rows))
         open_rows = open_rows & ~torch.isin(tokens, ending)
         left = int(open_rows.sum())
         if not left or step + 1 == limit:
@@ -58,6 +55,17 @@ def decode(
             state.select(keep)
             rows, tokens, open_rows = rows[keep], tokens[keep], open_rows[keep]
         logits = state.advance(tokens)
+    return _by_row(steps, len(owners))
+
+
+def _by_row(steps: Sequence[tuple[Tensor, Tensor, Tensor, Tensor]], count: int) -> list[tuple[list[int], list[float]]]:
+    """Return tokens and log-probs of each row; a step has rows, tokens, log-probs and which rows were open, (R,)."""
+    drawn: list[tuple[list[int], list[float]]] = [([], []) for _ in range(count)]
+    rows, tokens, logps, was_open = (torch.cat(parts) for parts in zip(*steps, strict=True))
+    kept = was_open.nonzero()[:, 0]
+    for row, token, logp in zip(*(x[kept].tolist() for x in (rows, tokens, logps)), strict=True):
+        drawn[row][0].append(token)
+        drawn[row][1].append(logp)
     return drawn
 
 

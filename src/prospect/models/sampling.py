@@ -223,8 +223,7 @@ def _complete(
         broken = ~logits.amax(-1).isfinite()
         if bool(broken.any()):
             raise _NotFiniteError(int(rows[broken][0]), step)
-        chosen = draw_tokens(logits, draws[rows, step], sampling)
-        return chosen, drawn_logps(logits, chosen, sampling.temperature)
+        return draw_tokens(logits, draws[rows, step], sampling)
 
     return decode(model, prompts, [places[tuple(row.ids)] for row in batch], draw, ends, max_new_tokens)
 
@@ -237,8 +236,8 @@ class _NotFiniteError(Exception):
         self.row, self.step = row, step
 
 
-def draw_tokens(logits: Tensor, draw: Tensor, sampling: Sampling) -> Tensor:
-    """Return the token that each row draws: the first whose cumulative probability exceeds `draw`.
+def draw_tokens(logits: Tensor, draw: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
+    """Return the token that each row draws, the first whose cumulative probability exceeds `draw`, and its log-prob.
 
     Tokens are ordered by falling probability, as `top_k` and `top_p` need it; equal ones by their ids. Most rows draw
     one of the few most probable tokens, so the whole vocabulary is sorted only for the others.
@@ -249,10 +248,10 @@ def draw_tokens(logits: Tensor, draw: Tensor, sampling: Sampling) -> Tensor:
         sampling: temperature, top_p and top_k.
 
     Returns:
-        (N,) token ids.
+        Token ids (N,), and their log-probs (N,), nats; see `Generated.logps`.
     """
     if sampling.temperature == 0:
-        return logits.argmax(-1)
+        return logits.argmax(-1), torch.zeros(len(logits), device=logits.device)
     probs = torch.softmax(logits.float() / sampling.temperature, -1)
     chosen = torch.empty(len(probs), dtype=torch.long, device=probs.device)
     open_rows = torch.arange(len(probs), device=probs.device)
@@ -264,7 +263,7 @@ def draw_tokens(logits: Tensor, draw: Tensor, sampling: Sampling) -> Tensor:
     if len(open_rows):
         ordered = probs[open_rows].sort(descending=True, stable=True)
         chosen[open_rows] = _draw_from(*ordered, draw[open_rows], sampling, None)[0]
-    return chosen
+    return chosen, probs.gather(1, chosen[:, None])[:, 0].log()
 
 
 def _draw_from_first(probs: Tensor, draw: Tensor, sampling: Sampling, size: int) -> tuple[Tensor, Tensor]:
@@ -316,14 +315,6 @@ def _draw_from(
         if not whole:
             sure &= (target[:, 0] < cumulative[:, -1]) & (probs.gather(1, place[:, None])[:, 0] > rest)
     return order.gather(1, place[:, None])[:, 0], sure
-
-
-def drawn_logps(logits: Tensor, chosen: Tensor, temperature: float) -> Tensor:
-    """Return log softmax(logits / temperature) of the chosen tokens, float32 (N,); see `Generated.logps`."""
-    if temperature == 0:
-        return torch.zeros(len(chosen), device=logits.device)
-    scaled = logits.float() / temperature
-    return scaled.gather(1, chosen[:, None])[:, 0] - scaled.logsumexp(1)
 
 
 def _uniform_draws(seed: int, row: _Row, count: int) -> np.ndarray:

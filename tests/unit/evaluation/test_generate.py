@@ -147,7 +147,7 @@ def test_greedy_is_the_argmax_of_every_next_token(model, tokenizer):
 def test_draws_follow_the_distribution():
     logits = torch.tensor([0.5, 0.3, 0.2]).log().expand(30_000, 3)
     draw = torch.from_numpy(np.random.default_rng(0).random(30_000, dtype=np.float32))
-    share = torch.bincount(draw_tokens(logits, draw, Sampling(1.0, 1.0, 0)), minlength=3) / 30_000
+    share = torch.bincount(draw_tokens(logits, draw, Sampling(1.0, 1.0, 0))[0], minlength=3) / 30_000
     # One standard error is .003.
     torch.testing.assert_close(share, torch.tensor([0.5, 0.3, 0.2]), atol=0.012, rtol=0)
 
@@ -174,7 +174,7 @@ def test_draws_follow_the_distribution():
 )
 def test_temperature_top_p_and_top_k_keep_what_they_say(sampling, draw, token):
     logits = torch.tensor([[0.3, 0.5, 0.15, 0.05]]).log()
-    assert draw_tokens(logits, torch.tensor([draw]), sampling).tolist() == [token]
+    assert draw_tokens(logits, torch.tensor([draw]), sampling)[0].tolist() == [token]
 
 
 def ending(model, token):
