@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from prospect.errors import DataError
-from prospect.feedback.files.other_turns import decoded, messages_of, text_of
+from prospect.feedback.files.others.turns import decoded, messages_of, text_of
 from prospect.feedback.importers.shapes.base import Dropped, Vote
 from prospect.feedback.importers.shapes.reading import Row, dig, each_row, rows, sample
 

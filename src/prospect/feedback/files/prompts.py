@@ -7,7 +7,7 @@ from typing import Any
 
 from prospect.errors import DataError
 from prospect.feedback.files.implicit_prompt import split_shared_prompt
-from prospect.feedback.files.other_cells import PROMPTS, has_prompt, prompt_in
+from prospect.feedback.files.others.cells import PROMPTS, has_prompt, prompt_in
 from prospect.feedback.files.rows import with_own_columns
 from prospect.feedback.files.text import parse_text, parse_turns
 from prospect.feedback.records import Text

@@ -14,8 +14,8 @@ from prospect.feedback.files.implicit_prompt import split_shared_prompt
 from prospect.feedback.files.json_text import parse_json
 from prospect.feedback.files.labels import LabelReader
 from prospect.feedback.files.layouts import OPTIONAL_COLUMNS, Layout, find_layout
-from prospect.feedback.files.other_cells import UnreadableRow
-from prospect.feedback.files.other_layouts import find_other_layout, may_be_other_layout, number_of, own_columns
+from prospect.feedback.files.others.cells import UnreadableRow
+from prospect.feedback.files.others.layouts import find_other_layout, may_be_other_layout, number_of, own_columns
 from prospect.feedback.files.text import encodable, join_prompt, parse_text, parse_turns, split_last_turn
 from prospect.feedback.files.verdict_columns import Looks, ignored_verdicts, names_a_verdict, says_no
 from prospect.feedback.records import (

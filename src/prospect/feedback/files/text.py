@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from prospect.errors import DataError
-from prospect.feedback.files.other_turns import own_turn
+from prospect.feedback.files.others.turns import own_turn
 from prospect.feedback.records import Message, Text
 from prospect.feedback.wording import found, names, show, type_name
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from prospect.errors import DataError
-from prospect.feedback.files.other_layouts import number_of
+from prospect.feedback.files.others.layouts import number_of
 from prospect.feedback.files.rows import RowParser, finite_number
 from prospect.feedback.files.text import HalfCharacterError, SpeakerError, parse_text
 from prospect.feedback.files.write import encode

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from prospect.errors import DataError, UsageError
-from prospect.feedback.files.other_cells import NO_COMPLETION, NO_PROMPT
+from prospect.feedback.files.others.cells import NO_COMPLETION, NO_PROMPT
 from prospect.feedback.importers.shapes.base import Cell, Dropped, Item, Options, Sample
 from prospect.feedback.importers.shapes.payloads import completion_of, prompt_of
 from prospect.feedback.importers.shapes.reading import Row, dig, rows

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from prospect.feedback.files.other_turns import decoded, messages_of, text_of
+from prospect.feedback.files.others.turns import decoded, messages_of, text_of
 from prospect.feedback.importers.shapes.base import Cell
 from prospect.feedback.importers.shapes.reading import dig
 

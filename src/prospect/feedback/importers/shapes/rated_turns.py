@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from prospect.feedback.files.other_turns import messages_of
+from prospect.feedback.files.others.turns import messages_of
 from prospect.feedback.importers.shapes.base import Dropped, Item, Vote
 from prospect.feedback.importers.shapes.mongo import mongo_name
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from prospect.errors import DataError
 from prospect.feedback.files import csv_reader
 from prospect.feedback.files.json_text import TOO_DEEP, Fault, is_too_deep, json_items, parse_json
-from prospect.feedback.files.other_turns import decoded
+from prospect.feedback.files.others.turns import decoded
 from prospect.feedback.files.readers import is_json_lines, read_lines, read_parquet
 from prospect.feedback.importers.shapes.base import Dropped, Item, Sample
 from prospect.feedback.wording import names

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from prospect.errors import DataError
-from prospect.feedback.files.other_turns import decoded
+from prospect.feedback.files.others.turns import decoded
 from prospect.feedback.importers import importer
 from prospect.feedback.importers.shapes.base import ANSWERED, ASKED, Dropped, Item, Options, Sample, Vote
 from prospect.feedback.importers.shapes.joining import NO_COMPLETION, NO_PROMPT, Cells, name_of

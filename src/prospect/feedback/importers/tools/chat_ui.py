@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from prospect.feedback.files.other_turns import decoded
+from prospect.feedback.files.others.turns import decoded
 from prospect.feedback.importers import importer
 from prospect.feedback.importers.shapes.base import ANSWERED, ASKED, Dropped, Item, Options, Sample
 from prospect.feedback.importers.shapes.mongo import mongo_name, mongo_time

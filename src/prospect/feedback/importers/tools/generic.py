@@ -18,9 +18,9 @@ from typing import Any
 from prospect.errors import DataError, UsageError
 from prospect.feedback.files.implicit_prompt import split_shared_prompt
 from prospect.feedback.files.labels import THUMBS
-from prospect.feedback.files.other_cells import PROMPTS, UnreadableRow
-from prospect.feedback.files.other_layouts import number_of, own_columns
-from prospect.feedback.files.other_turns import decoded, messages_of, text_of
+from prospect.feedback.files.others.cells import PROMPTS, UnreadableRow
+from prospect.feedback.files.others.layouts import number_of, own_columns
+from prospect.feedback.files.others.turns import decoded, messages_of, text_of
 from prospect.feedback.files.text import parse_text
 from prospect.feedback.files.verdict_columns import verdict_column
 from prospect.feedback.importers import importer

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from prospect.errors import DataError
-from prospect.feedback.files.other_turns import decoded, messages_of
+from prospect.feedback.files.others.turns import decoded, messages_of
 from prospect.feedback.importers import importer
 from prospect.feedback.importers.shapes.base import ANSWERED, ASKED, Dropped, Item, Options, Sample, Vote
 from prospect.feedback.importers.shapes.reading import csv_records

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from prospect.errors import DataError
 from prospect.feedback.files.labels import THUMBS
-from prospect.feedback.files.other_turns import decoded
+from prospect.feedback.files.others.turns import decoded
 from prospect.feedback.importers import importer
 from prospect.feedback.importers.shapes.base import ANSWER, USER, Cell, Dropped, Item, Options, Sample, Vote
 from prospect.feedback.importers.shapes.joining import (

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from prospect.feedback.files.labels import THUMBS
-from prospect.feedback.files.other_layouts import number_of
-from prospect.feedback.files.other_turns import decoded
+from prospect.feedback.files.others.layouts import number_of
+from prospect.feedback.files.others.turns import decoded
 from prospect.feedback.importers import importer
 from prospect.feedback.importers.shapes.base import ANSWER, USER, Dropped, Item, Options, Vote
 from prospect.feedback.importers.shapes.joining import (

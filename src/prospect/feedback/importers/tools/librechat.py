@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from prospect.feedback.files.other_turns import decoded, text_of
+from prospect.feedback.files.others.turns import decoded, text_of
 from prospect.feedback.importers import importer
 from prospect.feedback.importers.shapes.base import ANSWERED, ASKED, Dropped, Item, Options, Sample, Vote
 from prospect.feedback.importers.shapes.mongo import mongo_name, mongo_time

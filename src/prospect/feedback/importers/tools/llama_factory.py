@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from prospect.feedback.files.other_cells import Turns, UnreadableRow, tools_in, turns_in
-from prospect.feedback.files.other_layouts import own_columns
+from prospect.feedback.files.others.cells import Turns, UnreadableRow, tools_in, turns_in
+from prospect.feedback.files.others.layouts import own_columns
 from prospect.feedback.importers import importer
 from prospect.feedback.importers.shapes.base import (
     ANSWER,

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from prospect.feedback.files.other_turns import decoded, messages_of, text_of
+from prospect.feedback.files.others.turns import decoded, messages_of, text_of
 from prospect.feedback.importers import importer
 from prospect.feedback.importers.shapes.base import ANSWERED, ASKED, Dropped, Item, Options, Sample, Vote
 from prospect.feedback.importers.shapes.reading import Row, dig, rows

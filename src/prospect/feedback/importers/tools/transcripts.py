@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from prospect.feedback.files.other_layouts import number_of
+from prospect.feedback.files.others.layouts import number_of
 from prospect.feedback.importers import importer
 from prospect.feedback.importers.shapes.base import ANSWERED, ASKED, Dropped, Item, Options, Preference, Sample, Vote
 from prospect.feedback.importers.shapes.joining import Cells, first, name_of

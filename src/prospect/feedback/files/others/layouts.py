@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from prospect.feedback.files.other_cells import (
+from prospect.feedback.files.others.cells import (
     CONVERSATIONS,
     PROMPTS,
     Row,
@@ -29,7 +29,7 @@ from prospect.feedback.files.other_cells import (
     turns_in,
     with_system,
 )
-from prospect.feedback.files.other_turns import decoded
+from prospect.feedback.files.others.turns import decoded
 
 _MEDIA = ("images", "videos", "audios", "rejected_images", "image", "video", "audio")
 

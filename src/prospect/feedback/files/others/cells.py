@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from prospect.feedback.files.other_turns import decoded, own_turn
+from prospect.feedback.files.others.turns import decoded, own_turn
 
 Row = Mapping[str, Any]
 Turns = list[dict[str, Any]]

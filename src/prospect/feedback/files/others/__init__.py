@@ -1,0 +1,1 @@
+"""Columns and cells as other trainers lay them out."""
