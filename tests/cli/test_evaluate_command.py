@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import json
 import shlex
 from collections.abc import Callable
@@ -301,16 +303,13 @@ def test_wrong_usage_is_one_message_and_exit_code_2(
 @pytest.mark.parametrize(
     ("asked", "today"),
     [
-        ("m --judge 'verifier:regex:a b' --data f", ["contest m --judge 'verifier:regex:a b' --data f"]),
         ("--judge=lm:x m --level 0.9 --beta 1", ["contest --judge=lm:x m"]),
-        ("--json m --against n --page v.html -o r.json", ["contest --json m --against n --page v.html -o r.json"]),
-        ("m --judge python:mine.py:f --data f g", ["contest m --judge mine.py:f --data f g"]),
         ("m --tasks a,b --limit 3 --beta 1", ["benchmark m --tasks a,b --limit 3"]),
         ("m --data f --tasks a --kl-prompts 0", ["evaluate m --data f --kl-prompts 0", "benchmark m --tasks a"]),
         ("m --data f --tasks a --judge lm:x", ["contest m --data f --judge lm:x", "benchmark m --tasks a"]),
     ],
 )
-def test_a_flag_of_another_command_is_answered_with_that_command(
+def test_what_no_one_command_does_is_answered_with_the_commands(
     asked: str, today: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -318,6 +317,29 @@ def test_a_flag_of_another_command_is_answered_with_that_command(
     assert ended.value.code == 2
     said = capsys.readouterr().err.splitlines()
     assert said[-len(today) :] == [f"prospect {command}" for command in today]
+
+
+@pytest.mark.parametrize(
+    ("asked", "today"),
+    [
+        ("m --judge 'verifier:regex:a b' --data f", "contest m --judge 'verifier:regex:a b' --data f"),
+        ("--json m --against n --page v.html -o r.json", "contest --json m --against n --page v.html -o r.json"),
+        ("m --judge python:mine.py:f --data f g", "contest m --judge mine.py:f --data f g"),
+        ("m --tasks a,b --limit 3", "benchmark m --tasks a,b --limit 3"),
+    ],
+)
+def test_a_command_that_is_called_otherwise_now_is_run_as_that(
+    asked: str, today: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran: list[argparse.Namespace] = []
+    verb = today.partition(" ")[0]
+    monkeypatch.setattr(importlib.import_module(f"prospect.cli.{verb}"), "run", ran.append)
+    assert main(["evaluate", *shlex.split(asked)]) == 0
+    assert [one.verb for one in ran] == [verb]
+    told = capsys.readouterr().err
+    assert told == f"judges and tasks have commands of their own; this runs: prospect {today}\n"
+    assert main(shlex.split(today)) == 0
+    assert ran[0] == ran[1]
 
 
 def test_a_judge_is_checked_on_pairs(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:

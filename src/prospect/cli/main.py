@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from prospect import __version__, progress
 from prospect.cli.completion import SHELLS, PrintCompletion
+from prospect.cli.moved import run_as
 from prospect.cli.parser import Parser
 from prospect.errors import ProspectError, RunStopped
 from prospect.terminal import say
@@ -95,6 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> int:
     parser, verbs = _parser()
+    arguments = run_as(arguments)
     if arguments and arguments[0] in verbs:
         importlib.import_module(f"prospect.cli.{arguments[0]}").add_arguments(verbs[arguments[0]])
     options = parser.parse_args(arguments)

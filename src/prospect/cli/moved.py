@@ -1,4 +1,7 @@
-"""What `prospect evaluate` did for judges and tasks before: the same as commands of today, ready to paste."""
+"""What `prospect evaluate` did for judges and tasks before: the same as commands of today.
+
+A command that means one of today's whole is run, with a line that says which; any other is answered with what to write.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ import shlex
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from prospect.terminal import say
+
 _VERBS = ("evaluate", "contest", "benchmark")
 
 
@@ -16,6 +21,19 @@ class _Group(NamedTuple):
 
     flag: str | None
     words: list[str]
+
+
+def run_as(arguments: list[str]) -> list[str]:
+    """Return the arguments to run: those of another command where `prospect evaluate` was asked for all that it does.
+
+    The new command is told on stderr.
+    """
+    moved = commands_of_today(arguments[1:]) if arguments[:1] == ["evaluate"] else []
+    found = shlex.split(moved[0])[1:] if len(moved) == 1 else []
+    if len(found) != len(arguments):  # none, several, or a flag that the other command lacks
+        return arguments
+    say(f"judges and tasks have commands of their own; this runs: {moved[0]}")
+    return found
 
 
 def commands_of_today(arguments: Sequence[str]) -> list[str]:
