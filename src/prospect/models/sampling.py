@@ -298,14 +298,15 @@ def _draw_from(
     elif sampling.top_k:
         return order[:, 0].clone(), ~sure
     cumulative = probs.cumsum(-1)
-    before = cumulative - probs
-    kept = before < sampling.top_p  # a token stays while those before it hold less than top_p
-    if rest is not None and sampling.top_p < 1:
-        sure &= (before - sampling.top_p).abs().amin(-1) > _MARGIN
-        if not whole:
-            sure &= ~kept[:, -1] & (probs[:, -1] > rest)
-    probs = probs * kept
-    cumulative = probs.cumsum(-1)
+    if sampling.top_p < 1:
+        before = cumulative - probs
+        kept = before < sampling.top_p  # a token stays while those before it hold less than top_p
+        if rest is not None:
+            sure &= (before - sampling.top_p).abs().amin(-1) > _MARGIN
+            if not whole:
+                sure &= ~kept[:, -1] & (probs[:, -1] > rest)
+        probs = probs * kept
+        cumulative = probs.cumsum(-1)
     total = cumulative[:, -1:] if whole or sampling.top_p < 1 else torch.ones_like(cumulative[:, -1:])
     target = draw[:, None].float() * total
     # In float32 a draw next to 1 may reach the total itself, which no sum exceeds: then the last one kept.
