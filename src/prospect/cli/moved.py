@@ -30,7 +30,7 @@ def run_as(arguments: list[str]) -> list[str]:
     """
     moved = commands_of_today(arguments[1:]) if arguments[:1] == ["evaluate"] else []
     found = shlex.split(moved[0])[1:] if len(moved) == 1 else []
-    if len(found) != len(arguments):  # none, several, or a flag that the other command lacks
+    if not found or len(found) != len(arguments):  # none, several, or a flag that the other command lacks
         return arguments
     say(f"judges and tasks have commands of their own; this runs: {moved[0]}")
     return found
@@ -41,9 +41,9 @@ def commands_of_today(arguments: Sequence[str]) -> list[str]:
     flags = {verb: _flags_of(verb) for verb in _VERBS}
     groups = _groups(arguments, {flag: action for known in flags.values() for flag, action in known.items()})
     asked = {group.flag for group in groups}
-    if not any(asked & flags[verb].keys() - flags["evaluate"].keys() for verb in _VERBS):
+    contest = bool(asked & {"--judge", "--page"})
+    if (not contest and "--tasks" not in asked) or asked & {"-h", "--help"}:
         return []
-    contest = bool(asked & {"--judge", "--page"}) or ("--tasks" not in asked)
     feedback = not contest and "--data" in asked
     wanted = [verb for verb, does in (("evaluate", feedback), ("contest", contest)) if does]
     wanted += ["benchmark"] if "--tasks" in asked else []
@@ -70,11 +70,11 @@ def _groups(arguments: Sequence[str], actions: dict[str, argparse.Action]) -> li
             flag, equals, _ = word.partition("=")
             action = actions.get(flag)
             takes = 0 if equals or action is None or action.nargs == 0 else 1 if action.nargs is None else float("inf")
-            groups.append(_Group(flag, [word]))
+            own = flag == "--judge"  # today one's own judge is named by its file alone
+            groups.append(_Group(flag, [word.replace("=python:", "=", 1) if own else word]))
             room = takes
         elif room:
-            own = groups[-1].flag == "--judge"  # today one's own judge is named by its file alone
-            groups[-1].words.append(word.removeprefix("python:") if own else word)
+            groups[-1].words.append(word.removeprefix("python:") if groups[-1].flag == "--judge" else word)
             room -= 1
         else:
             groups.append(_Group(None, [word]))
