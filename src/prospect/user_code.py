@@ -1,4 +1,4 @@
-"""Python files of the user's own: losses, judges, worlds of studies. They run with the user's rights."""
+"""Python files of the user's own: losses, judges, importers, worlds of studies. They run with the user's rights."""
 
 from __future__ import annotations
 
@@ -24,8 +24,15 @@ class _EndlessImport(BaseException):
     """No Exception: code that catches those would go on."""
 
 
-def import_file(path: Path, module_name: str) -> ModuleType:
-    """Return the module in a file, which is read again where it was edited; Python keeps it under its name.
+def is_own(name: str) -> bool:
+    """Return whether a name is that of something in a file of the user's own, `file.py:name`."""
+    return ".py:" in name
+
+
+def import_file(path: Path) -> ModuleType:
+    """Return the module in a file, which is read again where it was edited.
+
+    Python keeps it under a name that holds the whole path: two files of one name do not replace each other.
 
     Raises:
         ConfigError: there is no such file, or importing it fails, exits, or takes more than two minutes.
@@ -37,6 +44,7 @@ def import_file(path: Path, module_name: str) -> ModuleType:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}). Check its permissions.") from error
     digest = hashlib.sha256(source).hexdigest()
+    module_name = f"prospect_user_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
     if module_name in sys.modules and _DIGESTS.get(path) == digest:
         return sys.modules[module_name]
     spec = importlib.util.spec_from_file_location(module_name, path)

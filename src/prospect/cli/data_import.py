@@ -97,7 +97,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _format_and_files(named: str | None, words: list[str]) -> tuple[str | None, list[str]]:
     """Take the first word as a format where an importer has that name; a file of that name is written ./NAME."""
-    from prospect.feedback.importers import all_importers, get_importer, is_own
+    from prospect.feedback.importers import all_importers, get_importer
+    from prospect.user_code import is_own
 
     if named is not None:
         return named, _found(words)

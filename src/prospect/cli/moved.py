@@ -38,15 +38,15 @@ def run_as(arguments: list[str]) -> list[str]:
 
 def commands_of_today(arguments: Sequence[str]) -> list[str]:
     """Return what the words after `prospect evaluate` are today; none where they hold no flag of another command."""
+    asked = {word.partition("=")[0] for word in arguments}
+    contest, tasks = bool(asked & {"--judge", "--page"}), "--tasks" in asked
+    if not (contest or tasks) or asked & {"-h", "--help"}:
+        return []
     flags = {verb: _flags_of(verb) for verb in _VERBS}
     groups = _groups(arguments, {flag: action for known in flags.values() for flag, action in known.items()})
-    asked = {group.flag for group in groups}
-    contest = bool(asked & {"--judge", "--page"})
-    if (not contest and "--tasks" not in asked) or asked & {"-h", "--help"}:
-        return []
     feedback = not contest and "--data" in asked
     wanted = [verb for verb, does in (("evaluate", feedback), ("contest", contest)) if does]
-    wanted += ["benchmark"] if "--tasks" in asked else []
+    wanted += ["benchmark"] if tasks else []
     return [
         shlex.join(
             ["prospect", verb]

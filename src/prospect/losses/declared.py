@@ -12,6 +12,7 @@ from typing import Any
 
 from prospect.errors import ConfigError
 from prospect.losses.hyperparameters import check_hyperparameters
+from prospect.user_code import is_own
 
 # The files of this folder that hold losses.
 FILES = ("demonstration", "paired", "reference_free", "reward_model", "scored", "token", "unpaired")
@@ -64,11 +65,6 @@ def check_declared(name: str, hyperparameters: Mapping[str, Any]) -> None:
     if name not in losses:
         raise unknown_loss(name, losses)
     check_hyperparameters(name, losses[name].hyperparameters, losses[name].bounds, hyperparameters)
-
-
-def is_own(name: str) -> bool:
-    """Return whether it is one's own loss, `file.py:function`."""
-    return ".py:" in name
 
 
 def own_file(address: str) -> tuple[Path, str]:

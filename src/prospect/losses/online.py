@@ -10,7 +10,6 @@ from typing import Literal
 import torch
 
 Reduction = Literal["tokens", "rows", "length"]
-Ratio = Literal["token", "sequence"]
 
 
 def clipped_surrogate(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -11,8 +10,8 @@ import torch
 
 from prospect.errors import ConfigError
 from prospect.losses.base import ARGUMENTS, FeedbackKind, Loss
-from prospect.losses.declared import is_own, no_loss, own_file, unknown_loss
-from prospect.user_code import import_file, source_digest
+from prospect.losses.declared import no_loss, own_file, unknown_loss
+from prospect.user_code import import_file, is_own, source_digest
 
 _REGISTRY: dict[str, Loss] = {}
 # Keys of a recipe's loss section that are no hyperparameters: they apply to many losses.
@@ -151,10 +150,7 @@ def source_digests(name: str) -> dict[str, str]:
 def _load_own(address: str) -> Loss:
     """Import `file.py:function`; the file is the user's own code and run as such."""
     path, attribute = own_file(address)
-    # The module's name holds the whole path: two files of one name must not replace each other.
-    module_name = f"prospect_user_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
-    module = import_file(path, module_name)
-    record = getattr(module, attribute, None)
+    record = getattr(import_file(path), attribute, None)
     if not isinstance(record, Loss):
         raise no_loss(address, path, "nothing" if record is None else type(record).__name__)
     return record

@@ -37,8 +37,9 @@ def decode(
         limit: most tokens of a row.
     """
     state = _State(model, prompts)
-    logits = state.read_prompts().index_select(0, torch.tensor(owners, device=model.device))
-    state.select(torch.tensor(owners, device=model.device))
+    prompt_of = torch.tensor(owners, device=model.device)
+    logits = state.read_prompts()[prompt_of]
+    state.select(prompt_of)
     rows = torch.arange(len(owners), device=model.device)
     open_rows = torch.ones(len(owners), dtype=torch.bool, device=model.device)
     ending = torch.tensor(sorted(ends), device=model.device)
@@ -85,9 +86,7 @@ class _State:
 
     def read_prompts(self) -> Tensor:
         """Return the logits (P, V) after each prompt."""
-        width = self.ids.shape[1]
-        positions = torch.arange(width, device=self.ids.device) - (width - self.lengths[:, None])
-        logits = self._forward(self.ids, positions.clamp(min=0))
+        logits = self._read_all()
         if self.cache is not None:
             for number, layer in enumerate(self.cache.layers):
                 if type(layer) is DynamicLayer and layer.is_initialized:
@@ -110,6 +109,10 @@ class _State:
         self.lengths = self.lengths + 1
         if self.cache is not None:
             return self._forward(tokens[:, None], positions)
+        return self._read_all()
+
+    def _read_all(self) -> Tensor:
+        """Read every token that there is; positions count from a row's first token, not from its padding."""
         width = self.ids.shape[1]
         positions = torch.arange(width, device=self.ids.device) - (width - self.lengths[:, None])
         return self._forward(self.ids, positions.clamp(min=0))

@@ -19,7 +19,7 @@ from prospect.feedback.records import Feedback
 from prospect.results.study import SeenExample
 from prospect.studies.study import Condition, unknown
 from prospect.training.alarms import repetition
-from prospect.user_code import import_file
+from prospect.user_code import import_file, is_own
 
 WORLDS = {
     # By name: the demo stands above the evaluation, and what is not used need not be installed.
@@ -124,7 +124,7 @@ def make_world(settings: Mapping[str, Any]) -> World:
         ConfigError: there is none of that name, or its settings are wrong.
     """
     kind = str(settings.get("kind"))
-    if ".py:" in kind:
+    if is_own(kind):
         return _from_file(kind)(settings)
     if kind not in WORLDS:
         raise unknown("world", kind, list(WORLDS), "study: world.kind")
@@ -151,7 +151,7 @@ def _from_file(kind: str) -> Any:
     path, _, name = kind.rpartition(":")
     if not Path(path).is_file():
         raise ConfigError(f"study: world.kind is {kind}; there is no file {path}.")
-    module = import_file(Path(path), f"prospect_study_{Path(path).stem}")
+    module = import_file(Path(path))
     if not hasattr(module, name):
         raise ConfigError(f"study: world.kind is {kind}; {path} has no {name}.")
     return getattr(module, name)

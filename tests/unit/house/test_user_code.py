@@ -55,7 +55,7 @@ from prospect.errors import ConfigError
 before = signal.getsignal(signal.SIGALRM)
 user_code.PATIENCE = 0.2
 try:
-    user_code.import_file(user_code.Path({str(endless)!r}), "mine")
+    user_code.import_file(user_code.Path({str(endless)!r}))
 except ConfigError as error:
     print(error)
 assert signal.getsignal(signal.SIGALRM) is before

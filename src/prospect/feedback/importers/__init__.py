@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +14,7 @@ from prospect.errors import DataError, UsageError
 from prospect.feedback.importers.shapes.base import Importer, Item, Options, Sample
 from prospect.feedback.importers.shapes.reading import rows, sample
 from prospect.feedback.wording import names
-from prospect.user_code import import_file
+from prospect.user_code import import_file, is_own
 
 GENERIC = "generic"
 """The importer of rows with our own columns, or with columns that the user names: only asked where no other knows."""
@@ -89,18 +88,11 @@ def get_importer(name: str) -> Importer:
     )
 
 
-def is_own(name: str) -> bool:
-    """Return whether it is one's own importer, `file.py:function`."""
-    return ".py:" in name
-
-
 def _load_own(address: str) -> Importer:
     """Import `file.py:function`; the file is the user's own code and run as such."""
     file, _, attribute = address.rpartition(":")
     path = Path(file).expanduser().resolve()
-    # The module's name holds the whole path: two files of one name must not stand in for each other.
-    module = import_file(path, f"prospect_user_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}")
-    made = getattr(module, attribute, None)
+    made = getattr(import_file(path), attribute, None)
     if not isinstance(made, Importer):
         found = "nothing" if made is None else type(made).__name__
         raise UsageError(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from prospect.errors import DataError, UsageError
-from prospect.evaluation.contest.judges.base import Item, Judge, Verdict, plain_text, text_key, verdict_of_scores
+from prospect.evaluation.contest.judges.base import Item, Judge, Verdict, plain_text, verdict_of_scores
 from prospect.feedback.records import Text
 from prospect.user_code import import_file, source_digest
 
@@ -85,8 +85,7 @@ def load_object(address: str) -> tuple[Any, str]:
     path = Path(file).expanduser().resolve()
     if not file or not path.is_file():
         raise UsageError(f"{address}: there is no file {file or address}; expected FILE.py:NAME.")
-    module = import_file(path, f"prospect_judge_{text_key(str(path))}")
-    found = getattr(module, attribute, None)
+    found = getattr(import_file(path), attribute, None)
     if not callable(found) and not isinstance(found, Judge):
         raise UsageError(f'{address}: there is no function "{attribute}" in {file}.')
     return found, source_digest(path)

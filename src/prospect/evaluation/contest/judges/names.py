@@ -9,6 +9,7 @@ from prospect.errors import UsageError
 from prospect.evaluation.contest.judges.base import Judge
 from prospect.evaluation.contest.judges.function import FunctionJudge, load_object
 from prospect.evaluation.contest.judges.registry import all_judges, forms, kinds_with
+from prospect.user_code import is_own
 
 OWN = "FILE.py:NAME"
 
@@ -31,7 +32,7 @@ def judge_named(
     """
     kind, _, rest = name.partition(":")
     kinds = all_judges()
-    own = kind not in kinds and ".py:" in name
+    own = kind not in kinds and is_own(name)
     settings = {
         key: value for key, value in (("rubric", rubric), ("endpoint_settings", endpoint_settings)) if value is not None
     }
