@@ -1,0 +1,1 @@
+"""Sample, label, align again: rounds of alignment on what the model itself writes."""
