@@ -27,6 +27,7 @@ VERBS = {
     "train": "align a model on feedback",
     "merge": "fold an adapter into its base, or dequantise GGUF: a plain model folder",
     "generate": "let a model answer prompts",
+    "label": "let a judge give thumbs to completions",
     "compare": "methods, data conditions and seeds in one table with intervals",
     "evaluate": "score a model on held-out feedback",
     "contest": "let two sides answer the same prompts before a judge, or check the judge itself",
