@@ -155,6 +155,12 @@ class Round(Part):
     notes: list[str] = Field(default_factory=list)
     """What a reader must know of the round, in words."""
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether it is finished and what follows starts from its model: it is not shown to be worse."""
+        found = self.held_out
+        return found is not None and (found.against_last is None or found.against_last.high >= 0)
+
 
 class Stopped(Part):
     """Why no further round was made."""
@@ -190,7 +196,6 @@ class Ledger(Stored):
     """Of all stages so far."""
 
     @property
-    def best(self) -> Round:
-        """The round with the highest held-out rate, the earliest of several."""
-        evaluated = [one for one in self.rounds if one.held_out is not None]
-        return max(evaluated, key=lambda one: (one.held_out.rate.rate if one.held_out else -1.0, -one.round))
+    def kept(self) -> Round:
+        """The latest finished round that is not shown to be worse than the one before it: whose model to use."""
+        return [one for one in self.rounds if one.is_kept][-1]
