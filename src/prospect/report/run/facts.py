@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import JsonValue
 
 from prospect.errors import CheckpointError
+from prospect.report.page.wording import method_name
 from prospect.results.before_after import BeforeAfterResult
 from prospect.results.benchmarks import BenchmarksResult
 from prospect.results.contest import ContestResult
@@ -138,9 +139,8 @@ class RunFacts:
 
     @property
     def method(self) -> str:
-        """The loss's name as written on the page: acronyms in capitals, a user's loss without its file."""
-        name = self.loss.rpartition(":")[2]
-        return name.upper() if name.isalpha() and len(name) <= 4 else name
+        """The loss's name as written on the page."""
+        return method_name(self.loss)
 
     @property
     def feedback(self) -> str:
