@@ -19,6 +19,7 @@ from prospect.results.benchmarks import BenchmarksResult
 from prospect.results.contest import ContestResult
 from prospect.results.evaluation import AnyEvaluation
 from prospect.results.feedback import FeedbackResult
+from prospect.results.rounds import RoundOf, round_of
 from prospect.results.run import AlarmsRow, DataSummary, MetricsRow, Provenance, SampleRow
 from prospect.run_dir import RunDir
 
@@ -61,6 +62,7 @@ class RunFacts:
         raised: every logged row of alarms.
         samples: sampled completions.
         evaluations: evaluation results by file stem.
+        round_of: the round that it trained, None for a run of its own.
     """
 
     name: str
@@ -70,6 +72,7 @@ class RunFacts:
     raised: list[AlarmsRow]
     samples: list[SampleRow]
     evaluations: dict[str, AnyEvaluation | JsonValue]
+    round_of: RoundOf | None
 
     @classmethod
     def read(cls, run: RunDir) -> RunFacts:
@@ -84,6 +87,7 @@ class RunFacts:
             *run.logged(),
             run.samples(),
             run.evaluations(),
+            round_of(path),
         )
         if not (facts.config or facts.provenance.known or facts.metrics or facts.evaluations):
             raise CheckpointError(
