@@ -122,7 +122,7 @@ def test_the_outcome_and_why_it_stopped_come_first() -> None:
     assert "1,200 samples were drawn (516 up, 684 down), and 1,160 rows trained on, in 20 min 34 s." in text
     assert "+49.0 points (+42.0 to +56.0), better." in text
     assert "Against the round before, the change is +15.0 points (+8.0 to +22.0), better." in text
-    assert "reward:rm, which training never sees, passes 70% (63–76%)" in text
+    assert "By reward:rm, which training never sees, 70% (63–76%) pass; against the start the change is +20.0" in text
     assert "Why it stopped All rounds that were asked for are made." in text
     assert "over 200 held-out prompts" in text and "Nothing in the numbers stands out." in text
 
@@ -134,12 +134,14 @@ def test_every_section_and_figure_is_there() -> None:
         *("Result", "Samples", "Round by round", "Making it again"),
     ]
     assert re.findall(r"<h3>(.*?)</h3>", text) == [
-        *("Samples that pass, by round", "KL from the start, by round", "Thumbs up, by round"),
-        *("Length, by round", "Diversity and repetition, by round"),
+        *("Samples that pass, by round", "Gain, by round", "KL from the start, by round"),
+        *("Thumbs up, by round", "Length, by round", "Diversity and repetition, by round"),
     ]
     rates = text.partition("Samples that pass, by round")[2].partition("</figure>")[0]
     assert "verifier:polite: 46% at 0, 80% at 1, 95% at 2; reward:rm, not trained on: 50% at 0, 60% at 1" in rates
     assert len(re.findall(r'<polygon class="band s[01]"', rates)) == 2, "both judges have their intervals"
+    gains = text.partition("Gain, by round")[2].partition("</figure>")[0]
+    assert "against the start: 34.0 at 1, 49.0 at 2; against the round before: 34.0 at 1, 15.0 at 2" in gains
 
 
 def test_a_round_is_a_column_of_numbers() -> None:
@@ -336,7 +338,7 @@ def test_the_page_loads_nothing() -> None:
     page = read(ledger())
     assert not {"script", "img", "iframe", "object"} & set(page.tags)
     assert [value for _, name, value in page.attributes if name in ("src", "href")] == ["data:,"]
-    assert all(re.search(r"\d", label) for label in page.labels()) and len(page.labels()) == 5
+    assert all(re.search(r"\d", label) for label in page.labels()) and len(page.labels()) == 6
 
 
 def test_many_rounds_and_long_samples_stay_below_two_megabytes() -> None:

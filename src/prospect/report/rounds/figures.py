@@ -12,6 +12,7 @@ from prospect.report.charts.plots import Line, sweep_chart
 from prospect.report.rounds.words import shown_judge, start_of
 from prospect.results.rounds import HeldOut, Ledger, Round
 from prospect.statistics.bootstrap import Estimate
+from prospect.statistics.comparisons import Difference
 from prospect.statistics.rates import Rate
 
 Dot = tuple[float, float, float]
@@ -19,8 +20,8 @@ Dot = tuple[float, float, float]
 
 
 def outcome_figures(ledger: Ledger) -> list[Figure]:
-    """Return the rate by round, and how far the model has gone from the start for it."""
-    found = (_rates(ledger), _mean_score(ledger), _kl(ledger))
+    """Return rates, what was gained, and how far the model has gone from the start for it."""
+    found = (_rates(ledger), _gains(ledger), _kl(ledger), _mean_score(ledger))
     return [figure for figure in found if figure]
 
 
@@ -46,6 +47,29 @@ def _rates(ledger: Ledger) -> Figure | None:
         y_label=what,
         guide=0.5 if ledger.compares else start.rate.rate if start else None,
         shares=True,
+    )
+
+
+def _gains(ledger: Ledger) -> Figure | None:
+    def in_points(found: Difference | None) -> Dot | None:
+        return (100 * found.value, 100 * found.low, 100 * found.high) if found else None
+
+    def against_start(one: Round) -> Dot | None:
+        return in_points(one.held_out.against_start) if one.held_out else None
+
+    def against_last(one: Round) -> Dot | None:
+        return in_points(one.held_out.against_last) if one.held_out else None
+
+    return _by_round(
+        [
+            _line(ledger.rounds, "against the start", "s0", against_start),
+            _line(ledger.rounds, "against the round before", "s1", against_last),
+        ],
+        title="Gain, by round",
+        reading="Differences on the same prompts; the band is the 95% interval. Where it reaches the dashed 0, no"
+        " difference is shown.",
+        y_label="points",
+        guide=0.0,
     )
 
 

@@ -89,11 +89,10 @@ def round_in_words(ledger: Ledger, one: Round) -> list[str]:
     if found.against_last and one.round > 1:
         said.append(f"Against the round before, the change is {difference(found.against_last)}.")
     if found.second and ledger.second_judge:
-        beside = f": {difference(found.second_against_start)} against the start" if found.second_against_start else ""
-        said.append(
-            f"{shown_judge(ledger.second_judge)}, which training never sees, passes"
-            f" {_with_interval(found.second)}{beside}."
-        )
+        change = found.second_against_start
+        beside = f"; against the start the change is {difference(change)}" if change else ""
+        judge = shown_judge(ledger.second_judge)
+        said.append(f"By {judge}, which training never sees, {_with_interval(found.second)} pass{beside}.")
     return said
 
 
