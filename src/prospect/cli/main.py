@@ -33,7 +33,7 @@ VERBS = {
     "evaluate": "score a model on held-out feedback",
     "contest": "let two sides answer the same prompts before a judge, or check the judge itself",
     "benchmark": "run a model on tasks of lm-evaluation-harness, beside another one",
-    "report": "write a run's report.html again",
+    "report": "write the report.html of a run, or of rounds, again",
     "losses": "list, show, draw and check the losses",
 }
 

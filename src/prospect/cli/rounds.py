@@ -97,9 +97,9 @@ def _values(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     if options.model and options.prompts:
         return {"rounds": {"protocol": options.recipe}}, "command line"
     raise UsageError(
-        f"prospect rounds {options.recipe} needs --model and --prompts, for instance: prospect rounds online_kto --model "
-        "my/model --prompts prompts.jsonl --judge verifier:numeric. (A recipe's name ends in .yaml; --model demo has its "
-        "own prompts.)"
+        f"prospect rounds {options.recipe} needs --model and --prompts, for instance: prospect rounds online_kto "
+        "--model my/model --prompts prompts.jsonl --judge verifier:numeric. (A recipe's name ends in .yaml; --model "
+        "demo has its own prompts.)"
     )
 
 

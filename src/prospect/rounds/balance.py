@@ -60,8 +60,8 @@ def balance(rows: Sequence[Unpaired], earlier: Sequence[Unpaired], settings: Bal
         return Balanced(
             list(rows),
             stop=f"the round has {found}, and with all earlier rounds {len(smaller) + len(spare)} rows "
-            f"(balance.least_rows is {settings.least_rows}): there is nothing left to learn from these prompts. Take harder prompts, a "
-            "stricter judge, or a higher temperature.",
+            f"(balance.least_rows is {settings.least_rows}): there is nothing left to learn from these prompts. Take "
+            "harder prompts, a stricter judge, or a higher temperature.",
         )
     added: list[Unpaired] = []
     kept = larger

@@ -60,8 +60,8 @@ def _split(recipe: RoundsRecipe) -> tuple[list[Question], list[Question]]:
     number = number_held_out(count, len(questions))
     if number < 2:
         raise ConfigError(
-            f"rounds.evaluate.prompts is {wanted!r}, which is {number} of {len(questions)} prompts; expected at least 2 to "
-            "say what a round has brought. Hold out more."
+            f"rounds.evaluate.prompts is {wanted!r}, which is {number} of {len(questions)} prompts; expected at "
+            "least 2 to say what a round has brought. Hold out more."
         )
     ranked = sorted(questions, key=lambda one: prompt_rank(one.key, recipe.base.train.seed))
     chosen = {one.key for one in ranked[:number]}
@@ -92,9 +92,9 @@ def _require_enough(recipe: RoundsRecipe, questions: Sequence[Question]) -> None
     wanted = settings.prompts_per_round
     if wanted != "all" and wanted * settings.count > len(questions):
         raise DataError(
-            f"{settings.prompts}: {len(questions)} prompts are there to learn from, and {settings.count} rounds of {wanted} "
-            f"fresh ones take {wanted * settings.count}. Bring more, lower rounds.prompts_per_round or rounds.count, or set "
-            "prompts_per_round: all."
+            f"{settings.prompts}: {len(questions)} prompts are there to learn from, and {settings.count} rounds of "
+            f"{wanted} fresh ones take {wanted * settings.count}. Bring more, lower rounds.prompts_per_round or "
+            "rounds.count, or set prompts_per_round: all."
         )
 
 
@@ -108,6 +108,7 @@ def prompts_of_round(recipe: RoundsRecipe, questions: Sequence[Question], number
 
 
 def write_prompts(path: Path, questions: Sequence[Question]) -> None:
+    """Write rows of `prompt`, and `target` where there is one."""
     lines = []
     for one in questions:
         row = Demonstration(prompt=one.prompt, completion="", id=one.key, where=one.key)

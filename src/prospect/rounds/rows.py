@@ -72,8 +72,8 @@ def _nothing(recipe: RoundsRecipe, gathered: Gathered, ties: int) -> Stopped:
     what = f" ({ties} comparisons were ties)" if ties else ""
     return Stopped(
         kind="no_rows",
-        text=f"protocol {recipe.protocol.name} made no row of {samples} samples{what}. Take harder prompts, more samples "
-        "of each (rounds.samples_per_prompt), or a judge that tells more of them apart.",
+        text=f"protocol {recipe.protocol.name} made no row of {samples} samples{what}. Take harder prompts, more "
+        "samples of each (rounds.samples_per_prompt), or a judge that tells more of them apart.",
     )
 
 

@@ -23,6 +23,7 @@ from prospect.rounds.feedback import judge_samples, make_judge, write_labels
 from prospect.rounds.folder import RoundFolder, RoundsFolder, with_round
 from prospect.rounds.held_out import PARTIAL, look
 from prospect.rounds.outcomes import Looks
+from prospect.rounds.prompts import prompts_of_round, read_prompts, write_prompts
 from prospect.rounds.protocols import Asked, Gathered
 from prospect.rounds.recipe import RoundsRecipe, load_rounds
 from prospect.rounds.rows import make_rows, training_recipe

@@ -83,7 +83,7 @@ def _serve(command: str, model: str, number: int) -> None:
     words = [word.replace("{model}", full).replace("{round}", str(number)) for word in shlex.split(command)]
     with progress.phase(f"letting the server serve {model}"):
         try:
-            done = subprocess.run(words, capture_output=True, text=True, check=False)
+            done = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603 - the user's own
         except OSError as error:
             raise EndpointError(
                 f"rounds.serve: {words[0]} cannot be run: {error.strerror}. Check the command."
@@ -91,6 +91,6 @@ def _serve(command: str, model: str, number: int) -> None:
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines()
         raise EndpointError(
-            f"rounds.serve: {command} ended with {done.returncode}{f': {said[-1]}' if said else ''}. Mend it, and go on "
-            "with --resume."
+            f"rounds.serve: {command} ended with {done.returncode}{f': {said[-1]}' if said else ''}. Mend it, and go "
+            "on with --resume."
         )
