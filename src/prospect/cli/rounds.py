@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Make the rounds, write the page, and say what each has brought."""
     with progress.phase(LOADING):
-        from prospect.report.rounds import build_rounds_report
+        from prospect.report.rounds.page import build_rounds_report
         from prospect.rounds.run import plan_rounds, run_rounds
 
         quiet_libraries()
