@@ -31,7 +31,7 @@ from prospect.rounds.sampling import Sampler
 from prospect.rounds.stopping import why_stop
 from prospect.rounds.training import train_round
 
-After = Callable[[Path], None]
+After = Callable[[Path], object]
 """Told the folder after every stage, to write a page of it."""
 
 
