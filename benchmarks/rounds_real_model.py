@@ -128,7 +128,8 @@ def table(results: dict[str, Any]) -> str:
         lines.append(
             f"| {one['round'] or 'start'} | {rate['rate']:.1%} ({rate['low']:.1%} to {rate['high']:.1%}) | "
             f"{rows.get('desirable', '')} {rows.get('undesirable', '')} | "
-            f"{'' if kl is None else format(kl['value'], '.2f')} | {found['words']:.1f} | {found['repetition'] or 0:.3f} |"
+            f"{'' if kl is None else format(kl['value'], '.2f')} | {found['words']:.1f} | "
+            f"{found['repetition'] or 0:.3f} |"
         )
     before, after = results["log-loss"]["start"], results["log-loss"]["end"]
     run = results["rounds"]
