@@ -174,6 +174,16 @@ def test_the_same_prompts_are_read_side_by_side() -> None:
     assert "11 rounds" in page
 
 
+def test_rounds_are_equally_far_apart() -> None:
+    found = ledger(*(one_round(1, round=number) for number in range(1, 13)), planned=12)
+    thumbs = render_rounds_page(found, {}).partition("Thumbs up, by round")[2].partition("</figure>")[0]
+    _, *places = [float(x) for x in re.findall(r'<circle class="dot s0" cx="([\d.]+)"', thumbs)]
+    assert len(places) == 12, "and the one of the legend"
+    assert [after - before for before, after in pairwise(places)] == pytest.approx(
+        [(places[-1] - places[0]) / 11] * 11, abs=0.2
+    )
+
+
 def test_a_score_is_said_where_there_is_no_thumb() -> None:
     sample = {"prompt": "?", "completion": "!", "score": 0.731, "desirable": None}
     text = text_of(ledger(one_round(0, held_out=held_out(0, samples=[sample]))))
