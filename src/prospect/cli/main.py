@@ -25,8 +25,10 @@ VERBS = {
     "demo": "the main job on an embedded example, without network: thumbs, KTO, a report (4 minutes on 2 cores)",
     "data": "look at, convert and write feedback files",
     "train": "align a model on feedback",
+    "rounds": "sample, label, align again: rounds on what the model itself writes",
     "merge": "fold an adapter into its base, or dequantise GGUF: a plain model folder",
     "generate": "let a model answer prompts",
+    "label": "let a judge give thumbs to completions",
     "compare": "methods, data conditions and seeds in one table with intervals",
     "evaluate": "score a model on held-out feedback",
     "contest": "let two sides answer the same prompts before a judge, or check the judge itself",
@@ -37,7 +39,7 @@ VERBS = {
 
 
 # The verbs that train.
-_HEAVY = ("demo", "train", "compare")
+_HEAVY = ("demo", "train", "rounds", "compare")
 
 
 def start() -> int:

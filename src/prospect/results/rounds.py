@@ -159,6 +159,12 @@ class Round(Part):
     notes: list[str] = Field(default_factory=list)
     """What a reader must know of the round, in words."""
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether it is finished and what follows starts from its model: it is not shown to be worse."""
+        found = self.held_out
+        return found is not None and (found.against_last is None or found.against_last.high >= 0)
+
 
 class Stopped(Part):
     """Why no further round was made."""
@@ -194,6 +200,11 @@ class Ledger(Stored):
     stopped: Stopped | None = None
     seconds: float
     """Of all stages so far."""
+
+    @property
+    def kept(self) -> Round:
+        """The latest finished round that is not shown to be worse than the one before it: whose model to use."""
+        return [one for one in self.rounds if one.is_kept][-1]
 
     @property
     def best(self) -> Round:
