@@ -31,7 +31,7 @@ from prospect.rounds.sampling import Sampler
 from prospect.rounds.stopping import why_stop
 from prospect.rounds.training import train_round
 
-After = Callable[[Path], None]
+After = Callable[[Path], object]
 """Told the folder after every stage, to write a page of it."""
 
 
@@ -125,7 +125,7 @@ class _Story:
         write_prompts(folder.held_out, held_out)
         ledger = folder.read()
         if ledger is None:
-            ledger = _new_ledger(recipe, judge or looking, second, questions, held_out)
+            ledger = _new_ledger(recipe, judge or looking, looking, second, questions, held_out)
         known = ledger.seconds
         ledger = ledger.model_copy(update={"planned": settings.count, "settings": settings.model_dump(mode="json")})
         looks = Looks(settings.label, held_out, looking, second, recipe.base.train.seed)
@@ -285,6 +285,7 @@ class _Story:
 def _new_ledger(
     recipe: RoundsRecipe,
     judge: Judge,
+    looking: Judge,
     second: Judge | None,
     questions: Sequence[Question],
     held_out: Sequence[Question],
@@ -297,6 +298,8 @@ def _new_ledger(
         start=recipe.start,
         judge=judge.name,
         second_judge=second.name if second else None,
+        held_out_judge=looking.name if looking.name != judge.name else None,
+        compares=not looking.gives_scores,
         reference=settings.reference,
         optimizer=settings.optimizer,
         settings=settings.model_dump(mode="json"),
