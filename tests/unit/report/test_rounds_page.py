@@ -16,6 +16,7 @@ from prospect.report.page.parts import PageFinding
 from prospect.report.rounds import findings as checks
 from prospect.report.rounds.findings import findings
 from prospect.report.rounds.page import build_rounds_report, render_rounds_page
+from prospect.report.rounds.words import shown_judge
 from prospect.report.run.build import build_report
 from prospect.report.run.model_card import write_model_card
 from prospect.results.rounds import LEDGER, Ledger, StopKind, round_of
@@ -84,7 +85,7 @@ def as_json(*rounds: dict[str, Any], **changes: Any) -> dict[str, Any]:
         **{"reference": "start", "optimizer": "fresh", "settings": {"count": 2, "label": {"judge": "verifier:polite"}}},
         **{"prompts": 300, "held_out_prompts": N, "planned": 2, "seconds": 1234.0},
         "rounds": list(rounds or map(one_round, RATES)),
-        "stopped": {"kind": "done", "text": "All rounds that were asked for are made."},
+        "stopped": {"kind": "done", "text": "all rounds that were asked for are made."},
         **changes,
     }
 
@@ -211,7 +212,7 @@ def test_a_round_under_way_has_a_page(done: int) -> None:
         assert f"Round 2 of 2 is under way: {', '.join(names) or 'nothing'} so far." in text
         assert "After 1 round of online_kto, 80% of held-out samples pass, up from 46%" in text
     else:
-        assert "Round 2 is done" in text
+        assert "Where it stands Round 2 of 2 rounds is done." in text
 
 
 def test_the_start_alone_has_a_page() -> None:
@@ -252,6 +253,21 @@ def test_another_judge_may_look_at_held_out_samples() -> None:
     one = [finding.title for finding in findings(ledger(second_judge=None))]
     other = [finding.title for finding in findings(ledger(second_judge=None, held_out_judge="human:votes.json"))]
     assert one == ["One judge both teaches and measures"] and other == []
+
+
+@pytest.mark.parametrize(
+    ("judge", "shown"),
+    [
+        ("verifier:python:/home/ann/rules.py:polite", "verifier:python:rules.py:polite"),
+        ("reward:../models/rm", "reward:rm"),
+        ("lm:~/models/judge", "lm:judge"),
+        ("reward:org/model", "reward:org/model"),
+        ("endpoint:http://localhost:8000/v1#judge", "endpoint:http://localhost:8000/v1#judge"),
+        ("human:votes.json", "human:votes.json"),
+    ],
+)
+def test_a_judge_is_named_without_the_folders_of_this_machine(judge: str, shown: str) -> None:
+    assert shown_judge(judge) == shown
 
 
 def test_a_protocol_that_compares_has_pairs_and_no_thumbs() -> None:
@@ -463,6 +479,7 @@ def test_the_card_tells_of_the_rounds(folder: Path) -> None:
     assert "This is the model of round 2." in section and "All rounds that were asked for are made." in section
     assert "| the start | 46% | 39–53% | 200 |  |  |" in section
     assert "| round 2 (this model) | 95% | 91–98% | 200 | +49.0 (+42.0 to +56.0) | 4.00 (3.60 to 4.40) |" in section
+    assert "# base, aligned with KTO" in card and "the limits of its base, base" in card
     assert "/models/" not in card, "names of folders stay here"
     assert write_model_card(folder / "round-2" / "run") and "## Rounds" in card
 

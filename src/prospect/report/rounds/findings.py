@@ -12,7 +12,7 @@ from itertools import pairwise
 from prospect.report.page.parts import PageFinding
 from prospect.report.page.wording import count, number, percent
 from prospect.report.rounds.text_findings import TEXT_CHECKS
-from prospect.report.rounds.words import difference, evaluated, outcome, round_name, shown_judge, verdict_of
+from prospect.report.rounds.words import difference, evaluated, outcome, round_name, sentence, shown_judge, verdict_of
 from prospect.report.run.evaluation_findings import FAR, UNREAD
 from prospect.results.rounds import HeldOut, Ledger
 from prospect.statistics.rates import proportion
@@ -180,7 +180,7 @@ def clamped(ledger: Ledger) -> Iterator[PageFinding]:
     if told:
         yield PageFinding(
             False,
-            "The reference point z0 was 0 on most steps",
+            "The reference point z0 was 0 on half of the steps or more",
             f"Share of the steps on which its estimate was clamped: {told}. There, gains are measured from the"
             " reference itself.",
         )
@@ -201,7 +201,7 @@ def notes(ledger: Ledger) -> Iterator[PageFinding]:
     """Report what the rounds noted themselves."""
     for one in ledger.rounds:
         for text in one.notes:
-            yield PageFinding(False, round_name(one).capitalize(), f"{text[:1].upper()}{text[1:]}")
+            yield PageFinding(False, round_name(one).capitalize(), sentence(text))
 
 
 # The worst first: a model that games its judge or is no better, one that has drifted, rounds that could teach little,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from prospect.report.page.wording import count, duration, interval, method_name, percent, points, short_path
 from prospect.results.rounds import HeldOut, Ledger, Round
 from prospect.statistics.comparisons import Difference, Verdict, verdict
 from prospect.statistics.rates import Rate
 
+_FOLDERS = re.compile(r"(?<=:)[.~]*/(?!/)(?:[^/:]*/)*")
 REFERENCES = {"start": "the start as its reference", "previous": "the model of the round before as its reference"}
 OPTIMIZERS = {"fresh": "a fresh optimizer", "carried": "the optimizer of the round before"}
 
@@ -114,14 +117,14 @@ def round_in_words(ledger: Ledger, one: Round) -> list[str]:
 def where_it_stands(ledger: Ledger) -> str:
     """Return why the rounds ended, or what is being done."""
     if ledger.stopped:
-        return ledger.stopped.text
+        return sentence(ledger.stopped.text)
     last = ledger.rounds[-1] if ledger.rounds else None
     if last is None:
         return "Nothing is done yet."
     if last.round == 0 and not last.held_out:
         return "The start is not evaluated yet."
     if last.held_out:
-        return f"{round_name(last).capitalize()} is done; the next of {count(ledger.planned, 'round')} has not begun."
+        return f"{round_name(last).capitalize()} of {count(ledger.planned, 'round')} is done."
     stages = (
         ("sampled", last.drawn),
         ("labelled", last.judged),
@@ -150,6 +153,11 @@ def how_sure(ledger: Ledger) -> list[str]:
 def start_of(ledger: Ledger) -> HeldOut | None:
     """Return how the start does on held-out prompts."""
     return next((one.held_out for one in ledger.rounds if one.round == 0), None)
+
+
+def sentence(text: str) -> str:
+    """Return a text that was noted, with a capital."""
+    return f"{text[:1].upper()}{text[1:]}"
 
 
 def held_out_judge(ledger: Ledger) -> str:
@@ -191,9 +199,8 @@ def round_name(one: Round) -> str:
 
 
 def shown_judge(judge: str) -> str:
-    """Return a judge's name, of a path the last part alone."""
-    kind, colon, rest = judge.partition(":")
-    return f"{kind}{colon}{short_path(rest)}" if rest.startswith(("/", ".", "~")) else judge
+    """Return a judge's name, of a path in it the last part alone; a URL stays."""
+    return _FOLDERS.sub("", judge)
 
 
 def _told(ledger: Ledger, found: HeldOut) -> str:
