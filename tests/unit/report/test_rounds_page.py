@@ -246,6 +246,12 @@ def test_the_start_may_imitate_a_teacher_and_a_protocol_need_no_judge() -> None:
     assert "600 samples were drawn, and 580 rows trained on" in text
 
 
+@pytest.mark.parametrize(("kind", "reference"), [("demonstration", ""), ("paired", "the start as its reference and ")])
+def test_a_reference_is_named_where_the_rows_need_one(kind: str, reference: str) -> None:
+    found = ledger(one_round(0), one_round(1, rows=one_round(1)["rows"] | {"kind": kind}))
+    assert f"trains on them, with {reference}a fresh optimizer." in text_of(found)
+
+
 def test_another_judge_may_look_at_held_out_samples() -> None:
     text = text_of(ledger(held_out_judge="reward:/models/other"))
     assert "verifier:polite judges the answers" in text and "in every round, judged by reward:other." in text

@@ -10,7 +10,7 @@ from prospect.statistics.comparisons import Difference, Verdict, verdict
 from prospect.statistics.rates import Rate
 
 _FOLDERS = re.compile(r"(?<=:)[.~]*/(?!/)(?:[^/:]*/)*")
-REFERENCES = {"start": "the start as its reference", "previous": "the model of the round before as its reference"}
+REFERENCES = {"start": "the start as its reference", "previous": "the model before the round as its reference"}
 OPTIMIZERS = {"fresh": "a fresh optimizer", "carried": "the optimizer of the round before"}
 
 
@@ -54,6 +54,7 @@ def what_was_done(ledger: Ledger) -> list[str]:
     done = [one for one in ledger.rounds if one.trained]
     judged = [one.judged for one in ledger.rounds if one.judged]
     rated = [one for one in judged if one.rate]  # the others compare, and give no thumbs
+    imitates = any(one.rows.kind == "demonstration" for one in done if one.rows)  # which needs no reference
     start = "a model that imitates the teacher" if ledger.imitates else short_path(ledger.start)
     steps = ["the model answers prompts", f"{method_name(ledger.loss)} trains on them"]
     if judged or not done:
@@ -61,11 +62,11 @@ def what_was_done(ledger: Ledger) -> list[str]:
     said = [
         f"{count(len(done))} of {count(ledger.planned, 'round')} of {ledger.protocol}"
         f" {'was' if len(done) == 1 else 'were'} made from {start}: in each, {', '.join(steps[:-1])} and {steps[-1]},"
-        f" with {REFERENCES[ledger.reference]} and {OPTIMIZERS[ledger.optimizer]}."
+        f" with {'' if imitates else f'{REFERENCES[ledger.reference]} and '}{OPTIMIZERS[ledger.optimizer]}."
     ]
     drawn = sum(one.drawn.samples for one in ledger.rounds if one.drawn)
     rows = sum(one.rows.rows for one in done if one.rows)
-    up, down = (sum(thumbs) for thumbs in ([one.desirable for one in rated], [one.undesirable for one in rated]))
+    up, down = sum(one.desirable for one in rated), sum(one.undesirable for one in rated)
     if drawn:
         thumbs = f" ({count(up)} up, {count(down)} down)" if up + down else ""
         said.append(
