@@ -1,15 +1,15 @@
 """What the two estimates of z0 say along a run of KTO on the demo's base model, beside the true KL.
 
-    python benchmarks/reference_point.py [--json FILE] [--steps 0 10 20 40 60]
+    python benchmarks/reference_point.py [--json FILE] [--steps 0 20 40 60]
     python benchmarks/reference_point.py --show benchmarks/reference_point.json
 
-The feedback are replies of the base model to 300 customers, four each, with clean thumbs, and the run is the demo's,
+The feedback are replies of the base model to 200 customers, four each, with clean thumbs, and the run is the demo's,
 with the usual z0 (`reference_point: step`). Before each of the steps named, with the policy as it is then:
 
-    true KL     KL(policy || reference) at the training prompts, over 1,024 completions of the policy. For each token
+    true KL     KL(policy || reference) at the training prompts, over 512 completions of the policy. For each token
                 drawn, the KL of the two distributions over the next token is summed over the whole vocabulary; that has
                 the expectation of the plain log-ratio and less noise.
-    backwards   -KL(reference || policy), the mean log-ratio of 1,024 completions of the reference
+    backwards   -KL(reference || policy), the mean log-ratio of 512 completions of the reference
     mismatched  the mean log-ratio of the step's prompts with other prompts' completions, over the step's 32 rows
     sampled     the mean log-ratio of 16 completions that the policy writes to prompts of the step
 
@@ -37,13 +37,14 @@ from prospect.demo.run import REPLIES, recipe, write_thumbs
 from prospect.demo.settings import DemoFeedback
 from prospect.demo.world import training_prompts
 from prospect.training.medium import Draw
+from prospect.training.memory.allocator import keep_freed_memory
 from prospect.training.sampled_point import SampledPoint, choose_prompts
 from prospect.training.session import Session
 from prospect.training.step import accumulate_gradient, score
 from prospect.training.train import hold, run_steps
 
-CUSTOMERS, COMPLETIONS, TOGETHER = 300, 1024, 128
-STEPS = [0, 10, 20, 40, 60]
+CUSTOMERS, COMPLETIONS, TOGETHER = 200, 512, 128
+STEPS = [0, 20, 40, 60]
 SEED_OF_TRUTH = 1000  # another than the run's, whose draws are the estimate's
 
 
@@ -61,10 +62,11 @@ def main() -> None:
 
 def measure(steps: Sequence[int]) -> dict[str, Any]:
     """Train, and stop before each of the steps to look."""
+    keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
         output, inquiries = Path(folder) / "run", training_prompts(CUSTOMERS, 0)
         write_thumbs(output, inquiries, answer(load_base(), inquiries, REPLIES, 0), DemoFeedback(), 0)
-        # The demo has twice as many customers and an evaluation every 50 steps; its schedule is kept.
+        # The demo has three times as many customers and an evaluation every 50 steps; its schedule is kept.
         changes = ["data.eval=null", "train.samples=0", "reference_point=sampled"]
         values = recipe("kto", output, 0)
         with hold(values, overrides=[*changes, "train.max_steps=150"], quiet=True) as session:
