@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from prospect.endpoint.client import Endpoint
 from prospect.errors import ConfigError, UsageError
 from prospect.evaluation.contest.contest import hold_contest
 from prospect.evaluation.contest.judges import (
+    Candidate,
     EndpointJudge,
     HumanJudge,
     Item,
@@ -178,11 +180,16 @@ def test_verdicts_are_kept_by_an_identity_that_settings_change(example: Example)
     assert len({one.identity for one in judges}) == len(judges)
 
 
-def test_a_score_agrees_with_the_comparison_or_is_refused(example: Example) -> None:
+def test_a_score_agrees_with_the_comparison_or_is_a_chance_or_is_refused(example: Example) -> None:
     made = example.make()
     if not made.gives_scores:
         with pytest.raises(UsageError, match="does not score one"):
             made.score("p", "a")
+        return
+    if made.gives_chances:  # asked by itself, of one completion
+        rows = [Candidate(item.prompt, text) for item in (*ITEMS, *ATTACKS) for text in (item.first, item.second)]
+        rows = [row for row in rows if made.covers(row)]
+        assert all(0 <= score <= 1 or math.isnan(score) for score in made.score_many(rows))
         return
     items = [*ITEMS, Item("p", "the same", "the same", "x")]
     for item, verdict in zip(items, made.compare_many(items), strict=True):

@@ -15,8 +15,13 @@ from prospect.evaluation.contest.judges.base import Judge
 NO_KEY = "none"
 
 
-def add_judge(parser: argparse.ArgumentParser) -> None:
-    """Declare the judge."""
+def add_judge(parser: argparse.ArgumentParser, *, sides: bool = True) -> None:
+    """Declare the judge.
+
+    Args:
+        parser: of the command.
+        sides: whether other models answer in the same command, with settings of their own.
+    """
     group = parser.add_argument_group("the judge")
     group.add_argument(
         "--judge",
@@ -26,6 +31,9 @@ def add_judge(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--rubric", metavar="TEXT", help="the question that the judge is asked")
     group.add_argument("--price", metavar="READ,WRITTEN", help="what a million of the judge's tokens cost")
+    if not sides:
+        parser.set_defaults(model=None, against=None, chat=False, judge_api_key_env=None, judge_request=[])
+        return
     group.add_argument(
         "--judge-api-key-env",
         metavar="NAME",

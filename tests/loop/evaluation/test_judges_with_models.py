@@ -110,7 +110,7 @@ def test_a_template_that_takes_no_three_turns_has_no_marks_of_its_own() -> None:
 
 def test_labels_stand_where_the_chat_template_lets_the_assistant_begin(reader: Any) -> None:
     tokenizer = reader[1]
-    head, tail, labels = module._frame(tokenizer)
+    head, tail, labels = module._frame(tokenizer, LABELS)
     assert tokenizer.decode(head) == "<s><|user|>"
     assert tokenizer.decode(tail) == "</s>\n<|assistant|>"
     assert [tokenizer.decode([label]) for label in labels] == ["A", "B", "C"]

@@ -182,6 +182,6 @@ def test_another_question_is_another_form():
 
 def test_what_is_taken_apart_is_of_the_form(monkeypatch: pytest.MonkeyPatch):
     before = form_of_prompt("a")
-    assert form_of_prompt("a", ("### Answer:",)) != before
+    assert form_of_prompt("a", marks=("### Answer:",)) != before
     monkeypatch.setattr("prospect.evaluation.contest.judges.prompt._CONTROL_TOKENS", re.compile("x"))
     assert form_of_prompt("a") != before

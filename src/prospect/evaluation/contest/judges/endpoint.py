@@ -10,8 +10,8 @@ from typing import Any
 from prospect.endpoint.client import Endpoint, EndpointError, RequestRefusedError
 from prospect.endpoint.replies import Reply
 from prospect.endpoint.request_fields import LIMITS
-from prospect.evaluation.contest.judges.base import Item, Judge, Verdict
-from prospect.evaluation.contest.judges.prompt import DEFAULT_RUBRIC, LABELS, form_of_prompt, judging_prompt
+from prospect.evaluation.contest.judges.base import Candidate, Item, Judge, Verdict
+from prospect.evaluation.contest.judges.prompt import LABELS, form_of_prompt, judging_prompt
 from prospect.evaluation.contest.judges.reading import VERSION, read_reply
 from prospect.evaluation.contest.judges.registry import judge
 
@@ -54,7 +54,7 @@ class EndpointJudge(Judge):
         rubric: the question.
     """
 
-    def __init__(self, endpoint: Endpoint, rubric: str = DEFAULT_RUBRIC) -> None:
+    def __init__(self, endpoint: Endpoint, rubric: str | None = None) -> None:
         self.endpoint = endpoint
         self.name = f"endpoint:{endpoint.url}#{endpoint.model}"
         self.rubric = rubric
@@ -64,7 +64,7 @@ class EndpointJudge(Judge):
 
     @classmethod
     def named(
-        cls, rest: str, *, rubric: str = DEFAULT_RUBRIC, endpoint_settings: Mapping[str, Any] | None = None
+        cls, rest: str, *, rubric: str | None = None, endpoint_settings: Mapping[str, Any] | None = None
     ) -> EndpointJudge:
         """Return the judge of `endpoint:URL#MODEL`."""
         return cls(Endpoint.parse(rest, **(endpoint_settings or {})), rubric)
@@ -73,7 +73,7 @@ class EndpointJudge(Judge):
     def identity(self) -> str:
         """Address, model, settings and the form of the prompt; whether it took the schema decides no verdict."""
         settings = json.dumps({**_OPTIONS, **self.endpoint.request}, sort_keys=True, default=str)
-        form = f"{VERSION} {form_of_prompt(self.rubric + ENDING + STRUCTURED_ENDING)}"
+        form = f"{VERSION} {form_of_prompt(self.rubric, ENDING, STRUCTURED_ENDING)}"
         return "\0".join(("endpoint", self.endpoint.url, self.endpoint.model, settings, form))
 
     def stream(self, items: Sequence[Item]) -> Iterator[tuple[int, Verdict]]:
@@ -85,7 +85,7 @@ class EndpointJudge(Judge):
         """
         yield from self.endpoint.in_parallel(self._ask, items)
 
-    def estimate_tokens(self, item: Item) -> tuple[int, int]:
+    def estimate_tokens(self, item: Item | Candidate) -> tuple[int, int]:
         """Return a guess: a token for four characters, ten for the verdict."""
         prompt = judging_prompt(item, self.rubric, ending=STRUCTURED_ENDING)
         return len(prompt) // CHARACTERS_PER_TOKEN, 10

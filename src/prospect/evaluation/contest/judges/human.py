@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from prospect.atomic import write_text
 from prospect.errors import DataError
-from prospect.evaluation.contest.judges.base import Choice, Item, Judge, Verdict, plain_text, text_key
+from prospect.evaluation.contest.judges.base import Candidate, Choice, Item, Judge, Verdict, plain_text, text_key
 from prospect.evaluation.contest.judges.prompt import DEFAULT_RUBRIC
 from prospect.evaluation.contest.judges.registry import judge
 from prospect.file_kinds import regular_file
@@ -115,8 +115,10 @@ class HumanJudge(Judge):
         """The votes themselves."""
         return f"human\0{text_key(json.dumps(self._votes, sort_keys=True))}"
 
-    def covers(self, item: Item) -> bool:
-        """Return whether anybody came to the comparison."""
+    def covers(self, item: Item | Candidate) -> bool:
+        """Return whether anybody came to the comparison, or to the completion."""
+        if isinstance(item, Candidate):
+            return any(text_key(*item.texts) in votes for votes in self._votes)
         key = _pair_key(item)
         return item.identical or any(key in votes for votes in self._votes)
 
