@@ -42,9 +42,11 @@ def gradient(objective: Objective, examples: list[Any], step: int = 1) -> torch.
     return torch.cat([p.grad.flatten() for p in objective.policy.trainable().values() if p.grad is not None])
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("lora", [None, {"r": 4, "dropout": 0.3}])
-def test_it_is_exactly_0_where_policy_and_reference_are_one_model(recipe: Any, lora: Any) -> None:
-    objective, examples = objective_for(recipe, moved=False, model={"lora": lora} if lora else {})
+def test_it_is_exactly_0_where_policy_and_reference_are_one_model(recipe: Any, lora: Any, precision: str) -> None:
+    sections: dict[str, Any] = {"model": {"lora": lora} if lora else {}, "train": {"precision": precision}}
+    objective, examples = objective_for(recipe, moved=False, **sections)
     metrics = accumulate_gradient(objective, examples, 1).metrics
     assert (metrics["kl"], metrics["kl_raw"], metrics["kl_stderr"]) == (0.0, 0.0, 0.0)
     assert metrics["kl_tokens"] > 0

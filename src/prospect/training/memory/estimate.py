@@ -142,7 +142,7 @@ def _sampling_bytes(prepared: Prepared) -> int:
     config = load_model_config(prepared.config.model).get_text_config()
     rows = min(settings.completions, SAMPLED_TOGETHER)
     length = max(len(row.prompt_ids) for row in flatten(prepared.train.examples)) + (settings.max_new_tokens or 0)
-    heads = config.num_attention_heads
+    heads = getattr(config, "num_attention_heads", None) or 1  # one without attention keeps a state, which is less
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
     cached = 2 * config.num_hidden_layers * (getattr(config, "num_key_value_heads", None) or heads) * size
     # float32; a half more is kept free for tokens to come, and logits, their probabilities and their order are there.
