@@ -107,9 +107,8 @@ def test_dry_run_says_how_z0_is_estimated_and_what_its_samples_cost(tmp_path: Pa
     done = prospect(*arguments, "data.eval=null", folder=tmp_path)
     assert "z0 from each prompt with another prompt's completion, over each step" in " ".join(done.stdout.split())
     done = prospect("train", "kto_no_z0", *arguments[2:], "reference_point=sampled", folder=tmp_path)
-    assert (
-        done.returncode == 1 and "reference_point is sampled and loss kto_no_z0 has no reference point" in done.stderr
-    )
+    assert done.returncode == 2
+    assert "reference_point is sampled and loss kto_no_z0 has no reference point" in done.stderr
 
 
 def test_losses_lists_and_shows(tmp_path: Path) -> None:
