@@ -19,6 +19,7 @@ from prospect.cli.main import VERBS, main
 from prospect.config import load_config
 from prospect.errors import DataError
 from prospect.feedback import load_feedback
+from prospect.rounds import load_rounds
 
 RUNNING = [page for page in PAGES if any(block.note == "run" for block in blocks_of(page))]
 
