@@ -30,7 +30,7 @@ from prospect.evaluation.contest.judges import (
 )
 from prospect.evaluation.contest.judges.asking import Asking
 from prospect.evaluation.contest.judges.base import MIRRORED, text_key, verdict_of_scores
-from prospect.evaluation.contest.judges.human import _pair_key
+from prospect.evaluation.contest.judges.human_page import pair_key
 from servers import said
 
 OWN = "FILE.py:NAME"
@@ -80,6 +80,8 @@ class Example:
 def endpoint(place: Place) -> Example:
     def longer(_: str, body: dict[str, Any]) -> Any:
         text = body["messages"][0]["content"]
+        if "completion A ===" not in text:
+            return said(json.dumps({"verdict": "Y" if "fox" in text else "N"}))
         first, second = text.index("completion A ==="), text.index("completion B ===")
         return said(json.dumps({"verdict": "A" if second - first > len(text) - second - 300 else "B"}))
 
@@ -96,9 +98,9 @@ def endpoint(place: Place) -> Example:
 
 def human(place: Place) -> Example:
     some = [*ITEMS, *ATTACKS]
-    votes = {_pair_key(item): text_key(max(item.first, item.second, key=str)) for item in some}
-    path, other = place.votes(votes), place.votes({**votes, _pair_key(ITEMS[0]): "tie"}, "b")
-    skips = HumanJudge(place.votes({_pair_key(ITEMS[0]): "skip"}, "c"))
+    votes = {pair_key(item): text_key(max(item.first, item.second, key=str)) for item in some}
+    path, other = place.votes(votes), place.votes({**votes, pair_key(ITEMS[0]): "tie"}, "b")
+    skips = HumanJudge(place.votes({pair_key(ITEMS[0]): "skip"}, "c"))
     return Example(lambda: HumanJudge(path), [HumanJudge(other), HumanJudge([path, other])], (skips, ITEMS[0]))
 
 

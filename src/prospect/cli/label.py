@@ -8,7 +8,6 @@ from prospect.cli.generate import add_service
 from prospect.cli.judging import add_judge, check_judge_options, judge_from
 from prospect.cli.label_map import add_label_map, read_label_map
 from prospect.cli.progress import Counter
-from prospect.cli.result import one_or_more
 from prospect.errors import UsageError
 from prospect.outputs import output_file
 from prospect.terminal import print_json, say
@@ -64,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
         price=Price.parse(options.price) if options.price else None,
     )
     found = label_file(
-        one_or_more(options.files),
+        options.files,
         judge_from(options),
         options.output,
         how=how,
