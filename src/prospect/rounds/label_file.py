@@ -51,6 +51,7 @@ class Labelled(NamedTuple):
         labels: how many of what.
         threshold: that was taken.
         cut: completions that the limit cut, and that were not judged for it.
+        dropped: whether these were left out; else they are undesirable.
         relabelled: completions whose label in the file said the opposite.
         not_judged: completions to which the judge has not come (people only).
         unread_note: what one of the unread answers was, "" where there is none.
@@ -60,6 +61,7 @@ class Labelled(NamedTuple):
     labels: Labels
     threshold: Threshold
     cut: int
+    dropped: bool
     relabelled: int
     not_judged: int
     unread_note: str
@@ -68,7 +70,9 @@ class Labelled(NamedTuple):
     def as_dict(self) -> dict[str, Any]:
         """Return the counts as JSON holds them, the rate's fields beside them."""
         counts = self.labels._asdict()
-        return {**counts, **counts.pop("rate")._asdict(), "cut": self.cut, "relabelled": self.relabelled}
+        rate = counts.pop("rate")._asdict()
+        more = {name: getattr(self, name) for name in ("cut", "relabelled", "not_judged")}
+        return {**counts, **rate, **more, "threshold": str(self.threshold)}
 
 
 class Completion(NamedTuple):
@@ -133,6 +137,7 @@ def label_file(
         labels=labels._replace(rows=len(found)),
         threshold=threshold,
         cut=len(found) - len(asked),
+        dropped=how.cut == "drop",
         relabelled=sum(
             isinstance(row := rows[place].row, Unpaired) and row.desirable is not up for place, (up, _) in made.items()
         ),
@@ -151,6 +156,8 @@ def _decide(
     whose grade is None is not judged at all, and counts nowhere.
     """
     places = [place for place in range(len(rows)) if place not in grades or grades[place] is not None]
+    if rows and not places:
+        raise DataError(f"{judge.name} has judged none of the {len(rows)} completions. Are the votes of these?")
     scores = [grade.score if (grade := grades.get(place)) else math.nan for place in places]
     prompts = [rows[place].row.prompt for place in places]
     threshold = how.threshold or Threshold.usual(judge, scores)
