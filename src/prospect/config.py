@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -44,7 +44,9 @@ def _section_or_switch(value: Any) -> Any:
     return value
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """Keys of a recipe; unknown ones are refused."""
+
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, validate_assignment=True)
 
     @field_validator("*", mode="before")
@@ -80,6 +82,7 @@ def _expanded(value: Any) -> Any:
     return os.path.expanduser(value)  # noqa: PTH111 - unlike Path.expanduser it leaves ~somebody as it is
 
 
+AnySection = TypeVar("AnySection", bound="Section")
 Folder = Annotated[str, AfterValidator(_expanded)]
 
 
@@ -94,7 +97,7 @@ Number = Annotated[float, BeforeValidator(_number_in_words)]
 DecayRate = Annotated[Number, Field(ge=0.0, lt=1.0)]
 
 
-class LoraSettings(_Section):
+class LoraSettings(Section):
     """Low-rank adapters instead of full weights; the reference is then the model with its adapter off."""
 
     r: int = Field(default=16, ge=1)
@@ -107,7 +110,7 @@ class LoraSettings(_Section):
     """Names of the layers to adapt; null means all linear layers but the head."""
 
 
-class ModelSettings(_Section):
+class ModelSettings(Section):
     """Which model is aligned."""
 
     name_or_path: str
@@ -133,7 +136,7 @@ class ModelSettings(_Section):
         return self.lora is not None or self.adapter == "continue"
 
 
-class DataSettings(_Section):
+class DataSettings(Section):
     """Which feedback, and how it is cut."""
 
     train: str | list[str]
@@ -179,7 +182,7 @@ class DataSettings(_Section):
     then, so that it is the same on resume."""
 
 
-class HumanlineSettings(_Section):
+class HumanlineSettings(Section):
     """Token log-ratios are clipped before the loss sees them, as people overlook what is too unlikely (Humanline)."""
 
     low: Number = Field(default=-1.0, le=0.0, allow_inf_nan=False)
@@ -219,7 +222,7 @@ class LossSettings(BaseModel):
         return {key: _number_in_words(value) for key, value in (self.model_extra or {}).items()}
 
 
-class SyncSettings(_Section):
+class SyncSettings(Section):
     """The reference follows the policy: mix * policy + (1 - mix) * reference takes its place (arXiv 2404.09656)."""
 
     every: int = Field(default=512, ge=0)
@@ -228,7 +231,7 @@ class SyncSettings(_Section):
     """The policy's share; 1 sets the reference to the policy."""
 
 
-class ReferenceSettings(_Section):
+class ReferenceSettings(Section):
     """What the policy is compared with."""
 
     kind: Literal["auto", "frozen", "adapter_off"] = "auto"
@@ -246,7 +249,7 @@ class ReferenceSettings(_Section):
     """Let the reference follow the policy; null keeps it as it is (but see loss.humanline)."""
 
 
-class TrainSettings(_Section):
+class TrainSettings(Section):
     """How it is trained."""
 
     batch_size: int = Field(default=32, ge=1)
@@ -311,7 +314,7 @@ def _named_section(key: str, value: Any) -> Any:
     return {_NAMED[key]: value} if key in _NAMED and isinstance(value, str) else value
 
 
-class Config(_Section):
+class Config(Section):
     """A whole recipe."""
 
     model: ModelSettings
@@ -364,15 +367,29 @@ def load_config(
         values, where = read_yaml(Path(source)), str(source)
     for override in overrides:
         values = apply_override(values, override)
-    try:
-        config = Config.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError("\n".join(_explain(where, error.errors()))) from None
+    config = read_section(Config, values, where)
     for name in config.loss.hyperparameters:  # any may be the loss's own, but for those that other trainers call so
         explained = explain_key(name)
         if explained is not None and explained != f"here it is loss.{name}":
             raise ConfigError(f"{where}: unknown key loss.{name}; {explained}.")
     return config
+
+
+def read_section(kind: type[AnySection], values: Mapping[str, Any], where: str) -> AnySection:
+    """Return the settings in a mapping.
+
+    Args:
+        kind: a whole recipe.
+        values: what it holds.
+        where: what it is called in messages.
+
+    Raises:
+        ConfigError: what is wrong, at which key, and the nearest key that exists.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(where, error.errors(), kind))) from None
 
 
 def read_yaml(path: Path, what: str = "recipe", keys: str = "model, data, loss, output") -> dict[str, Any]:
@@ -423,14 +440,14 @@ _LONGEST_SHOWN = 200  # characters of a value in a message
 _UNION_ARMS = {"str", "int", "float", "bool", "list[str]"}
 
 
-def _explain(where: str, details: Sequence[Any]) -> list[str]:
+def _explain(where: str, details: Sequence[Any], root: type[BaseModel]) -> list[str]:
     """One line for each key that is wrong; what a union's arms say of one key becomes one sentence."""
     lines: dict[str, str] = {}
     for detail in details:
         location = [str(part) for part in detail["loc"]]
         if detail["type"] == "extra_forbidden":
             key = ".".join(location)
-            lines[key] = f"{where}: unknown key {key}{_suggest(location)}"
+            lines[key] = f"{where}: unknown key {key}{_suggest(location, root)}"
             continue
         key = ".".join(p for p in location if p not in _UNION_ARMS and not p.startswith("function-")) or "recipe"
         message = detail["msg"][0].lower() + detail["msg"][1:]
@@ -448,12 +465,12 @@ def _shown(value: Any) -> str:
     return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
 
 
-def _suggest(location: Sequence[str]) -> str:
+def _suggest(location: Sequence[str], root: type[BaseModel]) -> str:
     name = location[-1]
     explained = explain_key(name)
     if explained is not None:
         return f"; {explained}."
-    keys = all_keys()
+    keys = all_keys(root)
     siblings = [key.rpartition(".")[2] for key in keys if key.rpartition(".")[0] == ".".join(location[:-1])]
     near = difflib.get_close_matches(name, siblings, n=1)
     if near:
@@ -464,7 +481,7 @@ def _suggest(location: Sequence[str]) -> str:
     return f". Known here: {', '.join(siblings)}."
 
 
-def all_keys() -> list[str]:
+def all_keys(root: type[BaseModel] = Config) -> list[str]:
     """Every key of a recipe, dotted, in order."""
 
     def walk(section: type[BaseModel], prefix: str) -> list[str]:
@@ -476,7 +493,7 @@ def all_keys() -> list[str]:
                 keys += walk(inner, f"{prefix}{name}.")
         return keys
 
-    return walk(Config, "")
+    return walk(root, "")
 
 
 def _section_of(annotation: Any) -> type[BaseModel] | None:
