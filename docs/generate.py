@@ -28,6 +28,7 @@ from prospect.results.before_after import BeforeAfterResult
 from prospect.results.benchmarks import BenchmarksResult
 from prospect.results.contest import ContestResult, JudgeResult
 from prospect.results.feedback import FeedbackResult
+from prospect.results.rounds import Ledger
 from prospect.results.run import AlarmsRow, Provenance, SampleRow
 from prospect.results.stored import Part
 from prospect.results.study import CellFailure, CellOutcome, StartOutcome, StudyResult
@@ -100,6 +101,7 @@ SCHEMAS: dict[str, type[Part]] = {
     "judge": JudgeResult,
     "benchmarks": BenchmarksResult,
     "before_after": BeforeAfterResult,
+    "rounds": Ledger,
     "study": StudyResult,
     "study_start": StartOutcome,
     "study_outcome": CellOutcome,

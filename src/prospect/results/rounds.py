@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Final, Literal, NamedTuple
 
 from pydantic import Field, JsonValue
 
@@ -13,6 +14,9 @@ from prospect.statistics.comparisons import Difference
 
 DifferenceObject = Annotated[Difference, AS_OBJECT]
 EstimateObject = Annotated[Estimate, AS_OBJECT]
+
+LEDGER: Final = "rounds.json"
+"""The ledger's name in the folder of rounds."""
 
 StopKind = Literal["done", "no_gain", "kl", "one_class", "length", "repetition", "second_judge", "no_rows"]
 """Why the rounds ended: `done` where all of them were made."""
@@ -155,6 +159,12 @@ class Round(Part):
     notes: list[str] = Field(default_factory=list)
     """What a reader must know of the round, in words."""
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether it is finished and what follows starts from its model: it is not shown to be worse."""
+        found = self.held_out
+        return found is not None and (found.against_last is None or found.against_last.high >= 0)
+
 
 class Stopped(Part):
     """Why no further round was made."""
@@ -175,6 +185,8 @@ class Ledger(Stored):
     """The model of round 0."""
     judge: str
     second_judge: str | None
+    compares: bool = False
+    """Whether the judge only compares: held-out rates are then win rates against the start."""
     reference: Literal["start", "previous"]
     optimizer: Literal["fresh", "carried"]
     settings: dict[str, JsonValue]
@@ -190,7 +202,34 @@ class Ledger(Stored):
     """Of all stages so far."""
 
     @property
+    def kept(self) -> Round:
+        """The latest finished round that is not shown to be worse than the one before it: whose model to use."""
+        return [one for one in self.rounds if one.is_kept][-1]
+
+    @property
     def best(self) -> Round:
         """The round with the highest held-out rate, the earliest of several."""
         evaluated = [one for one in self.rounds if one.held_out is not None]
         return max(evaluated, key=lambda one: (one.held_out.rate.rate if one.held_out else -1.0, -one.round))
+
+
+class RoundOf(NamedTuple):
+    """A round and the ledger that it is in."""
+
+    ledger: Ledger
+    round: Round
+
+
+def round_of(run: Path) -> RoundOf | None:
+    """Return the round whose training wrote a run directory; None for a run that belongs to no rounds.
+
+    Raises:
+        CheckpointError: there is a ledger, and it cannot be read.
+    """
+    run = run.resolve()
+    folder = next((one for one in run.parents[:2] if (one / LEDGER).is_file()), None)
+    if folder is None:
+        return None
+    ledger = Ledger.read(folder / LEDGER)
+    done = (one for one in ledger.rounds if one.trained and (folder / one.trained.run).resolve() == run)
+    return next((RoundOf(ledger, one) for one in done), None)

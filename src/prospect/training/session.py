@@ -31,7 +31,10 @@ from prospect.training.checkpoints.checkpoint import (
     WEIGHTS,
     clean_leftovers,
     latest_checkpoint,
+    load_group,
+    optimizer_likes,
     optimizer_tensors,
+    restore_optimizer,
     save_checkpoint,
 )
 from prospect.training.checkpoints.resume import restore
@@ -261,6 +264,19 @@ class Session:
         }
         keep = self.prepared.config.train.keep_checkpoints
         save_checkpoint(self.run.checkpoints_path, groups, self.progress, self.identity, keep, self.world)
+
+    def carry_optimizer(self, run: RunDir) -> None:
+        """Let the optimizer go on with the moments and step counts of another run's last checkpoint.
+
+        Raises:
+            CheckpointError: that run has none, or trained other weights.
+        """
+        checkpoint = latest_checkpoint(run.checkpoints_path)
+        if checkpoint is None:
+            raise CheckpointError(f"{run.path}: has no checkpoint whose optimizer could go on. Begin with a fresh one.")
+        parameters = self.policy.trainable()
+        found = load_group(checkpoint, OPTIMIZER, optimizer_likes(parameters), self.world)
+        restore_optimizer(self.optimizer, parameters, found)
 
     def finish(self) -> None:
         """Write the aligned model and close the books."""
