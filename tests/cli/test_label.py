@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -158,6 +161,31 @@ def test_an_output_that_is_there_is_replaced_whole_and_a_full_disk_leaves_it(
     assert Path("out.jsonl").read_bytes() == before
     assert main(["label", "in.jsonl", "-o", "out.jsonl", "--judge", "mine.py:never"]) == 0
     assert thumbs(load_feedback("out.jsonl")) == [False] * 6  # type: ignore[arg-type]
+
+
+def test_a_run_that_is_killed_goes_on_and_asks_nothing_twice(label: Any, tmp_path: Path) -> None:
+    code = """
+import os, signal
+def grade(prompt, completion):
+    with open("asked.txt", "a+") as asked:
+        asked.write(prompt + "\\n")
+        asked.seek(0)
+        count = len(asked.readlines())
+    if count == 4 and not os.path.exists("killed"):
+        open("killed", "w").close()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return prompt < "3"
+"""
+    Path("dies.py").write_text(code)
+    write_rows(Path("in.jsonl"), ROWS)
+    command = ["label", "in.jsonl", "-o", "out.jsonl", "--judge", "dies.py:grade"]
+    killed = subprocess.run([sys.executable, "-m", "prospect", *command], capture_output=True, timeout=120)
+    assert killed.returncode == -signal.SIGKILL and not Path("out.jsonl").exists()
+    assert main(command) == 0
+    asked = Path("asked.txt").read_text().splitlines()
+    assert asked == [row["prompt"] for row in (*ROWS[:4], *ROWS[3:])]  # the fourth had no answer yet
+    assert thumbs(load_feedback("out.jsonl")) == [True] * 3 + [False] * 3  # type: ignore[arg-type]
+    assert not Path("out.jsonl.partial").exists()
 
 
 def test_a_server_is_asked_once_for_each_completion_and_its_price_is_told(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from prospect.feedback.files.write import write_jsonl
 from prospect.feedback.records import Demonstration, Feedback, Paired, Scored, Text, Unpaired
 from prospect.outputs import output_file
 from prospect.results.contest import JudgeCalls
-from prospect.rounds.labels import Labels, Threshold, count_labels, to_thumbs
+from prospect.rounds.labels import Labels, Threshold, count_labels, digest_of, to_thumbs
 
 Cut = Literal["judge", "undesirable", "drop"]
 CUTS: tuple[Cut, ...] = ("judge", "undesirable", "drop")
@@ -131,7 +130,8 @@ def label_file(
         announce(f"done: {calls}")
     grades = dict(zip(asked, given, strict=True))
     threshold, labels, made = _decide(rows, grades, judge, how)
-    write_jsonl((_thumb(rows[place], *verdict, judge) for place, verdict in made.items()), path)
+    made_by = f"prospect label, judge {digest_of(judge)}"
+    write_jsonl((_thumb(rows[place], *verdict, judge.name, made_by) for place, verdict in made.items()), path)
     partial.unlink(missing_ok=True)
     return Labelled(
         labels=labels._replace(rows=len(found)),
@@ -222,9 +222,8 @@ def _completions(row: Feedback) -> list[tuple[str, Text]]:
     return [(row.id, row.completion)]
 
 
-def _thumb(one: Completion, desirable: bool, score: float, judge: Judge) -> Unpaired:
+def _thumb(one: Completion, desirable: bool, score: float, rater: str, source: str) -> Unpaired:
     """Return the row of a thumb; of the old row stays what is of the completion, and not what was thought of it."""
-    digest = hashlib.blake2b(judge.identity.encode(errors="surrogatepass"), digest_size=6).hexdigest()
     row = one.row
     return Unpaired(
         prompt=row.prompt,
@@ -234,10 +233,10 @@ def _thumb(one: Completion, desirable: bool, score: float, judge: Judge) -> Unpa
         where=row.where,
         weight=row.weight,
         score=None if math.isnan(score) else score,
-        rater=judge.name,
+        rater=rater,
         tools=row.tools,
         finished=row.finished,
-        source=f"prospect label, judge {digest}",
+        source=source,
         model=row.model,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -95,6 +96,11 @@ class Labels(NamedTuple):
     unread: int
     undecided: int
     rate: Rate
+
+
+def digest_of(judge: Judge) -> str:
+    """Return a short hash of everything that decides a judge's scores."""
+    return hashlib.blake2b(judge.identity.encode(errors="surrogatepass"), digest_size=8).hexdigest()
 
 
 def score_completions(
