@@ -15,7 +15,6 @@ from prospect.outputs import output_file
 from prospect.terminal import print_json, say
 
 if TYPE_CHECKING:
-    from prospect.evaluation.contest.judges.asking import Price
     from prospect.rounds.label_file import Labelled, Labelling
 
 CUTS = ("judge", "undesirable", "drop")
@@ -58,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Label, and say how many pass, and what was left out; or write the page."""
     from prospect.cli.train import quiet_libraries
+    from prospect.evaluation.contest.judges.asking import Price
     from prospect.rounds.label_file import Labelling, label_file
     from prospect.rounds.labels import Threshold
 
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
         threshold=Threshold.parse(options.threshold) if options.threshold else None,
         cut=options.cut,
         target=options.target,
-        price=_price(options),
+        price=Price.parse(options.price) if options.price else None,
     )
     if options.page:
         return _write_page(options, how)
@@ -100,12 +100,6 @@ def _check(options: argparse.Namespace) -> None:
         raise UsageError("no output is named. Name it: -o OUT.jsonl")
     service_from(options)
     check_judge_options(options)
-
-
-def _price(options: argparse.Namespace) -> Price | None:
-    from prospect.evaluation.contest.judges.asking import Price
-
-    return Price.parse(options.price) if options.price else None
 
 
 def _write_page(options: argparse.Namespace, how: Labelling) -> int:

@@ -21,7 +21,7 @@ from prospect.evaluation.contest.judges.names import judge_named
 from prospect.evaluation.contest.judges.verdict_cache import VerdictCache
 from prospect.feedback.records import Demonstration, Message, Text
 from prospect.results.rounds import Judged
-from prospect.rounds.labels import Threshold, digest_of, score_completions, to_thumbs
+from prospect.rounds.labels import Threshold, answer_in, digest_of, score_completions, to_thumbs
 from prospect.rounds.protocols import Asked, Sample
 from prospect.rounds.recipe import LabelSettings
 from prospect.statistics.means import rate_by_prompt
@@ -116,11 +116,7 @@ def _different(prompt: Text, answers: Sequence[Answer], name: str) -> list[Sampl
 
 def candidate(question: Question, text: Text) -> Candidate:
     """Return a completion as a judge sees it: without the thoughts before the answer."""
-    if isinstance(text, str):
-        shown: Text = Answer(text, 0, True).without_thoughts().text
-    else:
-        shown = tuple(Message(turn.role, Answer(turn.content, 0, True).without_thoughts().text) for turn in text)
-    return Candidate(question.prompt, shown, question.target)
+    return Candidate(question.prompt, answer_in(text), question.target)
 
 
 def _scored(

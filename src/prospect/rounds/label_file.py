@@ -18,10 +18,9 @@ from prospect.feedback.files.write import write_jsonl
 from prospect.feedback.records import Demonstration, Feedback, Paired, Scored, Text, Unpaired
 from prospect.outputs import output_file
 from prospect.results.contest import JudgeCalls
-from prospect.rounds.labels import Labels, Threshold, count_labels, digest_of, to_thumbs
+from prospect.rounds.labels import Labels, Threshold, answer_in, count_labels, digest_of, to_thumbs
 
 Cut = Literal["judge", "undesirable", "drop"]
-CUTS: tuple[Cut, ...] = ("judge", "undesirable", "drop")
 _ANSWERED = {"completion", "completions", "chosen", "rejected", "messages"}
 
 
@@ -80,11 +79,13 @@ class Completion(NamedTuple):
     Attributes:
         row: that holds it, maybe beside others.
         id: of the row that it becomes.
-        candidate: what the judge looks at.
+        text: whole, with the thoughts before the answer where it has some.
+        candidate: what the judge looks at: without them.
     """
 
     row: Feedback
     id: str
+    text: Text
     candidate: Candidate
 
 
@@ -203,9 +204,9 @@ def read_completions(
                     "generate MODEL --prompts FILE -o COMPLETIONS.jsonl"
                 )
             parsed, rows = parser.parse(row, where, name), rows + 1
-            answer = row.get(target)
             found += [
-                Completion(parsed, name, Candidate(parsed.prompt, text, answer)) for name, text in _completions(parsed)
+                Completion(parsed, name, text, Candidate(parsed.prompt, answer_in(text), row.get(target)))
+                for name, text in _completions(parsed)
             ]
         if not rows:
             raise nothing_in(place)
@@ -227,7 +228,7 @@ def _thumb(one: Completion, desirable: bool, score: float, rater: str, source: s
     row = one.row
     return Unpaired(
         prompt=row.prompt,
-        completion=one.candidate.completion,
+        completion=one.text,
         desirable=desirable,
         id=one.id,
         where=row.where,

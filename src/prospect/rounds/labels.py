@@ -14,7 +14,8 @@ from prospect.errors import DataError, UsageError
 from prospect.evaluation.contest.judges.asking import Progress
 from prospect.evaluation.contest.judges.base import Candidate, Judge
 from prospect.evaluation.contest.judges.grading import GradeFile, Grading
-from prospect.feedback.records import Text
+from prospect.feedback.chat.thoughts import split_thoughts
+from prospect.feedback.records import Message, Text
 from prospect.feedback.split import prompt_key
 from prospect.statistics.means import rate_by_prompt
 from prospect.statistics.rates import Rate
@@ -96,6 +97,13 @@ class Labels(NamedTuple):
     unread: int
     undecided: int
     rate: Rate
+
+
+def answer_in(completion: Text) -> Text:
+    """Return a completion as a judge sees it: without the thoughts before the answer."""
+    if isinstance(completion, str):
+        return split_thoughts(completion).answer
+    return tuple(Message(turn.role, split_thoughts(turn.content).answer, turn.extra) for turn in completion)
 
 
 def digest_of(judge: Judge) -> str:

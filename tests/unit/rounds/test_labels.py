@@ -14,7 +14,7 @@ from conftest import write_rows
 from prospect.endpoint.client import EndpointError
 from prospect.errors import DataError, UsageError
 from prospect.evaluation.contest.judges import Candidate, EndpointJudge, HumanJudge, ScoringJudge, Verifier, judge_named
-from prospect.evaluation.contest.judges.base import text_key
+from prospect.evaluation.contest.judges.base import plain_text, text_key
 from prospect.feedback import load_feedback
 from prospect.feedback.records import Unpaired
 from prospect.rounds.label_file import Labelling, label_file, read_completions
@@ -23,6 +23,7 @@ from prospect.statistics.rates import proportion
 from servers import said
 
 NAN = math.nan
+THREE = Labelling(Threshold("number", 3))
 
 
 class Scripted(ScoringJudge):
@@ -43,7 +44,7 @@ class Scripted(ScoringJudge):
             if self._left == 0:
                 raise EndpointError("the server is gone")
             self._left -= 1
-            text = str(row.completion)
+            text = plain_text(row.completion)
             self.asked.append(text)
             yield number, float(text) if text[:1] in "0123456789-" else float(text == "inf") * math.inf or NAN
 
@@ -351,6 +352,18 @@ def test_what_the_limit_cut_is_judged_or_undesirable_or_left_out(
     assert [row.desirable for row in rows_of(tmp_path / "out.jsonl")] == thumbs
     assert (len(judge.asked), found.cut, found.labels.rows) == (asked, 2 - asked, 2)
     assert (found.labels.rate.n, found.labels.unread) == (len(thumbs), 0)
+
+
+def test_the_answer_is_judged_and_the_thoughts_before_it_stay_in_the_row(tmp_path: Path) -> None:
+    plain = "<think>\nIs it 7?\n</think>\n\n3"
+    rows = [
+        {"prompt": "p", "completion": plain},
+        {"prompt": [{"role": "user", "content": "q"}], "completion": [{"role": "assistant", "content": plain}]},
+    ]
+    label_file(write_rows(tmp_path / "in.jsonl", rows), Scripted(), tmp_path / "out.jsonl", how=THREE)
+    made = rows_of(tmp_path / "out.jsonl")
+    assert [row.score for row in made] == [3, 3]
+    assert made[0].completion == plain and made[1].completion[0].content == plain  # type: ignore[union-attr]
 
 
 def test_nothing_is_written_where_no_answer_could_be_read(tmp_path: Path) -> None:
