@@ -114,8 +114,10 @@ def test_a_page_of_thumbs_shows_one_completion_at_a_time(tmp_path: Path):
     assert {row["key"]: row["a"] for row in page.data["items"]} == {
         text_key(*one.texts): one.completion for one in rows
     }
-    order = [int(row["prompt"].split()[1]) for row in page.data["items"]]
-    assert order != sorted(order)
+    order = [row["key"] for row in page.data["items"]]
+    write_thumbs_page(rows, tmp_path / "other.html", seed=1)
+    other = [row["key"] for row in Page(tmp_path / "other.html").data["items"]]
+    assert order != other and sorted(order) == sorted(other)
     assert page.blocks["script"] == make(tmp_path, items(1)).blocks["script"]  # one script, whatever is voted on
     with pytest.raises(DataError, match="nothing to vote on"):
         write_thumbs_page([], tmp_path / "page.html")

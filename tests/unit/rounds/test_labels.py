@@ -197,6 +197,8 @@ def test_a_function_gets_the_target_where_it_asks_for_it(tmp_path: Path) -> None
     judge = judge_named(f"{tmp_path / 'mine.py'}:f")
     assert [judge.score("p", "a", target) for target in ("a", "b")] == [1, 0]
     assert math.isnan(judge.score("p", "a"))
+    (tmp_path / "option.py").write_text(body.replace("target)", "target=None)"))
+    assert judge_named(f"{tmp_path / 'option.py'}:f").score("p", "a", "a") == 1
     assert judge_named(f"{tmp_path / 'mine.py'}:g").score("p", "four") == 4
     assert Verifier(f"python:{tmp_path / 'mine.py'}:g").score("p", "four") == 4
 
@@ -261,6 +263,18 @@ def test_a_server_that_refuses_log_probs_is_asked_without_them(serve: Callable[.
     assert judge.score_many(candidates("a", "b", "c")) == [1, 1, 1]
     assert ["logprobs" in body for body in server.asked] == [True, False, False, False]
     assert all("response_format" in body for body in server.asked)
+
+
+def test_what_a_server_refuses_is_asked_again_next_time(serve: Callable[..., Any], tmp_path: Path) -> None:
+    def narrow(_: str, body: dict[str, Any]) -> Any:
+        return (400, {"error": {"message": "too long"}}) if "long" in str(body["messages"]) else said("Y")
+
+    server, rows = serve(narrow), candidates("short", "long")
+    for _ in range(2):
+        scores = score_completions(EndpointJudge(server.endpoint(concurrency=1)), rows, keep=tmp_path / "k.jsonl")
+        assert scores[0] == 1 and math.isnan(scores[1])
+    # Each time by all four ways of asking; what was answered is kept.
+    assert sorted("long" in str(body["messages"]) for body in server.asked) == [False] + [True] * 8
 
 
 @pytest.mark.parametrize("reply", ["yes", "A", "Yes, Y", "N or Y", '{"verdict": "C"}', '{"verdict": "Y"} '[:-3], ""])
