@@ -40,9 +40,9 @@ class LabelSettings(Section):
     """Who says what a sample is worth: verifier:numeric, verifier:python:FILE.py:NAME, reward:MODEL, lm:MODEL,
     endpoint:URL#NAME, FILE.py:NAME (docs/judging.md). The spin protocol needs none."""
     threshold: Annotated[str | float | None, BeforeValidator(_words)] = None
-    """Which scores are thumbs up. equal: 1, as a verifier says it; a number: scores above it; median: above that of all
-    samples of the round; prompt_median: above that of the prompt's own samples. null: equal for verifiers, else
-    median."""
+    """Which scores are thumbs up. equal: 1, as a verifier says it; a number: that and above; median: above that of
+    all samples of the round; prompt_median: above that of the prompt's own samples. null: equal where scores are 0 and
+    1, one half for chances, else median. Held-out samples of every round are held against the median of the start's."""
     cut: Literal["judge", "undesirable", "drop"] = "undesirable"
     """What becomes of a sample that the limit of tokens cut. judge: it is judged like any other."""
     rubric: str | None = None
@@ -71,7 +71,7 @@ class StopSettings(Section):
 
     no_gain: bool = True
     """Where a round does not show a gain: the interval of the difference to the round before does not lie above 0."""
-    kl: Number | None = Field(default=None, gt=0)
+    kl: Number | None = Field(default=10.0, gt=0)
     """Where the estimate of KL(policy || start) exceeds this, nats a sample; null never."""
     length: Number | None = Field(default=2.0, gt=1)
     """Where samples are this many times as long, or as short, as those of the start; null never."""
@@ -119,7 +119,7 @@ class RoundsSettings(Section):
     """Whether sft on the teacher's rows comes before the first round. null: as the protocol has it."""
     sft: SftSettings = Field(default_factory=SftSettings)
     """How that is trained."""
-    prompts_per_round: int | Literal["all"] = "all"
+    prompts_per_round: Annotated[int, Field(ge=1)] | Literal["all"] = "all"
     """all: every prompt in every round. A number: so many fresh ones a round, none in two rounds."""
     samples_per_prompt: int = Field(default=4, ge=1)
     """Samples of each."""

@@ -32,7 +32,7 @@ from prospect.rounds.stopping import why_stop
 from prospect.rounds.training import train_round
 
 After = Callable[[Path], object]
-"""Told the folder after every stage, to write a page of it."""
+"""Told the folder before every round and at the end, to write a page of it."""
 
 
 def run_rounds(
@@ -50,7 +50,7 @@ def run_rounds(
         overrides: `key.path=value` strings that win over the recipe.
         resume: go on where rounds were stopped or killed, to the same weights.
         quiet: print nothing.
-        after: told the folder after every round.
+        after: told the folder before every round and at the end.
 
     Returns:
         The ledger: what every round did, how its model does on held-out prompts, and why the rounds ended.
@@ -64,12 +64,12 @@ def run_rounds(
     with progress.shown("prospect rounds", quiet=quiet), folder.claimed(recipe, resume=resume):
         story = _Story.begin(recipe, folder)
         story.prepare_start()
-        if after is not None:
-            after(folder.path)
         while story.goes_on():
-            story.make_round(len(story.ledger.rounds) if story.whole else story.ledger.rounds[-1].round)
             if after is not None:
                 after(folder.path)
+            story.make_round(len(story.ledger.rounds) if story.whole else story.ledger.rounds[-1].round)
+        if after is not None:
+            after(folder.path)
         return story.ledger
 
 
@@ -125,7 +125,7 @@ class _Story:
         write_prompts(folder.held_out, held_out)
         ledger = folder.read()
         if ledger is None:
-            ledger = _new_ledger(recipe, judge or looking, second, questions, held_out)
+            ledger = _new_ledger(recipe, judge or looking, looking, second, questions, held_out)
         known = ledger.seconds
         ledger = ledger.model_copy(update={"planned": settings.count, "settings": settings.model_dump(mode="json")})
         looks = Looks(settings.label, held_out, looking, second, recipe.base.train.seed)
@@ -285,6 +285,7 @@ class _Story:
 def _new_ledger(
     recipe: RoundsRecipe,
     judge: Judge,
+    looking: Judge,
     second: Judge | None,
     questions: Sequence[Question],
     held_out: Sequence[Question],
@@ -297,6 +298,8 @@ def _new_ledger(
         start=recipe.start,
         judge=judge.name,
         second_judge=second.name if second else None,
+        held_out_judge=looking.name if looking.name != judge.name else None,
+        compares=not looking.gives_scores,
         reference=settings.reference,
         optimizer=settings.optimizer,
         settings=settings.model_dump(mode="json"),
