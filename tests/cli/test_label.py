@@ -92,7 +92,7 @@ def test_a_verifier_gives_thumbs(label: Any, judge: str, verb: tuple[str, ...]) 
 def test_a_number_a_median_and_cut_completions(label: Any) -> None:
     rows = [*ROWS, {"prompt": "p", "completion": "a longer answer than the others", "finished": False}]
     _, made, said, counts = label("--judge", "mine.py:length", rows=rows)
-    assert "up is above the median of all scores" in said and "about half by the threshold itself" in said
+    assert "up is a score above the median of all" in said and "about half by the threshold itself" in said
     assert (counts["undecided"], counts["kept"]) == (5, 2) and thumbs(made) == [True, True]
     assert "ALL THUMBS ARE UP" in said and "5 without a thumb: their score is the median itself" in said
     _, made, said, counts = label("--judge", "mine.py:length", "--threshold", "20", "--cut", "undesirable", rows=rows)
@@ -217,7 +217,7 @@ def test_a_reward_model_labels_by_its_median(label: Any, scorer: Any, tmp_path: 
     assert code == 1 and "the others are equal to their median" in told
     code, _, told, counts = label("--judge", "reward:scorer")
     assert (code, counts["desirable"], counts["undesirable"]) == (0, 3, 3)
-    assert "above the median of all scores" in told
+    assert "a score above the median of all" in told
 
 
 def test_people_give_thumbs_on_a_page(label: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

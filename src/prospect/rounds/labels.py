@@ -72,7 +72,10 @@ class Threshold:
 
     def __str__(self) -> str:
         words = {"equal": "a score of 1", "number": f"a score of at least {self.number:g}"}
-        medians = {"median": "above the median of all scores", "prompt_median": "above the median of the prompt's"}
+        medians = {
+            "median": "a score above the median of all",
+            "prompt_median": "a score above the median of its prompt",
+        }
         return (words | medians)[self.rule]
 
 
