@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from prospect.atomic import write_text
-from prospect.errors import ConfigError, DataError
+from prospect.errors import CheckpointError, ConfigError, DataError
 from prospect.evaluation.answers.asked import Question, read_questions
 from prospect.feedback.convert.verdicts import to_demonstrations
 from prospect.feedback.files.sources import load_feedback
@@ -108,10 +108,20 @@ def prompts_of_round(recipe: RoundsRecipe, questions: Sequence[Question], number
 
 
 def write_prompts(path: Path, questions: Sequence[Question]) -> None:
-    """Write rows of `prompt`, and `target` where there is one."""
+    """Write rows of `prompt`, and `target` where there is one.
+
+    Raises:
+        CheckpointError: other prompts were written there before: rounds of two sets of prompts would be mixed.
+    """
     lines = []
     for one in questions:
         row = Demonstration(prompt=one.prompt, completion="", id=one.key, where=one.key)
         line = {"prompt": as_columns(row)["prompt"], **({} if one.target is None else {"target": one.target})}
         lines.append(json.dumps(line, ensure_ascii=False))
-    write_text(path, "".join(f"{line}\n" for line in lines))
+    text = "".join(f"{line}\n" for line in lines)
+    if path.exists() and path.read_text(encoding="utf-8") != text:
+        raise CheckpointError(
+            f"{path}: holds other prompts than the recipe's files now give, and held-out prompts would change between "
+            "rounds. Put the files back, or choose another --output."
+        )
+    write_text(path, text)
