@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import time
@@ -22,7 +21,7 @@ from prospect.evaluation.contest.judges.names import judge_named
 from prospect.evaluation.contest.judges.verdict_cache import VerdictCache
 from prospect.feedback.records import Demonstration, Message, Text
 from prospect.results.rounds import Judged
-from prospect.rounds.labels import Threshold, score_completions, to_thumbs
+from prospect.rounds.labels import Threshold, answer_in, digest_of, score_completions, to_thumbs
 from prospect.rounds.protocols import Asked, Sample
 from prospect.rounds.recipe import LabelSettings
 from prospect.statistics.means import rate_by_prompt
@@ -46,11 +45,6 @@ def make_judge(settings: LabelSettings, name: str) -> Judge:
     more = {"api_key_env": settings.api_key_env} if settings.api_key_env and kind == "endpoint" else None
     rubric = settings.rubric if kind in ("lm", "endpoint") else None
     return judge_named(name, rubric=rubric, endpoint_settings=more)
-
-
-def digest_of(judge: Judge) -> str:
-    """Return a short hash of everything that decides a judge's verdicts."""
-    return hashlib.blake2b(judge.identity.encode(), digest_size=8).hexdigest()
 
 
 def threshold_of(settings: LabelSettings, judge: Judge, scores: Sequence[float]) -> Threshold:
@@ -122,11 +116,7 @@ def _different(prompt: Text, answers: Sequence[Answer], name: str) -> list[Sampl
 
 def candidate(question: Question, text: Text) -> Candidate:
     """Return a completion as a judge sees it: without the thoughts before the answer."""
-    if isinstance(text, str):
-        shown: Text = Answer(text, 0, True).without_thoughts().text
-    else:
-        shown = tuple(Message(turn.role, Answer(turn.content, 0, True).without_thoughts().text) for turn in text)
-    return Candidate(question.prompt, shown, question.target)
+    return Candidate(question.prompt, answer_in(text), question.target)
 
 
 def _scored(
