@@ -1,0 +1,238 @@
+"""Votes and events over HTTP: POST, GET and DELETE /v1/feedback, POST /v1/events."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, TypeVar
+
+from fastapi import APIRouter, Header, Query, Request
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt
+
+from prospect.collect.access import Access, unknown_rater
+from prospect.collect.limits import MOST_COMMENT, MOST_CORRECTION, MOST_NAME, Limits, Rates, check_size
+from prospect.collect.metrics import Metrics
+from prospect.collect.refusals import Refusal
+from prospect.collect.rows import KeyReusedError, UnknownTurnError
+from prospect.collect.store import MOST_ON_A_PAGE, Store
+from prospect.collect.turns import Event, Vote
+from prospect.errors import StoreError
+
+Result = TypeVar("Result")
+
+
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("holds a NUL character, which no database keeps")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_without_nul)]
+Name = Annotated[str, Field(min_length=1, max_length=MOST_NAME, pattern=r"^[ -~]+$")]
+TurnId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}(-[1-9][0-9]{0,2})?$", description="the id of the response")]
+Reason = Literal["not_followed", "wrong", "style", "refused", "unsafe", "too_long", "other"]
+Kind = Literal["regenerated", "copied", "edited", "abandoned", "preferred"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class FeedbackIn(_Strict):
+    """A vote on a turn."""
+
+    id: TurnId
+    value: StrictBool | Annotated[StrictInt, Field(ge=-1, le=1)] = Field(
+        description="1 or true: thumb up; -1 or false: thumb down; 0: take the vote back"
+    )
+    reason: Reason | None = None
+    comment: Text | None = Field(None, description=f"at most {MOST_COMMENT} bytes")
+    correction: Text | None = Field(None, description=f"what the answer should have been; {MOST_CORRECTION} bytes")
+    rater: Name | None = Field(None, description="who votes; a token says it itself")
+
+
+class VoteOut(BaseModel):
+    """A vote as it is kept."""
+
+    id: str
+    value: int
+    reason: str | None
+    comment: str | None
+    correction: str | None
+    rater: str = Field(description="a pseudonym")
+    at: datetime
+    version: int = Field(description="how many times the rater voted on the turn")
+
+
+class VotesOut(BaseModel):
+    """A page of votes."""
+
+    votes: list[VoteOut]
+    cursor: int | None = Field(description="of the next page; null after the last")
+
+
+class EventIn(_Strict):
+    """Something done with a turn that is no verdict on it."""
+
+    id: TurnId
+    kind: Kind
+    other: TurnId | None = Field(None, description="of preferred: the answer that was not")
+    rater: Name | None = None
+
+
+class Kept(BaseModel):
+    """An event was kept."""
+
+    kept: Literal[True] = True
+
+
+class ErrorBody(BaseModel):
+    """What went wrong, as OpenAI says it."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorOut(BaseModel):
+    """An error in OpenAI's shape."""
+
+    error: ErrorBody
+
+
+TokenHeader = Annotated[
+    str | None, Header(alias="x-prospect-vote", description="the token of the response, in place of an API key")
+]
+IdempotencyKey = Annotated[str | None, Header(max_length=MOST_NAME, pattern=r"^[ -~]+$")]
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorOut} for status in (400, 401, 403, 404, 405, 409, 413, 415, 421, 422, 429, 503)
+}
+
+
+@dataclass
+class FeedbackApi:
+    """Takes votes for a store.
+
+    Attributes:
+        store: where to.
+        access: who may vote.
+        limits: how often.
+        metrics: counts votes.
+    """
+
+    store: Store
+    access: Access
+    limits: Limits
+    metrics: Metrics
+
+    def __post_init__(self) -> None:
+        self._by_key = Rates(self.limits.votes, 2 * self.limits.votes)
+        self._by_rater = Rates(self.limits.votes_of_rater / 60, self.limits.votes_of_rater)
+
+    def router(self) -> APIRouter:
+        """Return the routes."""
+        router = APIRouter(prefix="/v1", responses=ERRORS)
+        router.add_api_route("/feedback", self.vote, methods=["POST"], response_model=VoteOut, summary="Vote on a turn")
+        router.add_api_route(
+            "/feedback", self.retract, methods=["DELETE"], response_model=VoteOut, summary="Take a vote back"
+        )
+        router.add_api_route(
+            "/feedback", self.votes, methods=["GET"], response_model=VotesOut, summary="Votes as they are now"
+        )
+        router.add_api_route("/events", self.event, methods=["POST"], response_model=Kept, summary="Report an event")
+        return router
+
+    async def vote(
+        self, request: Request, said: FeedbackIn, token: TokenHeader = None, idempotency_key: IdempotencyKey = None
+    ) -> VoteOut:
+        """Keep a vote; the rater's latest on a turn counts. The same idempotency key changes nothing twice."""
+        check_size(said.comment, MOST_COMMENT, "comment")
+        check_size(said.correction, MOST_CORRECTION, "correction")
+        tenant, rater = await self._rater(request, said.id, said.rater, token)
+        value = (1 if said.value else -1) if isinstance(said.value, bool) else said.value
+        one = Vote(
+            turn=said.id, tenant=tenant, rater=rater, value=value, at=datetime.now(UTC),
+            reason=said.reason, comment=said.comment, correction=said.correction,
+        )  # fmt: skip
+        return await self._keep(one, idempotency_key)
+
+    async def retract(
+        self,
+        request: Request,
+        id: Annotated[TurnId, Query()],
+        rater: Annotated[Name | None, Query()] = None,
+        token: TokenHeader = None,
+        idempotency_key: IdempotencyKey = None,
+    ) -> VoteOut:
+        """Take a vote back; the same as a vote of 0."""
+        tenant, rater = await self._rater(request, id, rater, token)
+        one = Vote(turn=id, tenant=tenant, rater=rater, value=0, at=datetime.now(UTC))
+        return await self._keep(one, idempotency_key)
+
+    async def votes(
+        self,
+        request: Request,
+        since: datetime | None = None,
+        cursor: Annotated[int, Query(ge=0, lt=2**63)] = 0,
+        limit: Annotated[int, Query(ge=1, le=MOST_ON_A_PAGE)] = MOST_ON_A_PAGE,
+    ) -> VotesOut:
+        """Return the tenant's votes in the order of their last change."""
+        caller = await self.access.caller(request.headers, "review")
+        self._by_key.take(caller.key, "requests")
+        since = since.replace(tzinfo=UTC) if since is not None and since.tzinfo is None else since
+        found = await _kept(self.store.votes(caller.tenant, after=cursor, since=since, limit=limit))
+        return VotesOut(votes=[_shown(one) for one in found], cursor=found[-1].cursor if len(found) == limit else None)
+
+    async def event(self, request: Request, said: EventIn, token: TokenHeader = None) -> Kept:
+        """Keep an event: regenerating, copying or editing an answer is no thumb."""
+        if (said.other is not None) != (said.kind == "preferred"):
+            raise Refusal(422, "other is for preferred, and preferred needs it.")
+        tenant, rater = await self._rater(request, said.id, said.rater, token)
+        await _kept(
+            self.store.event(
+                Event(
+                    turn=said.id, tenant=tenant, rater=rater, kind=said.kind, at=datetime.now(UTC), other=said.other
+                )  # fmt: skip
+            )
+        )
+        return Kept()
+
+    async def _keep(self, one: Vote, key: str | None) -> VoteOut:
+        kept = await _kept(self.store.vote(one, key))
+        self.metrics.vote(kept.value)
+        return _shown(kept)
+
+    async def _rater(self, request: Request, turn: str, said: str | None, token: str | None) -> tuple[str, str]:
+        """Return tenant and rater of a vote that may be made now: a token says both, a key the tenant."""
+        if token is not None:
+            claims = self.access.claims(token, turn)
+            if said not in (None, claims.rater):
+                raise Refusal(403, "the token is another rater's.")
+            tenant, rater, key = claims.tenant, claims.rater, "token"
+        else:
+            caller = await self.access.caller(request.headers, "vote")
+            tenant, rater, key = caller.tenant, said or unknown_rater(turn), caller.key
+        self._by_key.take(f"{key}\0{tenant}", "votes")
+        self._by_rater.take(f"{tenant}\0{rater}", "votes of one rater")
+        return tenant, rater
+
+
+async def _kept(work: Coroutine[Any, Any, Result]) -> Result:
+    """Return what the store returns; its refusals as HTTP says them. A vote is acknowledged or refused, never lost."""
+    try:
+        return await work
+    except UnknownTurnError:
+        raise Refusal(404, "there is no such turn.") from None
+    except KeyReusedError as error:
+        raise Refusal(409, f"{error}.") from None
+    except StoreError:
+        raise Refusal(503, "the vote could not be kept. Send it again.", retry_after=2) from None
+
+
+def _shown(one: Vote) -> VoteOut:
+    return VoteOut(
+        id=one.turn, value=one.value, reason=one.reason, comment=one.comment, correction=one.correction,
+        rater=one.rater, at=one.at, version=one.version,
+    )  # fmt: skip

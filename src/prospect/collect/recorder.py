@@ -1,0 +1,58 @@
+"""Turns on their way to the store. A store that is down stops no answer: what it could not keep is counted."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+
+from prospect.collect.metrics import Metrics
+from prospect.collect.store import Store
+from prospect.collect.turns import Turn
+from prospect.errors import StoreError
+
+MOST_WAIT = 0.25  # seconds that the end of an answer waits for the commit of its turn
+_BETWEEN_WARNINGS = 10.0  # seconds
+
+_log = logging.getLogger(__name__)
+
+
+class Recorder:
+    """Writes turns to a store.
+
+    Args:
+        store: where to.
+        metrics: counts turns, and those that were not kept.
+    """
+
+    def __init__(self, store: Store, metrics: Metrics) -> None:
+        self._store, self._metrics = store, metrics
+        self._writing: set[asyncio.Task[None]] = set()
+        self._warned = -_BETWEEN_WARNINGS
+
+    async def record(self, turns: Sequence[Turn]) -> None:
+        """Write turns; return when they are on disk, so that a vote on one finds it, or after `MOST_WAIT` seconds."""
+        tasks = [asyncio.ensure_future(self._write(turn)) for turn in turns]
+        self._writing.update(tasks)
+        for task in tasks:
+            task.add_done_callback(self._writing.discard)
+        if tasks:
+            await asyncio.wait(tasks, timeout=MOST_WAIT)
+
+    async def finish(self) -> None:
+        """Return when all that was recorded is written."""
+        while self._writing:
+            await asyncio.wait(self._writing)
+
+    async def _write(self, turn: Turn) -> None:
+        self._metrics.turn(turn.model, turn.arm or "", turn.ended)
+        try:
+            await self._store.record(turn)
+        except Exception as error:  # whatever is wrong with the store, the answer goes on
+            self._metrics.unrecorded.inc()
+            now = time.monotonic()
+            if now - self._warned >= _BETWEEN_WARNINGS:
+                self._warned = now
+                reason = str(error) if isinstance(error, StoreError) else type(error).__name__  # no text of a turn
+                _log.warning("a turn could not be recorded: %s", reason)

@@ -1,0 +1,152 @@
+"""What a client asks for: the fields of a request that the record and the proxy need."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from prospect.collect.limits import MOST_MESSAGES, MOST_NAME
+from prospect.collect.refusals import Refusal
+
+# Fields that decide how tokens are drawn; those of OpenAI, and those that vLLM and llama.cpp add.
+SAMPLING = (
+    "temperature", "top_p", "top_k", "min_p", "n", "seed", "stop", "max_tokens", "max_completion_tokens",
+    "presence_penalty", "frequency_penalty", "repetition_penalty", "reasoning_effort",
+)  # fmt: skip
+_LONGEST_SETTING = 200  # characters of a stop string that are recorded
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request for a completion.
+
+    Attributes:
+        body: its bytes.
+        fields: the JSON object.
+        chat: whether it is of messages; else of plain text.
+        conversation: as the client calls it; None where it does not.
+        rater: who asks, as the client calls them; None where it does not.
+        consent: whether the client says that text may be kept; None where it says nothing.
+    """
+
+    body: bytes
+    fields: dict[str, Any]
+    chat: bool
+    conversation: str | None
+    rater: str | None
+    consent: bool | None
+
+    @property
+    def model(self) -> str:
+        """The model that is asked for; empty where the server chooses."""
+        return str(self.fields.get("model") or "")
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """The settings of the sampling that were sent."""
+        found = {name: self.fields.get(name) for name in SAMPLING}
+        return {name: _short(value) for name, value in found.items() if value is not None}
+
+    @property
+    def tools(self) -> list[dict[str, Any]] | None:
+        """The tools' schemas."""
+        tools = self.fields.get("tools")
+        return tools if isinstance(tools, list) and all(isinstance(tool, dict) for tool in tools) else None
+
+    def prompt_of(self, choice: int) -> str | Sequence[Mapping[str, Any]]:
+        """Return what a choice answers: the messages, or the text of which it is a completion."""
+        if self.chat:
+            return self.fields["messages"]
+        prompt = self.fields.get("prompt", "")
+        if isinstance(prompt, list) and prompt and all(isinstance(text, str) for text in prompt):
+            n = self.fields.get("n")
+            return prompt[min(choice // (n if isinstance(n, int) and n > 0 else 1), len(prompt) - 1)]
+        return prompt if isinstance(prompt, str) else orjson.dumps(prompt).decode()
+
+    def branch(self, tenant: str) -> str:
+        """Return what stays the same while a conversation goes on: by it an arm is drawn.
+
+        It is the conversation that the client names, or else who asks and the beginning up to the first turn of the
+        user.
+        """
+        if self.conversation is not None:
+            return f"{tenant}\0{self.conversation}"
+        first = []
+        for message in self.fields["messages"] if self.chat else [self.prompt_of(0)]:
+            first.append(message)
+            if not isinstance(message, dict) or message.get("role") == "user":
+                break
+        beginning = hashlib.blake2b(orjson.dumps(first), digest_size=16).hexdigest()
+        return f"{tenant}\0{self.rater or ''}\0{beginning}"
+
+    def body_for(self, model: str) -> bytes:
+        """Return the body that asks for a model: as it came, unless it asks for another one."""
+        return self.body if model == self.model else orjson.dumps({**self.fields, "model": model})
+
+
+def read_request(body: bytes, headers: Mapping[str, str], *, chat: bool) -> Asked:
+    """Read a request for a completion.
+
+    Raises:
+        Refusal: it is none.
+    """
+    try:
+        fields = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Refusal(400, f"the body is no JSON: {error}.") from None
+    if not isinstance(fields, dict):
+        raise Refusal(400, "the body is no JSON object.")
+    if not isinstance(fields.get("model"), str | None):
+        raise Refusal(400, "model is no text.")
+    if not isinstance(fields.get("stream"), bool | None):
+        raise Refusal(400, "stream is neither true nor false.")
+    if chat:
+        _check_messages(fields.get("messages"))
+    consent = headers.get("x-prospect-consent")
+    if consent not in (None, "yes", "no"):
+        raise Refusal(400, 'the header x-prospect-consent is neither "yes" nor "no".')
+    return Asked(
+        body, fields, chat, named(headers, "x-prospect-conversation"), named(headers, "x-prospect-rater"),
+        None if consent is None else consent == "yes",
+    )  # fmt: skip
+
+
+def _check_messages(messages: Any) -> None:
+    if not isinstance(messages, list) or not messages or not all(isinstance(message, dict) for message in messages):
+        raise Refusal(400, "messages is no list of objects with role and content.")
+    if len(messages) > MOST_MESSAGES:
+        raise Refusal(413, f"there are {len(messages)} messages; {MOST_MESSAGES} are the most. Send fewer.")
+
+
+def named(headers: Mapping[str, str], name: str) -> str | None:
+    """Return a name that a header holds; None where there is none.
+
+    Raises:
+        Refusal: it is no name that can be kept.
+    """
+    value = headers.get(name, "").strip()
+    if len(value) > MOST_NAME or not (value.isascii() and value.isprintable()):
+        raise Refusal(400, f"the header {name} holds no name of at most {MOST_NAME} printable ASCII characters.")
+    return value or None
+
+
+def header_value(text: str) -> bytes:
+    """Return a text that a client chose as a header's value, in which nothing can begin another header."""
+    return quote(text[:256], safe=" /:@._-+~#").encode()
+
+
+def _short(value: Any) -> Any:
+    match value:
+        case str():
+            return value[:_LONGEST_SETTING]
+        case list():
+            return [_short(one) for one in value[:8]]
+        case bool() | int() | float():
+            return value
+        case _:
+            return None

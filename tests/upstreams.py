@@ -1,0 +1,197 @@
+"""What servers answer, in the shapes of OpenAI, vLLM, llama.cpp, Ollama and transformers serve; written by hand."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+
+class Recording(NamedTuple):
+    """One answer of a server: `chunks` as they leave it, and what a turn of it must hold, by choice."""
+
+    name: str
+    chunks: list[bytes]
+    texts: list[str]
+    ended: list[str]
+    stream: bool = True
+    path: str = "/v1/chat/completions"
+    status: int = 200
+    content_type: str = "text/event-stream"
+    fails: bool = False
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(self.chunks)
+
+    @property
+    def id(self) -> str:
+        return "chatcmpl-upstream-0001"
+
+
+ID = "chatcmpl-upstream-0001"
+
+
+def dumps(value: Any, *, spaced: bool = False, ordered: bool = False) -> bytes:
+    separators = (", ", ": ") if spaced else (",", ":")
+    return json.dumps(value, separators=separators, sort_keys=ordered, ensure_ascii=spaced).encode()
+
+
+def chunk(delta: dict[str, Any] | None, finish: str | None = None, index: int = 0, **more: Any) -> dict[str, Any]:
+    choices = [] if delta is None else [{"index": index, "delta": delta, "logprobs": None, "finish_reason": finish}]
+    return {"id": ID, "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": choices, **more}
+
+
+def events(
+    *chunks: dict[str, Any], end: bytes = b"\n\n", done: bool = True, spaced: bool = False, ordered: bool = False
+) -> list[bytes]:
+    written = [b"data: " + dumps(one, spaced=spaced, ordered=ordered) + end for one in chunks]
+    return [*written, b"data: [DONE]" + end] if done else written
+
+
+def whole(
+    messages: list[dict[str, Any]], finish: str = "stop", *, spaced: bool = False, ordered: bool = False, **more: Any
+) -> list[bytes]:
+    choices = [{"index": i, "message": message, "finish_reason": finish} for i, message in enumerate(messages)]
+    usage = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}
+    body = {"id": ID, "object": "chat.completion", "created": 1, "model": "m", "choices": choices, "usage": usage}
+    return [dumps({**body, **more}, spaced=spaced, ordered=ordered)]
+
+
+def said(text: str | None) -> dict[str, Any]:
+    return {"role": "assistant", "content": text, "refusal": None}
+
+
+TOOL = {
+    "role": "assistant",
+    "content": None,
+    "tool_calls": [{"id": ID, "type": "function", "function": {"name": "find", "arguments": '{"order": 7}'}}],
+}
+TOOL_PIECES = [
+    chunk({"role": "assistant", "content": None}),
+    chunk({"tool_calls": [{"index": 0, "id": "c1", "type": "function", "function": {"name": "find", "arguments": ""}}]}),
+    chunk({"tool_calls": [{"index": 0, "function": {"arguments": '{"order'}}]}),
+    chunk({"tool_calls": [{"index": 1, "id": "c2", "type": "function", "function": {"name": "end", "arguments": "{}"}}]}),
+    chunk({"tool_calls": [{"index": 0, "function": {"arguments": '": 7}'}}]}),
+    chunk({}, "tool_calls"),
+]
+TEXT = {"id": ID, "object": "text_completion", "created": 1, "model": "m"}
+JSON = {"stream": False, "content_type": "application/json"}
+USAGE = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}
+
+RECORDINGS = [
+    Recording("openai", whole([said("Grüße, \u4f60\u597d")], system_fingerprint="fp_1"), ["Grüße, 你好"], ["stop"], **JSON),
+    Recording("openai-cut", whole([said("On its")], "length"), ["On its"], ["length"], **JSON),
+    Recording("openai-n2", whole([said("A"), said("B")]), ["A", "B"], ["stop", "stop"], **JSON),
+    Recording("openai-tools", whole([TOOL], "tool_calls"), [""], ["stop"], **JSON),
+    Recording("openai-refusal", whole([{**said(None), "refusal": "No."}]), ["No."], ["stop"], **JSON),
+    Recording("vllm", whole([said('"id":"' + ID + '"')], spaced=True, kv_transfer=None), [f'"id":"{ID}"'], ["stop"], **JSON),
+    Recording("llamacpp", whole([said("On its way.")], ordered=True, timings={"id": "x"}), ["On its way."], ["stop"], **JSON),
+    Recording(
+        "vllm-nan",
+        [b'{"id":"' + ID.encode() + b'","choices":[{"index":0,"message":{"content":"x"},"logprob":NaN,"finish_reason":"stop"}]}'],
+        ["x"],
+        ["stop"],
+        **JSON,
+    ),
+    Recording(
+        "openai-completions",
+        [dumps({**TEXT, "choices": [{"text": " way", "index": 0, "finish_reason": "length"}], "usage": USAGE})],
+        [" way"],
+        ["length"],
+        path="/v1/completions",
+        **JSON,
+    ),
+    Recording(
+        "openai-error",
+        [b'{"error": {"message": "model not found", "type": "invalid_request_error", "param": null, "code": null}}'],
+        [],
+        [],
+        status=404,
+        **JSON,
+    ),
+    Recording(
+        "openai-stream",
+        events(chunk(said("")), chunk({"content": "On "}), chunk({"content": "its way."}), chunk({}, "stop")),
+        ["On its way."],
+        ["stop"],
+    ),
+    Recording(
+        "openai-stream-usage",
+        events(chunk({"content": "Hi"}, usage=None), chunk({}, "stop", usage=None), chunk(None, usage=USAGE)),
+        ["Hi"],
+        ["stop"],
+    ),
+    Recording(
+        "openai-stream-n2",
+        events(
+            chunk({"content": "A"}),
+            chunk({"content": "B"}, index=1),
+            chunk({"content": "a"}),
+            chunk({}, "stop"),
+            chunk({"content": "b"}, "length", index=1),
+        ),
+        ["Aa", "Bb"],
+        ["stop", "length"],
+    ),
+    Recording("openai-stream-tools", events(*TOOL_PIECES), [""], ["stop"]),
+    Recording(
+        "vllm-stream",
+        events(
+            chunk({"role": "assistant", "content": "", "reasoning_content": None}),
+            chunk({"reasoning_content": "Hm."}),
+            chunk({"content": "Ja"}, "stop", stop_reason=None),
+            {**chunk(None, usage=USAGE), "choices": None},
+            spaced=True,
+        ),
+        ["Ja"],
+        ["stop"],
+    ),
+    Recording(
+        "vllm-stream-error",
+        [
+            *events(chunk({"content": "Ja"}), done=False),
+            b'data: {"error": {"message": "CUDA out of memory", "type": "InternalServerError", "code": 500}}\n\n',
+            b"data: [DONE]\n\n",
+        ],
+        ["Ja"],
+        ["upstream_error"],
+    ),
+    Recording(
+        "llamacpp-stream",
+        [b": ping\n\n", *events(chunk({"content": "On"}), chunk({}, "stop", timings={"id": "x"}), ordered=True)],
+        ["On"],
+        ["stop"],
+    ),
+    Recording(
+        "ollama-stream",
+        events(chunk({"role": "assistant", "content": "Ja\r\n"}), chunk({"content": ""}, "stop"), end=b"\r\n\r\n"),
+        ["Ja\r\n"],
+        ["stop"],
+    ),
+    Recording(
+        "transformers-stream-without-done",
+        events(chunk({"role": "assistant"}), chunk({"content": "Ja"}), chunk({}, "length"), done=False),
+        ["Ja"],
+        ["length"],
+    ),
+    Recording(
+        "openai-stream-completions",
+        events(
+            {**TEXT, "choices": [{"text": " on", "index": 0, "finish_reason": None}]},
+            {**TEXT, "choices": [{"text": " it", "index": 0, "finish_reason": "stop"}]},
+        ),
+        [" on it"],
+        ["stop"],
+        path="/v1/completions",
+    ),
+    Recording("stream-that-breaks-off", events(chunk({"content": "On its"}), done=False), ["On its"], ["upstream_error"]),
+    Recording(
+        "stream-in-lines",
+        [
+            b'event: message\ndata: {"choices": [{"index": 0, "delta": {"content": "Ja"},\ndata:  "finish_reason": "stop"}],\n'
+            b'data: "id":\ndata: "' + ID.encode() + b'", "model": "m"}\nid: 4\n\ndata: [DONE]\n\n'
+        ],
+        ["Ja"],
+        ["stop"],
+    ),
+]
