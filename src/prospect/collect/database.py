@@ -15,6 +15,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from prospect.errors import StoreError
 
 BUSY_MS = 5000  # how long a writer of SQLite waits for another process
+_CACHE = "cache_size=-16384"  # kB
 _POOL: dict[str, Any] = {"pool_size": 4, "max_overflow": 0, "pool_timeout": 30}
 _LOCK = 7_205_911_317  # names our advisory lock in a PostgreSQL database
 
@@ -140,7 +141,7 @@ def _check_file(path: Path, make: bool) -> None:
 def _sqlite(path: Path) -> Engine:
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000)
-        for setting in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
+        for setting in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON", _CACHE):
             connection.execute(f"PRAGMA {setting}")
         return connection
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from prospect.collect.database import Database, version
-from prospect.collect.tables import SCHEMA
-from prospect.errors import StoreError
+from prospect.errors import DataError, StoreError
+from prospect.feedback.files.store.source import SCHEMA, check_schema
 
 
 def migrate(database: Database) -> bool:
@@ -37,11 +37,10 @@ def check(database: Database) -> None:
 
 
 def _is_current(found: str | None, database: Database) -> bool:
-    if found is not None and found > SCHEMA:
-        raise StoreError(
-            f"{database.name}: has schema {found}, and this program knows those up to {SCHEMA}. Use the newer Prospect "
-            "that wrote it"
-        )
+    try:
+        check_schema(found or SCHEMA, database.name)
+    except DataError as error:
+        raise StoreError(str(error)) from None
     return found == SCHEMA
 
 

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, bindparam, insert
+from sqlalchemy import Connection, bindparam, insert, text
 from sqlalchemy.dialects import postgresql, sqlite
 
 from prospect.collect.tables import event, owned, turn, vote
 from prospect.collect.turns import EVENTS, REASONS, Event, Turn, Vote, chain, plain
 from prospect.errors import StoreError
+from prospect.feedback.files.store.branches import Branches, Query
 from prospect.feedback.files.store.text import pack, unpack
 from prospect.feedback.frozen.tombstones import pseudonym_of
-
-LONGEST_CHAIN = 10_000  # turns of one branch; a longer one is damage
 
 
 class UnknownTurnError(StoreError):
@@ -43,7 +42,7 @@ _INSERT_EVENT = (
     .from_select(
         [column.name for column in _WRITTEN],
         owned(turn, bindparam("tenant"), *(bindparam(column.name, type_=column.type) for column in _WRITTEN)).where(
-            turn.c.id == bindparam("turn")
+            turn.c.id == bindparam("turn"), turn.c.purged.is_(None)
         ),
     )
     .returning(event.c.id)
@@ -212,7 +211,8 @@ def read_turn(connection: Connection, tenant: str, id: str) -> Turn | None:
     row = connection.execute(owned(turn, tenant).where(turn.c.id == id)).first()
     if row is None:
         return None
-    messages, tools = _prompt(connection, tenant, row)
+    branches = Branches(querying(connection), tenant)
+    messages, tools = branches.prompt(id) if row.said is not None else ([], None)
     kept = {name: getattr(row, name) for name in _AS_THEY_ARE}
     return Turn(
         **kept,
@@ -230,19 +230,11 @@ _AS_THEY_ARE = (
 )  # fmt: skip
 
 
-def _prompt(connection: Connection, tenant: str, row: Any) -> tuple[str | list[dict[str, Any]], Any]:
-    """Return the prompt of a turn, and its tools, from those before it."""
-    if row.said is None:
-        return [], None
-    said = unpack(row.said)
-    if "text" in said:
-        return said["text"], None
-    messages, parent = said["messages"], row.parent
-    for _ in range(LONGEST_CHAIN):
-        if parent is None:
-            return messages, said.get("tools")
-        before = owned(turn, tenant, turn.c.said, turn.c.answer, turn.c.parent).where(turn.c.id == parent)
-        kept, answer, parent = connection.execute(before).one()
-        said = unpack(kept)
-        messages = [*said["messages"], unpack(answer), *messages]
-    raise StoreError(f"turn {row.id}: its history goes round in a circle. Take the store from a backup")
+def querying(connection: Connection) -> Query:
+    """Return what asks the store by plain SQL, as readers without SQLAlchemy do; rows come one at a time."""
+    streaming = connection.execution_options(stream_results=True, max_row_buffer=1000)
+
+    def query(sql: str, values: Mapping[str, Any]) -> Iterator[Any]:
+        return iter(streaming.execute(text(sql), dict(values)))
+
+    return query
