@@ -75,6 +75,28 @@ class Database:
         with self._explained(), self._engine.connect() as connection:
             yield connection.execution_options(isolation_level="AUTOCOMMIT")
 
+    def shorten_log(self) -> bool:
+        """Write SQLite's log into the file and empty it; return whether that was possible, and true on PostgreSQL."""
+        if not self.is_sqlite:
+            return True
+        with self.outside() as connection:
+            busy, _, _ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+            return not busy
+
+    def copy_to(self, path: Path) -> None:
+        """Write a copy of a SQLite store as it is now, without what was deleted.
+
+        Raises:
+            StoreError: there is such a file, it cannot be written, or the store is on PostgreSQL.
+        """
+        if not self.is_sqlite:
+            raise StoreError(f"{self.name}: PostgreSQL copies itself: pg_dump --format=custom NAME > {path}")
+        if path.exists():
+            raise StoreError(f"{path}: is there already. Choose another name")
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        with self.outside() as connection:
+            connection.exec_driver_sql("VACUUM INTO ?", (str(path),))
+
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
         try:
