@@ -106,7 +106,8 @@ class Database:
 
     def error(self, error: SQLAlchemyError) -> StoreError:
         """Return what went wrong in our words, without the statement and what it would have written."""
-        said = " ".join(str(getattr(error, "orig", None) or error).split())
+        # The first line alone: in the next ones PostgreSQL quotes the row.
+        said = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
         for words, advice in _ADVICE.items():
             if words in said:
                 return StoreError(f"{self.name}: {said}. {advice}")

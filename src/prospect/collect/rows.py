@@ -237,6 +237,7 @@ def as_vote(row: Any) -> Vote:
 
 def read_turn(connection: Connection, tenant: str, id: str) -> Turn | None:
     """Return a turn with its whole prompt."""
+    id = text_of(id)
     row = connection.execute(owned(turn, tenant).where(turn.c.id == id)).first()
     if row is None:
         return None
