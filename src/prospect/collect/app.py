@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -25,8 +27,10 @@ from prospect.collect.openapi import PROXY_PATHS
 from prospect.collect.proxy import Proxy
 from prospect.collect.recorder import Recorder
 from prospect.collect.refusals import error_body
+from prospect.collect.routes import Routes, watch
 from prospect.collect.shell import Shell
 from prospect.collect.store import Store
+from prospect.collect.trial import Rules
 from prospect.collect.upstream import Upstream
 from prospect.errors import StoreError
 
@@ -38,6 +42,8 @@ class Serving:
     Attributes:
         model: the name that the upstream is asked for, whatever the client says; empty leaves the client's.
         canary: the model that answers a share of the conversations.
+        registry: the folder of a registry that says both instead; its canary is rolled back when it is worse.
+        rules: when that is.
         consent: whether text is kept where the client says nothing about it.
         origins: web pages of these origins may vote from a browser.
         limits: how much a client may ask for.
@@ -45,6 +51,8 @@ class Serving:
 
     model: str = ""
     canary: Canary | None = None
+    registry: Path | None = None
+    rules: Rules = Rules()
     consent: bool = False
     origins: Sequence[str] = ()
     limits: Limits = Limits()
@@ -56,13 +64,19 @@ def make_app(store: Store, upstream: Upstream, access: Access, serving: Serving 
     gate = Gate(serving.limits)
     metrics = Metrics(lambda: store.waiting, lambda: gate.open)
     recorder = Recorder(store, metrics)
+    routes = None if serving.registry is None else Routes(serving.registry)
     proxy = Proxy(
-        upstream, recorder, access, metrics, gate, serving.limits, serving.consent, serving.model, serving.canary
+        upstream, recorder, access, metrics, gate, serving.limits, serving.consent, serving.model, serving.canary, routes
     )
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        watching = None
+        if routes is not None:
+            watching = asyncio.create_task(watch(routes.registry, store.database, serving.rules))
         yield
+        if watching is not None:
+            watching.cancel()
         await recorder.finish()
         await upstream.close()
         store.close()

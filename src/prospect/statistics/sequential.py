@@ -1,8 +1,8 @@
 """Shares that are looked at while they are counted: intervals that hold at every look.
 
 An ordinary 95 % interval holds for one look at a number of trials that was fixed before. Who looks every day and stops
-when it excludes something is misled far more often. A confidence sequence holds the truth at all looks at once with 95 %,
-so that one may look as often as one likes, and stop when one likes; it is wider.
+when it excludes something is misled far more often. A confidence sequence holds the truth at all looks at once with
+95 %, so that one may look as often as one likes, and stop when one likes; it is wider.
 
 Shapes: none; S successes of n trials.
 """
@@ -44,8 +44,8 @@ def confidence_sequence(successes: float, n: int, level: float = 0.95) -> Rate:
 
     all p with  B(S + 1, n - S + 1) / (p^S (1 - p)^(n - S)) < 1 / (1 - level),  B the beta function
 
-    The left side is a martingale of mean 1 where p is the truth (a uniform mixture of likelihood ratios), so that it ever
-    reaches 1 / (1 - level) with a chance of at most 1 - level (Ville's inequality).
+    The left side is a martingale of mean 1 where p is the truth (a uniform mixture of likelihood ratios), so that it
+    ever reaches 1 / (1 - level) with a chance of at most 1 - level (Ville's inequality).
 
     Args:
         successes: S, between 0 and `n`; a fraction is one of a plan.
@@ -119,8 +119,8 @@ class CanaryPlan(NamedTuple):
     def __str__(self) -> str:
         return (
             f"{self.turns:,} turns with {self.votes:,} votes, of which {self.canary_turns:,} turns with "
-            f"{self.canary_votes:,} votes are the canary's: then a model that is as good is shown, in {self.power:.0%} of "
-            f"canaries, not to be worse by {100 * self.margin:g} points."
+            f"{self.canary_votes:,} votes are the canary's: then a model that is as good is shown, in "
+            f"{self.power:.0%} of canaries, not to be worse by {100 * self.margin:g} points."
         )
 
 
@@ -132,7 +132,7 @@ def plan_canary(
     The least N with  (p - low_1) + (high_2 - p) + z sqrt(p (1 - p) (1 / n_1 + 1 / n_2)) <= margin,
     n_1 = share N,  n_2 = (1 - share) N,  p = up_share,  z = normal quantile of `power`
 
-    The ends are those of `sequential_gap` at the last look; that earlier looks may do as well makes N a little too large.
+    The ends are those of `sequential_gap` at the last look; that earlier looks may do makes N a little too large.
 
     Raises:
         DataError: a number is out of its bounds, or more than ten million votes are needed.
