@@ -30,7 +30,6 @@ from prospect.collect.refusals import error_body
 from prospect.collect.routes import Routes, watch
 from prospect.collect.shell import Shell
 from prospect.collect.store import Store
-from prospect.collect.trial import Rules
 from prospect.collect.upstream import Upstream
 from prospect.errors import StoreError
 
@@ -43,7 +42,6 @@ class Serving:
         model: the name that the upstream is asked for, whatever the client says; empty leaves the client's.
         canary: the model that answers a share of the conversations.
         registry: the folder of a registry that says both instead; its canary is rolled back when it is worse.
-        rules: when that is.
         consent: whether text is kept where the client says nothing about it.
         origins: web pages of these origins may vote from a browser.
         limits: how much a client may ask for.
@@ -52,7 +50,6 @@ class Serving:
     model: str = ""
     canary: Canary | None = None
     registry: Path | None = None
-    rules: Rules = Rules()
     consent: bool = False
     origins: Sequence[str] = ()
     limits: Limits = Limits()
@@ -73,7 +70,7 @@ def make_app(store: Store, upstream: Upstream, access: Access, serving: Serving 
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         watching = None
         if routes is not None:
-            watching = asyncio.create_task(watch(routes.registry, store.database, serving.rules))
+            watching = asyncio.create_task(watch(routes.registry, store.database))
         yield
         if watching is not None:
             watching.cancel()

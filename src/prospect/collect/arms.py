@@ -74,6 +74,12 @@ def read_arms(database: Database, current: str, canary: str, since: datetime, sl
     return Arms(old, new, slow_ms, raters)
 
 
+def count_model(database: Database, model: str) -> ArmCounts:
+    """Return all that was ever asked of a model, as current, canary or neither."""
+    with database.reading() as connection:
+        return _count(connection, model, turn.c.model == model, None)
+
+
 def _of(arm: str, model: str, since: datetime) -> Any:
     """Return the condition on the turns of an arm."""
     return (turn.c.arm == arm) & (turn.c.model == model) & (turn.c.created >= milliseconds(since))
@@ -121,7 +127,9 @@ def _quantile(connection: Connection, condition: Any) -> float | None:
     n = int(connection.execute(select(func.count()).select_from(times.subquery())).scalar_one())
     if not n:
         return None
-    return float(connection.execute(times.order_by(turn.c.ms_last).offset(n * 95 // 100).limit(1)).scalar_one())
+    return float(
+        connection.execute(times.order_by(turn.c.ms_last).offset((n * 95 + 99) // 100 - 1).limit(1)).scalar_one()
+    )
 
 
 def _sum(condition: Any) -> Any:

@@ -16,8 +16,6 @@ from prospect.results.feedback import FeedbackResult
 from prospect.results.registry import Check, RegistryEntry
 from prospect.run_dir import RunDir
 
-CHECKS = ("contest", "thumbs", "benchmarks", "alarms")
-
 
 def check_run(run: RunDir, current: RegistryEntry, margin: float) -> list[Check]:
     """Return what a run shows beside the current model.

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from prospect.errors import CheckpointError, PromotionError
+from prospect.outputs import output_folder
 from prospect.results.registry import Check, RegistryEntry, RegistryFile, State
 from prospect.training.run_lock import locked
 
@@ -108,8 +109,8 @@ class Registry:
                 raise PromotionError(f"{model} is {entry.state} already. See prospect promote --registry {self.folder}")
             return self._append(models, _entry(model, source, "candidate", move))
 
-    def start_canary(self, model: str, share: float, move: Move) -> Models:
-        """Give a candidate a share of the conversations, or a canary another share.
+    def start_canary(self, model: str, share: float, margin: float, move: Move) -> Models:
+        """Give a candidate a share of the conversations, or a canary another share; its votes count from now on.
 
         Raises:
             PromotionError: there is no current model or another canary, or the model is neither of these.
@@ -122,7 +123,7 @@ class Registry:
                 raise PromotionError("no model is current, so there is none to compare with. Promote one with --full.")
             if canary is not None and canary.model != model:
                 raise PromotionError(f"{canary.model} is a canary already. End it with --full or --rollback first.")
-            return self._append(models, _entry(model, entry.source, "canary", move, share=share))
+            return self._append(models, _entry(model, entry.source, "canary", move, share=share, margin=margin))
 
     def promote(self, model: str, move: Move) -> Models:
         """Make a candidate or a canary the current model; the one before is retired.
@@ -188,10 +189,7 @@ class Registry:
     @contextmanager
     def _changing(self) -> Iterator[Models]:
         """Hold the registry as its only writer, and give what it says."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise PromotionError(f"{self.folder}: cannot be made ({error.strerror}). Name another folder.") from error
+        output_folder(self.folder).mkdir(parents=True, exist_ok=True)
         deadline = time.monotonic() + _PATIENCE
         with ExitStack() as held:
             while True:
@@ -200,7 +198,7 @@ class Registry:
                     break
                 except CheckpointError:
                     if time.monotonic() > deadline:
-                        raise
+                        raise PromotionError(f"{self.path}: another program changes it. Try again.") from None
                     time.sleep(0.05)
             yield self.read()
 

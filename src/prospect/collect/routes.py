@@ -10,7 +10,7 @@ from pathlib import Path
 from prospect.collect.canary import Canary
 from prospect.collect.database import Database
 from prospect.collect.registry import Move, Registry
-from prospect.collect.trial import Rules, look
+from prospect.collect.trial import look
 from prospect.errors import ProspectError
 
 BETWEEN_READS = 1.0  # seconds, after which it is looked whether the file has changed
@@ -63,13 +63,13 @@ class Routes:
         return found.st_ino, found.st_mtime_ns, found.st_size
 
 
-def roll_back_if_worse(registry: Registry, database: Database, rules: Rules) -> str | None:
+def roll_back_if_worse(registry: Registry, database: Database) -> str | None:
     """Look at the canary, if there is one, and end it where it is worse; return why it was, None where it was not."""
     models = registry.read()
     canary = models.canary
     if canary is None or models.current is None:
         return None
-    found = look(database, models, rules, by_rater=False)
+    found = look(database, models, by_rater=False)
     if found.verdict != "worse":
         return None
     reason = "; ".join(found.reasons)
@@ -77,11 +77,11 @@ def roll_back_if_worse(registry: Registry, database: Database, rules: Rules) -> 
     return reason
 
 
-async def watch(registry: Registry, database: Database, rules: Rules) -> None:
+async def watch(registry: Registry, database: Database) -> None:
     """Roll the canary back when it is worse, until cancelled."""
     while True:
         try:
-            reason = await asyncio.to_thread(roll_back_if_worse, registry, database, rules)
+            reason = await asyncio.to_thread(roll_back_if_worse, registry, database)
             if reason is not None:
                 _log.warning("the canary was rolled back: %s", reason)
         except (ProspectError, OSError) as error:  # a store or a disk that is down is no reason to stop looking

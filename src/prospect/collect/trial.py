@@ -53,22 +53,21 @@ class Rules:
         return 1 - (1 - self.level) / RULES
 
 
-def look(database: Database, models: Models, rules: Rules, *, by_rater: bool = True) -> CanaryResult:
+def look(database: Database, models: Models, *, by_rater: bool = True) -> CanaryResult:
     """Return how the canary of a registry does.
 
     Args:
         database: of the store.
         models: what the registry says.
-        rules: when a canary is worse.
         by_rater: whether to draw raters for a second opinion, which promotion needs.
 
     Raises:
         PromotionError: no canary is under way.
     """
     current, canary = models.current, models.canary
-    if current is None or canary is None or canary.share is None:
+    if current is None or canary is None or canary.share is None or canary.margin is None:
         raise PromotionError("no canary is under way. Start one with --canary 5%.")
-    since = datetime.fromisoformat(canary.at)
+    rules, since = Rules(margin=canary.margin), datetime.fromisoformat(canary.at)
     arms = read_arms(database, current.model, canary.model, since, rules.slowdown)
     return judge(arms, canary.at, canary.share, rules, by_rater=by_rater)
 
@@ -97,7 +96,7 @@ def judge(arms: Arms, since: str, share: float, rules: Rules, *, by_rater: bool 
     worse = list(_worse(found, rules, enough))
     if worse:
         return found.model_copy(update={"verdict": "worse", "reasons": worse})
-    verdict, reason = _of_votes(found, rules, enough)
+    verdict, reason = _of_votes(found, rules, enough, by_rater)
     return found.model_copy(update={"verdict": verdict, "reasons": [reason]})
 
 
@@ -129,7 +128,7 @@ def _worse(found: CanaryResult, rules: Rules, enough: bool) -> Iterator[str]:
         )
 
 
-def _of_votes(found: CanaryResult, rules: Rules, enough: bool) -> tuple[CanaryVerdict, str]:
+def _of_votes(found: CanaryResult, rules: Rules, enough: bool, by_rater: bool) -> tuple[CanaryVerdict, str]:
     """Return the verdict where nothing is worse, and why."""
     drawn, up, second = found.conversations, found.up_share, found.by_rater
     if drawn is not None and not drawn.low <= found.share <= drawn.high:
@@ -145,6 +144,8 @@ def _of_votes(found: CanaryResult, rules: Rules, enough: bool) -> tuple[CanaryVe
     said = f"its up-share is {_span(up)} points from the current model's"
     if up.low <= -rules.margin:
         return "not shown", f"{said}; that it is not worse by {_points(rules.margin)} is not shown yet"
+    if by_rater and second is None:
+        return "not shown", f"{said}, but of too few raters to say how much they differ among themselves"
     if second is not None and second.low <= -rules.margin:
         return "not shown", (
             f"{said}, but {100 * second.low:+.1f} to {100 * second.high:+.1f} where raters are drawn in place of "

@@ -37,6 +37,8 @@ class RegistryEntry(Part):
     state: State
     share: float | None = Field(default=None, gt=0, lt=1)
     """Of the conversations that are a canary's."""
+    margin: float | None = Field(default=None, ge=0, lt=1)
+    """How much lower a canary's up-share among votes may be than the current model's."""
     replaces: str | None = None
     """Of a current model, the one that was current before and is gone back to."""
     who: str
