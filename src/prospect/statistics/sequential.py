@@ -139,10 +139,11 @@ def plan_canary(
     """
     from scipy.special import ndtri
 
-    bounds = {"share": share, "up_share": up_share, "vote_rate": vote_rate, "margin": margin, "power": power}
-    for name, value in bounds.items():
+    for name, value in {"share": share, "up_share": up_share, "margin": margin, "power": power}.items():
         if not 0 < value < 1:
             raise DataError(f"{name} is {value}; expected a share between 0 and 1.")
+    if not 0 < vote_rate <= 1:
+        raise DataError(f"vote_rate is {vote_rate}; expected more than 0 and at most 1.")
     check_level(level)
     spread = float(ndtri(power)) * math.sqrt(up_share * (1 - up_share))
 
