@@ -165,9 +165,9 @@ def _lines(models: Models, checks: list[Check], canary: CanaryResult | None, *, 
         share = "" if entry.share is None else f" for {entry.share:.0%}"
         yield f"{entry.at[:16]}  {entry.model} {entry.state}{share}, by {entry.who}: {entry.reason}"
         yield from (f"    {line(check)}" for check in entry.checks)
-    for state, entry in (("current", models.current), ("canary", models.canary)):
-        share = "" if entry is None or entry.share is None else f" for {entry.share:.0%} of the conversations"
-        yield f"{state:8} {'none' if entry is None else f'{entry.model}{share} ({entry.source})'}"
+    for state, one in (("current", models.current), ("canary", models.canary)):
+        share = "" if one is None or one.share is None else f" for {one.share:.0%} of the conversations"
+        yield f"{state:8} {'none' if one is None else f'{one.model}{share} ({one.source})'}"
 
 
 def _arm(arm: ArmCounts) -> str:
