@@ -100,7 +100,7 @@ def study_cell(method: str, condition: str, rate: float, words: float) -> dict[s
     }
 
 
-def study_as_json(methods: Sequence[str] = METHODS, flips: Sequence[float] = FLIPS, **changes: Any) -> dict[str, Any]:
+def study_as_json(names: Sequence[str] = METHODS, shares: Sequence[float] = FLIPS, **changes: Any) -> dict[str, Any]:
     """As `prospect compare --json` prints it."""
     conditions = [f"{100 * x:.0f} % flips" for x in shares]
     points = list(zip(conditions, shares, strict=True))
