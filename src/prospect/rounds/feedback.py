@@ -17,7 +17,7 @@ from prospect.errors import UsageError
 from prospect.evaluation.answers.answers import Answer
 from prospect.evaluation.answers.asked import Question
 from prospect.evaluation.contest.judges.asking import Asking
-from prospect.evaluation.contest.judges.base import CREDIT, Candidate, Item, Judge
+from prospect.evaluation.contest.judges.base import Candidate, Item, Judge
 from prospect.evaluation.contest.judges.names import judge_named
 from prospect.evaluation.contest.judges.verdict_cache import VerdictCache
 from prospect.feedback.records import Demonstration, Message, Text
@@ -203,7 +203,7 @@ def _compared(
     soft: list[dict[tuple[int, int], float]] = [{} for _ in asked]
     unread = 0
     for (i, pair), one in zip(places, judged, strict=True):
-        credits = [CREDIT[said.meant] for said in one.said]
+        credits = [said.credit for said in one.said]
         if any(credit is None for credit in credits):
             unread += 1
         elif credits:
