@@ -94,7 +94,7 @@ def _values(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
 
         output = Path(options.output or f"runs/{options.recipe}")
         output.mkdir(parents=True, exist_ok=True)
-        return demo_recipe(output, options.recipe, options.rounds or 2), "command line"
+        return demo_recipe(output, options.recipe, options.rounds or 3), "command line"
     if options.model and options.prompts:
         return {"rounds": {"protocol": options.recipe}}, "command line"
     raise UsageError(

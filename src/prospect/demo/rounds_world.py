@@ -14,7 +14,7 @@ from prospect.demo.settings import METHODS
 from prospect.demo.world import PROBLEMS, REPLY_TOKENS, Inquiry, held_out_prompts, training_prompts
 
 NAME = "demo"
-PROMPTS = 150  # customers a round
+PROMPTS = 40  # customers a round: with 150 one round is enough, and there is nothing left to see
 HELD_OUT = 200
 
 

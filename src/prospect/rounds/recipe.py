@@ -42,9 +42,9 @@ class LabelSettings(Section):
     """Who says what a sample is worth: verifier:numeric, verifier:python:FILE.py:NAME, reward:MODEL, lm:MODEL,
     endpoint:URL#NAME, FILE.py:NAME (docs/judging.md). The spin protocol needs none."""
     threshold: Annotated[str | float | None, BeforeValidator(_words)] = None
-    """Which scores are thumbs up. equal: 1, as a verifier says it; a number: scores above it; median: above that of all
-    samples of the round; prompt_median: above that of the prompt's own samples. null: equal for verifiers, else
-    median."""
+    """Which scores are thumbs up. equal: 1, as a verifier says it; a number: that and above; median: above that of
+    all samples of the round; prompt_median: above that of the prompt's own samples. null: equal where scores are 0 and
+    1, one half for chances, else median. Held-out samples of every round are held against the median of the start's."""
     cut: Literal["judge", "undesirable", "drop"] = "undesirable"
     """What becomes of a sample that the limit of tokens cut. judge: it is judged like any other."""
     rubric: str | None = None
@@ -73,7 +73,7 @@ class StopSettings(Section):
 
     no_gain: bool = True
     """Where a round does not show a gain: the interval of the difference to the round before does not lie above 0."""
-    kl: Number | None = Field(default=None, gt=0)
+    kl: Number | None = Field(default=10.0, gt=0)
     """Where the estimate of KL(policy || start) exceeds this, nats a sample; null never."""
     length: Number | None = Field(default=2.0, gt=1)
     """Where samples are this many times as long, or as short, as those of the start; null never."""
@@ -251,11 +251,6 @@ def _check(recipe: RoundsRecipe, where: str) -> None:
         )
     if settings.label.judge is None and settings.evaluate.judge is None:
         raise ConfigError(f"{where}: rounds.evaluate.judge is missing: somebody must say what a round has brought.")
-    if settings.stop.kl is not None and not settings.evaluate.kl_prompts:
-        raise ConfigError(
-            f"{where}: rounds.stop.kl is {settings.stop.kl:g} and rounds.evaluate.kl_prompts is 0, so that no KL is "
-            "known. Set one of them otherwise."
-        )
     if settings.samples_per_prompt < protocol.least_samples:
         raise ConfigError(
             f"{where}: rounds.samples_per_prompt is {settings.samples_per_prompt}, and protocol {protocol.name} "

@@ -15,7 +15,7 @@ from prospect.rounds.story import Story
 from prospect.training.stopping import listening
 
 After = Callable[[Path], object]
-"""Told the folder after every stage, to write a page of it."""
+"""Told the folder before every round and at the end, to write a page of it."""
 
 
 def run_rounds(
@@ -33,7 +33,7 @@ def run_rounds(
         overrides: `key.path=value` strings that win over the recipe.
         resume: go on where rounds were stopped or killed, to the same weights.
         quiet: print nothing.
-        after: told the folder after every round.
+        after: told the folder before every round and at the end.
 
     Returns:
         The ledger: what every round did, how its model does on held-out prompts, and why the rounds ended.

@@ -56,12 +56,10 @@ class Story:
         assert looking is not None, "the recipe is checked"
         prompts = read_prompts(recipe)
         freeze_prompts(folder, prompts)
-        ledger = folder.read()
-        if ledger is None:
-            ledger = _new_ledger(recipe, judge or looking, second, prompts)
+        looks = Looks(settings.label, prompts.held_out, looking, second, recipe.base.train.seed)
+        ledger = folder.read() or _new_ledger(recipe, judge or looking, looks, prompts)
         known = ledger.seconds
         ledger = ledger.model_copy(update={"planned": settings.count, "settings": settings.model_dump(mode="json")})
-        looks = Looks(settings.label, prompts.held_out, looking, second, recipe.base.train.seed)
         return cls(recipe, folder, ledger, prompts, looks, judge, Sampler(recipe), quiet, known, time.monotonic())
 
     @property
@@ -225,7 +223,7 @@ class Story:
         progress.note(f"{who}: {rate.rate:.1%} ({rate.low:.1%} to {rate.high:.1%}) of {rate.n} held-out prompts pass")
 
 
-def _new_ledger(recipe: RoundsRecipe, judge: Judge, second: Judge | None, prompts: Prompts) -> Ledger:
+def _new_ledger(recipe: RoundsRecipe, judge: Judge, looks: Looks, prompts: Prompts) -> Ledger:
     settings = recipe.rounds
     return Ledger(
         prospect=__version__,
@@ -233,7 +231,9 @@ def _new_ledger(recipe: RoundsRecipe, judge: Judge, second: Judge | None, prompt
         loss=recipe.base.loss.name,
         start=recipe.start,
         judge=judge.name,
-        second_judge=second.name if second else None,
+        second_judge=looks.second.name if looks.second else None,
+        held_out_judge=looks.judge.name if looks.judge.name != judge.name else None,
+        compares=not looks.judge.gives_scores,
         reference=settings.reference,
         optimizer=settings.optimizer,
         settings=settings.model_dump(mode="json"),
