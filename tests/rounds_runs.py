@@ -86,7 +86,7 @@ def die(values: Mapping[str, Any], event: Mapping[str, Any] | int, log: Path) ->
 
     Args:
         values: the recipe.
-        event: the number of a write, rename or kept result; or `{"of": "module:Class.method", "call": n, "after": bool}`.
+        event: the number of a write, rename or kept result; or which call of what, as `STAGES` of the tests name them.
         log: gets a line for each result that is kept.
     """
     context = multiprocessing.get_context("forkserver")
@@ -119,9 +119,9 @@ def _live(values: dict[str, Any], event: Mapping[str, Any] | int, log: str) -> N
             happened()
 
     def hook(name: str, arguments: tuple[Any, ...]) -> None:
-        if name == "os.rename" or (name == "open" and set(str(arguments[1])) & set("wax+")):
-            if str(arguments[0]).startswith(str(out)):
-                happened()
+        written = name == "os.rename" or (name == "open" and set(str(arguments[1])) & set("wax+"))
+        if written and str(arguments[0]).startswith(str(out)):
+            happened()
 
     KeyedFile.put = put  # type: ignore[method-assign]
     if isinstance(event, int):

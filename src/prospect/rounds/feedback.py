@@ -24,7 +24,7 @@ from prospect.feedback.records import Demonstration, Message, Text
 from prospect.results.rounds import Judged
 from prospect.rounds.labels import Threshold, score_completions, to_thumbs
 from prospect.rounds.protocols import Asked, Sample
-from prospect.rounds.recipe import LabelSettings
+from prospect.rounds.recipe import LabelSettings, RoundsRecipe
 from prospect.statistics.means import rate_by_prompt
 
 
@@ -46,6 +46,22 @@ def make_judge(settings: LabelSettings, name: str) -> Judge:
     more = {"api_key_env": settings.api_key_env} if settings.api_key_env and kind == "endpoint" else None
     rubric = settings.rubric if kind in ("lm", "endpoint") else None
     return judge_named(name, rubric=rubric, endpoint_settings=more)
+
+
+def label_judge(recipe: RoundsRecipe) -> Judge | None:
+    """Return who labels samples; None where nobody does.
+
+    Raises:
+        UsageError: the judge only compares, and the protocol needs scores.
+    """
+    settings = recipe.rounds.label
+    judge = make_judge(settings, settings.judge) if settings.judge else None
+    if judge is not None and not judge.gives_scores and not recipe.protocol.compares:
+        raise UsageError(
+            f"judge {judge.name}: it compares two completions and scores none. Take one that scores, or the protocol "
+            "rlaif, which compares."
+        )
+    return judge
 
 
 def digest_of(judge: Judge) -> str:
@@ -82,9 +98,6 @@ def judge_samples(
         round_number: for the samples' ids.
         verdicts: the file in which verdicts are kept as they come.
         compares: whether samples are compared in pairs, and not scored one by one.
-
-    Raises:
-        UsageError: the judge only compares, and the protocol needs scores.
     """
     begun = time.monotonic()
     asked = [
@@ -95,11 +108,6 @@ def judge_samples(
         return Verdicts(asked, None)
     if compares:
         return _compared(judge, questions, asked, verdicts, begun)
-    if not judge.gives_scores:
-        raise UsageError(
-            f"judge {judge.name}: it compares two completions and scores none. Take one that scores, or the protocol "
-            "rlaif, which compares."
-        )
     return _scored(settings, judge, questions, asked, verdicts, begun)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prospect.rounds.feedback import make_judge
+from prospect.rounds.feedback import label_judge
 from prospect.rounds.prompts import read_prompts
 from prospect.rounds.recipe import RoundsRecipe
 
@@ -15,7 +15,7 @@ def plan_rounds(recipe: RoundsRecipe) -> list[str]:
     """
     settings, base = recipe.rounds, recipe.base
     prompts = read_prompts(recipe)
-    judge = make_judge(settings.label, settings.label.judge).name if settings.label.judge else "none"
+    judge = label_judge(recipe)
     a_round = len(prompts.questions) if settings.prompts_per_round == "all" else settings.prompts_per_round
     samples = a_round * settings.samples_per_prompt
     return [
@@ -24,7 +24,7 @@ def plan_rounds(recipe: RoundsRecipe) -> list[str]:
         f"prompts     {len(prompts.questions)} to learn from, {a_round} a round; {len(prompts.held_out)} held out",
         f"samples     {samples} a round, of {settings.max_new_tokens} tokens at most, at temperature "
         f"{settings.temperature:g} and top_p {settings.top_p:g}",
-        f"judge       {judge}",
+        f"judge       {judge.name if judge else 'none'}",
         f"reference   {'the start' if settings.reference == 'start' else 'the model before the round'}; optimizer "
         f"{settings.optimizer}",
         f"output      {recipe.output}",

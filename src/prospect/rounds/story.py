@@ -17,7 +17,7 @@ from prospect.evaluation.contest.judges.base import Judge
 from prospect.evaluation.contest.text_measures import measure_texts
 from prospect.feedback.files.write import write_jsonl
 from prospect.results.rounds import Drawn, Judged, Ledger, Round, Rows, Stopped
-from prospect.rounds.feedback import digest_of, judge_samples, make_judge, write_labels
+from prospect.rounds.feedback import digest_of, judge_samples, label_judge, make_judge, write_labels
 from prospect.rounds.folder import PARTIAL, RoundFolder, RoundsFolder, with_round
 from prospect.rounds.held_out import look
 from prospect.rounds.outcomes import Looks, Outcomes, Passed
@@ -50,7 +50,7 @@ class Story:
     def begin(cls, recipe: RoundsRecipe, folder: RoundsFolder, *, quiet: bool) -> Story:
         """Read prompts and teacher, split off the held-out prompts, and find the ledger of a run before."""
         settings = recipe.rounds
-        judge = make_judge(settings.label, settings.label.judge) if settings.label.judge else None
+        judge = label_judge(recipe)
         looking = make_judge(settings.label, settings.evaluate.judge) if settings.evaluate.judge else judge
         second = make_judge(settings.label, settings.evaluate.second_judge) if settings.evaluate.second_judge else None
         assert looking is not None, "the recipe is checked"
