@@ -1,4 +1,6 @@
-"""Writes docs/recipe.md, docs/rounds-recipe.md, docs/commands.md and docs/schemas/ from the code, so that they cannot fall behind it.
+"""Writes docs/recipe.md, docs/rounds-recipe.md, docs/commands.md and docs/schemas/ from the code.
+
+So they cannot fall behind it.
 
 python docs/generate.py            writes them all
 python docs/generate.py --check    says whether they are up to date, and writes nothing
@@ -65,8 +67,8 @@ ROUNDS_HEAD = f"""{WRITTEN_BY}
 
 # The recipe of rounds
 
-The keys of the section `rounds`, which a recipe of [rounds](rounds.md) has beside those of [any recipe](recipe.md). Those
-hold in the training run of every round; `data.train` is left out, for rounds train on what they sample. Where the
+The keys of the section `rounds`, which a recipe of [rounds](rounds.md) has beside those of [any recipe](recipe.md).
+Those hold in the training run of every round; `data.train` is left out, for rounds train on what they sample. Where the
 protocol has defaults of its own (`spin`), they win over these.
 """
 

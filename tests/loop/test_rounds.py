@@ -130,7 +130,7 @@ def test_twenty_deaths_in_every_stage_give_the_same_weights(tmp_path: Path, mode
     for stage in STAGES:
         assert die(values, stage, log) == -signal.SIGKILL
     deaths, code = len(STAGES), -signal.SIGKILL
-    while deaths < 60 and (code := die(values, 16 + deaths % 13, log)) == -signal.SIGKILL:
+    while deaths < 60 and (code := die(values, 13 + deaths % 9, log)) == -signal.SIGKILL:
         deaths += 1
     assert code == 0 and deaths >= 20
     check_survived(values, whole, log)

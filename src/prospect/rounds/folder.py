@@ -12,7 +12,7 @@ import yaml
 from prospect.atomic import write_text
 from prospect.config import flat, read_yaml
 from prospect.errors import CheckpointError
-from prospect.results.rounds import Ledger, Round
+from prospect.results.rounds import LEDGER, Ledger, Round
 from prospect.rounds.recipe import RoundsRecipe
 from prospect.run_dir import RunDir
 from prospect.training.checkpoints.resume import may_differ
@@ -76,7 +76,7 @@ class RoundsFolder:
     @property
     def ledger(self) -> Path:
         """What is done."""
-        return self.path / "rounds.json"
+        return self.path / LEDGER
 
     @property
     def prompts(self) -> Path:

@@ -161,7 +161,7 @@ Maker = Callable[[Gathered], Made | list[Feedback]]
 
 
 def protocol(loss: str, **traits: Any) -> Callable[[Maker], Protocol]:
-    """Register a function `(Gathered) -> Made`, or a list of rows, as a protocol under its own name.
+    """Register a function `(Gathered) -> Made`, or a list of rows, as a protocol.
 
     Args:
         loss: what is trained with by default.
@@ -170,7 +170,8 @@ def protocol(loss: str, **traits: Any) -> Callable[[Maker], Protocol]:
 
     def register(make: Maker) -> Protocol:
         made = Protocol(make, make.__name__, loss, **traits)
-        _PROTOCOLS.setdefault(made.name, made)
+        if make.__module__ == __name__:  # one's own is named by its file
+            _PROTOCOLS[made.name] = made
         return made
 
     return register
