@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import time
@@ -22,7 +21,7 @@ from prospect.evaluation.contest.judges.names import judge_named
 from prospect.evaluation.contest.judges.verdict_cache import VerdictCache
 from prospect.feedback.records import Demonstration, Message, Text
 from prospect.results.rounds import Judged
-from prospect.rounds.labels import Threshold, score_completions, to_thumbs
+from prospect.rounds.labels import Threshold, answer_in, digest_of, score_completions, to_thumbs
 from prospect.rounds.protocols import Asked, Sample
 from prospect.rounds.recipe import LabelSettings, RoundsRecipe
 from prospect.statistics.means import rate_by_prompt
@@ -48,6 +47,7 @@ def make_judge(settings: LabelSettings, name: str) -> Judge:
     return judge_named(name, rubric=rubric, endpoint_settings=more)
 
 
+<<<<<<< HEAD
 def label_judge(recipe: RoundsRecipe) -> Judge | None:
     """Return who labels samples; None where nobody does.
 
@@ -69,6 +69,8 @@ def digest_of(judge: Judge) -> str:
     return hashlib.blake2b(judge.identity.encode(), digest_size=8).hexdigest()
 
 
+=======
+>>>>>>> main
 def threshold_of(settings: LabelSettings, judge: Judge, scores: Sequence[float]) -> Threshold:
     """Return which scores are thumbs up: as the recipe says, or as suits the judge."""
     if settings.threshold is None:
@@ -130,11 +132,7 @@ def _different(prompt: Text, answers: Sequence[Answer], name: str) -> list[Sampl
 
 def candidate(question: Question, text: Text) -> Candidate:
     """Return a completion as a judge sees it: without the thoughts before the answer."""
-    if isinstance(text, str):
-        shown: Text = Answer(text, 0, True).without_thoughts().text
-    else:
-        shown = tuple(Message(turn.role, Answer(turn.content, 0, True).without_thoughts().text) for turn in text)
-    return Candidate(question.prompt, shown, question.target)
+    return Candidate(question.prompt, answer_in(text), question.target)
 
 
 def _scored(

@@ -79,6 +79,11 @@ class Verdict:
     final: bool = True
     credit: float | None = None
 
+    @property
+    def unread(self) -> bool:
+        """Whether the judge's answer could not be read."""
+        return self.choice == "unparsed"
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -111,6 +116,11 @@ class Grade:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     final: bool = True
+
+    @property
+    def unread(self) -> bool:
+        """Whether the judge's answer could not be read."""
+        return math.isnan(self.score)
 
 
 class Judge(ABC):
