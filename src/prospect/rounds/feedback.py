@@ -47,7 +47,6 @@ def make_judge(settings: LabelSettings, name: str) -> Judge:
     return judge_named(name, rubric=rubric, endpoint_settings=more)
 
 
-<<<<<<< HEAD
 def label_judge(recipe: RoundsRecipe) -> Judge | None:
     """Return who labels samples; None where nobody does.
 
@@ -64,13 +63,6 @@ def label_judge(recipe: RoundsRecipe) -> Judge | None:
     return judge
 
 
-def digest_of(judge: Judge) -> str:
-    """Return a short hash of everything that decides a judge's verdicts."""
-    return hashlib.blake2b(judge.identity.encode(), digest_size=8).hexdigest()
-
-
-=======
->>>>>>> main
 def threshold_of(settings: LabelSettings, judge: Judge, scores: Sequence[float]) -> Threshold:
     """Return which scores are thumbs up: as the recipe says, or as suits the judge."""
     if settings.threshold is None:

@@ -134,7 +134,7 @@ class RoundsFolder:
     def _require_same(self, recipe: RoundsRecipe) -> None:
         before, now = flat(read_yaml(self.recipe)), flat(recipe.as_dict())
         different = (key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
-        changed = sorted(key for key in different if not _is_free(key) and not may_differ(key, recipe.as_dict()))
+        changed = sorted(key for key in different if not _is_free(key) and not may_differ(key, recipe.base.as_dict()))
         if changed:
             key = changed[0]
             raise CheckpointError(

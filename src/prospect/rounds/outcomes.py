@@ -17,8 +17,8 @@ from prospect.evaluation.contest.judges.base import CREDIT, Item, Judge
 from prospect.evaluation.contest.judges.verdict_cache import VerdictCache
 from prospect.feedback.records import Demonstration
 from prospect.results.stored import Part, Stored
-from prospect.rounds.feedback import candidate, digest_of, threshold_of
-from prospect.rounds.labels import Threshold, score_completions, to_thumbs
+from prospect.rounds.feedback import candidate, threshold_of
+from prospect.rounds.labels import Threshold, digest_of, score_completions, to_thumbs
 from prospect.rounds.recipe import LabelSettings
 
 

@@ -17,9 +17,10 @@ from prospect.evaluation.contest.judges.base import Judge
 from prospect.evaluation.contest.text_measures import measure_texts
 from prospect.feedback.files.write import write_jsonl
 from prospect.results.rounds import Drawn, Judged, Ledger, Round, Rows, Stopped
-from prospect.rounds.feedback import digest_of, judge_samples, label_judge, make_judge, write_labels
+from prospect.rounds.feedback import judge_samples, label_judge, make_judge, write_labels
 from prospect.rounds.folder import PARTIAL, RoundFolder, RoundsFolder, with_round
 from prospect.rounds.held_out import look
+from prospect.rounds.labels import digest_of
 from prospect.rounds.outcomes import Looks, Outcomes, Passed
 from prospect.rounds.prompts import Prompts, freeze_prompts, prompts_of_round, read_prompts
 from prospect.rounds.protocols import Asked, Gathered
