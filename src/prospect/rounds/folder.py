@@ -133,8 +133,10 @@ class RoundsFolder:
 
     def _require_same(self, recipe: RoundsRecipe) -> None:
         before, now = flat(read_yaml(self.recipe)), flat(recipe.as_dict())
-        different = (key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
-        changed = sorted(key for key in different if not _is_free(key) and not may_differ(key, recipe.base.as_dict()))
+        different = {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
+        base = recipe.base.as_dict()
+        free = (key for key in different if key != "output" and may_differ(key, base))  # the ledger names its folders
+        changed = sorted(key for key in different - {*free} if not _is_free(key))
         if changed:
             key = changed[0]
             raise CheckpointError(
