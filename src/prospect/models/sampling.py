@@ -38,6 +38,9 @@ _LONGEST_SHOWN = 60  # characters of a prompt in a message
 Progress = Callable[[int, int], None]
 """Told after each batch how many completions are done, and of how many."""
 
+Heard = Callable[[int, str], None]
+"""Told after each token the number of a completion and its text so far; what it raises ends the generation."""
+
 
 class Generated(NamedTuple):
     """One completion.
@@ -167,6 +170,7 @@ def generate_each(
     seed: int,
     batch_size: int,
     rendering: Rendering | None = None,
+    heard: Heard | None = None,
 ) -> Iterator[tuple[int, Generated]]:
     """Yield the number of a completion that is asked for and the completion, as soon as its batch is done.
 
@@ -179,6 +183,7 @@ def generate_each(
         seed: another seed, other completions.
         batch_size: completions generated together.
         rendering: how prompts become text.
+        heard: see `Heard`.
     """
     _check_counts(max_new_tokens=max_new_tokens, batch_size=batch_size)
     prompts = {id(prompt): prompt for prompt, _ in asked}  # samples of one prompt are encoded once
@@ -192,11 +197,27 @@ def generate_each(
     # The longest first: padding is least, and what does not fit into memory fails at once and not at the end.
     rows.sort(key=lambda row: len(row.ids), reverse=True)
     ends = _end_ids(model, tokenizer, renderer)
+
+    def read(row: _Row, ids: list[int], logps: list[float]) -> Generated:
+        return _read(tokenizer, row.ids, ids, logps, ends, plain=not renderer.is_chat(asked[row.number][0]))
+
+    def listen(batch: Sequence[_Row]) -> _Listen | None:
+        if heard is None:
+            return None
+        drawn: list[list[int]] = [[] for _ in batch]
+
+        def hear(row: int, token: int) -> None:
+            if not drawn[row] or drawn[row][-1] not in ends:  # rows that have ended are drawn for a while
+                drawn[row].append(token)
+                heard(batch[row].number, read(batch[row], drawn[row], []).text)
+
+        return hear
+
     with evaluating(model):
         for start in range(0, len(rows), batch_size):
             batch = rows[start : start + batch_size]
             try:
-                completions = _complete(model, batch, sampling, ends, max_new_tokens, seed)
+                completions = _complete(model, batch, sampling, ends, max_new_tokens, seed, listen(batch))
             except _NotFiniteError as error:
                 prompt = asked[batch[error.row].number][0]
                 raise ModelError(
@@ -205,13 +226,22 @@ def generate_each(
                     "large for their number format: load another checkpoint, or the same one as float32."
                 ) from None
             for row, (ids, logps) in zip(batch, completions, strict=True):
-                prompt = asked[row.number][0]
-                yield row.number, _read(tokenizer, row.ids, ids, logps, ends, plain=not renderer.is_chat(prompt))
+                yield row.number, read(row, ids, logps)
             progress.count(start + len(batch), len(rows), "completions")
 
 
+_Listen = Callable[[int, int], None]
+"""Told each row of a batch and the token that it drew."""
+
+
 def _complete(
-    model: Any, batch: Sequence[_Row], sampling: Sampling, ends: list[int], max_new_tokens: int, seed: int
+    model: Any,
+    batch: Sequence[_Row],
+    sampling: Sampling,
+    ends: list[int],
+    max_new_tokens: int,
+    seed: int,
+    listen: _Listen | None,
 ) -> list[tuple[list[int], list[float]]]:
     """Return the generated ids of each row, up to and with its end token, and the log-prob of each."""
     prompts = list({tuple(row.ids): row.ids for row in batch}.values())
@@ -223,7 +253,11 @@ def _complete(
         broken = ~logits.amax(-1).isfinite()
         if bool(broken.any()):
             raise _NotFiniteError(int(rows[broken][0]), step)
-        return draw_tokens(logits, draws[rows, step], sampling)
+        tokens, logps = draw_tokens(logits, draws[rows, step], sampling)
+        if listen is not None:
+            for row, token in zip(rows.tolist(), tokens.tolist(), strict=True):
+                listen(row, token)
+        return tokens, logps
 
     return decode(model, prompts, [places[tuple(row.ids)] for row in batch], draw, ends, max_new_tokens)
 
