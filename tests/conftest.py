@@ -16,6 +16,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import torch
 
+from databases import Postgres, binaries, running_postgres
 from servers import Answer, RawServer, Server
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -34,6 +35,26 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("the folder ../shared with real feedback and models is not here")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server; what needs one is skipped where none is installed."""
+    programs = binaries()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
+    with running_postgres(programs) as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_address(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where a test's own store is, on each of the two databases; raters' pseudonyms have a key of the tests."""
+    monkeypatch.setenv("PROSPECT_RATER_KEY", "the key of the tests")
+    if request.param == "sqlite":
+        return str(tmp_path / "store.sqlite")
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.new_database()
 
 
 @pytest.fixture

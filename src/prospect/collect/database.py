@@ -15,6 +15,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from prospect.errors import StoreError
 
 BUSY_MS = 5000  # how long a writer of SQLite waits for another process
+_CACHE = "cache_size=-16384"  # kB
 _POOL: dict[str, Any] = {"pool_size": 4, "max_overflow": 0, "pool_timeout": 30}
 _LOCK = 7_205_911_317  # names our advisory lock in a PostgreSQL database
 
@@ -74,6 +75,28 @@ class Database:
         with self._explained(), self._engine.connect() as connection:
             yield connection.execution_options(isolation_level="AUTOCOMMIT")
 
+    def shorten_log(self) -> bool:
+        """Write SQLite's log into the file and empty it; return whether that was possible, and true on PostgreSQL."""
+        if not self.is_sqlite:
+            return True
+        with self.outside() as connection:
+            busy, _, _ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+            return not busy
+
+    def copy_to(self, path: Path) -> None:
+        """Write a copy of a SQLite store as it is now, without what was deleted.
+
+        Raises:
+            StoreError: there is such a file, it cannot be written, or the store is on PostgreSQL.
+        """
+        if not self.is_sqlite:
+            raise StoreError(f"{self.name}: PostgreSQL copies itself: pg_dump --format=custom NAME > {path}")
+        if path.exists():
+            raise StoreError(f"{path}: is there already. Choose another name")
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        with self.outside() as connection:
+            connection.exec_driver_sql("VACUUM INTO ?", (str(path),))
+
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
         try:
@@ -83,7 +106,8 @@ class Database:
 
     def error(self, error: SQLAlchemyError) -> StoreError:
         """Return what went wrong in our words, without the statement and what it would have written."""
-        said = " ".join(str(getattr(error, "orig", None) or error).split())
+        # The first line alone: in the next ones PostgreSQL quotes the row.
+        said = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
         for words, advice in _ADVICE.items():
             if words in said:
                 return StoreError(f"{self.name}: {said}. {advice}")
@@ -140,7 +164,7 @@ def _check_file(path: Path, make: bool) -> None:
 def _sqlite(path: Path) -> Engine:
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000)
-        for setting in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
+        for setting in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON", _CACHE):
             connection.execute(f"PRAGMA {setting}")
         return connection
 

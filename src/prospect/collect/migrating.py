@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from sqlalchemy import Connection
 
 from prospect.collect.database import Database, version
-from prospect.collect.tables import SCHEMA
-from prospect.errors import StoreError
+from prospect.errors import DataError, StoreError
+from prospect.feedback.files.store.source import SCHEMA, check_schema
 
 
 def migrate(database: Database) -> bool:
@@ -29,19 +31,37 @@ def migrate(database: Database) -> bool:
     return True
 
 
+@contextlib.contextmanager
+def opened(address: str, *, make: bool = False) -> Iterator[Database]:
+    """Give the database of a store with the newest schema.
+
+    Args:
+        address: a file, or postgresql://...
+        make: whether a store that is not there is made, and an older one migrated.
+    """
+    database = Database(address, make=make)
+    try:
+        migrate(database) if make else check(database)
+        yield database
+    finally:
+        database.close()
+
+
 def check(database: Database) -> None:
     """Refuse a store whose schema is not this program's."""
     with database.reading() as connection:
-        if not _is_current(version(connection), database):
-            raise StoreError(f"{database.name}: has an older schema. Run `prospect collect migrate` on it")
+        found = version(connection)
+    if found is None:
+        raise StoreError(f"{database.name}: is no store of `prospect serve`. Check the name")
+    if not _is_current(found, database):
+        raise StoreError(f"{database.name}: has an older schema. Run `prospect collect migrate` on it")
 
 
 def _is_current(found: str | None, database: Database) -> bool:
-    if found is not None and found > SCHEMA:
-        raise StoreError(
-            f"{database.name}: has schema {found}, and this program knows those up to {SCHEMA}. Use the newer Prospect "
-            "that wrote it"
-        )
+    try:
+        check_schema(found or SCHEMA, database.name)
+    except DataError as error:
+        raise StoreError(str(error)) from None
     return found == SCHEMA
 
 

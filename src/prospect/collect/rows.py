@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
-import orjson
-from sqlalchemy import Connection, bindparam, insert
+from sqlalchemy import Connection, bindparam, insert, text
 from sqlalchemy.dialects import postgresql, sqlite
 
 from prospect.collect.tables import event, owned, turn, vote
 from prospect.collect.turns import EVENTS, REASONS, Event, Turn, Vote, chain, plain
 from prospect.errors import StoreError
+from prospect.feedback.files.store.branches import Branches, Query
 from prospect.feedback.files.store.text import pack, unpack
 from prospect.feedback.frozen.tombstones import pseudonym_of
-
-LONGEST_CHAIN = 10_000  # turns of one branch; a longer one is damage
 
 
 class UnknownTurnError(StoreError):
@@ -43,7 +42,7 @@ _INSERT_EVENT = (
     .from_select(
         [column.name for column in _WRITTEN],
         owned(turn, bindparam("tenant"), *(bindparam(column.name, type_=column.type) for column in _WRITTEN)).where(
-            turn.c.id == bindparam("turn")
+            turn.c.id == bindparam("turn"), turn.c.purged.is_(None)
         ),
     )
     .returning(event.c.id)
@@ -60,8 +59,35 @@ def moment(kept: int) -> datetime:
     return datetime.fromtimestamp(kept / 1000, UTC)
 
 
+Kept = TypeVar("Kept", Turn, Vote, Event)
+
+
+def writable(one: Kept) -> Kept:
+    """Return it with names and comments that both databases take: without NUL and half characters."""
+    texts = {name: getattr(one, name) for name in _NAMES[type(one)]}
+    changed: dict[str, Any] = {
+        name: text_of(value) for name, value in texts.items() if value is not None and text_of(value) != value
+    }
+    return dataclasses.replace(one, **changed) if changed else one
+
+
+def text_of(value: str) -> str:
+    """Return a text that both databases take."""
+    if value.isascii() and "\0" not in value:
+        return value
+    return value.encode(errors="replace").decode().replace("\0", "")
+
+
+_NAMES: dict[type, tuple[str, ...]] = {
+    Turn: ("id", "tenant", "conversation", "model", "fingerprint", "arm", "upstream_id", "parent", "sibling_group"),
+    Vote: ("turn", "tenant", "comment", "correction"),
+    Event: ("turn", "tenant", "other"),
+}
+
+
 def insert_turn(connection: Connection, one: Turn, key: bytes) -> None:
     """Write a turn beside the one that it follows."""
+    one = writable(one)
     links = chain(one) if one.consent else None
     parent = conversation = None
     rater = None if one.rater is None else pseudonym_of(one.rater, key)
@@ -91,7 +117,7 @@ def insert_turn(connection: Connection, one: Turn, key: bytes) -> None:
             "model": one.model,
             "fingerprint": one.fingerprint,
             "arm": one.arm,
-            "sampling": orjson.dumps(dict(one.sampling)).decode(),
+            "sampling": json.dumps(dict(one.sampling)),
             "prompt_tokens": one.prompt_tokens,
             "completion_tokens": one.completion_tokens,
             "ms_first": one.ms_first,
@@ -122,7 +148,8 @@ def upsert_vote(connection: Connection, one: Vote, idempotency: str | None, key:
         raise StoreError(f"the vote is {one.value}; expected 1, -1, or 0 to take it back")
     if one.reason is not None and one.reason not in REASONS:
         raise StoreError(f"the reason is {one.reason}; expected {', '.join(REASONS)}")
-    one = dataclasses.replace(one, rater=pseudonym_of(one.rater, key))
+    one = dataclasses.replace(writable(one), rater=pseudonym_of(one.rater, key))
+    idempotency = None if idempotency is None else text_of(idempotency)
     detail = {
         "value": one.value, "reason": one.reason, "comment": one.comment, "correction": one.correction
     }  # fmt: skip
@@ -141,7 +168,7 @@ def _with_key(connection: Connection, one: Vote, detail: dict[str, Any], key: st
     if found is None:
         return None
     same = found.turn == one.turn and found.rater == one.rater and found.kind == "vote"
-    if not same or found.detail is None or orjson.loads(found.detail) != detail:
+    if not same or found.detail is None or json.loads(found.detail) != detail:
         raise KeyReusedError("the idempotency key belongs to another request. Send a new one with every new vote")
     earlier = owned(event, one.tenant, event.c.id).where(
         event.c.turn == one.turn, event.c.rater == one.rater, event.c.kind == "vote", event.c.id <= found.id
@@ -156,6 +183,7 @@ def insert_event(connection: Connection, one: Event, key: bytes) -> None:
         raise StoreError(f"the event is {one.kind}; expected {', '.join(EVENTS)}")
     if (one.other is not None) != (one.kind == "preferred"):
         raise StoreError(f"the event is {one.kind}; expected another turn with `preferred`, and only there")
+    one = writable(one)
     if one.other is not None:
         both = owned(turn, one.tenant, turn.c.sibling_group).where(turn.c.id.in_([one.turn, one.other]))
         groups = connection.execute(both).scalars().all()
@@ -181,7 +209,7 @@ def _insert_event(
         "kind": kind,
         "rater": one.rater,
         "other": other,
-        "detail": orjson.dumps(detail).decode(),
+        "detail": json.dumps(detail),
         "key": key,
         "at": milliseconds(one.at),
     }
@@ -209,17 +237,19 @@ def as_vote(row: Any) -> Vote:
 
 def read_turn(connection: Connection, tenant: str, id: str) -> Turn | None:
     """Return a turn with its whole prompt."""
+    id = text_of(id)
     row = connection.execute(owned(turn, tenant).where(turn.c.id == id)).first()
     if row is None:
         return None
-    messages, tools = _prompt(connection, tenant, row)
+    branches = Branches(querying(connection), tenant)
+    messages, tools = branches.prompt(id) if row.said is not None else ([], None)
     kept = {name: getattr(row, name) for name in _AS_THEY_ARE}
     return Turn(
         **kept,
         messages=messages,
         tools=tools,
         completion=None if row.answer is None else unpack(row.answer),
-        sampling=orjson.loads(row.sampling),
+        sampling=json.loads(row.sampling),
         created=moment(row.created),
     )
 
@@ -230,19 +260,11 @@ _AS_THEY_ARE = (
 )  # fmt: skip
 
 
-def _prompt(connection: Connection, tenant: str, row: Any) -> tuple[str | list[dict[str, Any]], Any]:
-    """Return the prompt of a turn, and its tools, from those before it."""
-    if row.said is None:
-        return [], None
-    said = unpack(row.said)
-    if "text" in said:
-        return said["text"], None
-    messages, parent = said["messages"], row.parent
-    for _ in range(LONGEST_CHAIN):
-        if parent is None:
-            return messages, said.get("tools")
-        before = owned(turn, tenant, turn.c.said, turn.c.answer, turn.c.parent).where(turn.c.id == parent)
-        kept, answer, parent = connection.execute(before).one()
-        said = unpack(kept)
-        messages = [*said["messages"], unpack(answer), *messages]
-    raise StoreError(f"turn {row.id}: its history goes round in a circle. Take the store from a backup")
+def querying(connection: Connection) -> Query:
+    """Return what asks the store by plain SQL, as readers without SQLAlchemy do; rows come one at a time."""
+    streaming = connection.execution_options(stream_results=True, max_row_buffer=1000)
+
+    def query(sql: str, values: Mapping[str, Any]) -> Iterator[Any]:
+        return iter(streaming.execute(text(sql), dict(values)))
+
+    return query

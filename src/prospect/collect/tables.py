@@ -25,9 +25,6 @@ from sqlalchemy import (
     select,
 )
 
-SCHEMA = "0001"
-"""The newest migration; later ones have a higher number."""
-
 metadata = MetaData()
 
 _counted = BigInteger().with_variant(Integer, "sqlite")  # only INTEGER counts by itself in SQLite
@@ -59,8 +56,7 @@ turn = Table(
     Column("purged", BigInteger),  # when its text was deleted
     Index("turn_reach", "reach"),
     Index("turn_conversation", "tenant", "conversation", "created"),
-    Index("turn_rater", "tenant", "rater"),
-    Index("turn_created", "tenant", "created"),
+    Index("turn_model", "tenant", "model", "arm", "consent", "created"),
 )
 
 event = Table(

@@ -24,7 +24,8 @@ VOTE_KEYS = SecretKeys(
 LIFETIME = timedelta(days=30)  # people come back to a conversation; a vote a month later says little
 _MAC_BYTES = 16  # 128 bits cannot be tried through a server
 _LONGEST = 1024  # characters of a token
-_LOOKED_AGAIN = 10.0  # seconds between two looks for new keys
+_LOOKED_AGAIN = 10.0  # seconds between two looks for a key that a token names
+_READ_AGAIN = 60.0  # seconds after which the newest key may be another
 
 
 class Claims(NamedTuple):
@@ -42,8 +43,8 @@ class Signer:
     both. It is signed with the newest key, and good with any key that is still there.
 
     Args:
-        read: returns the keys, the newest first; asked again, at most every ten seconds, when a token names one that
-            is not known.
+        read: returns the keys, the newest first; asked again every minute, and at most every ten seconds when a token
+            names one that is not known.
     """
 
     def __init__(self, read: Callable[[], list[bytes]] = VOTE_KEYS.read) -> None:
@@ -58,6 +59,8 @@ class Signer:
 
     def sign(self, claims: Claims, now: datetime, lifetime: timedelta = LIFETIME) -> str:
         """Return the token of these claims."""
+        if time.monotonic() - self._loaded > _READ_AGAIN:
+            self._load()
         last = int((now + lifetime).timestamp())
         said = f"{self._newest}.{_encoded(json.dumps([*claims, last], separators=(',', ':')).encode())}"
         return f"{said}.{_encoded(_mac(self._keys[self._newest], said))}"

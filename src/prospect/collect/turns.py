@@ -10,13 +10,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from prospect.feedback.files.store.selection import MAIN as MAIN
+
 Ended = Literal["stop", "length", "client_left", "upstream_error"]
 ENDED: tuple[Ended, ...] = ("stop", "length", "client_left", "upstream_error")
 REASONS = ("not_followed", "wrong", "style", "refused", "unsafe", "too_long", "other")
 EVENTS = ("regenerated", "copied", "edited", "abandoned", "preferred")
-
-MAIN = "main"
-"""The tenant of a store that has only one."""
 
 _HASH_BYTES = 16
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
 
 from prospect.collect.database import Database
 from prospect.errors import StoreError
@@ -88,7 +89,7 @@ class Writer:
         try:
             results = self._together(jobs)
         except BaseException as error:
-            if len(jobs) == 1 or isinstance(error, StoreError):  # of a disk or a lock all would fail
+            if len(jobs) == 1 or isinstance(error.__cause__, OperationalError):  # a disk or a lock fails all alike
                 for job in jobs:
                     job.done.set_exception(error)
             else:

@@ -87,6 +87,38 @@ def import_feedback(
     _check_files(paths, output)
     importer, why = _importer(paths, format, options)
     _check_options(importer, options)
+    return import_items(
+        importer.read(paths, options),
+        output,
+        importer=importer,
+        why=why,
+        paths=paths,
+        label_map=label_map,
+        kind=kind,
+        relative=relative,
+        corrections=corrections,
+        redact=redact,
+        keep_rater_names=keep_rater_names,
+        purged=purged,
+    )
+
+
+def import_items(
+    items: Iterable[Item],
+    output: str | Path | None,
+    *,
+    importer: Importer,
+    why: str,
+    paths: Sequence[Path],
+    label_map: Mapping[Any, bool | None] | None = None,
+    kind: Kind | None = None,
+    relative: Literal["keep", "drop"] = "keep",
+    corrections: bool = False,
+    redact: bool = False,
+    keep_rater_names: bool = False,
+    purged: Graveyard | None = None,
+) -> ImportReport:
+    """Write the rows of what an importer yields; arguments, refusals and account are those of `import_feedback`."""
     maker = RowMaker(
         importer.name, paths, redact=redact, raters=_rater_names(keep_rater_names or output is None), purged=purged
     )
@@ -99,7 +131,7 @@ def import_feedback(
             drop_relative=relative == "drop",
             corrections=corrections,
         )
-        for item in importer.read(paths, options):
+        for item in items:
             intake.add(item)
         numbers = intake.finish(None if output is None else Path(output))
     return ImportReport(format=importer.name, title=importer.title, why=why, files=file_names(paths), **numbers)

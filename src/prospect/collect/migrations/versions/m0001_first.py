@@ -78,8 +78,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("turn_conversation", "turn", ["tenant", "conversation", "created"], unique=False)
-    op.create_index("turn_created", "turn", ["tenant", "created"], unique=False)
-    op.create_index("turn_rater", "turn", ["tenant", "rater"], unique=False)
+    op.create_index("turn_model", "turn", ["tenant", "model", "arm", "consent", "created"], unique=False)
     op.create_index("turn_reach", "turn", ["reach"], unique=False)
     op.create_table(
         "event",

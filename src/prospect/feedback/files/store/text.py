@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from typing import Any
 
@@ -14,10 +15,17 @@ _MARK = b"x"  # zlib's first byte, which no JSON begins with
 
 def pack(value: Any) -> bytes:
     """Return a value as the store keeps it."""
-    text = orjson.dumps(value)
+    try:
+        text = orjson.dumps(value)
+    except TypeError:  # half characters, whole numbers of more than 64 bits
+        text = json.dumps(value).encode()
     return text if len(text) < _COMPRESSED_FROM else zlib.compress(text, _LEVEL)
 
 
 def unpack(kept: bytes) -> Any:
     """Return the value again."""
-    return orjson.loads(zlib.decompress(kept) if kept[:1] == _MARK else kept)
+    text = zlib.decompress(kept) if kept[:1] == _MARK else kept
+    try:
+        return orjson.loads(text)
+    except ValueError:
+        return json.loads(text)
