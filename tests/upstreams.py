@@ -76,9 +76,13 @@ TOOL = {
 }
 TOOL_PIECES = [
     chunk({"role": "assistant", "content": None}),
-    chunk({"tool_calls": [{"index": 0, "id": "c1", "type": "function", "function": {"name": "find", "arguments": ""}}]}),
+    chunk(
+        {"tool_calls": [{"index": 0, "id": "c1", "type": "function", "function": {"name": "find", "arguments": ""}}]}
+    ),
     chunk({"tool_calls": [{"index": 0, "function": {"arguments": '{"order'}}]}),
-    chunk({"tool_calls": [{"index": 1, "id": "c2", "type": "function", "function": {"name": "end", "arguments": "{}"}}]}),
+    chunk(
+        {"tool_calls": [{"index": 1, "id": "c2", "type": "function", "function": {"name": "end", "arguments": "{}"}}]}
+    ),
     chunk({"tool_calls": [{"index": 0, "function": {"arguments": '": 7}'}}]}),
     chunk({}, "tool_calls"),
 ]
@@ -87,16 +91,26 @@ JSON = {"stream": False, "content_type": "application/json"}
 USAGE = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}
 
 RECORDINGS = [
-    Recording("openai", whole([said("Grüße, \u4f60\u597d")], system_fingerprint="fp_1"), ["Grüße, 你好"], ["stop"], **JSON),
+    Recording(
+        "openai", whole([said("Grüße, \u4f60\u597d")], system_fingerprint="fp_1"), ["Grüße, 你好"], ["stop"], **JSON
+    ),
     Recording("openai-cut", whole([said("On its")], "length"), ["On its"], ["length"], **JSON),
     Recording("openai-n2", whole([said("A"), said("B")]), ["A", "B"], ["stop", "stop"], **JSON),
     Recording("openai-tools", whole([TOOL], "tool_calls"), [""], ["stop"], **JSON),
     Recording("openai-refusal", whole([{**said(None), "refusal": "No."}]), ["No."], ["stop"], **JSON),
-    Recording("vllm", whole([said('"id":"' + ID + '"')], spaced=True, kv_transfer=None), [f'"id":"{ID}"'], ["stop"], **JSON),
-    Recording("llamacpp", whole([said("On its way.")], ordered=True, timings={"id": "x"}), ["On its way."], ["stop"], **JSON),
+    Recording(
+        "vllm", whole([said('"id":"' + ID + '"')], spaced=True, kv_transfer=None), [f'"id":"{ID}"'], ["stop"], **JSON
+    ),
+    Recording(
+        "llamacpp", whole([said("On its way.")], ordered=True, timings={"id": "x"}), ["On its way."], ["stop"], **JSON
+    ),
     Recording(
         "vllm-nan",
-        [b'{"id":"' + ID.encode() + b'","choices":[{"index":0,"message":{"content":"x"},"logprob":NaN,"finish_reason":"stop"}]}'],
+        [
+            b'{"id":"'
+            + ID.encode()
+            + b'","choices":[{"index":0,"message":{"content":"x"},"logprob":NaN,"finish_reason":"stop"}]}'
+        ],
         ["x"],
         ["stop"],
         **JSON,
@@ -192,11 +206,14 @@ RECORDINGS = [
         ["stop"],
         path="/v1/completions",
     ),
-    Recording("stream-that-breaks-off", events(chunk({"content": "On its"}), done=False), ["On its"], ["upstream_error"]),
+    Recording(
+        "stream-that-breaks-off", events(chunk({"content": "On its"}), done=False), ["On its"], ["upstream_error"]
+    ),
     Recording(
         "stream-in-lines",
         [
-            b'event: message\ndata: {"choices": [{"index": 0, "delta": {"content": "Ja"},\ndata:  "finish_reason": "stop"}],\n'
+            b'event: message\ndata: {"choices": [{"index": 0, "delta": {"content": "Ja"},\n'
+            b'data:  "finish_reason": "stop"}],\n'
             b'data: "id":\ndata: "' + ID.encode() + b'", "model": "m"}\nid: 4\n\ndata: [DONE]\n\n'
         ],
         ["Ja"],
@@ -270,9 +287,7 @@ class FakeUpstream:
         name = request.body.get("model") or ""
         if request.method == "GET":
             writer.write(whole_head(200, b'{"object":"list","data":[{"id":"m"}]}'))
-        elif name == "drops-first" and len(self.asked) == 1:
-            return False
-        elif name == "drops":
+        elif (name == "drops-first" and len(self.asked) == 1) or name == "drops":
             return False
         elif name == "redirects":
             writer.write(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n")
@@ -322,7 +337,9 @@ def sized(piece: bytes) -> bytes:
 
 
 def whole_head(status: int, body: bytes) -> bytes:
-    head = f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nX-Request-Id: r1\r\nContent-Length: {len(body)}\r\n"
+    head = (
+        f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nX-Request-Id: r1\r\nContent-Length: {len(body)}\r\n"
+    )
     return head.encode() + b"\r\n" + body
 
 

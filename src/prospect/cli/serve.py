@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prospect.cli.serving import add_store, needs_serve
 from prospect.errors import UsageError
 from prospect.terminal import say
 
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="an OpenAI-compatible server, such as http://localhost:8000/v1; MODEL answers whatever clients name",
     )
     answers.add_argument("--model", metavar="M", help="a run or any other model, answered from this process on its CPU")
-    parser.add_argument("--db", default="prospect.sqlite", metavar="URL", help="the store: a file, or postgresql://...")
+    add_store(parser, tenant=False)
     parser.add_argument(
         "--keys",
         metavar="FILE",
@@ -59,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Serve until a signal comes."""
-    try:
+    with needs_serve("prospect serve"):
         import uvicorn
 
         from prospect.collect.access import Access
@@ -68,10 +69,6 @@ def run(options: argparse.Namespace) -> int:
         from prospect.collect.limits import Limits
         from prospect.collect.store import Store
         from prospect.collect.tokens import Signer
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] == "prospect":
-            raise
-        raise UsageError(f"{error.name} is not installed. Install what serves: pip install 'prospect-align[serve]'") from None
     _check(options)
     canary = None if options.canary is None else Canary.parse(options.canary)
     upstream, model = _upstream(options, canary)
@@ -94,7 +91,8 @@ def run(options: argparse.Namespace) -> int:
         timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
     )
     host, port = listener.getsockname()[:2]
-    say(f"{options.upstream or options.model} at http://{f'[{host}]' if ':' in host else host}:{port}/v1")
+    place = f"[{host}]" if ":" in host else host
+    say(f"http://{place}:{port}/v1 in front of {options.upstream or options.model}")
     kept = "texts are kept" if serving.consent else "texts are kept of requests with x-prospect-consent: yes alone"
     say(f"store    {store.database.name}; {kept}")
     uvicorn.Server(config).run(sockets=[listener])
@@ -104,8 +102,8 @@ def run(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> None:
     if options.host not in _LOOPBACK and options.keys is None:
         raise UsageError(
-            f"--host {options.host}: without keys everybody who reaches this address could read and vote. Make keys with "
-            "prospect collect keys and name them with --keys, or listen on 127.0.0.1."
+            f"--host {options.host}: without keys everybody who reaches this address could read and vote. Make keys "
+            "with prospect collect keys and name them with --keys, or listen on 127.0.0.1."
         )
     if options.api_key_env is not None and options.upstream is None:
         raise UsageError("--api-key-env: it is for --upstream; a model of this process needs no key.")
@@ -126,7 +124,8 @@ def _upstream(options: argparse.Namespace, canary: Canary | None) -> tuple[Upstr
         return HttpUpstream(url, options.api_key_env), model
     from prospect.cli.announce import announce_gguf
     from prospect.cli.train import quiet_libraries
-    from prospect.collect.local import LocalModel, LocalUpstream
+    from prospect.collect.local import LocalUpstream
+    from prospect.collect.local_job import LocalModel
 
     quiet_libraries()
     names = [options.model, *([canary.model] if canary is not None else [])]

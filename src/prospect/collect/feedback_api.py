@@ -56,9 +56,7 @@ class FeedbackIn(_Strict):
     """A vote on a turn."""
 
     id: TurnId
-    value: StrictBool | Thumb = Field(
-        description="1 or true: thumb up; -1 or false: thumb down; 0: take the vote back"
-    )
+    value: StrictBool | Thumb = Field(description="1 or true: thumb up; -1 or false: thumb down; 0: take the vote back")
     reason: Reason | None = None
     comment: Text | None = Field(None, description=f"at most {MOST_COMMENT} bytes")
     correction: Text | None = Field(None, description=f"what the answer should have been; {MOST_CORRECTION} bytes")

@@ -10,7 +10,7 @@ _HEADERS = {
     "x-prospect-vote": "A token with which a browser may vote on the turn.",
     "x-prospect-model": "The model that was asked.",
 }
-_ASKING = {
+_ASKING: dict[str, tuple[str, dict[str, Any]]] = {
     "x-prospect-consent": ("Whether text may be kept.", {"enum": ["yes", "no"]}),
     "x-prospect-conversation": ("Names the conversation.", {"maxLength": 128, "pattern": "^[ -~]*$"}),
     "x-prospect-rater": ("Names who asks.", {"maxLength": 128, "pattern": "^[ -~]*$"}),

@@ -21,7 +21,7 @@ from prospect.collect.exchange import Exchange
 from prospect.collect.limits import Gate, Limits, Rates
 from prospect.collect.metrics import Metrics
 from prospect.collect.recorder import Recorder
-from prospect.collect.refusals import error_body
+from prospect.collect.refusals import Refusal, error_body
 from prospect.collect.request import Asked, header_value, read_request
 from prospect.collect.stream import StreamReader, parse, with_id
 from prospect.collect.upstream import Reply, Upstream, UpstreamError
@@ -121,8 +121,9 @@ class Proxy:
         began = time.perf_counter()
         try:
             reply = await self.upstream.ask(path, exchange.asked.body_for(exchange.model), headers)
-        except UpstreamError:
-            exchange.failed = True
+        except Refusal as refusal:
+            exchange.failed = isinstance(refusal, UpstreamError)
+            exchange.recorded = not exchange.failed  # what was refused is no turn
             raise
         try:
             if 200 <= reply.status < 300:

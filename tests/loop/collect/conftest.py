@@ -8,7 +8,6 @@ from typing import Any
 
 import httpx2
 import pytest
-from upstreams import FakeUpstream, Running
 
 from prospect.collect.access import Access
 from prospect.collect.app import Serving, make_app
@@ -16,6 +15,7 @@ from prospect.collect.keys import KeyFile, KeyRing, make_key
 from prospect.collect.store import Store
 from prospect.collect.tokens import Signer
 from prospect.collect.upstream import HttpUpstream
+from upstreams import FakeUpstream, Running
 
 PEPPER = b"p" * 32
 

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from upstreams import FakeUpstream
 
 from prospect.collect.limits import Limits
 from prospect.collect.tokens import Signer
 from prospect.collect.upstream import HttpUpstream, UpstreamError
 from prospect.errors import UsageError
+from upstreams import FakeUpstream
 
 ALL = ["chat", "vote", "review", "admin"]
 TWO = {"ours": ("a", ALL), "theirs": ("b", ALL), "chat": ("a", ["chat"]), "vote": ("a", ["vote"])}
@@ -28,7 +28,9 @@ def turn_of(one: Any, client: str | None = None, **headers: str) -> tuple[str, s
     return response.headers["x-prospect-turn"], response.headers["x-prospect-vote"]
 
 
-def vote(one: Any, turn: str, value: Any = 1, *, client: str | None = None, token: str | None = None, **more: Any) -> Any:
+def vote(
+    one: Any, turn: str, value: Any = 1, *, client: str | None = None, token: str | None = None, **more: Any
+) -> Any:
     headers = {**one.key(client), **({"x-prospect-vote": token} if token else {})}
     key = more.pop("key", None)
     headers |= {"idempotency-key": key} if key else {}
@@ -218,7 +220,7 @@ def test_the_client_cannot_choose_the_upstream(desk: Callable[..., Any], upstrea
     headers = {"x-forwarded-host": "169.254.169.254", "forwarded": "host=evil"}
     body = {"model": "openai", "messages": [{"role": "user", "content": "?"}], "base_url": "http://127.0.0.1:1"}
     assert one.client.post("/v1/chat/completions", json=body, headers=headers).status_code == 200
-    assert one.client.post("http://127.0.0.1:%d/v1/../chat" % one.running.port, json=body).status_code == 404
+    assert one.client.post(f"{one.running.url}/v1/../chat", json=body).status_code == 404
     assert [request.path for request in upstream.asked] == ["/v1/chat/completions"]
 
 
@@ -295,7 +297,12 @@ def test_pages_of_other_origins_can_neither_post_nor_read(desk: Callable[..., An
 
 def test_every_response_forbids_scripts_and_frames(desk: Callable[..., Any]) -> None:
     one = desk()
-    for answer in (one.chat("openai"), one.client.get("/healthz"), one.client.get("/nothing"), one.client.get("/v1/events")):
+    for answer in (
+        one.chat("openai"),
+        one.client.get("/healthz"),
+        one.client.get("/nothing"),
+        one.client.get("/v1/events"),
+    ):
         assert answer.headers["content-security-policy"].startswith("default-src 'none'")
         assert answer.headers["x-content-type-options"] == "nosniff"
 
@@ -309,7 +316,8 @@ def test_a_models_name_cannot_add_headers(desk: Callable[..., Any], upstream: Fa
 @pytest.mark.parametrize(
     "body",
     [b"", b"[]", b"null", b"{", b'{"messages": {}}', b'{"messages": [1]}', b'{"messages": []}', b"\xff", b"[" * 10_000,
-     b'{"model": 1, "messages": [{}]}', b'{"stream": "yes", "messages": [{}]}', b'{"messages": [{"content": "\\ud800"}]}'],
+     b'{"model": 1, "messages": [{}]}', b'{"stream": "yes", "messages": [{}]}',
+     b'{"messages": [{"content": "\\ud800"}]}'],
 )  # fmt: skip
 def test_what_is_no_request_is_a_400(body: bytes, desk: Callable[..., Any]) -> None:
     one = desk()

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx2
 import openai
 import pytest
-from upstreams import Running
+from sqlalchemy import select
 
 from prospect.collect.access import Access
 from prospect.collect.app import Serving, make_app
-from prospect.collect.local import LocalModel, LocalUpstream
+from prospect.collect.local import LocalUpstream
+from prospect.collect.local_job import LocalModel
 from prospect.collect.store import Store
+from prospect.collect.tables import turn
 from prospect.collect.tokens import Signer
 from prospect.demo.base import BASE
+from upstreams import Running
 
 QUESTION = [{"role": "user", "content": "Order 4536: I paid two times for one radio. What now? Yours, Jack"}]
 
@@ -28,7 +30,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     upstream = LocalUpstream(LocalModel.load(str(BASE)))
     access = Access(None, Signer(lambda: [b"v" * 32]))
     server = Running(make_app(store, upstream, access, Serving(model=str(BASE), consent=True)))
-    server.store, server.upstream = store, upstream
+    server.store, server.upstream = store, upstream  # type: ignore[attr-defined]
     yield server
     server.close()
 
@@ -86,16 +88,24 @@ def test_it_names_itself(client: Any) -> None:
     assert [model.id for model in client.models.list()] == [str(BASE)]
 
 
+def turns(running: Any) -> int:
+    with running.store.database.reading() as connection:
+        return len(connection.execute(select(turn.c.id)).all())
+
+
 @pytest.mark.parametrize(
     "wrong",
     [{"temperature": "hot"}, {"temperature": -1}, {"top_p": 0}, {"n": 0}, {"n": 10**6}, {"max_tokens": 10**9},
-     {"max_tokens": -1}, {"seed": 1.5}, {"stop": {}}, {"messages": [{"role": "user"}]}, {"messages": [{"content": "x"}]},
+     {"max_tokens": -1}, {"seed": 1.5}, {"stop": {}},
+     {"messages": [{"role": "user"}]}, {"messages": [{"content": "x"}]},
      {"messages": [{"role": "user", "content": "very " * 5000}]}],
 )  # fmt: skip
 def test_what_the_model_cannot_do_is_a_400(wrong: dict[str, Any], running: Running) -> None:
+    before = turns(running)
     answer = httpx2.post(f"{running.url}/v1/chat/completions", json={"messages": QUESTION, **wrong})
     assert answer.status_code == 400, answer.text
     assert answer.json()["error"]["message"]
+    assert turns(running) == before, "what was refused is no turn"
 
 
 def test_a_client_that_leaves_frees_the_model(running: Running) -> None:

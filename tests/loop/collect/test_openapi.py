@@ -10,7 +10,6 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
-from upstreams import FakeUpstream, Running
 
 from prospect.collect.access import Access
 from prospect.collect.app import Serving, make_app
@@ -18,6 +17,7 @@ from prospect.collect.limits import Limits
 from prospect.collect.store import Store
 from prospect.collect.tokens import Signer
 from prospect.collect.upstream import HttpUpstream
+from upstreams import FakeUpstream, Running
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,14 @@ from typing import Any
 
 import httpx2
 import pytest
+
 from upstreams import ID, RECORDINGS, FakeUpstream, Recording
 
 
 def body_for(recording: Recording) -> dict[str, Any]:
-    asked = {"prompt": "Once"} if recording.path == "/v1/completions" else {"messages": [{"role": "user", "content": "?"}]}
+    asked = (
+        {"prompt": "Once"} if recording.path == "/v1/completions" else {"messages": [{"role": "user", "content": "?"}]}
+    )
     return {"model": recording.name, "stream": recording.stream, **asked}
 
 
@@ -67,7 +70,9 @@ def test_a_turn_holds_what_was_asked_and_answered(desk: Callable[..., Any]) -> N
     assert 0 < turn.ms_first <= turn.ms_last < 60_000
 
 
-@pytest.mark.parametrize(("consent", "said", "kept"), [(True, None, True), (True, "no", False), (False, None, False), (False, "yes", True)])
+@pytest.mark.parametrize(
+    ("consent", "said", "kept"), [(True, None, True), (True, "no", False), (False, None, False), (False, "yes", True)]
+)
 def test_text_is_kept_with_consent_alone(desk: Callable[..., Any], consent: bool, said: str | None, kept: bool) -> None:
     one = desk(consent=consent)
     one.chat("openai", **({"consent": said} if said else {}))
@@ -138,9 +143,7 @@ def test_an_upstream_that_is_down_is_a_502_in_openais_shape(desk: Callable[..., 
     assert set(response.json()["error"]) == {"message", "type", "param", "code"}
 
 
-def test_an_upstream_that_is_silent_is_given_up(
-    desk: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_upstream_that_is_silent_is_given_up(desk: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("prospect.collect.upstream.FIRST_SECONDS", 0.2)
     assert desk().chat("hangs").status_code == 504
 
