@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--allow-origin", action="append", default=[], metavar="ORIGIN", help="pages of this origin may send votes"
     )
     parser.add_argument(
-        "--rate", type=float, default=100.0, help="completions a second for each API key (default: 100)"
+        "--rate", type=float, default=100.0, help="completions a second for each API key, and half of its votes (default: 100)"
     )
 
 
@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
         canary=canary,
         consent=options.consent == "given",
         origins=options.allow_origin,
-        limits=Limits(requests=options.rate),
+        limits=Limits(requests=options.rate, votes=2 * options.rate),
     )
     app = make_app(store, upstream, Access(_keys(options, store), Signer()), serving)
     config = uvicorn.Config(
