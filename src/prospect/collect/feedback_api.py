@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar
@@ -21,6 +22,8 @@ from prospect.collect.turns import Event, Vote
 from prospect.errors import StoreError
 
 Result = TypeVar("Result")
+
+_ON_ITS_WAY = 0.25  # seconds from the end of an answer to the commit of its turn, at most, on a store that keeps up
 
 
 def _storable(text: str) -> str:
@@ -213,13 +216,21 @@ class FeedbackApi:
         tenant, rater = await self._rater(request, said.id, said.rater, token)
         other = said.other if isinstance(said, PreferenceIn) else None
         one = Event(turn=said.id, tenant=tenant, rater=rater, kind=said.kind, at=_now(), other=other)
-        await _kept(self.store.event(one))
+        await self._written(lambda: self.store.event(one))
         return Kept()
 
     async def _keep(self, one: Vote, key: str | None) -> VoteOut:
-        kept = await _kept(self.store.vote(one, key))
+        kept = await self._written(lambda: self.store.vote(one, key))
         self.metrics.vote(kept.value)
         return _shown(kept)
+
+    async def _written(self, write: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+        """Return what the store returns; a turn of another process may still be on its way there."""
+        try:
+            return await _kept(write())
+        except _UnknownTurn:
+            await asyncio.sleep(_ON_ITS_WAY)
+            return await _kept(write())
 
     async def _rater(self, request: Request, turn: str, said: str | None, token: str | None) -> tuple[str, str]:
         """Return tenant and rater of a vote that may be made now: a token says both, a key the tenant."""
@@ -236,12 +247,16 @@ class FeedbackApi:
         return tenant, rater
 
 
+class _UnknownTurn(Refusal):
+    """A vote on a turn that is not there, or not yet."""
+
+
 async def _kept(work: Coroutine[Any, Any, Result]) -> Result:
     """Return what the store returns; its refusals as HTTP says them. A vote is acknowledged or refused, never lost."""
     try:
         return await work
     except UnknownTurnError:
-        raise Refusal(404, "there is no such turn.") from None
+        raise _UnknownTurn(404, "there is no such turn.") from None
     except KeyReusedError as error:
         raise Refusal(409, f"{error}.") from None
     except StoreError:

@@ -56,9 +56,10 @@ class Desk:
         return {"authorization": f"Bearer {self.secrets[name]}"} if name else {}
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
-        """Return rows of the store's file."""
+        """Return rows of the store's file, after what waits to be written."""
         import sqlite3
 
+        self.client.get("/readyz")
         connection = sqlite3.connect(self.path)
         try:
             return connection.execute(query).fetchall()

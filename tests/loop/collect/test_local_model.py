@@ -89,6 +89,7 @@ def test_it_names_itself(client: Any) -> None:
 
 
 def turns(running: Any) -> int:
+    httpx2.get(f"{running.url}/readyz")  # what waits is written
     with running.store.database.reading() as connection:
         return len(connection.execute(select(turn.c.id)).all())
 

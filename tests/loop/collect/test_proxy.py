@@ -61,6 +61,7 @@ def test_a_turn_holds_what_was_asked_and_answered(desk: Callable[..., Any]) -> N
     body = {**body_for(RECORDINGS[0]), "temperature": 0.5, "stop": ["\n"], "logit_bias": {"1": 2}}
     headers = {"x-prospect-rater": "ada", "x-prospect-conversation": "c7"}
     turn_id = one.client.post("/v1/chat/completions", json=body, headers=headers).headers["x-prospect-turn"]
+    one.client.get("/readyz")  # what waits is written
     turn = asyncio.run(one.store.turn("main", turn_id))
     assert turn.messages == body["messages"]
     assert turn.completion == {"role": "assistant", "content": "Grüße, 你好"}
