@@ -54,7 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--allow-origin", action="append", default=[], metavar="ORIGIN", help="pages of this origin may send votes"
     )
     parser.add_argument(
-        "--rate", type=float, default=100.0, help="completions a second for each API key, and half of its votes (default: 100)"
+        "--rate",
+        type=float,
+        default=100.0,
+        help="completions a second for each API key, and half of its votes (default: 100)",
     )
 
 
