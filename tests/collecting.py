@@ -64,10 +64,12 @@ async def _awaited(work: Awaitable[Any]) -> Any:
 
 async def fill(store: Store, *things: Turn | Vote | Event) -> None:
     """Write turns, votes and events, in their order."""
+    writes: list[Awaitable[Any]] = []
     for one in things:
         if isinstance(one, Turn):
-            await store.record(one)
+            writes.append(store.record(one))
         elif isinstance(one, Vote):
-            await store.vote(one)
+            writes.append(store.vote(one))
         else:
-            await store.event(one)
+            writes.append(store.event(one))
+    await asyncio.gather(*writes)

@@ -54,7 +54,7 @@ def store_address(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: p
     if request.param == "sqlite":
         return str(tmp_path / "store.sqlite")
     server: Postgres = request.getfixturevalue("postgres")
-    return server.new_database()
+    return server.empty_database()
 
 
 @pytest.fixture

@@ -12,8 +12,6 @@ from prospect.collect.tokens import Claims, Signer
 from prospect.collect.turns import MAIN
 from prospect.errors import ProspectError
 
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-
 
 @dataclass(frozen=True)
 class Caller:

@@ -176,7 +176,8 @@ def joined(parts: list[str]) -> str:
 
 
 def _text(value: Any) -> str:
-    return joined([value[:1024]]) if isinstance(value, str) else ""
+    """Return a name as the server says it, without what no database keeps."""
+    return joined([value[:1024]]).replace("\0", "") if isinstance(value, str) else ""
 
 
 def _count(value: Any, before: int | None) -> int | None:

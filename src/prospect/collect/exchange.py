@@ -58,13 +58,12 @@ class Exchange:
 
     def turns(self) -> list[Turn]:
         """Return what is recorded of it: a turn for each choice; one without an answer where nothing came."""
-        choices = sorted(self.answer.choices.items()) or [(0, None)]
-        return [self._turn(index, choice) for index, choice in choices]
+        choices = sorted(self.answer.choices.items())
+        return [self._turn(index, choice) for index, choice in choices] or [self._turn(0, None)]
 
     def _turn(self, index: int, choice: Choice | None) -> Turn:
         message = None if choice is None else choice.message()
-        if message is not None and not self.asked.chat:
-            text = message["content"]
+        completion = message if message is None or self.asked.chat else message["content"]
         return Turn(
             id=self.id if index == 0 else f"{self.id}-{index}",
             tenant=self.tenant,
@@ -72,7 +71,7 @@ class Exchange:
             rater=self.asked.rater,
             consent=self.consent,
             messages=self.asked.prompt_of(index),
-            completion=message if message is None or self.asked.chat else text,
+            completion=completion,
             tools=self.asked.tools,
             ended=self._ended(choice),
             model=self.model or self.answer.model,
@@ -91,7 +90,7 @@ class Exchange:
         whole = self.answer.done or (choice is not None and choice.finish is not None)
         if self.client_left and not whole:
             return "client_left"
-        return "upstream_error" if self.failed and not whole or choice is None else self.answer.ended(choice)
+        return "upstream_error" if (self.failed and not whole) or choice is None else self.answer.ended(choice)
 
     def _milliseconds(self, at: float | None) -> float | None:
         return None if at is None else round((at - self._began) * 1000, 3)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+import asyncio
+import re
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Header, Query, Request
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
 
 from prospect.collect.access import Access, unknown_rater
 from prospect.collect.limits import MOST_COMMENT, MOST_CORRECTION, MOST_NAME, Limits, Rates, check_size
@@ -21,18 +23,32 @@ from prospect.errors import StoreError
 
 Result = TypeVar("Result")
 
+_ON_ITS_WAY = 0.25  # seconds from the end of an answer to the commit of its turn, at most, on a store that keeps up
 
-def _without_nul(text: str) -> str:
-    if "\0" in text:
-        raise ValueError("holds a NUL character, which no database keeps")
+
+def _storable(text: str) -> str:
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise ValueError("holds half of a character, which no database keeps")
     return text
 
 
-Text = Annotated[str, AfterValidator(_without_nul)]
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value  # JSON has one kind of number
+
+
+def _rfc3339(value: Any) -> Any:
+    if not (isinstance(value, str) and _TIME.fullmatch(value)):
+        raise ValueError("is no time such as 2026-01-31T12:00:00Z")
+    return value
+
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+Thumb = Annotated[StrictInt, Field(ge=-1, le=1), BeforeValidator(_whole)]
+Time = Annotated[AwareDatetime, BeforeValidator(_rfc3339)]
+Text = Annotated[str, AfterValidator(_storable), Field(pattern=r"^[^\x00]*$")]  # PostgreSQL keeps no NUL
 Name = Annotated[str, Field(min_length=1, max_length=MOST_NAME, pattern=r"^[ -~]+$")]
 TurnId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}(-[1-9][0-9]{0,2})?$", description="the id of the response")]
 Reason = Literal["not_followed", "wrong", "style", "refused", "unsafe", "too_long", "other"]
-Kind = Literal["regenerated", "copied", "edited", "abandoned", "preferred"]
 
 
 class _Strict(BaseModel):
@@ -43,9 +59,7 @@ class FeedbackIn(_Strict):
     """A vote on a turn."""
 
     id: TurnId
-    value: StrictBool | Annotated[StrictInt, Field(ge=-1, le=1)] = Field(
-        description="1 or true: thumb up; -1 or false: thumb down; 0: take the vote back"
-    )
+    value: StrictBool | Thumb = Field(description="1 or true: thumb up; -1 or false: thumb down; 0: take the vote back")
     reason: Reason | None = None
     comment: Text | None = Field(None, description=f"at most {MOST_COMMENT} bytes")
     correction: Text | None = Field(None, description=f"what the answer should have been; {MOST_CORRECTION} bytes")
@@ -76,8 +90,16 @@ class EventIn(_Strict):
     """Something done with a turn that is no verdict on it."""
 
     id: TurnId
-    kind: Kind
-    other: TurnId | None = Field(None, description="of preferred: the answer that was not")
+    kind: Literal["regenerated", "copied", "edited", "abandoned"]
+    rater: Name | None = None
+
+
+class PreferenceIn(_Strict):
+    """Which of two answers to one prompt was preferred."""
+
+    id: TurnId
+    kind: Literal["preferred"]
+    other: TurnId = Field(description="the answer that was not")
     rater: Name | None = None
 
 
@@ -153,7 +175,7 @@ class FeedbackApi:
         tenant, rater = await self._rater(request, said.id, said.rater, token)
         value = (1 if said.value else -1) if isinstance(said.value, bool) else said.value
         one = Vote(
-            turn=said.id, tenant=tenant, rater=rater, value=value, at=datetime.now(UTC),
+            turn=said.id, tenant=tenant, rater=rater, value=value, at=_now(),
             reason=said.reason, comment=said.comment, correction=said.correction,
         )  # fmt: skip
         return await self._keep(one, idempotency_key)
@@ -168,41 +190,47 @@ class FeedbackApi:
     ) -> VoteOut:
         """Take a vote back; the same as a vote of 0."""
         tenant, rater = await self._rater(request, id, rater, token)
-        one = Vote(turn=id, tenant=tenant, rater=rater, value=0, at=datetime.now(UTC))
+        one = Vote(turn=id, tenant=tenant, rater=rater, value=0, at=_now())
         return await self._keep(one, idempotency_key)
 
     async def votes(
         self,
         request: Request,
-        since: datetime | None = None,
+        since: Time | None = None,
         cursor: Annotated[int, Query(ge=0, lt=2**63)] = 0,
         limit: Annotated[int, Query(ge=1, le=MOST_ON_A_PAGE)] = MOST_ON_A_PAGE,
     ) -> VotesOut:
         """Return the tenant's votes in the order of their last change."""
         caller = await self.access.caller(request.headers, "review")
         self._by_key.take(caller.key, "requests")
-        since = since.replace(tzinfo=UTC) if since is not None and since.tzinfo is None else since
         found = await _kept(self.store.votes(caller.tenant, after=cursor, since=since, limit=limit))
         return VotesOut(votes=[_shown(one) for one in found], cursor=found[-1].cursor if len(found) == limit else None)
 
-    async def event(self, request: Request, said: EventIn, token: TokenHeader = None) -> Kept:
+    async def event(
+        self,
+        request: Request,
+        said: Annotated[EventIn | PreferenceIn, Field(discriminator="kind")],
+        token: TokenHeader = None,
+    ) -> Kept:
         """Keep an event: regenerating, copying or editing an answer is no thumb."""
-        if (said.other is not None) != (said.kind == "preferred"):
-            raise Refusal(422, "other is for preferred, and preferred needs it.")
         tenant, rater = await self._rater(request, said.id, said.rater, token)
-        await _kept(
-            self.store.event(
-                Event(
-                    turn=said.id, tenant=tenant, rater=rater, kind=said.kind, at=datetime.now(UTC), other=said.other
-                )  # fmt: skip
-            )
-        )
+        other = said.other if isinstance(said, PreferenceIn) else None
+        one = Event(turn=said.id, tenant=tenant, rater=rater, kind=said.kind, at=_now(), other=other)
+        await self._written(lambda: self.store.event(one))
         return Kept()
 
     async def _keep(self, one: Vote, key: str | None) -> VoteOut:
-        kept = await _kept(self.store.vote(one, key))
+        kept = await self._written(lambda: self.store.vote(one, key))
         self.metrics.vote(kept.value)
         return _shown(kept)
+
+    async def _written(self, write: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+        """Return what the store returns; a turn of another process may still be on its way there."""
+        try:
+            return await _kept(write())
+        except _UnknownTurn:
+            await asyncio.sleep(_ON_ITS_WAY)
+            return await _kept(write())
 
     async def _rater(self, request: Request, turn: str, said: str | None, token: str | None) -> tuple[str, str]:
         """Return tenant and rater of a vote that may be made now: a token says both, a key the tenant."""
@@ -219,16 +247,26 @@ class FeedbackApi:
         return tenant, rater
 
 
+class _UnknownTurn(Refusal):
+    """A vote on a turn that is not there, or not yet."""
+
+
 async def _kept(work: Coroutine[Any, Any, Result]) -> Result:
     """Return what the store returns; its refusals as HTTP says them. A vote is acknowledged or refused, never lost."""
     try:
         return await work
     except UnknownTurnError:
-        raise Refusal(404, "there is no such turn.") from None
+        raise _UnknownTurn(404, "there is no such turn.") from None
     except KeyReusedError as error:
         raise Refusal(409, f"{error}.") from None
     except StoreError:
         raise Refusal(503, "the vote could not be kept. Send it again.", retry_after=2) from None
+
+
+def _now() -> datetime:
+    """Return the time in whole milliseconds, as the store keeps it: a repeated request gets the same answer."""
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
 def _shown(one: Vote) -> VoteOut:

@@ -24,11 +24,12 @@ class Metrics:
         self._turns = Counter("prospect_turns", "Answers that ended.", ["model", "arm", "ended"], registry=registry)
         self._votes = Counter("prospect_votes", "Votes kept.", ["value"], registry=registry)
         self._refused = Counter("prospect_refused", "Requests answered with an error.", ["status"], registry=registry)
-        self.unrecorded = Counter(
-            "prospect_unrecorded_turns", "Turns that the store did not keep.", registry=registry
-        )
+        self.unrecorded = Counter("prospect_unrecorded_turns", "Turns that the store did not keep.", registry=registry)
         self.overhead = Histogram(
-            "prospect_overhead_seconds", "Time in the proxy, without the upstream's.", buckets=_SECONDS, registry=registry
+            "prospect_overhead_seconds",
+            "Time in the proxy, without the upstream's.",
+            buckets=_SECONDS,
+            registry=registry,
         )
         self.upstream = Histogram(
             "prospect_upstream_seconds", "Time until the upstream's last byte.", buckets=_SECONDS, registry=registry

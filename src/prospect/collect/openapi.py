@@ -10,16 +10,19 @@ _HEADERS = {
     "x-prospect-vote": "A token with which a browser may vote on the turn.",
     "x-prospect-model": "The model that was asked.",
 }
-_ASKING = {
+_ASKING: dict[str, tuple[str, dict[str, Any]]] = {
     "x-prospect-consent": ("Whether text may be kept.", {"enum": ["yes", "no"]}),
-    "x-prospect-conversation": ("Names the conversation.", {"maxLength": 128, "pattern": "^[!-~]+$"}),
-    "x-prospect-rater": ("Names who asks.", {"maxLength": 128, "pattern": "^[!-~]+$"}),
+    "x-prospect-conversation": ("Names the conversation.", {"maxLength": 128, "pattern": "^[ -~]*$"}),
+    "x-prospect-rater": ("Names who asks.", {"maxLength": 128, "pattern": "^[ -~]*$"}),
 }
+
+
+_MODEL = {"type": ["string", "null"], "maxLength": 256, "pattern": "^[ -~]*$"}
 
 
 def _completion(summary: str, fields: dict[str, Any], required: list[str]) -> dict[str, Any]:
     """Return a path of completions: our headers, and the fields that are looked at; all others pass through."""
-    properties = {"model": {"type": "string"}, "stream": {"type": "boolean"}, **fields}
+    properties = {"model": _MODEL, "stream": {"type": ["boolean", "null"]}, **fields}
     schema = {"type": "object", "properties": properties, "required": required}
     parameters = [
         {"name": name, "in": "header", "required": False, "description": text, "schema": {"type": "string", **form}}
@@ -39,10 +42,10 @@ def _completion(summary: str, fields: dict[str, Any], required: list[str]) -> di
     return {"post": post}
 
 
-_MESSAGES = {"type": "array", "minItems": 1, "maxItems": 200, "items": {"type": "object"}}
+_MESSAGES = {"type": "array", "minItems": 1, "items": {"type": "object"}, "description": "at most 200"}
 PROXY_PATHS: dict[str, Any] = {
     "/v1/chat/completions": _completion("Answer a conversation", {"messages": _MESSAGES}, ["messages"]),
-    "/v1/completions": _completion("Continue a text", {"prompt": {"type": "string"}}, []),
+    "/v1/completions": _completion("Continue a text", {"prompt": {}}, []),
     "/v1/models": {
         "get": {
             "summary": "The upstream's models",

@@ -1,7 +1,7 @@
 """The recording proxy: completions pass through unchanged but for the id, and every one becomes a turn.
 
-A stream is passed on event by event. The turn is written before the client gets the end of its answer, so that a vote
-never comes before its turn. A client that leaves ends the upstream's work as well, and what it has seen is recorded.
+A stream is passed on event by event. The turn goes to the store's writer before the client gets the end of its answer,
+so that a vote never comes before its turn. A client that leaves ends the upstream's work as well, and what it has seen is recorded.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from prospect.collect.exchange import Exchange
 from prospect.collect.limits import Gate, Limits, Rates
 from prospect.collect.metrics import Metrics
 from prospect.collect.recorder import Recorder
-from prospect.collect.refusals import error_body
+from prospect.collect.refusals import Refusal, error_body
 from prospect.collect.request import Asked, header_value, read_request
 from prospect.collect.routes import Routes
 from prospect.collect.stream import StreamReader, parse, with_id
@@ -125,8 +125,9 @@ class Proxy:
         began = time.perf_counter()
         try:
             reply = await self.upstream.ask(path, exchange.asked.body_for(exchange.model), headers)
-        except UpstreamError:
-            exchange.failed = True
+        except Refusal as refusal:
+            exchange.failed = isinstance(refusal, UpstreamError)
+            exchange.recorded = not exchange.failed  # what was refused is no turn
             raise
         try:
             if 200 <= reply.status < 300:

@@ -12,7 +12,6 @@ from prospect.collect.store import Store
 from prospect.collect.turns import Turn
 from prospect.errors import StoreError
 
-MOST_WAIT = 0.25  # seconds that the end of an answer waits for the commit of its turn
 _BETWEEN_WARNINGS = 10.0  # seconds
 
 _log = logging.getLogger(__name__)
@@ -32,13 +31,15 @@ class Recorder:
         self._warned = -_BETWEEN_WARNINGS
 
     async def record(self, turns: Sequence[Turn]) -> None:
-        """Write turns; return when they are on disk, so that a vote on one finds it, or after `MOST_WAIT` seconds."""
-        tasks = [asyncio.ensure_future(self._write(turn)) for turn in turns]
-        self._writing.update(tasks)
-        for task in tasks:
+        """Hand turns to the store's writer, which works in order: a vote that comes later finds its turn.
+
+        An answer does not wait for the commit of its turn, which takes as long as the disk.
+        """
+        for turn in turns:
+            task = asyncio.ensure_future(self._write(turn))
+            self._writing.add(task)
             task.add_done_callback(self._writing.discard)
-        if tasks:
-            await asyncio.wait(tasks, timeout=MOST_WAIT)
+        await asyncio.sleep(0)  # the tasks begin, and each hands its turn over at once
 
     async def finish(self) -> None:
         """Return when all that was recorded is written."""

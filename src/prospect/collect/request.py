@@ -18,6 +18,7 @@ SAMPLING = (
     "temperature", "top_p", "top_k", "min_p", "n", "seed", "stop", "max_tokens", "max_completion_tokens",
     "presence_penalty", "frequency_penalty", "repetition_penalty", "reasoning_effort",
 )  # fmt: skip
+_LONGEST_MODEL = 256  # characters
 _LONGEST_SETTING = 200  # characters of a stop string that are recorded
 
 
@@ -101,8 +102,8 @@ def read_request(body: bytes, headers: Mapping[str, str], *, chat: bool) -> Aske
         raise Refusal(400, f"the body is no JSON: {error}.") from None
     if not isinstance(fields, dict):
         raise Refusal(400, "the body is no JSON object.")
-    if not isinstance(fields.get("model"), str | None):
-        raise Refusal(400, "model is no text.")
+    if not _is_model(fields.get("model")):
+        raise Refusal(400, f"model is no name of at most {_LONGEST_MODEL} printable ASCII characters.")
     if not isinstance(fields.get("stream"), bool | None):
         raise Refusal(400, "stream is neither true nor false.")
     if chat:
@@ -114,6 +115,10 @@ def read_request(body: bytes, headers: Mapping[str, str], *, chat: bool) -> Aske
         body, fields, chat, named(headers, "x-prospect-conversation"), named(headers, "x-prospect-rater"),
         None if consent is None else consent == "yes",
     )  # fmt: skip
+
+
+def _is_model(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and len(value) <= _LONGEST_MODEL and _is_plain(value))
 
 
 def _check_messages(messages: Any) -> None:
@@ -130,9 +135,13 @@ def named(headers: Mapping[str, str], name: str) -> str | None:
         Refusal: it is no name that can be kept.
     """
     value = headers.get(name, "").strip()
-    if len(value) > MOST_NAME or not (value.isascii() and value.isprintable()):
+    if len(value) > MOST_NAME or not _is_plain(value):
         raise Refusal(400, f"the header {name} holds no name of at most {MOST_NAME} printable ASCII characters.")
     return value or None
+
+
+def _is_plain(text: str) -> bool:
+    return text.isascii() and text.isprintable()
 
 
 def header_value(text: str) -> bytes:

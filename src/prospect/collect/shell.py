@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from prospect.collect.access import LOOPBACK
 from prospect.collect.limits import bounded
 from prospect.collect.metrics import Metrics
 from prospect.collect.refusals import Refusal, error_body
 
+_JSON = "application/json"
+_LOOPBACK = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
 # A response is data, whatever it holds: a browser that is led to it runs nothing and shows it in no frame.
 _HEADERS = {
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
@@ -18,7 +21,6 @@ _HEADERS = {
     "cache-control": "no-store",
 }
 _BROWSERS_PATHS = ("/v1/feedback", "/v1/events")  # those that pages of other origins may call, if they are named
-_EXPOSED = "x-prospect-turn, x-prospect-vote, x-prospect-model"
 
 
 class Shell:
@@ -62,9 +64,7 @@ class Shell:
         await self._app(scope, receive, send_safely)
 
     def _check(self, scope: Scope, headers: Headers) -> None:
-        host = headers.get("host", "")
-        name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-        if not self._keyed and name not in LOOPBACK:
+        if not self._keyed and not _LOOPBACK.fullmatch(headers.get("host", "")):
             raise Refusal(421, "without keys this server answers to localhost and 127.0.0.1 only.")
         # A form of any page may post text/plain; for JSON the browser asks first, and is refused.
         if scope["method"] == "POST" and headers.get("content-type", "").partition(";")[0].strip().lower() != _JSON:
@@ -81,9 +81,6 @@ class Shell:
             headers["access-control-allow-methods"] = "GET, POST, DELETE"
             headers["access-control-allow-headers"] = "content-type, x-prospect-vote, idempotency-key"
             headers["vary"] = "origin"
-
-
-_JSON = "application/json"
 
 
 async def _send(send: Send, status: int, body: bytes, headers: dict[str, str]) -> None:

@@ -3,7 +3,8 @@
 Pure: bytes in, bytes out. Any split of the same bytes gives the same events, the same turn and, put together, the same
 output. What cannot be read passes through unchanged.
 
-Source: HTML Living Standard, "Server-sent events", 9.2.6 (a line ends with LF, CR or CR LF; a blank line ends an event).
+Source: HTML Living Standard, "Server-sent events", 9.2.6: a line ends with LF, CR or CR LF; a blank line ends an
+event.
 """
 
 from __future__ import annotations

@@ -32,8 +32,8 @@ FIRST_SECONDS = 600.0  # until the head of an answer: an answer that is no strea
 _ASKED_HEADERS = ("accept", "content-type", "user-agent", "x-request-id", "traceparent", "tracestate")
 # Those of one connection (RFC 9110, 7.6.1), of the encoding that was undone, of another site, and of the account.
 _DROPPED = frozenset(
-    b"connection keep-alive proxy-connection proxy-authenticate proxy-authorization te trailer transfer-encoding upgrade "
-    b"content-length content-encoding server date set-cookie alt-svc strict-transport-security "
+    b"connection keep-alive proxy-connection proxy-authenticate proxy-authorization te trailer transfer-encoding "
+    b"upgrade content-length content-encoding server date set-cookie alt-svc strict-transport-security "
     b"openai-organization openai-project".split()
 )
 _METADATA = ipaddress.ip_network("fd00:ec2::/32")

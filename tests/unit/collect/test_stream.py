@@ -1,14 +1,15 @@
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from upstreams import ID, RECORDINGS, Recording
 
 from prospect.collect.answer import MOST_CHARACTERS, Answer, Choice
 from prospect.collect.stream import MOST_EVENT_BYTES, EventReader, StreamReader, parse, with_id
+from upstreams import ID, RECORDINGS, Recording
 
 STREAMS = [recording for recording in RECORDINGS if recording.stream]
 OURS = "0123456789abcdef"
@@ -23,7 +24,7 @@ def read(pieces: list[bytes]) -> tuple[bytes, Answer]:
 
 def split(body: bytes, cuts: list[int]) -> list[bytes]:
     places = [0, *sorted(cut % (len(body) + 1) for cut in cuts), len(body)]
-    return [body[start:end] for start, end in zip(places, places[1:], strict=False)]
+    return [body[start:end] for start, end in itertools.pairwise(places)]
 
 
 @pytest.mark.parametrize("recording", STREAMS, ids=lambda recording: recording.name)
@@ -88,9 +89,14 @@ def test_any_split_gives_the_same_bytes_and_the_same_turn(recording: Recording, 
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.sampled_from([b"\r", b"\n", b"data:", b" ", b'{"id":"x"}', b"[DONE]", b":", b"\xef\xbb\xbf"])), st.data())
+@given(
+    st.lists(st.sampled_from([b"\r", b"\n", b"data:", b" ", b'{"id":"x"}', b"[DONE]", b":", b"\xef\xbb\xbf"])),
+    st.data(),
+)
 @example([b"data:", b'{"id":"x"}', b"\r", b"\n", b"\r", b"\n", b"data:", b'{"id":"x"}'], None)
-def test_line_ends_of_every_kind_are_found_however_they_are_split(parts: list[bytes], data: st.DataObject | None) -> None:
+def test_line_ends_of_every_kind_are_found_however_they_are_split(
+    parts: list[bytes], data: st.DataObject | None
+) -> None:
     body = b"".join(parts)
     cuts = data.draw(st.lists(st.integers(0, 2**16), max_size=9)) if data else list(range(len(body)))
     assert read(split(body, cuts)) == read([body])
