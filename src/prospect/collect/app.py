@@ -61,9 +61,8 @@ def make_app(store: Store, upstream: Upstream, access: Access, serving: Serving 
     metrics = Metrics(lambda: store.waiting, lambda: gate.open)
     recorder = Recorder(store, metrics)
     routes = None if serving.registry is None else Routes(serving.registry)
-    proxy = Proxy(
-        upstream, recorder, access, metrics, gate, serving.limits, serving.consent, serving.model, serving.canary, routes
-    )
+    limits, model, canary = serving.limits, serving.model, serving.canary
+    proxy = Proxy(upstream, recorder, access, metrics, gate, limits, serving.consent, model, canary, routes)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
