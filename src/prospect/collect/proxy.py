@@ -1,7 +1,8 @@
 """The recording proxy: completions pass through unchanged but for the id, and every one becomes a turn.
 
 A stream is passed on event by event. The turn goes to the store's writer before the client gets the end of its answer,
-so that a vote never comes before its turn. A client that leaves ends the upstream's work as well, and what it has seen is recorded.
+so that a vote never comes before its turn. A client that leaves ends the upstream's work as well, and what it has seen
+is recorded.
 """
 
 from __future__ import annotations
