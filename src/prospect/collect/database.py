@@ -13,9 +13,10 @@ from sqlalchemy import Connection, Engine, QueuePool, create_engine, make_url, t
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from prospect.errors import StoreError
+from prospect.feedback.files.store.source import CACHE_KB
 
 BUSY_MS = 5000  # how long a writer of SQLite waits for another process
-_CACHE = "cache_size=-16384"  # kB
+_CACHE = f"cache_size=-{CACHE_KB}"
 _POOL: dict[str, Any] = {"pool_size": 4, "max_overflow": 0, "pool_timeout": 30}
 _LOCK = 7_205_911_317  # names our advisory lock in a PostgreSQL database
 

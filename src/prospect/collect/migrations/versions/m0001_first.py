@@ -77,8 +77,8 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index("turn_conversation", "turn", ["tenant", "conversation", "created"], unique=False)
-    op.create_index("turn_model", "turn", ["tenant", "model", "arm", "consent", "created"], unique=False)
+    op.create_index("turn_conversation", "turn", ["conversation", "created", "tenant"], unique=False)
+    op.create_index("turn_model", "turn", ["model", "arm", "consent", "created", "tenant"], unique=False)
     op.create_index("turn_reach", "turn", ["reach"], unique=False)
     op.create_table(
         "event",
@@ -102,8 +102,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=True,
     )
-    op.create_index("event_key", "event", ["tenant", "key"], unique=True)
-    op.create_index("event_rater", "event", ["tenant", "rater"], unique=False)
+    op.create_index("event_key", "event", ["key", "tenant"], unique=True)
+    op.create_index("event_rater", "event", ["rater", "tenant"], unique=False)
     op.create_index("event_turn", "event", ["turn"], unique=False)
     op.create_table(
         "vote",
@@ -127,5 +127,5 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("turn", "rater"),
     )
-    op.create_index("vote_event", "vote", ["tenant", "event"], unique=False)
-    op.create_index("vote_rater", "vote", ["tenant", "rater"], unique=False)
+    op.create_index("vote_event", "vote", ["event", "tenant"], unique=False)
+    op.create_index("vote_rater", "vote", ["rater", "tenant"], unique=False)
