@@ -113,6 +113,9 @@ def as_check(found: CanaryResult) -> Check:
 def _worse(found: CanaryResult, rules: Rules, enough: bool) -> Iterator[str]:
     """Yield the rules by which the canary is worse."""
     up, down, errors, slow, old = found.up_share, found.down_turns, found.errors, found.slow, found.current
+    drawn = found.conversations
+    if drawn is not None and drawn.rate == 0 and drawn.high < found.share:  # what a server refuses becomes no turn
+        yield f"it answered in none of {drawn.n:,} conversations. Does the server have {found.canary.model}?"
     if enough and up is not None and up.high < -rules.margin:
         yield f"its up-share is {_span(up)} points from the current one's, beyond the margin of {_points(rules.margin)}"
     if enough and down is not None:

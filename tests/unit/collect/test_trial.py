@@ -114,6 +114,15 @@ def test_arms_of_another_size_than_planned_say_nothing_about_votes() -> None:
     assert seen(down=450, conversations=6_000).verdict == "worse"
 
 
+def test_a_canary_that_the_server_does_not_have_is_worse_after_a_while() -> None:
+    nothing = dict.fromkeys(("conversations", "turns", "voted", "downed", "up", "down", "timed"), 0)
+    early, late = (seen(share=0.05, old={"turns": turns}, **nothing) for turns in (200, 1000))
+    assert early.verdict == "too early"
+    assert late.verdict == "worse" and late.reasons == [
+        "it answered in none of 500 conversations. Does the server have new?"
+    ]
+
+
 def test_a_canary_that_nobody_has_met_is_too_early() -> None:
     nothing = dict.fromkeys(("conversations", "turns", "voted", "downed", "up", "down", "timed"), 0)
     found = judge(Arms(arm("old", **nothing), arm("new", **nothing), None, []), SINCE, 0.05, Rules())
