@@ -50,7 +50,7 @@ def test_a_dry_run_says_what_would_be_done(tmp_path: Path, capsys: pytest.Captur
         ([], "--model and --prompts"),
         (["--model", "my/model", "--prompts", "nowhere.jsonl"], "rounds.label.judge is missing"),
         (["--model", "my/model", "--prompts", "nowhere.jsonl", "--judge", "verifier:numeric"], "nowhere.jsonl"),
-        (["--model", "m", "--prompts", "p", "--judge", "verifier:numeric", "--set", "rounds.cuont=1"], 'did you mean "count"'),
+        (["--model", "m", "--prompts", "p", "--judge", "verifier:exact", "--set", "rounds.cuont=1"], 'mean "count"'),
     ],
 )
 def test_what_is_missing_is_named(more: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
