@@ -82,7 +82,7 @@ def test_a_check_rolls_a_worse_canary_back_and_leaves_another_alone(on_trial: An
     vote("good.sqlite", canary_up=0.8)
     code, said, result = on_trial("--check", "--db", "good.sqlite", "--json")
     assert code == 0 and result["looked"]["verdict"] == "not shown" and result["canary"]["model"] == "new"
-    assert "new: 80 turns in 80 conversations, 64 votes up and 16 down, 0 errors, 0 slow" in said
+    assert "new: 80 turns in 80 conversations, 64 votes up and 16 down, 0 errors" in said
     vote("bad.sqlite", canary_up=0.1)
     code, said, result = on_trial("--check", "--db", "bad.sqlite", "--json")
     assert code == 0 and result["looked"]["verdict"] == "worse" and result["canary"] is None

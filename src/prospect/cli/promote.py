@@ -173,7 +173,7 @@ def _lines(models: Models, checks: list[Check], canary: CanaryResult | None, *, 
 def _arm(arm: ArmCounts) -> str:
     return (
         f"  {arm.model}: {arm.turns:,} turns in {arm.conversations:,} conversations, {arm.up:,} votes up and "
-        f"{arm.down:,} down, {arm.errors:,} errors, {arm.slow:,} slow"
+        f"{arm.down:,} down, {arm.errors:,} errors"
     )
 
 

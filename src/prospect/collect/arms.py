@@ -15,7 +15,8 @@ from prospect.collect.rows import milliseconds
 from prospect.collect.tables import turn, vote
 from prospect.results.canary import ArmCounts
 
-_WHOLE = ("stop", "length")
+# Answers that came whole, with their time.
+_TIMED = turn.c.ended.in_(("stop", "length")) & turn.c.ms_last.is_not(None)
 
 
 class RaterVotes(NamedTuple):
@@ -34,12 +35,14 @@ class Arms:
     Attributes:
         current: the model that most conversations have.
         canary: the one that is tried.
+        slow: the canary's answers that took longer than the limit.
         slow_ms: the limit over which an answer counts as slow; None where it is not known yet.
         raters: who voted on what.
     """
 
     current: ArmCounts
     canary: ArmCounts
+    slow: int
     slow_ms: float | None
     raters: Sequence[RaterVotes]
 
@@ -58,10 +61,10 @@ def read_arms(database: Database, current: str, canary: str, since: datetime, sl
         slowdown: an answer is slow that takes this many times as long as 95 % of the current model's do.
     """
     with database.reading() as connection:
-        usual = _quantile(connection, _of(CURRENT, current, since))
-        slow_ms = None if usual is None else slowdown * usual
-        old = _count(connection, current, _of(CURRENT, current, since), slow_ms)
-        new = _count(connection, canary, _of(CANARY, canary, since), slow_ms)
+        old = _count(connection, current, _of(CURRENT, current, since))
+        slow_ms = None if old.p95_ms is None else slowdown * old.p95_ms
+        new = _count(connection, canary, _of(CANARY, canary, since))
+        slow = 0 if slow_ms is None else _slow(connection, _of(CANARY, canary, since), slow_ms)
         raters = [
             RaterVotes(rater, arm, int(up), int(down))
             for arm, model in ((CURRENT, current), (CANARY, canary))
@@ -71,13 +74,13 @@ def read_arms(database: Database, current: str, canary: str, since: datetime, sl
                 )
             )
         ]
-    return Arms(old, new, slow_ms, raters)
+    return Arms(old, new, slow, slow_ms, raters)
 
 
 def count_model(database: Database, model: str) -> ArmCounts:
     """Return all that was ever asked of a model, as current, canary or neither."""
     with database.reading() as connection:
-        return _count(connection, model, turn.c.model == model, None)
+        return _count(connection, model, turn.c.model == model)
 
 
 def _of(arm: str, model: str, since: datetime) -> Any:
@@ -89,13 +92,9 @@ def _votes(condition: Any, *columns: Any) -> Select[Any]:
     return select(*columns).join_from(vote, turn, turn.c.id == vote.c.turn).where(condition, vote.c.value != 0)
 
 
-def _count(connection: Connection, model: str, condition: Any, slow_ms: float | None) -> ArmCounts:
-    whole = turn.c.ended.in_(_WHOLE) & turn.c.ms_last.is_not(None)
-    slow = whole & (turn.c.ms_last > slow_ms) if slow_ms is not None else turn.c.id.is_(None)
+def _count(connection: Connection, model: str, condition: Any) -> ArmCounts:
     failed = turn.c.ended == "upstream_error"
-    shown, errors, timed, late = connection.execute(
-        select(_sum(~failed), _sum(failed), _sum(whole), _sum(slow)).where(condition)
-    ).one()
+    shown, errors, timed = connection.execute(select(_sum(~failed), _sum(failed), _sum(_TIMED)).where(condition)).one()
     conversations = select(turn.c.tenant, turn.c.conversation).where(condition).distinct().subquery()
     voted, downed, up, down = connection.execute(
         _votes(
@@ -116,20 +115,22 @@ def _count(connection: Connection, model: str, condition: Any, slow_ms: float | 
         up=int(up),
         down=int(down),
         timed=int(timed),
-        slow=int(late),
-        p95_ms=_quantile(connection, condition),
+        p95_ms=_p95(connection, condition, int(timed)),
     )
 
 
-def _quantile(connection: Connection, condition: Any) -> float | None:
-    """Return the milliseconds within which 95 % of the whole answers came."""
-    times = select(turn.c.ms_last).where(condition, turn.c.ended.in_(_WHOLE), turn.c.ms_last.is_not(None))
-    n = int(connection.execute(select(func.count()).select_from(times.subquery())).scalar_one())
-    if not n:
+def _slow(connection: Connection, condition: Any, slow_ms: float) -> int:
+    """Return how many answers took longer."""
+    late = select(func.count()).select_from(turn).where(condition & _TIMED & (turn.c.ms_last > slow_ms))
+    return int(connection.execute(late).scalar_one())
+
+
+def _p95(connection: Connection, condition: Any, timed: int) -> float | None:
+    """Return the milliseconds within which 95 % of `timed` answers came."""
+    if not timed:
         return None
-    return float(
-        connection.execute(times.order_by(turn.c.ms_last).offset((n * 95 + 99) // 100 - 1).limit(1)).scalar_one()
-    )
+    times = select(turn.c.ms_last).where(condition & _TIMED).order_by(turn.c.ms_last)
+    return float(connection.execute(times.offset((timed * 95 + 99) // 100 - 1).limit(1)).scalar_one())
 
 
 def _sum(condition: Any) -> Any:

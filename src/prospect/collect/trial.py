@@ -88,7 +88,7 @@ def judge(arms: Arms, since: str, share: float, rules: Rules, *, by_rater: bool 
         up_share=_gap((new.up, new.votes), (old.up, old.votes), level),
         down_turns=_gap((new.downed, new.turns), (old.downed, old.turns), level),
         errors=_gap((new.errors, new.turns + new.errors), (old.errors, old.turns + old.errors), level),
-        slow=_rate(new.slow, new.timed, level) if old.timed >= rules.fewest else None,
+        slow=_rate(arms.slow, new.timed, level) if old.timed >= rules.fewest else None,
         slow_ms=arms.slow_ms,
         conversations=_rate(new.conversations, new.conversations + old.conversations, _MISMATCH),
         by_rater=_by_rater(arms.raters) if by_rater and enough else None,

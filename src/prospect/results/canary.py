@@ -34,8 +34,6 @@ class ArmCounts(Part):
     """Votes down."""
     timed: int
     """Answers that came whole, with their time."""
-    slow: int
-    """Those of them that took longer than the limit."""
     p95_ms: float | None
     """Milliseconds within which 95 % of those came; null without any."""
 

@@ -20,7 +20,7 @@ def arm(model: str, **counts: Any) -> ArmCounts:
     down = counts.pop("down", turns // 50)
     usual = {
         "conversations": turns // 2, "turns": turns, "errors": 0, "voted": turns // 10, "downed": down,
-        "up": turns // 10 - down, "down": down, "timed": turns, "slow": 0, "p95_ms": 900.0,
+        "up": turns // 10 - down, "down": down, "timed": turns, "p95_ms": 900.0,
     }  # fmt: skip
     return ArmCounts(model=model, **{**usual, **counts})
 
@@ -37,10 +37,10 @@ def raters(current: ArmCounts, canary: ArmCounts, each: int = 5) -> list[RaterVo
 
 
 def seen(
-    rules: Rules | None = None, *, share: float = 0.5, old: dict[str, Any] | None = None, **new: Any
+    rules: Rules | None = None, *, share: float = 0.5, slow: int = 0, old: dict[str, Any] | None = None, **new: Any
 ) -> CanaryResult:
     current, canary = arm("old", **(old or {})), arm("new", **new)
-    return judge(Arms(current, canary, 1350.0, raters(current, canary)), SINCE, share, rules or Rules())
+    return judge(Arms(current, canary, slow, 1350.0, raters(current, canary)), SINCE, share, rules or Rules())
 
 
 def test_a_canary_with_many_more_thumbs_down_is_worse() -> None:
@@ -92,7 +92,7 @@ def test_a_better_canary_is_called_better() -> None:
 def test_a_few_raters_cannot_carry_a_canary_over() -> None:
     current, canary = arm("old"), arm("new", down=20)
     few = raters(current, canary, each=500)
-    found = judge(Arms(current, canary, None, few), SINCE, 0.5, Rules())
+    found = judge(Arms(current, canary, 0, None, few), SINCE, 0.5, Rules())
     assert found.verdict == "not shown" and "of too few raters" in found.reasons[0]
     # Ten on each, of whom some only vote up and some only down.
     of_one_mind = [
@@ -100,7 +100,7 @@ def test_a_few_raters_cannot_carry_a_canary_over() -> None:
         for name, kept in (("current", 8), ("canary", 9))
         for number in range(10)
     ]
-    found = judge(Arms(current, arm("new", down=100), None, of_one_mind), SINCE, 0.5, Rules())
+    found = judge(Arms(current, arm("new", down=100), 0, None, of_one_mind), SINCE, 0.5, Rules())
     assert found.verdict == "not shown" and "where raters are drawn in place of votes" in found.reasons[0]
 
 
@@ -125,7 +125,7 @@ def test_a_canary_that_the_server_does_not_have_is_worse_after_a_while() -> None
 
 def test_a_canary_that_nobody_has_met_is_too_early() -> None:
     nothing = dict.fromkeys(("conversations", "turns", "voted", "downed", "up", "down", "timed"), 0)
-    found = judge(Arms(arm("old", **nothing), arm("new", **nothing), None, []), SINCE, 0.05, Rules())
+    found = judge(Arms(arm("old", **nothing), arm("new", **nothing), 0, None, []), SINCE, 0.05, Rules())
     assert found.verdict == "too early" and found.up_share is None and found.slow is None
     assert CanaryResult.model_validate(found.as_dict()).as_dict() == found.as_dict()
 
@@ -143,7 +143,7 @@ def test_an_equal_canary_that_is_looked_at_every_day_is_seldom_rolled_back(margi
                 )
                 for name, up in zip(("old", "new"), votes[:, day], strict=True)
             )  # fmt: skip
-            found = judge(Arms(old, new, None, []), SINCE, 0.5, Rules(margin=margin), by_rater=False)
+            found = judge(Arms(old, new, 0, None, []), SINCE, 0.5, Rules(margin=margin), by_rater=False)
             if found.verdict == "worse":
                 sent_back += 1
                 break
