@@ -9,6 +9,7 @@ import pytest
 
 from collecting import a_turn, a_vote, fill, open_store, with_store
 from evaluations import a_contest, a_run, a_run_that_passes, benchmarks, held_out, raise_alarm
+from prospect.cli.promote import _WAIVABLE
 from prospect.collect.offline import check_run
 from prospect.collect.promotion import Promotion
 from prospect.collect.registry import Move, Registry
@@ -54,6 +55,10 @@ def test_a_run_that_shows_everything_passes(new: RunDir, current: RegistryEntry)
     assert "win rate of 65.0% (60.1% to 69.7%, n = 400)" in checks[0].found
 
 
+def test_every_check_can_be_waived_on_the_command_line(new: RunDir, current: RegistryEntry) -> None:
+    assert _WAIVABLE == (*(check.name for check in check_run(new, current, 0.05)), "canary")
+
+
 def test_what_is_missing_is_named_with_the_command_that_makes_it(current: RegistryEntry) -> None:
     run = a_run(Path("runs/my new"))
     missing = {check.name: check.remedy for check in failed(run, current)}
@@ -78,6 +83,14 @@ def test_the_current_model_may_be_named_in_several_ways(
 ) -> None:
     new.write_evaluation("contest", a_contest(named, kind=kind))
     assert failed(new, current) == []
+
+
+@pytest.mark.parametrize(("wins", "margin", "passes"), [(205, 0.05, True), (205, 0.03, False), (195, 0.05, False)])
+def test_a_contest_may_be_lost_by_less_than_the_margin(
+    new: RunDir, current: RegistryEntry, wins: int, margin: float, passes: bool
+) -> None:
+    new.write_evaluation("contest", a_contest(OLD, wins=wins))
+    assert [check.name for check in failed(new, current, margin)] == ([] if passes else ["contest"])
 
 
 def test_every_judge_counts_and_not_the_kindest(new: RunDir, current: RegistryEntry) -> None:

@@ -10,6 +10,7 @@ import pytest
 from prospect.collect.arms import Arms, RaterVotes
 from prospect.collect.trial import Rules, as_check, judge
 from prospect.results.canary import ArmCounts, CanaryResult
+from prospect.statistics.sequential import confidence_sequence, sequential_gap
 
 SINCE = "2026-11-30T12:00:00.000+00:00"
 
@@ -48,6 +49,15 @@ def test_a_canary_with_many_more_thumbs_down_is_worse() -> None:
     assert found.verdict == "worse" and len(found.reasons) == 2
     assert found.reasons[0].startswith("its up-share is -25.0 (") and "margin of 5.0 points" in found.reasons[0]
     assert found.reasons[1].startswith("turns voted down are +2.5 (") and "margin of 0.50 points" in found.reasons[1]
+
+
+def test_each_of_the_four_rules_has_a_fourth_of_the_risk() -> None:
+    found = seen(down=150, errors=7)
+    level = 1 - 0.05 / 4
+    assert found.up_share == sequential_gap((850, 1000), (800, 1000), level)
+    assert found.down_turns == sequential_gap((150, 10_000), (200, 10_000), level)
+    assert found.errors == sequential_gap((7, 10_007), (0, 10_000), level)
+    assert found.slow == confidence_sequence(0, 10_000, level)
 
 
 def test_thumbs_that_are_withheld_are_seen_in_the_turns_voted_down() -> None:
@@ -109,7 +119,8 @@ def test_arms_of_another_size_than_planned_say_nothing_about_votes() -> None:
     assert (
         found.verdict == "uneven arms" and "54.5% of 11,000 conversations where 50.0% were planned" in found.reasons[0]
     )
-    assert seen(down=20, conversations=5_050).verdict == "better"
+    # A deviation that chance would hardly give at one look, but may well at one of many.
+    assert seen(down=20, conversations=5_450).verdict == "better"
     # A worse canary goes all the same.
     assert seen(down=450, conversations=6_000).verdict == "worse"
 
