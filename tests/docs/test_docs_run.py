@@ -6,6 +6,7 @@ import argparse
 import importlib
 import json
 import re
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,13 @@ def test_the_page_runs_from_top_to_bottom(page: str, desk: Path, capsys: pytest.
 def test_commands_are_ones_that_exist(block: Block) -> None:
     for words in commands(block.text):
         check_command(words, str(block))
+
+
+@pytest.mark.parametrize("block", blocks("sh"), ids=str)
+def test_scripts_are_ones_that_a_shell_reads(block: Block) -> None:
+    """They start servers that are not here."""
+    read = subprocess.run(["sh", "-n"], input=block.text, text=True, capture_output=True, check=False)
+    assert read.returncode == 0, read.stderr
 
 
 def check_command(words: list[str], where: str) -> None:
