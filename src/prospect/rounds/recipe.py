@@ -268,8 +268,8 @@ def _check(recipe: RoundsRecipe, where: str) -> None:
     role = recipe.base.data.system_role
     if settings.sampler is not None and role != "keep":
         raise ConfigError(
-            f"{where}: data.system_role is {role}, and the server of rounds.sampler gets the turns as they are. Prepare "
-            "the prompts so, or leave one of them out."
+            f"{where}: data.system_role is {role}, and the server of rounds.sampler gets the turns as they are. "
+            "Prepare the prompts so, or leave one of them out."
         )
 
 
