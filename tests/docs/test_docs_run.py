@@ -205,7 +205,7 @@ def test_feedback_on_the_pages_is_read_or_refused_as_they_say(block: Block, tmp_
 
 
 def test_every_block_is_of_a_kind_that_is_checked() -> None:
-    kinds = {"bash", "python", "yaml", "jsonl", "csv", "text"}
+    kinds = {"bash", "sh", "python", "yaml", "jsonl", "csv", "text"}
     found = [block for page in PAGES for block in blocks_of(page)]
     assert not [f"{block}: {block.language}" for block in found if block.language not in kinds]
     assert not [f"{block}: {block.note}" for block in found if not re.fullmatch("|run|refused|file=.+", block.note)]
