@@ -28,14 +28,18 @@ class Rounds:
     """A plan whose examples arrive in rounds, while training goes on; each round has its own plan and steps.
 
     Step numbers go on from round to round.
+
+    Args:
+        start: the step before which the first round begins.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, start: int = 0) -> None:
+        self._start = start
         self._rounds: list[tuple[int, int, StepPlan]] = []
 
     def add(self, plan: StepPlan, steps: int | None = None) -> int:
         """Append a round of so many steps, one epoch by default; return the number of steps of all rounds so far."""
-        start = self._rounds[-1][1] if self._rounds else 0
+        start = self._rounds[-1][1] if self._rounds else self._start
         stop = start + (plan.steps_per_epoch if steps is None else steps)
         self._rounds.append((start, stop, plan))
         return stop
@@ -51,7 +55,7 @@ class Rounds:
         Raises:
             DataError: steps beyond the last round.
         """
-        there = self._rounds[-1][1] if self._rounds else 0
+        there = self._rounds[-1][1] if self._rounds else self._start
         if stop > there:
             raise DataError(f"the rounds so far have {there} steps, and step {stop} was asked for. Add a round first.")
         for first, end, plan in self._rounds:
