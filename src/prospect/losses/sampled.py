@@ -13,8 +13,6 @@ from prospect.losses.advantages import kl_terms
 from prospect.losses.online import clipped_surrogate, clipped_value_error, sequence_ratio
 from prospect.losses.registry import loss
 
-_CLIPS = {"clip_low": "[0, 1]", "clip_high": "[0, inf)"}
-
 
 @loss(
     "sampled",
@@ -23,7 +21,13 @@ _CLIPS = {"clip_low": "[0, 1]", "clip_high": "[0, inf)"}
     needs_reference=False,
     needs_values=True,
     mean_over="tokens",
-    bounds={**_CLIPS, "dual_clip": "[0, inf)", "value_clip": "[0, inf)", "value_weight": "[0, inf)"},
+    bounds={
+        "clip_low": "[0, 1]",
+        "clip_high": "[0, inf)",
+        "dual_clip": "[0, inf)",
+        "value_clip": "[0, inf)",
+        "value_weight": "[0, inf)",
+    },
     learning_rate=1e-6,
     paper="PPO, Schulman et al. 2017, arXiv 1707.06347; on language, Ziegler et al. 2019, arXiv 1909.08593",
 )
@@ -74,7 +78,7 @@ def ppo(
     level="token",
     advantages="group",
     mean_over="tokens",
-    bounds={**_CLIPS, "dual_clip": "[0, inf)", "beta": "[0, inf)"},
+    bounds={"clip_low": "[0, 1]", "clip_high": "[0, inf)", "dual_clip": "[0, inf)", "beta": "[0, inf)"},
     learning_rate=1e-6,
     paper="GRPO, Shao et al. 2024, arXiv 2402.03300; Dr. GRPO 2503.20783; DAPO 2503.14476",
 )
@@ -117,7 +121,7 @@ def grpo(
     level="token",
     advantages="leave_one_out",
     needs_reference=False,
-    bounds=_CLIPS,
+    bounds={"clip_low": "[0, 1]", "clip_high": "[0, inf)"},
     learning_rate=1e-6,
     paper="RLOO, Ahmadian et al. 2024, arXiv 2402.14740",
 )
@@ -155,7 +159,7 @@ def rloo(
     level="token",
     advantages="group",
     needs_reference=False,
-    bounds=_CLIPS,
+    bounds={"clip_low": "[0, 1]", "clip_high": "[0, inf)"},
     learning_rate=1e-6,
     paper="GSPO, Zheng et al. 2025, arXiv 2507.18071",
 )
