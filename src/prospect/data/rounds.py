@@ -31,10 +31,11 @@ class Rounds:
 
     Args:
         start: the step before which the first round begins.
+        steps_per_epoch: by which steps are told as epochs; by default those of the last round.
     """
 
-    def __init__(self, start: int = 0) -> None:
-        self._start = start
+    def __init__(self, start: int = 0, steps_per_epoch: int | None = None) -> None:
+        self._start, self._per_epoch = start, steps_per_epoch
         self._rounds: list[tuple[int, int, StepPlan]] = []
 
     def add(self, plan: StepPlan, steps: int | None = None) -> int:
@@ -46,8 +47,9 @@ class Rounds:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps in one pass over the examples of the last round."""
-        return self._rounds[-1][2].steps_per_epoch if self._rounds else 1
+        """Steps in one pass over the examples of the last round, unless another number was given."""
+        last = self._rounds[-1][2].steps_per_epoch if self._rounds else 1
+        return self._per_epoch or last
 
     def steps(self, start: int, stop: int) -> Iterator[tuple[int, list[Example]]]:
         """Yield `(step number from 0, its examples)`; each round's plan counts from 0.

@@ -25,7 +25,7 @@ from prospect.evaluation.contest.judges.names import judge_named
 from prospect.feedback.records import Message, Text
 from prospect.losses.advantages import adapt_coefficient
 from prospect.models.sampling import Generated
-from prospect.results.run import Alarm, RolloutRow
+from prospect.results.run import ROLLOUT, Alarm, RolloutRow
 from prospect.rounds.measures import SAMPLER_GAP, measure
 from prospect.rounds.rollout import Drawn, Learnt, learn_from
 from prospect.rounds.store import Rollout, forget, read_rollout, row_of, stored, write_rollout
@@ -118,7 +118,7 @@ class _Loop:
             )
         self._go_on_from(rollout)
         rows = session.run.metrics()
-        if session.world.is_main and not any(row.get("rollout/number") == rollout.number for row in rows):
+        if session.world.is_main and not any(row.get(ROLLOUT) == rollout.number for row in rows):
             session.write_metrics(rollout.metrics)
         return rollout
 
@@ -152,8 +152,10 @@ class _Loop:
         learnt = self._learnt(drawn)
         self.empty = 0 if learnt.examples else self.empty + 1
         measured = measure(drawn, learnt, self.online, self.kl)
-        metrics = {"step": session.progress.step, "epoch": session.epoch, "rollout/number": number, **measured}
-        rollout = Rollout(number, session.progress.step, self.kl, self.identity, self.empty, metrics, drawn)
+        step = session.progress.step
+        epoch = round(step / session.prepared.steps_per_epoch, 6)
+        metrics = {"step": step, "epoch": epoch, ROLLOUT: number, **measured}
+        rollout = Rollout(number, step, self.kl, self.identity, self.empty, metrics, drawn)
         self._keep(rollout, [one.text for _, one in pairs])
         self._go_on_from(rollout)
         self._watch(rollout)
@@ -167,7 +169,7 @@ class _Loop:
             return
         loss = session.prepared.loss
         plan = Plan(examples, settings.batch_size, self._seed(rollout.number) % 2**63, loss.needs_reference_point)
-        session.plan = rounds = Rounds(rollout.step)
+        session.plan = rounds = Rounds(rollout.step, session.prepared.steps_per_epoch)
         stop = rounds.add(plan, plan.steps_per_epoch * self.online.epochs)
         offline.run_steps(session, min(stop, session.prepared.total_steps))
 
@@ -290,7 +292,7 @@ def completion_of(prompt: Text, text: str) -> Text:
 
 def describe(measured: Mapping[str, float]) -> str:
     """Return a line about a rollout."""
-    parts = [f"rollout {measured['rollout/number'] + 1:.0f} after step {measured['step']:.0f}:"]
+    parts = [f"rollout {measured[ROLLOUT] + 1:.0f} after step {measured['step']:.0f}:"]
     if "rollout/reward" in measured:
         low, high = (measured.get(f"rollout/reward_{end}") for end in ("low", "high"))
         interval = f" ({low:.3f} to {high:.3f})" if low is not None and high is not None else ""

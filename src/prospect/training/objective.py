@@ -19,6 +19,7 @@ from prospect.models.policy import Policy, load_for_scoring, load_policy
 from prospect.models.reference import NoReference, Reference, build_reference, check_identity
 from prospect.models.reward_model import load_reward_model
 from prospect.training.alarms import Watch
+from prospect.training.online import has_reference
 from prospect.training.prepare import Prepared
 from prospect.training.processes.sharding import shard_policy
 from prospect.training.processes.world import World
@@ -81,7 +82,7 @@ def build_run_reference(
         require_same_vocabulary(policy.tokenizer, load_tokenizer(model), name)
         return load_for_scoring(model, policy.precision, policy.tokenizer, to_spread=to_spread)
 
-    needed = prepared.loss.needs_reference or prepared.config.online is not None  # which says how far the policy went
+    needed = has_reference(prepared.config, prepared.loss)
     return build_reference(settings, policy, needed, folder, rank=rank, agree=agree, named=named)
 
 

@@ -54,6 +54,11 @@ def check_online(config: Config, loss: Loss) -> None:
             raise ConfigError(f"{message}.")
 
 
+def has_reference(config: Config, loss: Loss) -> bool:
+    """Whether the run has a reference: its loss compares with it, or its samples' KL is measured against it."""
+    return loss.needs_reference or config.online is not None
+
+
 def kl_coefficient(config: Config, loss: Loss) -> float:
     """Return what a nat of KL takes from a score at the start."""
     assert config.online is not None, "the recipe samples its data"
@@ -68,11 +73,16 @@ def rollouts_per_pass(config: Config, prompts: int) -> int:
     return -(-prompts // config.online.prompts_per_rollout)
 
 
+def examples_per_prompt(config: Config, loss: Loss) -> int:
+    """Return how many examples are made of the answers to a prompt, if none is left out."""
+    assert config.online is not None, "the recipe samples its data"
+    return 1 if loss.feedback in ("paired", "scored") else config.online.samples_per_prompt
+
+
 def steps_per_pass(config: Config, loss: Loss, prompts: int) -> int:
     """Return the steps that it takes to answer each prompt, if nothing is left out."""
     online = config.online
     assert online is not None, "the recipe samples its data"
     rollouts = rollouts_per_pass(config, prompts)
-    answers = 1 if loss.feedback in ("paired", "scored") else online.samples_per_prompt
-    examples = -(-prompts // rollouts) * answers
+    examples = -(-prompts // rollouts) * examples_per_prompt(config, loss)
     return rollouts * -(-examples // config.train.batch_size) * online.epochs

@@ -32,7 +32,7 @@ from prospect.losses import Loss, get_loss
 from prospect.model_source import ModelSource, find_model
 from prospect.models.loading import default_device, load_model_config, load_tokenizer, resolve_max_length
 from prospect.training.early import refuse_early
-from prospect.training.online import check_online, steps_per_pass
+from prospect.training.online import check_online, has_reference, steps_per_pass
 from prospect.training.starting_point import check_named, check_new_tokens, choose_adapter
 
 HUMANLINE_EVERY = 12  # steps; the paper's range is 12 to 24
@@ -54,6 +54,7 @@ class Prepared:
         held_out: held-out data, if any.
         plan: which examples make which step.
         total_steps: optimizer steps of the whole run.
+        steps_per_epoch: those of one pass over the data, or over the prompts that are answered.
         max_length: the longest row, in tokens.
         max_tokens: the token budget of a micro-batch.
         files: hashes of the data's files, and of the manifests of frozen datasets: `train` and, of files, `eval`.
@@ -69,6 +70,7 @@ class Prepared:
     held_out: Dataset | None
     plan: StepPlan
     total_steps: int
+    steps_per_epoch: int
     max_length: int
     max_tokens: int
     files: dict[str, dict[str, Any]]
@@ -122,8 +124,8 @@ def prepare(config: Config, now: datetime | None = None) -> Prepared:
     plan = Plan(train.examples, config.train.batch_size, config.train.seed, loss.needs_reference_point)
     # Refuses here, and not at step 400, data whose steps cannot give a z0: they can in every epoch or in none.
     plan.epoch(0)
-    per_pass = plan.steps_per_epoch if config.online is None else steps_per_pass(config, loss, len(train.examples))
-    total = config.train.max_steps or per_pass * config.train.epochs
+    per_epoch = plan.steps_per_epoch if config.online is None else steps_per_pass(config, loss, len(train.examples))
+    total = config.train.max_steps or per_epoch * config.train.epochs
     hyperparameters = loss.resolve(resolved.loss.hyperparameters)
     return Prepared(
         resolved,
@@ -135,6 +137,7 @@ def prepare(config: Config, now: datetime | None = None) -> Prepared:
         held_out,
         plan,
         total,
+        per_epoch,
         max_length,
         max_tokens,
         files,
@@ -226,8 +229,7 @@ def _resolve(config: Config, loss: Loss, train: Dataset, max_length: int, max_to
     values["train"]["max_tokens_per_micro_batch"] = max_tokens
     if config.reference_point == "micro_batch" and not loss.needs_reference_point:
         raise ConfigError(f"reference_point is micro_batch and loss {loss.name} has no reference point. Leave it out.")
-    if config.online is None:
-        check_modifiers(config, loss)
+    check_modifiers(config, loss)
     _check_sharding(config)
     values["reference"] |= _reference(config, loss)
     return Config.model_validate(values)
@@ -245,7 +247,7 @@ def check_modifiers(config: Config, loss: Loss) -> None:
     for name, given in (("loss.humanline", config.loss.humanline), ("reference.sync", config.reference.sync)):
         if given is not None and not loss.needs_reference:
             raise ConfigError(f"{name} is about the reference, and loss {loss.name} has none. Leave it out.")
-    if config.reference.name_or_path is not None and not loss.needs_reference:
+    if config.reference.name_or_path is not None and not has_reference(config, loss):
         raise ConfigError(f"reference.name_or_path names one, and loss {loss.name} has no reference. Leave it out.")
 
 
