@@ -28,7 +28,7 @@ from prospect.results.before_after import BeforeAfterResult
 from prospect.results.benchmarks import BenchmarksResult
 from prospect.results.contest import ContestResult, JudgeResult
 from prospect.results.feedback import FeedbackResult
-from prospect.results.run import AlarmsRow, Provenance, SampleRow
+from prospect.results.run import AlarmsRow, Provenance, RolloutRow, SampleRow
 from prospect.results.stored import Part
 from prospect.results.study import CellFailure, CellOutcome, StartOutcome, StudyResult
 
@@ -39,9 +39,9 @@ RECIPE_HEAD = f"""{WRITTEN_BY}
 
 # The recipe
 
-A recipe is a YAML file. `model.name_or_path`, `data.train` and `output` must be there; everything else has a
-default. A key that is not listed here is an error, and so is a value out of its bounds: every setting is used
-or refused. The recipe with all defaults filled in is written to `config.yaml` in the
+A recipe is a YAML file. `model.name_or_path`, `data.train` (or `online.prompts`) and `output` must be there;
+everything else has a default. A key that is not listed here is an error, and so is a value out of its bounds: every
+setting is used or refused. The recipe with all defaults filled in is written to `config.yaml` in the
 [run directory](run-directory.md), and that file is a recipe again.
 
 What YAML reads otherwise than people mean it is refused, with its line: a key that is there twice, a date or
@@ -94,6 +94,7 @@ def pages() -> dict[str, str]:
 SCHEMAS: dict[str, type[Part]] = {
     "provenance": Provenance,
     "sample": SampleRow,
+    "rollout": RolloutRow,
     "alarms": AlarmsRow,
     "feedback": FeedbackResult,
     "contest": ContestResult,

@@ -372,11 +372,9 @@ def _prompts_as_data(values: dict[str, Any]) -> dict[str, Any]:
         return values
     prompts, train = online.get("prompts"), data.get("train")
     if prompts is not None and train is not None and prompts != train:
-        raise PydanticCustomError(
-            "prompts",
-            "data.train is {train}, and the answers that are learnt from are those to online.prompts, {prompts}. "
-            "Leave data.train out",
-            {"train": repr(train), "prompts": repr(prompts)},
+        raise ConfigError(
+            f"data.train is {train!r}, and the answers that are learnt from are those to online.prompts, {prompts!r}. "
+            "Leave data.train out."
         )
     if prompts is None and train is None:
         return values

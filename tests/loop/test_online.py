@@ -147,12 +147,11 @@ def test_micro_batches_do_not_change_what_is_learnt(online: Any, tmp_path: Path,
 
 
 @pytest.mark.slow
-def test_two_processes_end_with_the_weights_of_one(online: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_two_processes_end_with_the_weights_of_one(online: Any, tmp_path: Path, parallel: str) -> None:
     """They share the prompts, one asks the judge, and both learn from all answers."""
-    recipes = [
-        {**online(loss, train={"max_tokens_per_micro_batch": 120, "max_steps": 4}), "output": str(tmp_path / loss)}
-        for loss in ("ppo", "kto")
-    ]
+    train = {"max_tokens_per_micro_batch": 120, "max_steps": 4, "parallel": parallel}
+    recipes = [{**online(loss, train=train), "output": str(tmp_path / loss)} for loss in ("ppo", "kto")]
     together(tmp_path, train=recipes)
     for values in recipes:
         alone = prospect.train({**values, "output": f"{values['output']}-alone"}, quiet=True)

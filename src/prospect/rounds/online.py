@@ -92,20 +92,22 @@ class _Loop:
         self.session, self.judge, self.online = session, judge, prepared.config.online
         self.prompts, self.folder = prepared.train, session.run.path / "rollouts"
         self.rows = [row for (row,) in self.prompts.examples]
+        digest = hashlib.sha256(judge.identity.encode()).hexdigest() if session.world.is_main else ""
+        self.identity = session.world.gather(digest)[0]  # of all that decides the judge's scores
         self.number, self.empty, self.kl = 0, 0, kl_coefficient(prepared.config, prepared.loss)
         self.steps: dict[int, int] = {}  # rollout on disk -> steps made before it
 
     def resume(self) -> Rollout | None:
         """Return the rollout within which the run stopped, if it did, and forget what came after."""
         session, step = self.session, self.session.progress.step
-        begun = stored(self.folder) if step else []
-        found = [read_rollout(self.folder / f"{number}.safetensors", self.rows) for number in begun]
+        there = session.world.gather(stored(self.folder))[0]
+        found = [read_rollout(self.folder / f"{number}.safetensors", self.rows) for number in there if step]
         usable = [rollout for rollout in found if rollout.step <= step]
         last = usable[-1].number if usable else -1
+        session.world.barrier()  # all have read before one removes
         if session.world.is_main:
-            forget(self.folder, [number for number in stored(self.folder) if number > last])
+            forget(self.folder, [number for number in there if number > last])
             session.run.rewind_rollouts(last)
-        session.world.barrier()
         if not usable:
             if step:
                 raise CheckpointError(f"{self.folder}: holds no rollout before step {step}. Begin the run again.")
@@ -121,11 +123,6 @@ class _Loop:
         if session.world.is_main and not any(row.get(ROLLOUT) == rollout.number for row in rows):
             session.write_metrics(rollout.metrics)
         return rollout
-
-    @property
-    def identity(self) -> str:
-        """Hash of all that decides the judge's scores."""
-        return hashlib.sha256(self.judge.identity.encode()).hexdigest()
 
     def draw(self) -> Rollout:
         """Let the policy answer the next prompts, score what it wrote, and keep it on disk."""

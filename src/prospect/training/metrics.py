@@ -111,18 +111,21 @@ def tally_rows(
         tally.desirable += chosen.tolist()
 
 
-def tally_sampled(tally: Tally, hyperparameters: Mapping[str, Any], compared: Comparison) -> None:
+def tally_sampled(tally: Tally, loss: Loss, hyperparameters: Mapping[str, Any], compared: Comparison) -> None:
     """Add what a micro-batch of sampled completions says beyond its loss; means are over tokens.
 
-    policy/kl is Schulman's k3 of the policy that sampled and the policy as it is, nats; policy/clipped is the share of
-    tokens whose ratio is beyond the clips, on either side. value/error is the squared error of the value head.
+    policy/kl is Schulman's k3 of the policy that sampled and the policy as it is, nats. policy/clipped is the share of
+    tokens whose ratio is beyond the clips, on either side, of losses that clip tokens. value/error is the squared error
+    of the value head.
     """
     there = compared.scored
     assert there is not None, "sampled completions are compared by token"
     log_q = compared.log_q.detach()[there]
     tally.add("policy/kl", kl_terms(-log_q, "k3"))
-    q = ratio(log_q)
-    tally.add("policy/clipped", (q < 1 - hyperparameters["clip_low"]) | (q > 1 + hyperparameters["clip_high"]))
+    low, high = (hyperparameters.get(f"clip_{end}") for end in ("low", "high"))
+    if loss.over_units and low is not None and high is not None:
+        q = ratio(log_q)
+        tally.add("policy/clipped", (q < 1 - low) | (q > 1 + high))
     if compared.values is not None:
         tally.add("value/error", (compared.values.detach() - compared.numbers["returns"])[there].square())
 

@@ -250,7 +250,7 @@ class _Pass:
         if self.loss.needs_running_mean:
             z0 = self.objective.running_mean.mean
         if self.loss.feedback == "sampled":
-            tally_sampled(tally, self.objective.hyperparameters, compared)
+            tally_sampled(tally, self.loss, self.objective.hyperparameters, compared)
         else:
             tally_rows(tally, self.loss, self.objective.beta, batch, examples, compared, z0)
         if self.objective.sft_weight and self.desirable_units:

@@ -76,6 +76,7 @@ _FREE = {
     "train.sample_tokens",
     "train.trackers",
     "train.parallel",
+    "online.sampled_together",
     "reference.cache",
     "output",
 }
