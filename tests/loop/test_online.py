@@ -250,3 +250,11 @@ def test_numbers_are_logged_by_step_and_by_rollout(online: Any) -> None:
     assert {"policy/kl", "policy/clipped", "value/error"} <= steps[-1].keys()
     assert steps[0]["policy/kl"] == pytest.approx(0, abs=1e-9) and steps[0]["policy/clipped"] == 0
     assert rollouts(run)[0]["rollout/kl"] == pytest.approx(0, abs=1e-4)
+
+
+def test_the_report_says_what_it_learnt_from_and_who_judged(online: Any) -> None:
+    run = prospect.train(online("ppo", train={"max_steps": 8}), quiet=True)
+    page = prospect.build_report(run).read_text(encoding="utf-8")
+    assert "on its own answers to 16 prompts, scored by verifier:python:" in page
+    assert "score of each rollout" in page and "KL from the reference" in page
+    assert "Only the judge that it was trained for has seen the result" in page
