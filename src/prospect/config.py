@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -44,7 +44,9 @@ def _section_or_switch(value: Any) -> Any:
     return value
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """Keys of a recipe; unknown ones are refused."""
+
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, validate_assignment=True)
 
     @field_validator("*", mode="before")
@@ -80,6 +82,7 @@ def _expanded(value: Any) -> Any:
     return os.path.expanduser(value)  # noqa: PTH111 - unlike Path.expanduser it leaves ~somebody as it is
 
 
+AnySection = TypeVar("AnySection", bound="Section")
 Folder = Annotated[str, AfterValidator(_expanded)]
 
 
@@ -94,7 +97,7 @@ Number = Annotated[float, BeforeValidator(_number_in_words)]
 DecayRate = Annotated[Number, Field(ge=0.0, lt=1.0)]
 
 
-class LoraSettings(_Section):
+class LoraSettings(Section):
     """Low-rank adapters instead of full weights; the reference is then the model with its adapter off."""
 
     r: int = Field(default=16, ge=1)
@@ -107,7 +110,7 @@ class LoraSettings(_Section):
     """Names of the layers to adapt; null means all linear layers but the head."""
 
 
-class ModelSettings(_Section):
+class ModelSettings(Section):
     """Which model is aligned."""
 
     name_or_path: str
@@ -133,7 +136,7 @@ class ModelSettings(_Section):
         return self.lora is not None or self.adapter == "continue"
 
 
-class DataSettings(_Section):
+class DataSettings(Section):
     """Which feedback, and how it is cut."""
 
     train: str | list[str]
@@ -179,7 +182,7 @@ class DataSettings(_Section):
     then, so that it is the same on resume."""
 
 
-class HumanlineSettings(_Section):
+class HumanlineSettings(Section):
     """Token log-ratios are clipped before the loss sees them, as people overlook what is too unlikely (Humanline)."""
 
     low: Number = Field(default=-1.0, le=0.0, allow_inf_nan=False)
@@ -219,7 +222,7 @@ class LossSettings(BaseModel):
         return {key: _number_in_words(value) for key, value in (self.model_extra or {}).items()}
 
 
-class SyncSettings(_Section):
+class SyncSettings(Section):
     """The reference follows the policy: mix * policy + (1 - mix) * reference takes its place (arXiv 2404.09656)."""
 
     every: int = Field(default=512, ge=0)
@@ -228,7 +231,7 @@ class SyncSettings(_Section):
     """The policy's share; 1 sets the reference to the policy."""
 
 
-class ReferenceSettings(_Section):
+class ReferenceSettings(Section):
     """What the policy is compared with."""
 
     kind: Literal["auto", "frozen", "adapter_off"] = "auto"
@@ -246,7 +249,25 @@ class ReferenceSettings(_Section):
     """Let the reference follow the policy; null keeps it as it is (but see loss.humanline)."""
 
 
-class TrainSettings(_Section):
+class ReferencePointSettings(Section):
+    """How z0, the reference point of KTO and its kin, is estimated (docs/reference-point.md)."""
+
+    kind: Literal["step", "micro_batch", "sampled"] = "step"
+    """step: from each prompt with another prompt's completion, over the whole optimizer step, so that memory settings
+    cannot change the result. micro_batch: over each micro-batch, as other trainers do; for comparison only. sampled:
+    from completions that the policy writes to prompts of the step, which estimates KL(policy || reference) whatever
+    the feedback holds, and costs their generation. Evaluations on held-out feedback take step in any case."""
+    every: int = Field(default=4, ge=1)
+    """Steps from one sampled estimate to the next; those between keep it. At alignment's learning rates the KL moves
+    little in 4 steps."""
+    completions: int = Field(default=16, ge=2)
+    """Completions of a sampled estimate, dealt out over the step's prompts."""
+    max_new_tokens: int | None = Field(default=None, ge=1)
+    """Where such a completion is cut, in tokens; z0 is then the KL of the beginnings. null means the longest completion
+    of the training feedback."""
+
+
+class TrainSettings(Section):
     """How it is trained."""
 
     batch_size: int = Field(default=32, ge=1)
@@ -303,7 +324,7 @@ class TrainSettings(_Section):
     """Dashboards that get the metrics too, each an optional install. The run directory is always written."""
 
 
-class OnlineSettings(_Section):
+class OnlineSettings(Section):
     """Learn while sampling: the policy answers prompts, a judge scores the answers, and steps are made on those."""
 
     prompts: str | list[str] | None = None
@@ -333,9 +354,9 @@ class OnlineSettings(_Section):
     """What becomes of answers that max_new_tokens cut. drop: they are left out."""
     penalty: Number = Field(default=1.0, ge=0.0, allow_inf_nan=False)
     """What is taken from the score of an answer that was cut."""
-    threshold: Number | Literal["median", "prompt"] = 0.5
-    """Losses on thumbs: the score from which on an answer gets a thumb up. median: of the rollout's scores. prompt: the
-    mean of the prompt's own answers; where those are all equal they are left out."""
+    threshold: Number | Literal["equal", "median", "prompt_median"] = 0.5
+    """Losses on thumbs: the score from which on an answer gets a thumb up. equal: 1 is up, 0 down, others are refused.
+    median, prompt_median: above the median of the rollout, or of the prompt's own answers; what is on it gets none."""
     reduction: Literal["tokens", "rows", "length"] | None = None
     """What weighs the same in a step. tokens: each token (DAPO), the default. rows: each answer, its tokens share that
     (GRPO's paper). length: the sum over an answer's tokens divided by max_new_tokens (Dr. GRPO)."""
@@ -357,11 +378,12 @@ class OnlineSettings(_Section):
     """Answers over which `kl` can change by a fifth of itself."""
 
 
-# Sections that may be written as what they name: `loss: kto`, `model: my/model`.
-_NAMED: Mapping[str, str] = {"loss": "name", "model": "name_or_path"}
+# Sections that may be written as what they name: `loss: kto`, `model: my/model`, `reference_point: sampled`.
+_NAMED: Mapping[str, str] = {"loss": "name", "model": "name_or_path", "reference_point": "kind"}
 
 
-def _named_section(key: str, value: Any) -> Any:
+def named_section(key: str, value: Any) -> Any:
+    """Return a section that was written as a bare name as the section that it names."""
     return {_NAMED[key]: value} if key in _NAMED and isinstance(value, str) else value
 
 
@@ -382,7 +404,7 @@ def _prompts_as_data(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "data": {**data, **named}, "online": {**online, "prompts": named["train"]}}
 
 
-class Config(_Section):
+class Config(Section):
     """A whole recipe."""
 
     model: ModelSettings
@@ -393,10 +415,8 @@ class Config(_Section):
     """Which loss, with its hyperparameters."""
     reference: ReferenceSettings = Field(default_factory=ReferenceSettings)
     """What the policy is compared with."""
-    reference_point: Literal["step", "micro_batch"] = "step"
-    """Over which rows z0 is estimated. step: the whole optimizer step, so that memory settings cannot change
-    the result.
-    micro_batch: what other trainers do; for comparison only."""
+    reference_point: ReferencePointSettings = Field(default_factory=ReferencePointSettings)
+    """How z0 is estimated."""
     train: TrainSettings = Field(default_factory=TrainSettings)
     """How it is trained."""
     online: OnlineSettings | None = None
@@ -409,7 +429,7 @@ class Config(_Section):
     def _sections_may_be_names(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        return _prompts_as_data({key: _named_section(key, value) for key, value in values.items()})
+        return _prompts_as_data({key: named_section(key, value) for key, value in values.items()})
 
     def as_dict(self) -> dict[str, Any]:
         """Return the resolved recipe as plain values, ready for YAML."""
@@ -437,15 +457,29 @@ def load_config(
         values, where = read_yaml(Path(source)), str(source)
     for override in overrides:
         values = apply_override(values, override)
-    try:
-        config = Config.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError("\n".join(_explain(where, error.errors()))) from None
+    config = read_section(Config, values, where)
     for name in config.loss.hyperparameters:  # any may be the loss's own, but for those that other trainers call so
         explained = explain_key(name)
         if explained is not None and explained != f"here it is loss.{name}":
             raise ConfigError(f"{where}: unknown key loss.{name}; {explained}.")
     return config
+
+
+def read_section(kind: type[AnySection], values: Mapping[str, Any], where: str) -> AnySection:
+    """Return the settings in a mapping.
+
+    Args:
+        kind: a whole recipe.
+        values: what it holds.
+        where: what it is called in messages.
+
+    Raises:
+        ConfigError: what is wrong, at which key, and the nearest key that exists.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(where, error.errors(), kind))) from None
 
 
 def read_yaml(path: Path, what: str = "recipe", keys: str = "model, data, loss, output") -> dict[str, Any]:
@@ -486,7 +520,7 @@ def set_key(values: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
     if not rest:
         copy[head] = value
         return copy
-    inner = _named_section(head, copy.get(head))
+    inner = named_section(head, copy.get(head))
     copy[head] = set_key(inner if isinstance(inner, Mapping) else {}, rest, value)
     return copy
 
@@ -496,14 +530,14 @@ _LONGEST_SHOWN = 200  # characters of a value in a message
 _UNION_ARMS = {"str", "int", "float", "bool", "list[str]"}
 
 
-def _explain(where: str, details: Sequence[Any]) -> list[str]:
+def _explain(where: str, details: Sequence[Any], root: type[BaseModel]) -> list[str]:
     """One line for each key that is wrong; what a union's arms say of one key becomes one sentence."""
     lines: dict[str, str] = {}
     for detail in details:
         location = [str(part) for part in detail["loc"]]
         if detail["type"] == "extra_forbidden":
             key = ".".join(location)
-            lines[key] = f"{where}: unknown key {key}{_suggest(location)}"
+            lines[key] = f"{where}: unknown key {key}{_suggest(location, root)}"
             continue
         key = ".".join(p for p in location if p not in _UNION_ARMS and not p.startswith("function-")) or "recipe"
         message = detail["msg"][0].lower() + detail["msg"][1:]
@@ -521,12 +555,12 @@ def _shown(value: Any) -> str:
     return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
 
 
-def _suggest(location: Sequence[str]) -> str:
+def _suggest(location: Sequence[str], root: type[BaseModel]) -> str:
     name = location[-1]
     explained = explain_key(name)
     if explained is not None:
         return f"; {explained}."
-    keys = all_keys()
+    keys = all_keys(root)
     siblings = [key.rpartition(".")[2] for key in keys if key.rpartition(".")[0] == ".".join(location[:-1])]
     near = difflib.get_close_matches(name, siblings, n=1)
     if near:
@@ -537,7 +571,7 @@ def _suggest(location: Sequence[str]) -> str:
     return f". Known here: {', '.join(siblings)}."
 
 
-def all_keys() -> list[str]:
+def all_keys(root: type[BaseModel] = Config) -> list[str]:
     """Every key of a recipe, dotted, in order."""
 
     def walk(section: type[BaseModel], prefix: str) -> list[str]:
@@ -549,7 +583,7 @@ def all_keys() -> list[str]:
                 keys += walk(inner, f"{prefix}{name}.")
         return keys
 
-    return walk(Config, "")
+    return walk(root, "")
 
 
 def _section_of(annotation: Any) -> type[BaseModel] | None:

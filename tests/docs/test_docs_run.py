@@ -19,6 +19,7 @@ from prospect.cli.main import VERBS, main
 from prospect.config import load_config
 from prospect.errors import DataError
 from prospect.feedback import load_feedback
+from prospect.rounds import load_rounds
 
 RUNNING = [page for page in PAGES if any(block.note == "run" for block in blocks_of(page))]
 
@@ -167,9 +168,13 @@ def test_python_compiles(block: Block) -> None:
 
 @pytest.mark.parametrize("block", blocks("yaml"), ids=str)
 def test_yaml_is_part_of_a_recipe(block: Block) -> None:
-    part = yaml.safe_load(block.text)
-    data = {} if "online" in part else {"data": {"train": "feedback.jsonl"}}
-    load_config(merged({"model": {"name_or_path": "my/model"}, **data, "output": "runs/it"}, part))
+    least: dict[str, Any] = {"model": {"name_or_path": "my/model"}, "output": "runs/it"}
+    values = yaml.safe_load(block.text)
+    if "rounds" in values:
+        load_rounds(merged(least, values))
+    else:
+        data = {} if "online" in values else {"data": {"train": "feedback.jsonl"}}
+        load_config(merged({**least, **data}, values))
 
 
 def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

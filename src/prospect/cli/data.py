@@ -10,6 +10,7 @@ from types import ModuleType
 ACTIONS = {
     "import": "turn the export of a chat tool into clean feedback rows",
     "inspect": "say what is in feedback files, what is wrong with them, and which method suits them",
+    "label": "let a judge give thumbs to completions (the same as prospect label)",
     "convert": "write feedback in another kind: thumbs from pairs, pairs from thumbs, scored from both",
     "split": "hold out rows for evaluation, by prompt or by time",
     "export": "write feedback in the layout of another trainer",

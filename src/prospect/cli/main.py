@@ -25,19 +25,21 @@ VERBS = {
     "demo": "the main job on an embedded example, without network: thumbs, KTO, a report (4 minutes on 2 cores)",
     "data": "look at, convert and write feedback files",
     "train": "align a model on feedback",
+    "rounds": "sample, label, align again: rounds on what the model itself writes",
     "merge": "fold an adapter into its base, or dequantise GGUF: a plain model folder",
     "generate": "let a model answer prompts",
+    "label": "let a judge give thumbs to completions",
     "compare": "methods, data conditions and seeds in one table with intervals",
     "evaluate": "score a model on held-out feedback",
     "contest": "let two sides answer the same prompts before a judge, or check the judge itself",
     "benchmark": "run a model on tasks of lm-evaluation-harness, beside another one",
-    "report": "write a run's report.html again",
+    "report": "write the report.html of a run, or of rounds, again",
     "losses": "list, show, draw and check the losses",
 }
 
 
 # The verbs that train.
-_HEAVY = ("demo", "train", "compare")
+_HEAVY = ("demo", "train", "rounds", "compare")
 
 
 def start() -> int:

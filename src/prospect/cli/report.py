@@ -1,4 +1,4 @@
-"""`prospect report`: a run directory to one page, and its model's card."""
+"""`prospect report`: a run directory to one page and its model's card, or a folder of rounds to one page."""
 
 from __future__ import annotations
 
@@ -12,23 +12,34 @@ from prospect.terminal import say
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("run", metavar="RUN", help="a run directory")
+    parser.add_argument("run", metavar="RUN", help="a run directory, or a folder of rounds")
 
 
 def run(options: argparse.Namespace) -> int:
     """Write report.html and the model card, and print the page's path."""
+    from prospect.results.rounds import LEDGER
+
+    folder = Path(options.run)
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: there is no such run directory. prospect train and prospect demo write them.")
+    if (folder / LEDGER).is_file():
+        from prospect.report.rounds.page import build_rounds_report
+
+        say(build_rounds_report(folder), sys.stdout)
+    else:
+        _report_run(folder)
+    return 0
+
+
+def _report_run(folder: Path) -> None:
     from prospect.model_card import FILE
     from prospect.report.run.build import build_report
     from prospect.report.run.model_card import write_model_card
     from prospect.run_dir import RunDir
 
-    if not Path(options.run).is_dir():
-        raise UsageError(f"{options.run}: there is no such run directory. prospect train and prospect demo write them.")
-    say(build_report(options.run), sys.stdout)
-    card = write_model_card(options.run)
+    say(build_report(folder), sys.stdout)
+    card = write_model_card(folder)
     if card:
         say(f"model card: {card}")
-    elif RunDir(options.run).model_path.is_dir():
-        path = RunDir(options.run).model_path / FILE
-        say(f"model card: {path} has another author and is left as it is.")
-    return 0
+    elif RunDir(folder).model_path.is_dir():
+        say(f"model card: {RunDir(folder).model_path / FILE} has another author and is left as it is.")

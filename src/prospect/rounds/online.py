@@ -20,12 +20,14 @@ from prospect.data.loader import Plan
 from prospect.data.prompts import Prompts
 from prospect.data.rounds import Rounds
 from prospect.errors import CheckpointError, ConfigError, DataError
+from prospect.evaluation.answers.answers import Answer
 from prospect.evaluation.contest.judges.base import Candidate, Judge
 from prospect.evaluation.contest.judges.names import judge_named
 from prospect.feedback.records import Message, Text
 from prospect.losses.advantages import adapt_coefficient
 from prospect.models.sampling import Generated
 from prospect.results.run import ROLLOUT, Alarm, RolloutRow
+from prospect.rounds.labels import digest_of, score_completions
 from prospect.rounds.measures import SAMPLER_GAP, measure
 from prospect.rounds.rollout import Drawn, Learnt, learn_from
 from prospect.rounds.store import Rollout, forget, read_rollout, row_of, stored, write_rollout
@@ -92,8 +94,7 @@ class _Loop:
         self.session, self.judge, self.online = session, judge, prepared.config.online
         self.prompts, self.folder = prepared.train, session.run.path / "rollouts"
         self.rows = [row for (row,) in self.prompts.examples]
-        digest = hashlib.sha256(judge.identity.encode()).hexdigest() if session.world.is_main else ""
-        self.identity = session.world.gather(digest)[0]  # of all that decides the judge's scores
+        self.identity = session.world.gather(digest_of(judge) if session.world.is_main else "")[0]
         self.number, self.empty, self.kl = 0, 0, kl_coefficient(prepared.config, prepared.loss)
         self.steps: dict[int, int] = {}  # rollout on disk -> steps made before it
 
@@ -213,20 +214,17 @@ class _Loop:
         return [shares[i % world.size][i // world.size] for i in range(len(asked))]
 
     def _scores(self, pairs: Sequence[tuple[int, Generated]]) -> list[float]:
-        """Ask the judge once about each completion, as text, on the first process."""
+        """Ask the judge once about each completion, as text, on the first process; NaN where it says nothing."""
         world, scores = self.session.world, list[float]()
         if world.is_main:
             questions = [self.prompts.questions[prompt] for prompt, _ in pairs]
-            scores = self.judge.score_many(
-                [
-                    Candidate(question.prompt, completion_of(question.prompt, one.text), question.target)
-                    for question, (_, one) in zip(questions, pairs, strict=True)
-                ]
-            )
-        scores = world.gather(scores)[0]
-        if any(np.isinf(scores)):
-            raise DataError(f"{self.judge.name}: a score is infinite; expected numbers, or NaN where there is none.")
-        return scores
+            asked = [
+                Candidate(question.prompt, _judged(question.prompt, one), question.target)
+                for question, (_, one) in zip(questions, pairs, strict=True)
+            ]
+            self.folder.mkdir(parents=True, exist_ok=True)
+            scores = score_completions(self.judge, asked, keep=self.folder / "grades.jsonl")
+        return world.gather(scores)[0]
 
     def _keep(self, rollout: Rollout, texts: Sequence[str]) -> None:
         """Write a rollout: for people, exactly, and what is logged of it; drop what no checkpoint goes on from."""
@@ -282,8 +280,9 @@ class _Loop:
             )
 
 
-def completion_of(prompt: Text, text: str) -> Text:
-    """Return an answer as feedback holds it: a turn where the prompt is a conversation."""
+def _judged(prompt: Text, one: Generated) -> Text:
+    """Return an answer as a judge sees it: without thoughts, and a turn where the prompt is a conversation."""
+    text = Answer(one.text, one.tokens, one.finished, one.opened).without_thoughts().text
     return text if isinstance(prompt, str) else (Message("assistant", text),)
 
 

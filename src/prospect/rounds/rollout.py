@@ -25,6 +25,7 @@ from prospect.losses.advantages import (
     whiten,
 )
 from prospect.losses.online import reduction_weight
+from prospect.rounds.labels import Threshold, to_thumbs
 
 
 @dataclass(frozen=True)
@@ -121,15 +122,10 @@ def _pair(group: Sequence[Drawn]) -> Example:
 
 
 def _thumbs(known: Sequence[Drawn], threshold: float | str) -> Learnt:
-    """Give each completion a thumb: up from the threshold on."""
-    if threshold != "prompt":
-        least = float(np.median([one.score for one in known])) if threshold == "median" and known else threshold
-        return Learnt([(_verdict(one, one.score >= float(least)),) for one in known])
-    examples: list[Example] = []
-    for group in by_prompt(known):
-        mean = sum(one.score for one in group) / len(group)
-        if len({one.score for one in group}) > 1:
-            examples += [(_verdict(one, one.score >= mean),) for one in group]
+    """Give each completion a thumb, where the threshold decides."""
+    prompts = [one.row.prompt_key for one in known]
+    thumbs = to_thumbs([one.score for one in known], prompts, Threshold.parse(str(threshold)))
+    examples: list[Example] = [(_verdict(one, up),) for one, up in zip(known, thumbs, strict=True) if up is not None]
     return Learnt(examples, undecided=len(known) - len(examples))
 
 

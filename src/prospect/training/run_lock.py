@@ -74,6 +74,23 @@ def claim(run: RunDir, *, resume: bool) -> Iterator[RunClaim]:
                 folder.rmdir()
 
 
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder that is no run directory, as its only writer, while the block runs.
+
+    Raises:
+        CheckpointError: another process holds it, or it cannot be written.
+    """
+    try:
+        handle = _lock(folder)
+    except OSError as error:
+        raise CheckpointError(f"{folder}: cannot be written ({error.strerror}). Choose another --output.") from error
+    try:
+        yield
+    finally:
+        _release(folder, handle)
+
+
 def require_unheld(folder: Path) -> None:
     """Refuse a run directory that another process writes to.
 

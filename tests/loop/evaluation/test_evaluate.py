@@ -9,13 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from conftest import make_model, make_tokenizer, pairs, thumbs, write_rows
 from prospect import train
 from prospect.config import ModelSettings
-from prospect.data.batch import Row
 from prospect.errors import DataError, ModelError, UsageError
 from prospect.evaluation.answers.answers import Answer
 from prospect.evaluation.answers.held_out import read_held_out
@@ -125,8 +123,7 @@ def test_a_sample_is_scored_token_by_token_as_it_was_drawn(model_path: Path) -> 
     records = [
         Unpaired(prompt=f"w{i} w{i + 1}", completion="w1", desirable=True, id=str(i), where="") for i in range(6)
     ]
-    row = Row(np.zeros(1, dtype=np.int32), np.zeros(1, dtype=np.int32), "key", "id", True)
-    asked = [(record, row) for record in [*records, replace(records[0], prompt="w1 " * 60)]]
+    asked = [*records, replace(records[0], prompt="w1 " * 60)]
     found = draw_own_samples(policy, asked, max_length=64, max_new_tokens=8, seed=3, batch_size=4)
     drawn = generate(
         policy.model,

@@ -116,7 +116,7 @@ def test_a_target_without_a_number_is_refused_by_numeric():
         ("verifier:nearly", "exact, numeric, regex:PATTERN"),
         ("verifier:regex:(", "no regular expression"),
         ("absent.py:f", "there is no file absent.py"),
-        ("python:mine.py:f", "write mine.py:f"),
+        ("python:mine.py:f", "there is no file mine.py"),
         ("endpoint:localhost#m", "expected an address"),
         ("endpoint:http://localhost:1", "no model is named"),
     ],

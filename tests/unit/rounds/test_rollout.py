@@ -45,11 +45,11 @@ def test_thumbs_are_up_from_the_threshold_on() -> None:
     assert [row.desirable for (row,) in found.examples] == [False, True, True, False]
 
 
-def test_a_median_halves_and_a_prompts_own_mean_leaves_out_what_is_equal() -> None:
+def test_a_median_halves_and_a_prompts_own_leaves_out_what_is_equal() -> None:
     scores = [[1.0, 2.0], [5.0, 5.0]]
     median = learn_from(drawn(scores), get_loss("kto"), settings(threshold="median"), 0.0)
     assert [row.desirable for (row,) in median.examples] == [False, False, True, True]
-    own = learn_from(drawn(scores), get_loss("kto"), settings(threshold="prompt"), 0.0)
+    own = learn_from(drawn(scores), get_loss("kto"), settings(threshold="prompt_median"), 0.0)
     assert [row.desirable for (row,) in own.examples] == [False, True]
     assert own.undecided == 2
 

@@ -310,9 +310,9 @@ def _drift(dataset: Dataset, samples: OwnSamples | None, ours: _Said, theirs: _S
 
 def _own_samples(policy: Policy, dataset: Dataset, encoder: Encoder, settings: Settings) -> OwnSamples:
     """Return a sample of the policy for each of the first distinct prompts."""
-    first: dict[str, tuple[Feedback, Row]] = {}
+    first: dict[str, Feedback] = {}
     for record, example in zip(dataset.records, dataset.examples, strict=True):
-        first.setdefault(example[0].prompt_key, (record, example[0]))
+        first.setdefault(example[0].prompt_key, record)
     return draw_own_samples(
         policy,
         list(first.values())[: settings.kl_prompts],

@@ -19,6 +19,8 @@ from prospect.data.loader import micro_batches
 from prospect.data.render import encode_prompt, make_renderer
 from prospect.errors import ModelError
 from prospect.feedback.chat.rendering import Rendering
+from prospect.feedback.records import Feedback
+from prospect.feedback.split import prompt_key
 from prospect.losses.reference_point import estimate_reference_point
 from prospect.models.loading import load_tokenizer
 from prospect.models.opening import require_same_vocabulary
@@ -83,7 +85,7 @@ class OwnSamples:
 
 def draw_own_samples(
     policy: Policy,
-    rows: Sequence[tuple[Any, Row]],
+    records: Sequence[Feedback],
     *,
     max_length: int,
     max_new_tokens: int,
@@ -95,7 +97,7 @@ def draw_own_samples(
 
     Args:
         policy: the model.
-        rows: a record of each prompt and its row.
+        records: one of each prompt.
         max_length: tokens of a prompt and its sample at most.
         max_new_tokens: where a sample is cut.
         seed: of the draws.
@@ -103,17 +105,17 @@ def draw_own_samples(
         rendering: how prompts become text.
     """
     renderer = make_renderer(policy.tokenizer, rendering)
-    prompts = [encode_prompt(policy.tokenizer, one.prompt, None, renderer, where=one.where) for one, _ in rows]
+    prompts = [encode_prompt(policy.tokenizer, one.prompt, None, renderer, where=one.where) for one in records]
     fitting = [
-        (record, row, ids)
-        for (record, row), ids in zip(rows, prompts, strict=True)
+        (record, ids)
+        for record, ids in zip(records, prompts, strict=True)
         if len(ids) + max_new_tokens <= max_length and not record.tools
     ]
     with progress.phase(f"writing {len(fitting)} samples"):
         drawn = generate(
             policy.model,
             policy.tokenizer,
-            [record.prompt for record, _, _ in fitting],
+            [record.prompt for record, _ in fitting],
             max_new_tokens=max_new_tokens,
             temperature=1.0,
             top_p=1.0,
@@ -122,11 +124,11 @@ def draw_own_samples(
             rendering=rendering,
         )
     found = [
-        row_from_ids(prompt, one.ids, prompt_key=row.prompt_key, id=row.id, sampled_logps=one.logps)
-        for (_, row, prompt), (one,) in zip(fitting, drawn, strict=True)
+        row_from_ids(prompt, one.ids, prompt_key=prompt_key(record.prompt), id=record.id, sampled_logps=one.logps)
+        for (record, prompt), (one,) in zip(fitting, drawn, strict=True)
     ]
     cut = sum(not one.finished for (one,) in drawn)
-    return OwnSamples(found, cut, len(rows) - len(found))
+    return OwnSamples(found, cut, len(records) - len(found))
 
 
 def reference_point(log_ratios: np.ndarray, *, clamp: bool) -> float:

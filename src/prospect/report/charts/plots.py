@@ -117,11 +117,10 @@ def sweep_chart(
     guide: float | None = None,
     shares: bool = False,
     marks: bool = True,
+    log: bool | None = None,
     height: float = 280,
 ) -> Figure:
     """Return lines over the values of a swept quantity, each value labelled; bands are intervals.
-
-    A quantity of positive values that spans a factor of 10 or more, such as a learning rate, gets a logarithmic axis.
 
     Args:
         lines: one for each method, at least one.
@@ -132,10 +131,12 @@ def sweep_chart(
         guide: a level to compare with, drawn dashed.
         shares: y is a share, written in percent.
         marks: label the values of the lines; otherwise round numbers.
+        log: whether x is drawn by its logarithm; None: where its values are positive and span a factor of 10 or more,
+            such as learning rates.
         height: in units of the viewBox.
     """
     values = np.unique(np.concatenate([line.x for line in lines]))
-    log = bool(values[0] > 0 and values[-1] >= 10 * values[0])
+    log = bool(values[0] > 0 and values[-1] >= 10 * values[0]) if log is None else log
     bands = [end for line in lines for end in (line.low, line.high) if end is not None]
     heights = np.concatenate([*(line.y for line in lines), *bands, [] if guide is None else [guide]])
     x_range = (values[0] / 1.2, values[-1] * 1.2) if log else padded(values, 0.04)

@@ -7,23 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from markupsafe import escape
 
 from prospect.atomic import write_text
 from prospect.report.comparison import words
 from prospect.report.comparison.figures import cell_figures, label_of, measures_of, sweep_figures
 from prospect.report.page.pages import render_page
-from prospect.report.page.parts import (
-    COMPLETION_LIMIT,
-    FIRST_SAMPLES,
-    PROMPT_LIMIT,
-    KeyNumber,
-    PageSample,
-    PageTable,
-    SampleSide,
-    flat,
-)
-from prospect.report.page.wording import MINUS, count, differences, duration, plain
+from prospect.report.page.parts import FIRST_SAMPLES, KeyNumber, PageSample, PageTable, flat, read_sides
+from prospect.report.page.wording import MINUS, count, duration, plain
 from prospect.results.study import Pooled, SeenExample, StudyCell, StudyResult
 
 MOST_SIDES = 6  # completions read side by side
@@ -139,19 +129,12 @@ def _samples(result: StudyResult) -> list[PageSample]:
             if not sides and example.start is not None:
                 sides.append(("the start", example.start))
             sides.append((cell.method, example.completion))
-    return [_sample(prompt, sides) for prompt, sides in list(written.values())[:MOST_EXAMPLES]]
+    shown = list(written.values())[:MOST_EXAMPLES]
+    return [read_sides(prompt, [(*side, None) for side in sides[:MOST_SIDES]]) for prompt, sides in shown]
 
 
 def _examples(cell: StudyCell) -> list[SeenExample]:
     return next((run.examples for run in cell.runs if run.examples), [])
-
-
-def _sample(prompt: Any, sides: list[tuple[str, Any]]) -> PageSample:
-    """Mark the words that the first side does not have."""
-    texts = [(title, plain(text, COMPLETION_LIMIT)) for title, text in sides[:MOST_SIDES]]
-    (first_title, first), others = texts[0], texts[1:]
-    marked = [SampleSide(title, differences(first, text)[1]) for title, text in others]
-    return PageSample(plain(prompt, PROMPT_LIMIT), [SampleSide(first_title, escape(first)), *marked])
 
 
 def _recipe(result: StudyResult) -> str:

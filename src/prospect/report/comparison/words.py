@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from prospect.report.comparison.figures import measures_of
-from prospect.report.page.wording import MINUS, count, duration, number, percent
+from prospect.report.page.wording import count, duration, number, percent, points
 from prospect.results.study import CellDifference, StudyResult
 from prospect.statistics.comparisons import Verdict
 
@@ -48,9 +48,9 @@ def worries(result: StudyResult) -> list[str]:
 
 def difference(result: StudyResult, value: float, measure: str) -> str:
     """Return a difference with its sign: points where the measure is a share."""
-    rate = result.measures[measure].kind == "rate"
-    sign = "+" if value > 0 else MINUS if value < 0 else ""
-    return sign + (f"{abs(100 * value):.1f}" if rate else number(abs(value)))
+    if result.measures[measure].kind == "rate":
+        return points(value)
+    return ("+" if value > 0 else "") + number(value)
 
 
 def measured(result: StudyResult, value: float, measure: str) -> str:

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 # embed, override or isolate a direction of writing, and halves of characters.
 _UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
-_PAGES = ("run", "data", "comparison")  # each keeps its template beside what fills it
+_PAGES = ("run", "data", "comparison", "rounds")  # each keeps its template beside what fills it
 
 
 def render_page(template: str, **values: Any) -> str:

@@ -70,6 +70,18 @@ def compare_sample(
     return PageSample(prompt, [SampleSide(*side) for side in zip(titles, marked, passes, strict=True)])
 
 
+def read_sides(prompt: Any, sides: Sequence[tuple[str, Any, bool | None]]) -> PageSample:
+    """Return completions of one prompt, the words marked that the first does not have.
+
+    Args:
+        prompt: text or turns.
+        sides: (title, completion, whether it passes where that is known), at least one.
+    """
+    (title, first, passes), *others = [(title, plain(text, COMPLETION_LIMIT), good) for title, text, good in sides]
+    marked = [SampleSide(title, differences(first, text)[1], good) for title, text, good in others]
+    return PageSample(plain(prompt, PROMPT_LIMIT), [SampleSide(title, escape(first), passes), *marked])
+
+
 def flat(tree: Any, *, leave_out: frozenset[str] = frozenset()) -> list[tuple[str, str]]:
     """Return nested facts as (dotted path, text), at most MOST_LINES and a line with the number of the rest."""
     lines = list(_flat(tree, "", leave_out))

@@ -39,6 +39,12 @@ def interval(low: float, high: float) -> str:
     return f"{percent(low).removesuffix('%')}–{percent(high)}"
 
 
+def points(difference: float) -> str:
+    """Return a difference of two shares in points, with its sign: +12.3, −0.4, 0.0."""
+    sign = "+" if difference > 0 else MINUS if difference < 0 else ""
+    return f"{sign}{abs(100 * difference):.1f}"
+
+
 def count(value: float, noun: str = "") -> str:
     """Return a count with its noun, in the plural where it is not one: 1 step, 2,400 thumbs."""
     plural = "" if not noun or value == 1 or noun.endswith("s") else "s"
@@ -60,6 +66,12 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def method_name(loss: str) -> str:
+    """Return a loss's name as pages write it: acronyms in capitals, one of one's own without its file."""
+    name = loss.rpartition(":")[2]
+    return name.upper() if name.isalpha() and len(name) <= 4 else name
 
 
 def short_path(value: Any) -> str:

@@ -11,6 +11,7 @@ from prospect.atomic import write_text
 from prospect.report.page.pages import render_page
 from prospect.report.page.parts import FIRST_SAMPLES, MOST_SAMPLES, PageSample, PageTable, compare_sample, flat
 from prospect.report.page.wording import count, number
+from prospect.report.rounds.words import round_name
 from prospect.report.run import figures, summary
 from prospect.report.run.cards import key_numbers
 from prospect.report.run.evaluations import evaluation_parts
@@ -78,6 +79,7 @@ def _byline(facts: RunFacts) -> list[str]:
     started, seed = facts.provenance.started, facts.recipe("train", "seed")
     parts = [
         facts.name,
+        f"{round_name(facts.round_of.round)} of {facts.round_of.ledger.protocol}" if facts.round_of else "",
         started[:16].replace("T", " ") if started else "",
         f"seed {seed}" if is_number(seed) else "",
         "in progress" if facts.in_progress else "",

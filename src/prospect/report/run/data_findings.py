@@ -99,7 +99,13 @@ def too_few_to_tell(facts: RunFacts) -> PageFinding | None:
 
 def nothing_held_out(facts: RunFacts) -> PageFinding | None:
     """Warn that a finished run that measured nothing on unseen feedback."""
-    measured = facts.comparison or any(facts.evaluations.values()) or any("eval_loss" in row for row in facts.metrics)
+    of_round = facts.round_of and facts.round_of.round.held_out
+    measured = (
+        of_round
+        or facts.comparison
+        or any(facts.evaluations.values())
+        or any("eval_loss" in row for row in facts.metrics)
+    )
     if measured or facts.in_progress or not facts.metrics:
         return None
     if facts.recipe("online"):

@@ -13,11 +13,13 @@ import numpy as np
 from pydantic import JsonValue
 
 from prospect.errors import CheckpointError
+from prospect.report.page.wording import method_name
 from prospect.results.before_after import BeforeAfterResult
 from prospect.results.benchmarks import BenchmarksResult
 from prospect.results.contest import ContestResult
 from prospect.results.evaluation import AnyEvaluation
 from prospect.results.feedback import FeedbackResult
+from prospect.results.rounds import RoundOf, round_of
 from prospect.results.run import AlarmsRow, DataSummary, MetricsRow, Provenance, SampleRow
 from prospect.run_dir import RunDir
 
@@ -60,6 +62,7 @@ class RunFacts:
         raised: every logged row of alarms.
         samples: sampled completions.
         evaluations: evaluation results by file stem.
+        round_of: the round that it trained, None for a run of its own.
     """
 
     name: str
@@ -69,6 +72,7 @@ class RunFacts:
     raised: list[AlarmsRow]
     samples: list[SampleRow]
     evaluations: dict[str, AnyEvaluation | JsonValue]
+    round_of: RoundOf | None
 
     @classmethod
     def read(cls, run: RunDir) -> RunFacts:
@@ -83,6 +87,7 @@ class RunFacts:
             *run.logged(),
             run.samples(),
             run.evaluations(),
+            round_of(path),
         )
         if not (facts.config or facts.provenance.known or facts.metrics or facts.evaluations):
             raise CheckpointError(
@@ -138,9 +143,8 @@ class RunFacts:
 
     @property
     def method(self) -> str:
-        """The loss's name as written on the page: acronyms in capitals, a user's loss without its file."""
-        name = self.loss.rpartition(":")[2]
-        return name.upper() if name.isalpha() and len(name) <= 4 else name
+        """The loss's name as written on the page."""
+        return method_name(self.loss)
 
     @property
     def feedback(self) -> str:

@@ -20,6 +20,7 @@ from prospect.model_card import (
     shown_name,
 )
 from prospect.report.page.wording import count
+from prospect.report.rounds.card import round_findings, rounds_section
 from prospect.report.run import summary
 from prospect.report.run.evaluations import plain_tree
 from prospect.report.run.facts import RunFacts
@@ -57,7 +58,7 @@ def write_model_card(run: str | Path) -> Path | None:
 
 def card_body(facts: RunFacts) -> str:
     """Return the card's text: what it is, results with intervals, limits, how to make it again."""
-    method, base = facts.method or "training", shown_name(facts.model or "a model")
+    method, base = facts.method or "training", shown_name(_start(facts) or "a model")
     sections = [
         f"# {plain_markdown(base)}, aligned with {plain_markdown(method)}",
         _paragraph(summary.what_was_done(facts)),
@@ -65,6 +66,7 @@ def card_body(facts: RunFacts) -> str:
         _paragraph([*summary.what_changed(facts), *summary.how_sure(facts)]),
         _result_table(facts),
         held_out_table(facts.metrics),
+        rounds_section(facts.round_of) if facts.round_of else "",
         _loading(facts),
         "## Limits",
         _limits(facts, base),
@@ -72,6 +74,11 @@ def card_body(facts: RunFacts) -> str:
         _again(facts),
     ]
     return "\n\n".join(section for section in sections if section)
+
+
+def _start(facts: RunFacts) -> str:
+    """Return the model that the run started from, or the rounds that it is one of."""
+    return facts.round_of.ledger.start if facts.round_of else facts.model
 
 
 def _result_table(facts: RunFacts) -> str:
@@ -99,7 +106,8 @@ def _loading(facts: RunFacts) -> str:
 
 def _limits(facts: RunFacts, base: str) -> str:
     """Return the findings of the run's page, and what holds for every such model."""
-    said = [f"{finding.title}. {finding.text}" for finding in findings(facts)]
+    found = findings(facts) + (round_findings(facts.round_of) if facts.round_of else [])
+    said = [f"{finding.title}. {finding.text}" for finding in found]
     fixed = [
         f"It has the licence and the limits of its base, {base}.",
         "It learnt what the people who gave the feedback liked; on other subjects nothing was measured here.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from prospect.report.page.wording import big, count, duration, interval, number, percent, short_path
+from prospect.report.rounds import words
 from prospect.report.run.evaluation_words import contest_headline, evaluations_are_sure, evaluations_in_words
 from prospect.report.run.facts import RunFacts
 from prospect.results.before_after import BeforeAfterResult
@@ -51,8 +52,10 @@ def what_changed(facts: RunFacts) -> list[str]:
     """Return what is different after training, by the best evidence that the run holds."""
     compared = facts.comparison
     parts = [*_changed_rates(compared), *_changed_rules(compared)] if compared else []
-    unknown = "The run holds no evaluation, so whether the model got better is not known."
-    return parts + (evaluations_in_words(facts) or _changed_held_out(facts)) or [unknown]
+    parts += evaluations_in_words(facts) or _changed_held_out(facts)
+    if facts.round_of:
+        parts += words.round_in_words(*facts.round_of)
+    return parts or ["The run holds no evaluation, so whether the model got better is not known."]
 
 
 def how_sure(facts: RunFacts) -> list[str]:
@@ -60,6 +63,8 @@ def how_sure(facts: RunFacts) -> list[str]:
     measured = evaluations_are_sure(facts)
     parts = _sure_rates(facts.comparison) if facts.comparison else [] if measured else _sure_held_out(facts)
     parts += measured
+    if facts.round_of and facts.round_of.round.held_out:
+        return [*parts, *words.how_sure(facts.round_of.ledger)]
     if not parts:
         return ["No outcome was counted on held-out data, so nothing here carries an interval. Read the samples."]
     return [*parts, "The intervals cover the choice of prompts and samples, not another seed of training."]

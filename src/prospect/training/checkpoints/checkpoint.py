@@ -38,10 +38,12 @@ from prospect.training.processes.world import World
 
 RANDOM, SHARDED = "random.safetensors", "sharded"
 WEIGHTS, OPTIMIZER, REFERENCE, RUNNING_MEAN = "weights", "optimizer", "reference", "running_mean"
+SAMPLED_POINT = "sampled_point"
 
 Groups = Mapping[str, Mapping[str, torch.Tensor]]
 """What a checkpoint holds: `weights` (what is trained), `optimizer`, and, where a run has them, the `reference` that
-followed the policy and the `running_mean` of a loss; each a mapping of names to tensors."""
+followed the policy, the `running_mean` of a loss and the `sampled_point`, the z0 that was sampled last; each a mapping
+of names to tensors."""
 
 
 def save_checkpoint(
@@ -157,15 +159,43 @@ def load_checkpoint(
     world = world or World()
     state = read_state(path)
     _require_same(state.identity, identity, path)
-    wanted = {group: _likes(likes.get(group, {}), records, path) for group, records in state.groups.items()}
-    _require_whole(path, state, world)
+    groups = _read_groups(path, state, likes, world)
     try:
-        groups = _read_sharded(path, wanted) if (path / SHARDED).exists() else _read_plain(path, wanted)
         random = load_file(path / RANDOM)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise damaged(path, f"it cannot be read ({error})") from error
     _restore_random(random, world)
     return state.progress, groups
+
+
+def load_group(
+    path: Path, group: str, likes: Mapping[str, torch.Tensor], world: World | None = None
+) -> dict[str, torch.Tensor]:
+    """Read one group of another run's checkpoint: its optimizer, for a run that goes on from there.
+
+    Args:
+        path: of the checkpoint.
+        group: its name.
+        likes: see `load_checkpoint`.
+        world: the processes of this run.
+
+    Raises:
+        CheckpointError: it has no such group, holds other tensors, or cannot be read.
+    """
+    state = read_state(path)
+    if group not in state.groups:
+        raise CheckpointError(f"{path}: holds no {group}. Take a checkpoint of a run that was trained.")
+    only = state.model_copy(update={"groups": {group: state.groups[group]}})
+    return _read_groups(path, only, {group: likes}, world or World())[group]
+
+
+def _read_groups(path: Path, state: CheckpointState, likes: Groups, world: World) -> dict[str, dict[str, torch.Tensor]]:
+    wanted = {group: _likes(likes.get(group, {}), records, path) for group, records in state.groups.items()}
+    _require_whole(path, state, world)
+    try:
+        return _read_sharded(path, wanted) if (path / SHARDED).exists() else _read_plain(path, wanted)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise damaged(path, f"it cannot be read ({error})") from error
 
 
 def _require_whole(path: Path, state: CheckpointState, world: World) -> None:

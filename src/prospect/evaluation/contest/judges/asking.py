@@ -141,18 +141,32 @@ class Asking:
         return Judged(meant.pop(), said, False) if len(meant) == 1 else Judged("tie", said, True)
 
     def _calls(self, calls: int, read: int, written: int, *, estimated: bool) -> JudgeCalls:
-        price = self._price
-        cost = None if price is None else (read * price.prompt + written * price.completion) / 1e6
-        questions = len(self._questions)
-        return JudgeCalls(
-            questions=questions,
-            cached=questions - len(self._open),
-            calls=calls,
-            prompt_tokens=read,
-            completion_tokens=written,
-            cost=cost,
-            estimated=estimated,
-        )
+        return judge_calls(len(self._questions), len(self._open), calls, (read, written), self._price, estimated)
+
+
+def judge_calls(
+    questions: int, asked: int, calls: int, tokens: tuple[int, int], price: Price | None, estimated: bool
+) -> JudgeCalls:
+    """Return how often a judge is asked, and what that costs.
+
+    Args:
+        questions: all different ones.
+        asked: those of which nothing was kept from before.
+        calls: made until now, or planned.
+        tokens: read and written.
+        price: of a million of them.
+        estimated: whether tokens are an estimate.
+    """
+    read, written = tokens
+    return JudgeCalls(
+        questions=questions,
+        cached=questions - asked,
+        calls=calls,
+        prompt_tokens=read,
+        completion_tokens=written,
+        cost=None if price is None else (read * price.prompt + written * price.completion) / 1e6,
+        estimated=estimated,
+    )
 
 
 def _orders(judge: Judge, item: Item, both: bool, seed: int) -> list[bool]:

@@ -49,6 +49,11 @@ class Item:
         return Item(self.prompt, self.second, self.first, self.target)
 
     @property
+    def texts(self) -> tuple[Text, ...]:
+        """What is read: the prompt, and the completions in their order."""
+        return self.prompt, self.first, self.second
+
+    @property
     def identical(self) -> bool:
         """Whether both completions are the same text, so that there is nothing to judge."""
         return text_key(self.first) == text_key(self.second)
@@ -72,6 +77,11 @@ class Verdict:
     completion_tokens: int = 0
     final: bool = True
 
+    @property
+    def unread(self) -> bool:
+        """Whether the judge's answer could not be read."""
+        return self.choice == "unparsed"
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -81,6 +91,35 @@ class Candidate:
     completion: Text
     target: Any = None
 
+    @property
+    def texts(self) -> tuple[Text, ...]:
+        """What is read: the prompt and the completion."""
+        return self.prompt, self.completion
+
+
+@dataclass(frozen=True, slots=True)
+class Grade:
+    """What a judge makes of one completion.
+
+    Attributes:
+        score: the higher the better, NaN where it could not be read.
+        note: for people: log-probs, the reply that could not be read.
+        prompt_tokens: what the judge read, where that is counted.
+        completion_tokens: what the judge wrote.
+        final: false where asking again may well give another answer, so that it must not be kept.
+    """
+
+    score: float
+    note: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    final: bool = True
+
+    @property
+    def unread(self) -> bool:
+        """Whether the judge's answer could not be read."""
+        return math.isnan(self.score)
+
 
 class Judge(ABC):
     """Tell which of two completions is better, and where it can, how good one is.
@@ -88,10 +127,12 @@ class Judge(ABC):
     Attributes:
         name: for people.
         position_free: whether the order in which it gets the completions cannot matter, so that it is asked once.
+        gives_chances: whether its scores are shares of 1: how likely, or how often, a completion is called good.
     """
 
     name: str
     position_free: ClassVar[bool] = False
+    gives_chances: ClassVar[bool] = False
 
     @classmethod
     def named(cls, rest: str) -> Judge:
@@ -128,8 +169,14 @@ class Judge(ABC):
             UsageError: the judge compares, and gives no scores.
         """
         raise UsageError(
-            f"judge {self.name}: it compares two completions and does not score one. Take a verifier or a reward model."
+            f"judge {self.name}: it compares two completions and does not score one. Take a verifier, a reward model, "
+            "or a function (prompt, completion)."
         )
+
+    def grade_each(self, rows: Sequence[Candidate]) -> Iterator[tuple[int, Grade]]:
+        """Yield what `score_each` yields, with what it cost and what people should read of it."""
+        for number, score in self.score_each(rows):
+            yield number, Grade(score)
 
     def score_many(self, rows: Sequence[Candidate]) -> list[float]:
         """Return the scores of completions, in their order."""
@@ -145,11 +192,11 @@ class Judge(ABC):
         """Whether it can score one completion by itself."""
         return type(self).score_each is not Judge.score_each
 
-    def covers(self, item: Item) -> bool:
+    def covers(self, item: Item | Candidate) -> bool:
         """Return whether it has anything to say of an item; people may not have come to it yet."""
         return True
 
-    def estimate_tokens(self, item: Item) -> tuple[int, int]:
+    def estimate_tokens(self, item: Item | Candidate) -> tuple[int, int]:
         """Return about how many tokens it will read and write that somebody charges for."""
         return 0, 0
 

@@ -1,14 +1,24 @@
-"""Your own Python function as a judge."""
+"""Your own Python function as a judge: one that compares two completions, or one that scores one."""
 
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from prospect.errors import DataError, UsageError
-from prospect.evaluation.contest.judges.base import Item, Judge, Verdict, plain_text, verdict_of_scores
+from prospect.evaluation.contest.judges.base import (
+    Candidate,
+    Item,
+    Judge,
+    ScoringJudge,
+    Verdict,
+    as_score,
+    plain_text,
+    verdict_of_scores,
+)
 from prospect.feedback.records import Text
 from prospect.user_code import import_file, source_digest
 
@@ -54,6 +64,86 @@ class FunctionJudge(Judge):
             except (TypeError, ValueError):
                 pass
         raise DataError(f'{self.name} returned {said!r}; expected "first", "second", "tie", or a number (0 is a tie).')
+
+
+class ScoreFunctionJudge(ScoringJudge):
+    """Ask a function `(prompt, completion)` or `(prompt, completion, target)`: true, false, or a number.
+
+    None and NaN say nothing, and count as unread.
+
+    Args:
+        function: prompt and completion are strings; a conversation comes as a list of `{"role", "content"}`.
+        name: for people.
+        identity: what scores are kept by.
+    """
+
+    def __init__(self, function: Callable[..., Any], name: str, identity: str) -> None:
+        self.name = name
+        self._ask, self._identity = asking_of_one(function, name), identity
+
+    @property
+    def identity(self) -> str:
+        """What was given."""
+        return self._identity
+
+    def score_each(self, rows: Sequence[Candidate]) -> Iterator[tuple[int, float]]:
+        """Call the function once for each completion."""
+        for number, row in enumerate(rows):
+            said = self._ask(row)
+            yield number, math.nan if said is None else as_score(said, self.name)
+
+
+def function_judge(function: Callable[..., Any], name: str, identity: str) -> Judge:
+    """Return the judge that a function's parameters make it: two, or a third called target, score one completion.
+
+    Any other three compare two completions.
+
+    Raises:
+        UsageError: the parameters fit both, or neither.
+    """
+    names, least = _positional(function, name)
+    named = set(names[:3])
+    if least <= 2 <= len(names) and not named & {"first", "second"}:
+        return ScoreFunctionJudge(function, name, identity)
+    if least == 3 and names[2] == "target" and not named & {"first", "second"}:
+        return ScoreFunctionJudge(function, name, identity)
+    if least == 3 and not named & {"completion", "target"}:
+        return FunctionJudge(function, name, identity)
+    raise UsageError(
+        f"{name}: its parameters are ({', '.join(names)}), so it cannot be told whether it scores one completion or "
+        "compares two. Write (prompt, completion), (prompt, completion, target), or (prompt, first, second)."
+    )
+
+
+def asking_of_one(function: Callable[..., Any], name: str) -> Callable[[Candidate], Any]:
+    """Return what calls a function with prompt, completion and, where it has a third parameter for it, the target."""
+    names, least = _positional(function, name)
+    wants_target = least == 3 or names[2:3] == ["target"]
+
+    def ask(row: Candidate) -> Any:
+        target = (row.target,) if wants_target else ()
+        return call(function, name, as_argument(row.prompt), as_argument(row.completion), *target)
+
+    return ask
+
+
+def _positional(function: Callable[..., Any], name: str) -> tuple[list[str], int]:
+    """Return the names of a function's positional parameters, and how many of them it must get."""
+    try:
+        found = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        raise UsageError(
+            f"{name}: it does not say which parameters it has. Call it in a function of your own."
+        ) from None
+    open_ended = [one.name for one in found if one.kind is one.VAR_POSITIONAL]
+    keywords = [one.name for one in found if one.kind is one.KEYWORD_ONLY and one.default is one.empty]
+    if open_ended or keywords:
+        raise UsageError(
+            f"{name}: it takes {', '.join([f'*{one}' for one in open_ended] + keywords)}; expected plain parameters: "
+            "(prompt, completion), (prompt, completion, target), or (prompt, first, second)."
+        )
+    places = [one for one in found if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    return [one.name for one in places], sum(one.default is one.empty for one in places)
 
 
 def call(function: Callable[..., Any], name: str, *arguments: Any) -> Any:

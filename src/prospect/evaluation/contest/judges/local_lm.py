@@ -1,4 +1,4 @@
-"""A causal language model from disk as a judge: its verdict is the letter it holds most likely. Nothing is generated.
+"""A causal language model from disk as a judge: by the letters that it holds likely. Nothing is generated.
 
 Letters: N rows, T tokens, V vocabulary.
 """
@@ -6,14 +6,15 @@ Letters: N rows, T tokens, V vocabulary.
 from __future__ import annotations
 
 import inspect
+import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from prospect.errors import DataError, ModelError
-from prospect.evaluation.contest.judges.base import Item, Judge, Verdict
-from prospect.evaluation.contest.judges.prompt import DEFAULT_RUBRIC, LABELS, form_of_prompt, judging_prompt
+from prospect.evaluation.contest.judges.base import Candidate, Grade, Item, Judge, Verdict
+from prospect.evaluation.contest.judges.prompt import LABELS, SCORES, form_of_prompt, judging_prompt
 from prospect.evaluation.contest.judges.registry import judge
 
 if TYPE_CHECKING:
@@ -31,24 +32,28 @@ _PLACE = "JUDGING-PROMPT-STANDS-HERE"
 class LocalLMJudge(Judge):
     """Reads the judging prompt and takes the letter with the highest log-prob: A, B, or C for a tie.
 
+    The score of a single completion is P(Y) / (P(Y) + P(N)), Y for yes and N for no: a soft label from 0 to 1.
+
     Text in a completion cannot change the form: there is none to change, for nothing is generated; and it cannot pose
     as a turn of the chat, for its characters are never read as special tokens, and marks of turns that are plain text
     to the tokenizer are taken apart.
 
-    A prompt that is longer than the model's context is not cut: its verdict counts as unparsed.
+    A prompt that is longer than the model's context is not cut: its verdict counts as unparsed, and it has no score.
 
     Args:
         model: name of a model, see `find_model`, or a loaded `(model, tokenizer)`.
-        rubric: the question.
+        rubric: the question, of two completions or of one, to be answered with yes or no; None asks the usual one.
     """
 
-    def __init__(self, model: str | tuple[Any, Any], rubric: str = DEFAULT_RUBRIC) -> None:
+    gives_chances = True
+
+    def __init__(self, model: str | tuple[Any, Any], rubric: str | None = None) -> None:
         self.name = f"lm:{model}" if isinstance(model, str) else f"lm:{type(model[0]).__name__}"
         self.rubric = rubric
         self._source = model
 
     @classmethod
-    def named(cls, rest: str, *, rubric: str = DEFAULT_RUBRIC) -> LocalLMJudge:
+    def named(cls, rest: str, *, rubric: str | None = None) -> LocalLMJudge:
         """Return the judge of `lm:MODEL`."""
         return cls(rest, rubric)
 
@@ -67,7 +72,7 @@ class LocalLMJudge(Judge):
 
         model, tokenizer = self._loaded
         weights = weights_identity(model, "fp32")
-        form = form_of_prompt(self.rubric + ENDING, self._marks)
+        form = form_of_prompt(self.rubric, ENDING, PLAIN_ENDING, marks=self._marks)
         return "\0".join(("lm", weights, tokenizer.chat_template or "", form))
 
     @cached_property
@@ -76,23 +81,40 @@ class LocalLMJudge(Judge):
 
     def stream(self, items: Sequence[Item]) -> Iterator[tuple[int, Verdict]]:
         """Judge items of like length together, the longest first, so that memory runs out at once or never."""
+        for number, logps in self._logps(items, LABELS):
+            yield number, Verdict("unparsed", logps) if isinstance(logps, str) else _verdict(logps)
+
+    def score_each(self, rows: Sequence[Candidate]) -> Iterator[tuple[int, float]]:
+        """Yield the share of yes in yes and no, of completions of like length together."""
+        for number, grade in self.grade_each(rows):
+            yield number, grade.score
+
+    def grade_each(self, rows: Sequence[Candidate]) -> Iterator[tuple[int, Grade]]:
+        """Yield the same with the log-probs, or why there are none."""
+        for number, logps in self._logps(rows, SCORES):
+            yield number, Grade(math.nan, logps) if isinstance(logps, str) else _grade(logps)
+
+    def _logps(
+        self, items: Sequence[Item | Candidate], labels: Collection[str]
+    ) -> Iterator[tuple[int, list[float] | str]]:
+        """Yield the log-probs of the letters after each judging prompt, nats; or why there are none."""
         model, tokenizer = self._loaded
-        head, tail, labels = _frame(tokenizer)
+        head, tail, letters = _frame(tokenizer, labels)
         most = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         rows: list[tuple[int, list[int]]] = []
         for number, item in enumerate(items):
             ids = [*head, *self._read(tokenizer, item), *tail]
             if most is not None and len(ids) > most:
-                yield number, Verdict("unparsed", f"{len(ids)} tokens, and the judge reads {most} at most")
+                yield number, f"{len(ids)} tokens, and the judge reads {most} at most"
             else:
                 rows.append((number, ids))
         rows.sort(key=lambda row: -len(row[1]))
         for batch in _batches(rows):
-            scores = _last_logps(model, [ids for _, ids in batch], labels)
+            scores = _last_logps(model, [ids for _, ids in batch], letters)
             for (number, _), found in zip(batch, scores.tolist(), strict=True):
-                yield number, _verdict(found)
+                yield number, found
 
-    def _read(self, tokenizer: Any, item: Item) -> list[int]:
+    def _read(self, tokenizer: Any, item: Item | Candidate) -> list[int]:
         ending = ENDING if tokenizer.chat_template else PLAIN_ENDING
         prompt = judging_prompt(item, self.rubric, ending=ending, take_apart=True, marks=self._marks)
         # Characters that spell a special token stay characters.
@@ -121,7 +143,7 @@ def turn_marks(tokenizer: Any) -> tuple[str, ...]:
     return tuple(sorted(piece for piece in pieces if len(piece) > 1 and not re.fullmatch(r"\w+", piece)))
 
 
-def _frame(tokenizer: Any) -> tuple[list[int], list[int], list[int]]:
+def _frame(tokenizer: Any, labels: Collection[str]) -> tuple[list[int], list[int], list[int]]:
     """Return the tokens before and after the judging prompt, and those of the letters."""
     from prospect.data.render import render_chat
     from prospect.feedback.records import Message
@@ -145,13 +167,13 @@ def _frame(tokenizer: Any) -> tuple[list[int], list[int], list[int]]:
         head, tail, space = [], [], " "
         if tokenizer.bos_token_id is not None:
             head = [tokenizer.bos_token_id]
-    spelled = [list(tokenizer(space + label, add_special_tokens=False)["input_ids"]) for label in LABELS]
+    spelled = [list(tokenizer(space + label, add_special_tokens=False)["input_ids"]) for label in labels]
     while len({tuple(ids[:1]) for ids in spelled}) == 1 and all(len(ids) > 1 for ids in spelled):
         tail.append(spelled[0][0])  # what all letters begin with, a space say, tells nothing
         spelled = [ids[1:] for ids in spelled]
-    if any(len(ids) != 1 for ids in spelled) or len({ids[0] for ids in spelled}) != len(LABELS):
+    if any(len(ids) != 1 for ids in spelled) or len({ids[0] for ids in spelled}) != len(labels):
         raise ModelError(
-            f"the tokenizer of {tokenizer.name_or_path} has no token of its own for each of {', '.join(LABELS)}. Use "
+            f"the tokenizer of {tokenizer.name_or_path} has no token of its own for each of {', '.join(labels)}. Use "
             "another model as a judge."
         )
     return head, tail, [ids[0] for ids in spelled]
@@ -188,9 +210,24 @@ def _last_logps(model: Any, rows: list[list[int]], labels: list[int]) -> torch.T
 
 
 def _verdict(logps: list[float]) -> Verdict:
-    note = ", ".join(f"{label} {logp:.3f}" for label, logp in zip(LABELS, logps, strict=True))
-    highest = max(logps)
-    if highest != highest or not highest > -float("inf"):
+    note, highest = _written(logps, LABELS), max(logps)
+    if not _are_known(logps):
         return Verdict("unparsed", f"log-probs are not finite: {note}")
     best = [label for label, logp in zip(LABELS, logps, strict=True) if logp == highest]
     return Verdict(LABELS[best[0]] if len(best) == 1 else "tie", note)
+
+
+def _grade(logps: list[float]) -> Grade:
+    note = _written(logps, SCORES)
+    if not _are_known(logps):
+        return Grade(math.nan, f"log-probs are not finite: {note}")
+    yes, no = (math.exp(logp - max(logps)) for logp in logps)
+    return Grade(yes / (yes + no), note)
+
+
+def _written(logps: list[float], labels: Collection[str]) -> str:
+    return ", ".join(f"{label} {logp:.3f}" for label, logp in zip(labels, logps, strict=True))
+
+
+def _are_known(logps: list[float]) -> bool:
+    return not any(math.isnan(logp) for logp in logps) and max(logps) > -math.inf

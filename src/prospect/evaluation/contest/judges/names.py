@@ -7,11 +7,12 @@ from typing import Any
 
 from prospect.errors import UsageError
 from prospect.evaluation.contest.judges.base import Judge
-from prospect.evaluation.contest.judges.function import FunctionJudge, load_object
+from prospect.evaluation.contest.judges.function import function_judge, load_object
 from prospect.evaluation.contest.judges.registry import all_judges, forms, kinds_with
 from prospect.user_code import is_own
 
 OWN = "FILE.py:NAME"
+_PREFIX = "python"  # may stand before it, as in verifier:python:FILE.py:NAME
 
 
 def judge_named(
@@ -23,7 +24,8 @@ def judge_named(
     """Return the judge of a name. Models are loaded when it is first asked.
 
     Args:
-        name: KIND:REST of a registered kind, or FILE.py:NAME for a function or judge of your own.
+        name: KIND:REST of a registered kind, or FILE.py:NAME, which may begin with python:, for a function or judge of
+            your own.
         rubric: the question, for the kinds that can be asked one (lm, endpoint); None asks the usual one.
         endpoint_settings: fields of `Endpoint`, for an endpoint: api_key_env, timeout, retries, concurrency, request.
 
@@ -32,17 +34,15 @@ def judge_named(
     """
     kind, _, rest = name.partition(":")
     kinds = all_judges()
-    own = kind not in kinds and is_own(name)
+    own = rest if kind == _PREFIX else name
     settings = {
         key: value for key, value in (("rubric", rubric), ("endpoint_settings", endpoint_settings)) if value is not None
     }
-    if own and kind != "python":
+    if kind not in kinds and is_own(own):
         _check_settings(name, "", settings)
-        return _own(name)
+        return _own(own)
     if kind not in kinds or not rest:
-        raise UsageError(
-            f'judge "{name}": ' + (f"write {rest}." if own else f"expected {'; '.join(forms())}; or {OWN} of your own.")
-        )
+        raise UsageError(f'judge "{name}": expected {"; ".join(forms())}; or {OWN} of your own.')
     _check_settings(name, kind, settings)
     return kinds[kind].named(rest, **settings)
 
@@ -61,4 +61,4 @@ def _own(address: str) -> Judge:
     made = found() if isinstance(found, type) and issubclass(found, Judge) else found
     if isinstance(made, Judge):
         return made
-    return FunctionJudge(made, address, f"python\0{address}\0{digest}")
+    return function_judge(made, address, f"python\0{address}\0{digest}")

@@ -9,7 +9,7 @@ from typing import Any
 
 from prospect.errors import DataError
 from prospect.evaluation.answers.keyed_file import KeyedFile
-from prospect.evaluation.contest.judges.base import MIRRORED, Item, Verdict, text_key
+from prospect.evaluation.contest.judges.base import MIRRORED, Candidate, Item, Verdict, text_key
 
 _KEPT = ("choice", "note", "prompt_tokens", "completion_tokens")
 
@@ -39,7 +39,7 @@ def _read(row: dict[str, Any]) -> Verdict:
     return Verdict(row["choice"], str(row["note"]), int(row["prompt_tokens"]), int(row["completion_tokens"]))
 
 
-def question_key(identity: str, item: Item) -> str:
+def question_key(identity: str, item: Item | Candidate) -> str:
     """Return a key that questions share exactly if judge, prompt, completions, their order and target agree.
 
     Args:
@@ -47,7 +47,7 @@ def question_key(identity: str, item: Item) -> str:
         item: what it is asked about.
     """
     target = json.dumps(item.target, sort_keys=True, default=str)
-    parts = (identity, text_key(item.prompt, item.first, item.second), target)
+    parts = (identity, text_key(*item.texts), target)
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
         data = part.encode(errors="surrogatepass")

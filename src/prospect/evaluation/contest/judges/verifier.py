@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 from prospect.errors import DataError, UsageError
 from prospect.evaluation.contest.judges.base import Candidate, ScoringJudge, as_score, plain_text
-from prospect.evaluation.contest.judges.function import as_argument, call, load_object
+from prospect.evaluation.contest.judges.function import asking_of_one, load_object
 from prospect.evaluation.contest.judges.numbers import last_number
 from prospect.evaluation.contest.judges.registry import judge
 
@@ -28,7 +27,7 @@ class Verifier(ScoringJudge):
             - numeric: its last number equals the last number of the target, exactly.
             - regex: with a group in the pattern, what the group holds in the last match equals the target; without one,
               the pattern is found somewhere, and no target is needed.
-            - python: `NAME(prompt, completion, target)` returns true, false or a number.
+            - python: `NAME(prompt, completion, target)`, or without the target, returns true, false or a number.
 
     Raises:
         UsageError: an unknown check, a pattern that is none, a function that cannot be loaded.
@@ -64,7 +63,8 @@ def _find_check(check: str) -> tuple[Check, str]:
         return _regex(rest), identity
     if kind == "python" and rest:
         function, digest = load_object(rest)
-        return _python(function, rest), f"{identity}\0{digest}"
+        ask = asking_of_one(function, rest)
+        return lambda row: as_score(ask(row), rest), f"{identity}\0{digest}"
     raise UsageError(f'verifier "{check}" is not known; expected {KINDS}.')
 
 
@@ -91,14 +91,6 @@ def _regex(pattern: str) -> Check:
             return float(compiled.search(text) is not None)
         found = [match.group(1) or "" for match in compiled.finditer(text)]
         return float(bool(found) and found[-1].strip() == _target(row).strip())
-
-    return score
-
-
-def _python(function: Callable[..., Any], address: str) -> Check:
-    def score(row: Candidate) -> float:
-        said = call(function, address, as_argument(row.prompt), as_argument(row.completion), row.target)
-        return as_score(said, address)
 
     return score
 
