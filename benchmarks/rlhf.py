@@ -4,7 +4,8 @@
 
 Two numbers of replies to the same 400 held-out customers, before and after, with 95 % intervals: the proxy, the mean
 score of the reward model, which training sees; and the truth, the share of replies that keep all five rules of
-`prospect.demo.rubric`, which it never sees. The pairs are replies of the base model of which one keeps more rules.
+`prospect.demo.rubric`, which it never sees. The pairs are replies of the base model of which one keeps more rules. What
+the folder holds from before, a reward model for one, is used again.
 """
 
 from __future__ import annotations
@@ -37,10 +38,20 @@ PROMPTS, REPLIES, HELD_OUT = 600, 4, 400
 # What is set beside recipes/rlhf_ppo.yaml: the other methods take no value head, and verdicts need a reference.
 METHODS: dict[str, dict[str, Any]] = {
     "ppo": {},
-    "grpo": {"loss": {"name": "grpo", "beta": 0.01}, "online": {"kl": None}},
+    # Divided by the deviation of a prompt's scores, differences between equally good replies would weigh like others.
+    "grpo": {"loss": {"name": "grpo", "beta": 0.05}, "online": {"kl": None, "scale": "none"}},
     "rloo": {"loss": {"name": "rloo"}},
-    "kto": {"loss": {"name": "kto", "beta": 0.1}, "online": {"kl": None, "threshold": "median", "epochs": 1}},
-    "dpo": {"loss": {"name": "dpo", "beta": 0.1}, "online": {"kl": None, "epochs": 1}},
+    # Up is what the reward model gives a good reply: a median would call half of the good ones bad.
+    "kto": {
+        "loss": {"name": "kto", "beta": 0.3},
+        "online": {"kl": None, "threshold": 1.0, "epochs": 1},
+        "train": {"learning_rate": 1e-4},
+    },
+    "dpo": {
+        "loss": {"name": "dpo", "beta": 0.3},
+        "online": {"kl": None, "epochs": 1},
+        "train": {"learning_rate": 1e-4},
+    },
 }
 
 
@@ -67,6 +78,7 @@ def main() -> None:
     reward = prospect.train(
         RECIPES / "rlhf_reward.yaml",
         overrides=[*shared, f"data.train={folder / 'pairs.jsonl'}", f"output={folder / 'reward'}"],
+        resume=True,
         quiet=True,
     )
     accuracy = [row for row in reward.metrics() if "eval_rewards/accuracies" in row][-1]["eval_rewards/accuracies"]
@@ -86,6 +98,7 @@ def main() -> None:
                 f"output={folder / method}",
                 *options.set,
             ],
+            resume=True,
             quiet=True,
         )
         after = measure(judge, asked, answer(load_base(run.model_path), asked, 1, seed))
@@ -124,7 +137,8 @@ def write_data(folder: Path, seed: int) -> None:
 def recipe(method: str) -> dict[str, Any]:
     """Return recipes/rlhf_ppo.yaml with what a method needs."""
     values, own = read_yaml(RECIPES / "rlhf_ppo.yaml"), METHODS[method]
-    return {**values, "loss": own.get("loss", values["loss"]), "online": {**values["online"], **own.get("online", {})}}
+    changed = {section: {**values[section], **own.get(section, {})} for section in ("online", "train")}
+    return {**values, **changed, "loss": own.get("loss", values["loss"])}
 
 
 def measure(judge: RewardModelJudge, asked: Sequence[Inquiry], replies: Sequence[Sequence[Generated]]) -> Measured:

@@ -15,7 +15,7 @@ from test_ranks import together
 
 import prospect
 from conftest import WORDS, thumbs, write_rows
-from prospect.errors import CheckpointError, ConfigError, DataError
+from prospect.errors import CheckpointError, ConfigError, DataError, RunStopped
 from prospect.rounds.store import stored
 from prospect.run_dir import RunDir
 from prospect.training.session import Session
@@ -114,6 +114,30 @@ def test_a_run_that_died_while_it_kept_a_rollout_goes_on_to_the_same_bits(online
             prospect.train(values, quiet=True)
         run = prospect.train(values, resume=True, quiet=True)
         assert same(whole, run) and run.rollouts() == whole.rollouts()
+
+
+def test_a_run_that_was_stopped_after_its_last_step_still_evaluates(online: Any, tmp_path: Path) -> None:
+    rows = write_rows(tmp_path / "held_out.jsonl", thumbs(8))
+    more: dict[str, Any] = {"data": {"eval": str(rows)}, "train": {"max_steps": 4}}
+    whole = prospect.train({**online("kto", **more), "output": str(tmp_path / "whole")}, quiet=True)
+    values, update = online("kto", **more), Session.update
+
+    def stopped(self: Session, rate: float) -> None:
+        update(self, rate)
+        self.stop.signal = 15 if self.progress.step == 3 else 0
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(RunStopped):
+        patch.setattr(Session, "update", stopped)
+        prospect.train(values, quiet=True)
+    run = prospect.train(values, resume=True, quiet=True)
+    assert same(whole, run)
+    assert [row["step"] for row in run.metrics() if "eval_loss" in row] == [0, 4]
+
+
+def test_thumbs_on_one_single_prompt_give_no_z0_and_no_step(online: Any) -> None:
+    settings = {"prompts_per_rollout": 1, "samples_per_prompt": 4, "threshold": "prompt_median"}
+    with pytest.raises(DataError, match="5 rollouts in a row have nothing to learn from"):
+        prospect.train(online("kto", online=settings), quiet=True)
 
 
 @pytest.mark.slow

@@ -77,12 +77,11 @@ def train(
 def learn(session: Session, judge: Judge) -> None:
     """Draw, score and train until all steps are made."""
     loop = _Loop(session, judge)
-    rollout = loop.resume()
+    begun = loop.resume()
+    if begun is not None:
+        loop.train_on(begun)  # even if all its steps are made: an evaluation may be still to be done
     while session.progress.step < session.prepared.total_steps:
-        if rollout is None:
-            rollout = loop.draw()
-        loop.train_on(rollout)
-        rollout = None
+        loop.train_on(loop.draw())
 
 
 class _Loop:
@@ -147,8 +146,8 @@ class _Loop:
             )
             for (prompt, one), row, score, units in zip(pairs, rows, scores, found, strict=True)
         ]
-        learnt = self._learnt(drawn)
-        self.empty = 0 if learnt.examples else self.empty + 1
+        learnt = learn_from(drawn, session.prepared.loss, self.online, self.kl)
+        self.empty = 0 if self._plan(learnt, number) is not None else self.empty + 1
         measured = measure(drawn, learnt, self.online, self.kl)
         step = session.progress.step
         epoch = round(step / session.prepared.steps_per_epoch, 6)
@@ -161,18 +160,25 @@ class _Loop:
 
     def train_on(self, rollout: Rollout) -> None:
         """Make the steps of a rollout, as many as the run has left."""
-        session, settings = self.session, self.session.prepared.config.train
-        examples = self._learnt(rollout.drawn, rollout.kl).examples
-        if not examples:
+        session = self.session
+        plan = self._plan(learn_from(rollout.drawn, session.prepared.loss, self.online, rollout.kl), rollout.number)
+        if plan is None:
             return
-        loss = session.prepared.loss
-        plan = Plan(examples, settings.batch_size, self._seed(rollout.number) % 2**63, loss.needs_reference_point)
         session.plan = rounds = Rounds(rollout.step, session.prepared.steps_per_epoch)
         stop = rounds.add(plan, plan.steps_per_epoch * self.online.epochs)
         offline.run_steps(session, min(stop, session.prepared.total_steps))
 
-    def _learnt(self, drawn: Sequence[Drawn], kl: float | None = None) -> Learnt:
-        return learn_from(drawn, self.session.prepared.loss, self.online, self.kl if kl is None else kl)
+    def _plan(self, learnt: Learnt, number: int) -> Plan | None:
+        """Return the steps of a rollout; None where there is nothing to learn from, or too few prompts for a z0."""
+        if not learnt.examples:
+            return None
+        size, distinct = self.session.prepared.config.train.batch_size, self.session.prepared.loss.needs_reference_point
+        plan = Plan(learnt.examples, size, self._seed(number), distinct)
+        try:
+            plan.epoch(0)
+        except DataError:
+            return None
+        return plan
 
     def _go_on_from(self, rollout: Rollout) -> None:
         """Take up what the next rollout needs to know of this one."""
@@ -190,8 +196,9 @@ class _Loop:
         return [int(i) for i in np.array_split(order, parts)[part]]
 
     def _seed(self, number: int) -> int:
+        """Return the seed of a rollout's draws and shuffles."""
         name = f"{self.session.prepared.config.train.seed}|{number}".encode()
-        return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little")
+        return int.from_bytes(hashlib.blake2b(name, digest_size=7).digest(), "little")
 
     def _answers(self, asked: Sequence[int], number: int) -> list[list[Generated]]:
         """Return the answers to prompts; the processes of a run share them, unless their weights are spread."""
