@@ -184,6 +184,16 @@ def test_two_processes_end_with_the_weights_of_one(online: Any, tmp_path: Path, 
         assert_trained_alike(weights(pair), weights(alone), 1e-3)
 
 
+def test_of_answers_of_one_length_all_reductions_are_the_same_mean(online: Any, tmp_path: Path) -> None:
+    """Answers here are seldom shorter than the limit of 6 tokens: a wrong divisor would be wrong by that much."""
+    norms = []
+    for reduction in ("tokens", "rows", "length"):
+        values = online("grpo", online={"reduction": reduction}, train={"max_steps": 1, "batch_size": 32})
+        run = prospect.train({**values, "output": str(tmp_path / reduction)}, quiet=True)
+        norms.append(next(row["grad_norm"] for row in run.metrics() if "grad_norm" in row))
+    assert norms == pytest.approx([norms[0]] * 3, rel=0.2)
+
+
 def test_prompts_come_each_once_before_any_comes_again(online: Any) -> None:
     run = prospect.train(online("grpo", train={"max_steps": 4, "batch_size": 32}), quiet=True)
     asked = [str(row.prompt) for row in run.rollouts()[::4]]

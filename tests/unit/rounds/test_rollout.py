@@ -35,7 +35,7 @@ def settings(**values: Any) -> OnlineSettings:
 
 def advantages(name: str, scores: list[list[float]], kl: float = 0.0, **values: Any) -> list[float]:
     """The advantage of each completion's first token."""
-    more = {"values": 0.0} if name == "ppo" else {}
+    more = {"values": 0.5} if name == "ppo" else {}
     found = learn_from(drawn(scores, **more), get_loss(name), settings(**values), kl)
     return [round(float(row.numbers["advantage"][0]), 6) for (row,) in found.examples]
 
@@ -73,7 +73,7 @@ def test_an_unread_score_is_not_a_score_of_0() -> None:
     """Its advantage is 0, and the others' baseline is theirs alone."""
     assert advantages("grpo", [[4.0, 2.0, NAN]], scale="none") == [1.0, -1.0, 0.0]
     assert advantages("rloo", [[4.0, 2.0, NAN]]) == [2.0, -2.0, 0.0]
-    assert advantages("ppo", [[4.0, 2.0, NAN]], whiten=False, gae_lambda=1.0) == [4.0, 2.0, 0.0]
+    assert advantages("ppo", [[4.0, 2.0, NAN]], whiten=False, gae_lambda=1.0) == [3.5, 1.5, 0.0]
     whitened = advantages("ppo", [[4.0, -4.0, NAN]], gae_lambda=1.0)
     assert whitened[2] == 0.0 and whitened[0] > 0 > whitened[1]
     assert not [row for (row,) in learn_from(drawn([[NAN, NAN]]), get_loss("kto"), settings(), 0.0).examples]
