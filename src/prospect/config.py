@@ -525,6 +525,14 @@ def set_key(values: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
     return copy
 
 
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a nested mapping as one of dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found
+
+
 _LONGEST_SHOWN = 200  # characters of a value in a message
 # What pydantic puts into a location for the arms of a union; no key of a recipe.
 _UNION_ARMS = {"str", "int", "float", "bool", "list[str]"}

@@ -53,7 +53,8 @@ def run(options: argparse.Namespace) -> int:
     """Make the rounds, write the page, and say what each has brought."""
     with progress.phase(LOADING):
         from prospect.report.rounds.page import build_rounds_report
-        from prospect.rounds.run import plan_rounds, run_rounds
+        from prospect.rounds.plan import plan_rounds
+        from prospect.rounds.run import run_rounds
 
         quiet_libraries()
     recipe = _recipe(options)

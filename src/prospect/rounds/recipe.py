@@ -10,6 +10,8 @@ from pydantic import BeforeValidator, Field
 
 from prospect.config import Config, Folder, Number, Section, apply_override, load_config, read_section, read_yaml
 from prospect.errors import ConfigError
+from prospect.losses import get_loss
+from prospect.model_source import find_model
 from prospect.outputs import output_folder
 from prospect.rounds.protocols import Protocol, get_protocol
 
@@ -218,7 +220,8 @@ def load_rounds(
         )
     protocol = get_protocol(str(rounds.get("protocol", DEFAULT_PROTOCOL)))
     settings = read_section(_Keys, {"rounds": {**protocol.defaults, **rounds}}, where).rounds
-    values.setdefault("loss", {"name": protocol.loss})
+    if values.get("loss") is None or isinstance(values["loss"], Mapping):
+        values["loss"] = {"name": protocol.loss, **(values.get("loss") or {})}
     output = output or f"runs/{protocol.name}"
     recipe = RoundsRecipe(rounds=settings, rest=values, output=output)
     output_folder(recipe.output)
@@ -235,7 +238,7 @@ class _Keys(Section):
 def _check(recipe: RoundsRecipe, where: str) -> None:
     """Refuse what the protocol cannot do."""
     settings, protocol = recipe.rounds, recipe.protocol
-    recipe.base  # noqa: B018 - refuses keys that no training run has
+    _check_training(recipe.base, protocol, where)
     if protocol.needs_teacher and settings.teacher is None:
         raise ConfigError(
             f"{where}: protocol {protocol.name} needs a teacher's answers. Name them in rounds.teacher: rows of prompt "
@@ -262,3 +265,23 @@ def _check(recipe: RoundsRecipe, where: str) -> None:
         )
     if settings.sampler is not None and not settings.sampler.startswith("endpoint:"):
         raise ConfigError(f"{where}: rounds.sampler is {settings.sampler}; expected endpoint:URL#NAME.")
+
+
+def _check_training(config: Config, protocol: Protocol, where: str) -> None:
+    """Refuse a training run that could only fail when the first round is sampled and judged.
+
+    Raises:
+        ConfigError: a loss that trains nothing that writes, or cannot learn from what the protocol makes.
+        ModelError: there is no such reference.
+    """
+    loss = get_loss(config.loss.name)
+    if loss.reward_model or loss.needs_sampled_logps:
+        why = "trains a reward model, which writes nothing" if loss.reward_model else "learns within a run (online)"
+        raise ConfigError(f"{where}: loss.name is {loss.name}, which {why}; rounds need one that aligns, such as kto.")
+    if protocol.loss == "sft" and loss.feedback != "demonstration":
+        raise ConfigError(
+            f"{where}: loss.name is {loss.name}, which learns from {loss.feedback} feedback, and protocol "
+            f"{protocol.name} makes rows to imitate. Leave loss out, or take the protocol online_kto."
+        )
+    if config.reference.name_or_path is not None:
+        find_model(config.reference.name_or_path)

@@ -10,6 +10,7 @@ from typing import Any, get_args
 import pytest
 from test_report import HOSTILE, Page, write_run
 
+from made_results import PROMPTS, N, change, held_out, one_round, rounds_as_json
 from prospect.cli.main import main
 from prospect.errors import CheckpointError
 from prospect.report.page.parts import PageFinding
@@ -22,76 +23,9 @@ from prospect.report.run.model_card import write_model_card
 from prospect.results.rounds import LEDGER, Ledger, StopKind, round_of
 from prospect.statistics.rates import proportion
 
-N = 200
-PROMPTS = ("Where is my parcel?", "The lamp is broken.")
-RATES = {0: 0.46, 1: 0.8, 2: 0.95}
-
-
-def change(value: float, half: float = 0.07) -> dict[str, Any]:
-    verdict = "better" if value > half else "worse" if value < -half else "no difference shown"
-    return {"value": value, "low": value - half, "high": value + half, "n": N, "prompts": N} | {
-        **{"p": 0.001, "p_holm": 0.001, "verdict": verdict}
-    }
-
-
-def held_out(number: int, **changes: Any) -> dict[str, Any]:
-    rate, second = RATES[number], 0.5 + 0.1 * number
-    return {
-        "rate": proportion(rate * N, N)._asdict(),
-        "against_start": change(rate - RATES[0]) if number else None,
-        "against_last": change(rate - RATES[number - 1]) if number else None,
-        "gained": 70 * number,
-        "lost": number,
-        "kl": {"value": 2.0 * number, "low": 1.8 * number, "high": 2.2 * number, "n": N, "prompts": N}
-        if number
-        else None,
-        "second": proportion(second * N, N)._asdict(),
-        "second_against_start": change(0.1 * number) if number else None,
-        "second_against_last": change(0.1) if number else None,
-        "agreement": 0.83,
-        **{"words": 20.0 + number, "tokens": 30.0 + number, "cut": 0, "repetition": 0.01, "distinct_2": 0.6},
-        "samples": [
-            {"prompt": prompt, "completion": f"Dear customer, round {number} says so.", "score": 1.0, "desirable": True}
-            for prompt in PROMPTS
-        ],
-        "seconds": 12.0,
-        **changes,
-    }
-
-
-def one_round(number: int, **changes: Any) -> dict[str, Any]:
-    if number == 0:
-        return {"round": 0, "model": "/models/base", "held_out": held_out(0), **changes}
-    return {
-        **{"round": number, "model": f"round-{number}/run/model", "held_out": held_out(number)},
-        "drawn": {"prompts": 150, "samples": 600, "distinct": 580, "tokens": 18000, "cut": 3, "empty": 1}
-        | {"words": 21.0, "repetition": 0.02, "distinct_2": 0.55, "seconds": 40.0},
-        "judged": {"judge": "verifier:polite", "identity": "ab", "threshold": "number 0.5", "desirable": 258}
-        | {"undesirable": 342, "unread": 0, "dropped": 0, "rate": proportion(258, 600)._asdict()}
-        | {"all_up": 11, "all_down": 22, "seconds": 3.0},
-        "rows": {"rows": 580, "kind": "unpaired", "desirable": 250, "undesirable": 330, "ties": 0, "repeated": 20}
-        | {"replayed": 40, "weights": {"desirable_weight": 1.3, "undesirable_weight": 1.0}, "content": "cd"},
-        "trained": {"run": f"round-{number}/run", "steps": 40, "learning_rate": 2e-4, "loss": 0.4, "kl_raw": -0.66}
-        | {"clamped": 0.3, "weights": "f0e1d2c3b4a59687", "seconds": 60.0},
-        **changes,
-    }
-
-
-def as_json(*rounds: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """As `rounds.json` holds it; three rounds, the start among them, unless told otherwise."""
-    return {
-        **{"format": "prospect.rounds/1", "prospect": "0.1.0", "protocol": "online_kto", "loss": "kto"},
-        **{"start": "/models/base", "judge": "verifier:polite", "second_judge": "reward:/models/rm"},
-        **{"reference": "start", "optimizer": "fresh", "settings": {"count": 2, "label": {"judge": "verifier:polite"}}},
-        **{"prompts": 300, "held_out_prompts": N, "planned": 2, "seconds": 1234.0},
-        "rounds": list(rounds or map(one_round, RATES)),
-        "stopped": {"kind": "done", "text": "all rounds that were asked for are made."},
-        **changes,
-    }
-
 
 def ledger(*rounds: dict[str, Any], **changes: Any) -> Ledger:
-    return Ledger.parse(as_json(*rounds, **changes), LEDGER)
+    return Ledger.parse(rounds_as_json(*rounds, **changes), LEDGER)
 
 
 def read(found: Ledger, pages: dict[int, str] | None = None) -> Page:
@@ -394,7 +328,7 @@ def hostile(tree: Any) -> Any:
 def test_hostile_text_is_shown_and_never_obeyed() -> None:
     noted = one_round(1, notes=["Look."])
     noted["trained"] |= {"alarms": ["Alarm."]}
-    found = Ledger.parse(hostile(as_json(one_round(0), noted)), LEDGER)
+    found = Ledger.parse(hostile(rounds_as_json(one_round(0), noted)), LEDGER)
     page = read(found, {1: f'javascript:alert("x"){HOSTILE}'})
     assert not {"script", "img", "b>"} & set(page.tags)
     assert page.text.count('alert("x")') > 12

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from prospect.config import Config, load_config
+from prospect.config import Config, flat, load_config
 from prospect.errors import CheckpointError
 from prospect.run_dir import RunDir
 from prospect.training.checkpoints.checkpoint import (
@@ -102,7 +102,7 @@ def require_same_recipe(saved: Mapping[str, Any], current: Mapping[str, Any], ru
     Raises:
         CheckpointError: naming the settings that differ.
     """
-    before, now = _flat(saved), _flat(current)
+    before, now = flat(saved), flat(current)
     keys = [key for key in {**before, **now} if before.get(key) != now.get(key) and not may_differ(key, saved)]
     if keys:
         changes = "; ".join(f"{key} was {before.get(key)!r} and is now {now.get(key)!r}" for key in keys[:5])
@@ -110,10 +110,3 @@ def require_same_recipe(saved: Mapping[str, Any], current: Mapping[str, Any], ru
             f"{run.path}: cannot resume with another recipe: {changes}. Restore it (the run's own is "
             f"{run.config_path}), or start a new run with another --output."
         )
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
