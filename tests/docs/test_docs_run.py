@@ -181,7 +181,8 @@ def test_yaml_is_part_of_a_recipe(block: Block) -> None:
     if "rounds" in values:
         load_rounds(merged(least, values))
     else:
-        load_config(merged({**least, "data": {"train": "feedback.jsonl"}}, values))
+        data = {} if "online" in values else {"data": {"train": "feedback.jsonl"}}
+        load_config(merged({**least, **data}, values))
 
 
 def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
