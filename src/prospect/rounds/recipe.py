@@ -265,6 +265,12 @@ def _check(recipe: RoundsRecipe, where: str) -> None:
         )
     if settings.sampler is not None and not settings.sampler.startswith("endpoint:"):
         raise ConfigError(f"{where}: rounds.sampler is {settings.sampler}; expected endpoint:URL#NAME.")
+    role = recipe.base.data.system_role
+    if settings.sampler is not None and role != "keep":
+        raise ConfigError(
+            f"{where}: data.system_role is {role}, and the server of rounds.sampler gets the turns as they are. "
+            "Prepare the prompts so, or leave one of them out."
+        )
 
 
 def _check_training(config: Config, protocol: Protocol, where: str) -> None:
