@@ -59,7 +59,8 @@ class Desk:
         """Return rows of the store's file, after what waits to be written."""
         import sqlite3
 
-        self.client.get("/readyz")
+        if self.running.open:
+            self.client.get("/readyz")
         connection = sqlite3.connect(self.path)
         try:
             return connection.execute(query).fetchall()
