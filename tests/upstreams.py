@@ -303,6 +303,9 @@ class FakeUpstream:
                 writer.write(sized(events(chunk({"content": "On and "}), done=False)[0]))
                 await writer.drain()
                 await asyncio.sleep(0.01)
+        elif name == "stalls":
+            writer.write(HEAD + sized(events(chunk({"content": "On its"}), done=False)[0]))
+            await asyncio.sleep(60)
         elif name == "floods":
             writer.write(HEAD)
             while True:

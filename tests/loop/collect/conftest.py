@@ -31,7 +31,7 @@ class Desk:
     """A running proxy: its address, its store, and clients of it."""
 
     def __init__(self, folder: Path, url: str, keys: dict[str, tuple[str, list[str]]] | None, **how: Any) -> None:
-        self.path = folder / "store.sqlite"
+        self.path = how.pop("db", folder / "store.sqlite")
         self.store = Store.open(self.path, rater_key=b"r" * 32)
         ring, self.secrets = None, {}
         if keys is not None:

@@ -186,6 +186,13 @@ def test_an_upstream_that_is_silent_is_given_up(desk: Callable[..., Any], monkey
     assert desk().chat("hangs").status_code == 504
 
 
+def test_a_stream_that_stalls_is_given_up(desk: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prospect.collect.upstream.IDLE_SECONDS", 0.2)
+    one = desk()
+    assert "said nothing" in one.chat("stalls", stream=True).text
+    assert one.rows("select ended from turn") == [("upstream_error",)]
+
+
 def test_an_answer_without_end_is_given_up(desk: Callable[..., Any]) -> None:
     assert desk().chat("huge").status_code == 502
 
