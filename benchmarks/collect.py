@@ -34,7 +34,13 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 def chunk(text: str, finish: str | None = None) -> bytes:
     choice = {"index": 0, "delta": {"content": text}, "logprobs": None, "finish_reason": finish}
-    body = {"id": "chatcmpl-0123456789", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
+    body = {
+        "id": "chatcmpl-0123456789",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "m",
+        "choices": [choice],
+    }
     event = b"data: " + json.dumps(body).encode() + b"\n\n"
     return b"%x\r\n%s\r\n" % (len(event), event)
 
@@ -54,9 +60,11 @@ class Upstream(asyncio.Protocol):
     """Answers at once; a stream of the model `slow` comes in a chunk each 50 ms."""
 
     def connection_made(self, transport: Any) -> None:
+        """Begin."""
         self.transport, self.buffer = transport, b""
 
     def data_received(self, data: bytes) -> None:
+        """Answer the requests that are whole."""
         self.buffer += data
         while (end := self.buffer.find(b"\r\n\r\n")) >= 0:
             head = self.buffer[:end].lower()
@@ -71,6 +79,7 @@ class Upstream(asyncio.Protocol):
                 self.transport.write(whole())
 
     async def stream(self, pause: float) -> None:
+        """Write a stream, chunk by chunk."""
         self.transport.write(HEAD)
         for piece in PIECES:
             self.transport.write(piece)
@@ -81,6 +90,7 @@ class Client(asyncio.Protocol):
     """One connection: a request at a time, with the times of its first and last byte."""
 
     def connection_made(self, transport: Any) -> None:
+        """Begin."""
         self.transport = transport
 
     async def ask(self, request: bytes) -> tuple[float, float, bytes]:
@@ -91,6 +101,7 @@ class Client(asyncio.Protocol):
         return await self.done
 
     def data_received(self, data: bytes) -> None:
+        """Look whether the answer is whole."""
         self.buffer += data
         end = self.buffer.find(b"\r\n\r\n")
         if end < 0:
@@ -105,14 +116,15 @@ class Client(asyncio.Protocol):
             self.done.set_result((self.first, time.perf_counter() - self.began, self.buffer))
 
     def connection_lost(self, error: Exception | None) -> None:
+        """Fail what waits."""
         if not self.done.done():
             self.done.set_exception(ConnectionError("closed"))
 
 
 def post(path: str, body: Any) -> bytes:
     data = json.dumps(body).encode()
-    head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {len(data)}\r\n\r\n"
-    return head.encode() + data
+    head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+    return f"{head}content-length: {len(data)}\r\n\r\n".encode() + data
 
 
 def chat(*, stream: bool = False, model: str = "m") -> bytes:
@@ -186,6 +198,7 @@ class Server:
         return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
 
     def stop(self) -> None:
+        """End the process."""
         self.process.send_signal(signal.SIGINT)
         self.process.wait()
         self.process.stderr.close()
@@ -215,6 +228,7 @@ class Bench:
         self.upstream, self.proxy, self.folder, self.seconds = upstream, proxy, folder, seconds
 
     async def start(self) -> dict[str, Any]:
+        """Seconds until a connection is taken, three times."""
         servers = [serve(self.upstream, self.folder) for _ in range(3)]
         found = {
             "seconds": [round(one.started, 2) for one in servers],
@@ -239,9 +253,11 @@ class Bench:
         return {"upstream": raw, "proxy": through, "added_p50_ms": round(through["p50_ms"] - raw["p50_ms"], 3)}
 
     async def json(self) -> dict[str, Any]:
+        """Requests that are no streams, as many as it can."""
         return await self._flat_out(lambda _: chat())
 
     async def streams(self) -> dict[str, Any]:
+        """Streams of 64 chunks, as many as it can."""
         return await self._flat_out(lambda _: chat(stream=True))
 
     async def votes(self) -> dict[str, Any]:

@@ -237,7 +237,7 @@ class FakeUpstream:
     def __init__(self) -> None:
         self.asked: list[Request] = []
         self.left = threading.Event()  # set when a client closed before the end
-        self.connections = 0
+        self.flooded = 0  # bytes
         self._loop = asyncio.new_event_loop()
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -266,7 +266,6 @@ class FakeUpstream:
             runner.run(main())
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
@@ -304,6 +303,15 @@ class FakeUpstream:
                 writer.write(sized(events(chunk({"content": "On and "}), done=False)[0]))
                 await writer.drain()
                 await asyncio.sleep(0.01)
+        elif name == "stalls":
+            writer.write(HEAD + sized(events(chunk({"content": "On its"}), done=False)[0]))
+            await asyncio.sleep(60)
+        elif name == "floods":
+            writer.write(HEAD)
+            while True:
+                writer.write(sized(events(chunk({"content": "x" * 2**16}), done=False)[0]))
+                await writer.drain()
+                self.flooded += 2**16
         elif name == "hangs":
             await asyncio.sleep(60)
         elif name == "huge":
@@ -347,7 +355,9 @@ class Running:
     """An ASGI application on a free port of the loopback, in a thread."""
 
     def __init__(self, app: Any) -> None:
-        config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, access_log=False)
+        config = uvicorn.Config(
+            app, host="127.0.0.1", port=0, log_config=None, access_log=False, timeout_graceful_shutdown=1
+        )
         self.server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self.server.run)
         self._thread.start()
@@ -356,6 +366,10 @@ class Running:
             assert self._thread.is_alive(), "the server did not start"
         self.port = self.server.servers[0].sockets[0].getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
+
+    @property
+    def open(self) -> bool:
+        return self._thread.is_alive()
 
     def close(self) -> None:
         self.server.should_exit = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,8 +83,6 @@ def run(options: argparse.Namespace) -> int:
     _check(options)
     canary = None if options.canary is None else Canary.parse(options.canary)
     upstream, model = _upstream(options, canary)
-    listener = _listen(options.host, options.port)
-    store = Store.open(options.db)
     serving = Serving(
         model=model,
         canary=canary,
@@ -92,21 +91,25 @@ def run(options: argparse.Namespace) -> int:
         origins=options.allow_origin,
         limits=Limits(requests=options.rate, votes=2 * options.rate),
     )
-    app = make_app(store, upstream, Access(_keys(options, store), Signer()), serving)
-    config = uvicorn.Config(
-        app,
-        access_log=False,  # it would hold addresses of people
-        log_config=None,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
-    )
-    host, port = listener.getsockname()[:2]
-    place = f"[{host}]" if ":" in host else host
-    say(f"http://{place}:{port}/v1 in front of {options.upstream or options.model}")
-    kept = "texts are kept" if serving.consent else "texts are kept of requests with x-prospect-consent: yes alone"
-    say(f"store    {store.database.name}; {kept}")
-    uvicorn.Server(config).run(sockets=[listener])
+    with contextlib.ExitStack() as opened:
+        store = Store.open(options.db)
+        opened.callback(store.close)
+        app = make_app(store, upstream, Access(_keys(options, store), Signer()), serving)
+        listener = opened.enter_context(_listen(options.host, options.port))
+        config = uvicorn.Config(
+            app,
+            access_log=False,  # it would hold addresses of people
+            log_config=None,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+        )
+        host, port = listener.getsockname()[:2]
+        place = f"[{host}]" if ":" in host else host
+        say(f"http://{place}:{port}/v1 in front of {options.upstream or options.model}")
+        kept = "texts are kept" if serving.consent else "texts are kept of requests with x-prospect-consent: yes alone"
+        say(f"store    {store.database.name}; {kept}")
+        uvicorn.Server(config).run(sockets=[listener])
     return 0
 
 

@@ -64,13 +64,14 @@ class Exchange:
     def _turn(self, index: int, choice: Choice | None) -> Turn:
         message = None if choice is None else choice.message()
         completion = message if message is None or self.asked.chat else message["content"]
+        prompt = self.asked.prompt_of(index)
         return Turn(
             id=self.id if index == 0 else f"{self.id}-{index}",
             tenant=self.tenant,
             conversation=self.asked.conversation,
             rater=self.asked.rater,
-            consent=self.consent,
-            messages=self.asked.prompt_of(index),
+            consent=self.consent and prompt is not None,  # tokens are no text that could be kept
+            messages="" if prompt is None else prompt,
             completion=completion,
             tools=self.asked.tools,
             ended=self._ended(choice),

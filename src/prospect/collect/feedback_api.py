@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
 
 from prospect.collect.access import Access, unknown_rater
 from prospect.collect.limits import MOST_COMMENT, MOST_CORRECTION, MOST_NAME, Limits, Rates, check_size
 from prospect.collect.metrics import Metrics
 from prospect.collect.refusals import Refusal
+from prospect.collect.request import named
 from prospect.collect.rows import KeyReusedError, UnknownTurnError
 from prospect.collect.store import MOST_ON_A_PAGE, Store
 from prospect.collect.turns import Event, Vote
@@ -124,10 +125,20 @@ class ErrorOut(BaseModel):
     error: ErrorBody
 
 
-TokenHeader = Annotated[
-    str | None, Header(alias="x-prospect-vote", description="the token of the response, in place of an API key")
-]
-IdempotencyKey = Annotated[str | None, Header(max_length=MOST_NAME, pattern=r"^[ -~]+$")]
+# Headers are read by hand: FastAPI takes longer for two of them than for all else in a vote.
+_TOKEN = {
+    "name": "x-prospect-vote",
+    "in": "header",
+    "description": "the token of the response, in place of an API key",
+    "schema": {"type": "string"},
+}
+_IDEMPOTENCY = {
+    "name": "idempotency-key",
+    "in": "header",
+    "description": "the same request again, with the same key, changes nothing",
+    "schema": {"type": "string", "maxLength": MOST_NAME, "pattern": "^[ -~]*$"},
+}
+_VOTING = {"parameters": [_TOKEN, _IDEMPOTENCY]}
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorOut} for status in (400, 401, 403, 404, 405, 409, 413, 415, 421, 422, 429, 503)
 }
@@ -156,42 +167,34 @@ class FeedbackApi:
     def router(self) -> APIRouter:
         """Return the routes."""
         router = APIRouter(prefix="/v1", responses=ERRORS)
-        router.add_api_route("/feedback", self.vote, methods=["POST"], response_model=VoteOut, summary="Vote on a turn")
-        router.add_api_route(
-            "/feedback", self.retract, methods=["DELETE"], response_model=VoteOut, summary="Take a vote back"
-        )
-        router.add_api_route(
-            "/feedback", self.votes, methods=["GET"], response_model=VotesOut, summary="Votes as they are now"
-        )
-        router.add_api_route("/events", self.event, methods=["POST"], response_model=Kept, summary="Report an event")
+        add: Any = router.add_api_route
+        vote = {"response_model": VoteOut, "openapi_extra": _VOTING}
+        add("/feedback", self.vote, methods=["POST"], summary="Vote on a turn", **vote)
+        add("/feedback", self.retract, methods=["DELETE"], summary="Take a vote back", **vote)
+        add("/feedback", self.votes, methods=["GET"], summary="Votes as they are now", response_model=VotesOut)
+        event = {"response_model": Kept, "openapi_extra": {"parameters": [_TOKEN]}}
+        add("/events", self.event, methods=["POST"], summary="Report an event", **event)
         return router
 
-    async def vote(
-        self, request: Request, said: FeedbackIn, token: TokenHeader = None, idempotency_key: IdempotencyKey = None
-    ) -> VoteOut:
+    async def vote(self, request: Request, said: FeedbackIn) -> VoteOut:
         """Keep a vote; the rater's latest on a turn counts. The same idempotency key changes nothing twice."""
         check_size(said.comment, MOST_COMMENT, "comment")
         check_size(said.correction, MOST_CORRECTION, "correction")
-        tenant, rater = await self._rater(request, said.id, said.rater, token)
+        tenant, rater = await self._rater(request, said.id, said.rater)
         value = (1 if said.value else -1) if isinstance(said.value, bool) else said.value
         one = Vote(
             turn=said.id, tenant=tenant, rater=rater, value=value, at=_now(),
             reason=said.reason, comment=said.comment, correction=said.correction,
         )  # fmt: skip
-        return await self._keep(one, idempotency_key)
+        return await self._keep(one, request)
 
     async def retract(
-        self,
-        request: Request,
-        id: Annotated[TurnId, Query()],
-        rater: Annotated[Name | None, Query()] = None,
-        token: TokenHeader = None,
-        idempotency_key: IdempotencyKey = None,
+        self, request: Request, id: Annotated[TurnId, Query()], rater: Annotated[Name | None, Query()] = None
     ) -> VoteOut:
         """Take a vote back; the same as a vote of 0."""
-        tenant, rater = await self._rater(request, id, rater, token)
+        tenant, rater = await self._rater(request, id, rater)
         one = Vote(turn=id, tenant=tenant, rater=rater, value=0, at=_now())
-        return await self._keep(one, idempotency_key)
+        return await self._keep(one, request)
 
     async def votes(
         self,
@@ -207,19 +210,17 @@ class FeedbackApi:
         return VotesOut(votes=[_shown(one) for one in found], cursor=found[-1].cursor if len(found) == limit else None)
 
     async def event(
-        self,
-        request: Request,
-        said: Annotated[EventIn | PreferenceIn, Field(discriminator="kind")],
-        token: TokenHeader = None,
+        self, request: Request, said: Annotated[EventIn | PreferenceIn, Field(discriminator="kind")]
     ) -> Kept:
         """Keep an event: regenerating, copying or editing an answer is no thumb."""
-        tenant, rater = await self._rater(request, said.id, said.rater, token)
+        tenant, rater = await self._rater(request, said.id, said.rater)
         other = said.other if isinstance(said, PreferenceIn) else None
         one = Event(turn=said.id, tenant=tenant, rater=rater, kind=said.kind, at=_now(), other=other)
         await self._written(lambda: self.store.event(one))
         return Kept()
 
-    async def _keep(self, one: Vote, key: str | None) -> VoteOut:
+    async def _keep(self, one: Vote, request: Request) -> VoteOut:
+        key = named(request.headers, "idempotency-key")
         kept = await self._written(lambda: self.store.vote(one, key))
         self.metrics.vote(kept.value)
         return _shown(kept)
@@ -232,9 +233,9 @@ class FeedbackApi:
             await asyncio.sleep(_ON_ITS_WAY)
             return await _kept(write())
 
-    async def _rater(self, request: Request, turn: str, said: str | None, token: str | None) -> tuple[str, str]:
+    async def _rater(self, request: Request, turn: str, said: str | None) -> tuple[str, str]:
         """Return tenant and rater of a vote that may be made now: a token says both, a key the tenant."""
-        if token is not None:
+        if token := request.headers.get("x-prospect-vote"):
             claims = self.access.claims(token, turn)
             if said not in (None, claims.rater):
                 raise Refusal(403, "the token is another rater's.")

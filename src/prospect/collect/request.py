@@ -59,15 +59,20 @@ class Asked:
         tools = self.fields.get("tools")
         return tools if isinstance(tools, list) and all(isinstance(tool, dict) for tool in tools) else None
 
-    def prompt_of(self, choice: int) -> str | Sequence[Mapping[str, Any]]:
-        """Return what a choice answers: the messages, or the text of which it is a completion."""
+    @property
+    def prompts(self) -> list[str]:
+        """The texts that are to be continued; none where they come as tokens, or it is a chat."""
+        prompt = self.fields.get("prompt", "")
+        prompts = prompt if isinstance(prompt, list) else [prompt]
+        return prompts if not self.chat and all(isinstance(text, str) for text in prompts) else []
+
+    def prompt_of(self, choice: int) -> str | Sequence[Mapping[str, Any]] | None:
+        """Return what a choice answers: the messages, or the text that it continues; None for tokens."""
         if self.chat:
             return self.fields["messages"]
-        prompt = self.fields.get("prompt", "")
-        if isinstance(prompt, list) and prompt and all(isinstance(text, str) for text in prompt):
-            n = self.fields.get("n")
-            return prompt[min(choice // (n if isinstance(n, int) and n > 0 else 1), len(prompt) - 1)]
-        return prompt if isinstance(prompt, str) else orjson.dumps(prompt).decode()
+        n = self.fields.get("n")
+        place = choice // n if isinstance(n, int) and n > 0 else choice
+        return self.prompts[place] if place < len(self.prompts) else None
 
     def branch(self, tenant: str) -> str:
         """Return what stays the same while a conversation goes on: by it an arm is drawn.
@@ -78,7 +83,7 @@ class Asked:
         if self.conversation is not None:
             return f"{tenant}\0{self.conversation}"
         first = []
-        for message in self.fields["messages"] if self.chat else [self.prompt_of(0)]:
+        for message in self.fields["messages"] if self.chat else [self.fields.get("prompt")]:
             first.append(message)
             if not isinstance(message, dict) or message.get("role") == "user":
                 break

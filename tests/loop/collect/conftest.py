@@ -31,7 +31,7 @@ class Desk:
     """A running proxy: its address, its store, and clients of it."""
 
     def __init__(self, folder: Path, url: str, keys: dict[str, tuple[str, list[str]]] | None, **how: Any) -> None:
-        self.path = folder / "store.sqlite"
+        self.path = how.pop("db", folder / "store.sqlite")
         self.store = Store.open(self.path, rater_key=b"r" * 32)
         ring, self.secrets = None, {}
         if keys is not None:
@@ -59,7 +59,8 @@ class Desk:
         """Return rows of the store's file, after what waits to be written."""
         import sqlite3
 
-        self.client.get("/readyz")
+        if self.running.open:
+            self.client.get("/readyz")
         connection = sqlite3.connect(self.path)
         try:
             return connection.execute(query).fetchall()

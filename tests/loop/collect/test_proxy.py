@@ -137,6 +137,43 @@ def test_a_connection_that_fails_before_the_first_byte_is_tried_once_more(
     assert one.rows("select ended, answer from turn") == [("upstream_error", None)]
 
 
+def test_the_second_try_answers(desk: Callable[..., Any], upstream: FakeUpstream) -> None:
+    assert desk().chat("drops-first").status_code == 200
+    assert len(upstream.asked) == 2
+
+
+def test_a_server_that_ends_records_what_is_under_way(desk: Callable[..., Any]) -> None:
+    one = desk()
+    body = {"model": "never-ends", "messages": [{"role": "user", "content": "?"}], "stream": True}
+    with one.client.stream("POST", "/v1/chat/completions", json=body) as response:
+        next(response.iter_raw())
+        one.running.close()
+    assert one.rows("select ended from turn") == [("client_left",)]
+
+
+def test_a_client_that_does_not_read_stops_the_upstream_from_writing(
+    desk: Callable[..., Any], upstream: FakeUpstream
+) -> None:
+    body = {"model": "floods", "messages": [{"role": "user", "content": "?"}], "stream": True}
+    with desk().client.stream("POST", "/v1/chat/completions", json=body):
+        seen = -1
+        while upstream.flooded != seen:  # it stands still once every buffer on the way is full
+            seen = upstream.flooded
+            time.sleep(0.3)
+    assert 0 < seen < 2**25
+
+
+def test_prompts_of_tokens_are_counted_and_not_kept(desk: Callable[..., Any]) -> None:
+    one = desk()
+    for prompt in ([1, 2, 3], ["Once", "Twice"], None):
+        one.client.post("/v1/completions", json={"model": "openai-completions", "prompt": prompt})
+    assert one.rows("select consent, said from turn order by created") == [
+        (0, None),
+        (1, b'{"text":"Once"}'),
+        (0, None),
+    ]
+
+
 def test_an_upstream_that_is_down_is_a_502_in_openais_shape(desk: Callable[..., Any]) -> None:
     one = desk(url="http://127.0.0.1:9/v1")
     response = one.chat("m")
@@ -147,6 +184,13 @@ def test_an_upstream_that_is_down_is_a_502_in_openais_shape(desk: Callable[..., 
 def test_an_upstream_that_is_silent_is_given_up(desk: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("prospect.collect.upstream.FIRST_SECONDS", 0.2)
     assert desk().chat("hangs").status_code == 504
+
+
+def test_a_stream_that_stalls_is_given_up(desk: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prospect.collect.upstream.IDLE_SECONDS", 0.2)
+    one = desk()
+    assert "said nothing" in one.chat("stalls", stream=True).text
+    assert one.rows("select ended from turn") == [("upstream_error",)]
 
 
 def test_an_answer_without_end_is_given_up(desk: Callable[..., Any]) -> None:
