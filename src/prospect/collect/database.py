@@ -42,11 +42,6 @@ class Database:
             self._engine = _postgres(url)
         self.is_sqlite = self.path is not None
 
-    @property
-    def engine(self) -> Engine:
-        """The engine, for migrations."""
-        return self._engine
-
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
         """Give a connection that sees one state of the store."""

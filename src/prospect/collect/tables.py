@@ -1,7 +1,8 @@
 """The tables of the store, on SQLite and PostgreSQL, and the one function that builds queries on them.
 
 The tenant comes last in an index: without statistics SQLite takes it for choosy, and would look for a few turns by id
-among all turns of a tenant. Times are milliseconds since 1970 in UTC. Texts are JSON in UTF-8, compressed where that is longer than 1 kB.
+among all turns of a tenant. Times are milliseconds since 1970 in UTC. Texts are JSON in UTF-8, compressed where that is
+longer than 1 kB.
 """
 
 from __future__ import annotations
