@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from collecting import NOW, a_turn, a_vote, fill, open_store, with_store
 from prospect.collect.arms import RaterVotes, read_arms
@@ -134,9 +135,8 @@ def test_the_counts_read_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     address = str(tmp_path / "store.sqlite")
     with_store(address, lambda store: fill(store, *voted(5, current="old", canary="new")))
     database = Database(address)
-    from sqlalchemy import event
-
-    event.listen(database.engine, "before_cursor_execute", lambda *call: asked.append(call[2]))
+    with database.reading() as connection:
+        event.listen(connection.engine, "before_cursor_execute", lambda *call: asked.append(call[2]))
     read_arms(database, "old", "new", NOW, 1.5)
     database.close()
     assert asked and not any(word in sql for sql in asked for word in ("said", "answer", "comment", "correction"))
