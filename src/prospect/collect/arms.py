@@ -15,6 +15,7 @@ from prospect.collect.rows import milliseconds
 from prospect.collect.tables import turn, vote
 from prospect.results.canary import ArmCounts
 
+_FAILED = turn.c.ended == "upstream_error"
 # Answers that came whole, with their time.
 _TIMED = turn.c.ended.in_(("stop", "length")) & turn.c.ms_last.is_not(None)
 
@@ -89,12 +90,15 @@ def _of(arm: str, model: str, since: datetime) -> Any:
 
 
 def _votes(condition: Any, *columns: Any) -> Select[Any]:
-    return select(*columns).join_from(vote, turn, turn.c.id == vote.c.turn).where(condition, vote.c.value != 0)
+    """Return a query on the votes on answers that were shown."""
+    voted = select(*columns).join_from(vote, turn, turn.c.id == vote.c.turn)
+    return voted.where(condition, ~_FAILED, vote.c.value != 0)
 
 
 def _count(connection: Connection, model: str, condition: Any) -> ArmCounts:
-    failed = turn.c.ended == "upstream_error"
-    shown, errors, timed = connection.execute(select(_sum(~failed), _sum(failed), _sum(_TIMED)).where(condition)).one()
+    shown, errors, timed = connection.execute(
+        select(_sum(~_FAILED), _sum(_FAILED), _sum(_TIMED)).where(condition)
+    ).one()
     conversations = select(turn.c.tenant, turn.c.conversation).where(condition).distinct().subquery()
     voted, downed, up, down = connection.execute(
         _votes(

@@ -40,7 +40,7 @@ def test_both_arms_are_counted_and_nothing_else_is(store_address: str) -> None:
     ]  # fmt: skip
     votes = [
         a_vote(new[0], 1), a_vote(new[1], -1), a_vote(new[1], -1, "ben"), a_vote(new[2], -1), a_vote(new[2], 0),
-        a_vote(old[0], -1), a_vote(more[0], 1), a_vote(more[3], 1), a_vote(more[5], 1),
+        a_vote(old[0], -1), a_vote(more[0], 1), a_vote(more[1], -1), a_vote(more[3], 1), a_vote(more[5], 1),
     ]  # fmt: skip
 
     async def work(store: Store) -> None:

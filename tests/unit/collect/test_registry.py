@@ -111,7 +111,7 @@ def _propose_many(folder: Path, writer: int) -> None:
 
 
 def test_writers_at_the_same_time_lose_no_entry(registry: Registry) -> None:
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")
     writers = [context.Process(target=_propose_many, args=(registry.folder, number)) for number in range(3)]
     for one in writers:
         one.start()
