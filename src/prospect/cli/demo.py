@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from prospect import progress
+from prospect.cli.serving import needs_serve
 from prospect.cli.train import LOADING, quiet_libraries
 from prospect.demo.settings import METHODS, DemoFeedback
 from prospect.errors import UsageError
@@ -22,6 +24,7 @@ from prospect.terminal import make_console
 from prospect.training.run_lock import require_unheld
 
 if TYPE_CHECKING:
+    from prospect.demo.live import LiveOutcome
     from prospect.demo.run import DemoOutcome
     from prospect.results.before_after import BeforeAfterExample
 
@@ -30,7 +33,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--method", choices=list(METHODS), default="kto", help="what aligns the model (default kto)")
     parser.add_argument(
-        "--output", type=output_folder, metavar="DIR", help="the run directory (default runs/demo-METHOD, replaced)"
+        "--live",
+        action="store_true",
+        help="serve the model, let customers chat and vote over HTTP, align it, and promote it by a canary's votes",
+    )
+    parser.add_argument(
+        "--output",
+        type=output_folder,
+        metavar="DIR",
+        help="the run directory (default runs/demo-METHOD or runs/demo-live, replaced)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of customers, thumbs, training and sampling (default 0)")
     parser.add_argument("--noise", type=float, default=0.0, help="share of thumbs that are flipped (default 0)")
@@ -45,7 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the demo and say what came of it."""
-    folder = _folder(options)
+    if options.live:
+        return _run_live(options)
+    folder = _folder(options, options.method)
     with progress.phase(LOADING):
         from prospect.demo.run import run_demo
 
@@ -57,6 +70,40 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(outcome.as_dict()))
     show(outcome, console)
     return 0
+
+
+def _run_live(options: argparse.Namespace) -> int:
+    """Run the live demo and say what came of it."""
+    for name, usual in (("method", "kto"), ("raters", 1), ("keep_desirable", 1.0), ("keep_undesirable", 1.0)):
+        if getattr(options, name) != usual:
+            raise UsageError(f"--{name.replace('_', '-')}: the live demo has its own. Leave it out.")
+    folder = _folder(options, "live")
+    if folder.exists() and any(folder.iterdir()):
+        raise UsageError(f"{folder} holds other files. Choose another --output, or remove the folder.")
+    with progress.phase(LOADING), needs_serve("prospect demo --live"):
+        from prospect.demo.live import run_live
+
+        quiet_libraries()
+    logging.getLogger("prospect.collect").setLevel(logging.ERROR)  # what the server has to say, the outcome says
+    outcome = run_live(folder, seed=options.seed, noise=options.noise, quiet=options.quiet)
+    if options.json:
+        print(json.dumps(outcome.as_dict()))
+    show_live(outcome, make_console(stderr=True, quiet=options.quiet))
+    return 0
+
+
+def show_live(outcome: LiveOutcome, console: Console) -> None:
+    """Print what each step of the loop came to."""
+    compared = outcome.compared
+    for line in (
+        f"collected: {outcome.turns} turns and {outcome.votes} votes; {outcome.lost} acknowledged votes lost",
+        f"aligned: {_percent(compared.before)} of replies to {compared.before.n} held-out customers keep all rules "
+        f"before, {_percent(compared.after)} after",
+        f"{'promoted' if outcome.promoted else 'not promoted'}: {outcome.promotion}",
+        f"the worse model was {'rolled back' if outcome.rolled_back else 'not rolled back'}: {outcome.rollback}",
+        f"report   {compared.report}   ({outcome.seconds:.0f} s in all)",
+    ):
+        console.print(line, markup=False, soft_wrap=True)
 
 
 def show(outcome: DemoOutcome, console: Console) -> None:
@@ -97,7 +144,7 @@ def _percent(rate: Rate) -> str:
     return f"{100 * rate.rate:.1f} % ({100 * rate.low:.1f} to {100 * rate.high:.1f})"
 
 
-def _folder(options: argparse.Namespace) -> Path:
+def _folder(options: argparse.Namespace, name: str) -> Path:
     """Return the run directory; replace only the demo's own default folder, never another that holds a run."""
     if options.output is not None:
         run = RunDir(options.output)
@@ -105,7 +152,7 @@ def _folder(options: argparse.Namespace) -> Path:
             raise UsageError(f"{run.path} holds another run. Choose another --output, or remove the folder.")
         run.require_free()
         return run.path
-    folder = output_folder(Path("runs") / f"demo-{options.method}")
+    folder = output_folder(Path("runs") / f"demo-{name}")
     if folder.exists():
         require_unheld(folder)
         shutil.rmtree(folder)

@@ -44,6 +44,7 @@ class Serving:
         consent: whether text is kept where the client says nothing about it.
         origins: web pages of these origins may vote from a browser.
         limits: how much a client may ask for.
+        between_looks: seconds from one look at the registry's canary to the next.
     """
 
     model: str = ""
@@ -52,6 +53,7 @@ class Serving:
     consent: bool = False
     origins: Sequence[str] = ()
     limits: Limits = field(default_factory=Limits)
+    between_looks: float = 60.0  # every look holds, so that more of them cost only time
 
 
 def make_app(store: Store, upstream: Upstream, access: Access, serving: Serving | None = None) -> FastAPI:
@@ -68,7 +70,7 @@ def make_app(store: Store, upstream: Upstream, access: Access, serving: Serving 
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         watching = None
         if routes is not None:
-            watching = asyncio.create_task(watch(routes.registry, store.database))
+            watching = asyncio.create_task(watch(routes.registry, store.database, serving.between_looks))
         yield
         if watching is not None:
             watching.cancel()

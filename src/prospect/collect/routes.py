@@ -14,7 +14,6 @@ from prospect.collect.trial import look
 from prospect.errors import ProspectError
 
 BETWEEN_READS = 1.0  # seconds, after which it is looked whether the file has changed
-BETWEEN_LOOKS = 60.0  # seconds; every look holds, so that more of them cost only time
 
 _log = logging.getLogger(__name__)
 
@@ -77,8 +76,8 @@ def roll_back_if_worse(registry: Registry, database: Database) -> str | None:
     return reason
 
 
-async def watch(registry: Registry, database: Database) -> None:
-    """Roll the canary back when it is worse, until cancelled."""
+async def watch(registry: Registry, database: Database, between_looks: float) -> None:
+    """Roll the canary back when it is worse, until cancelled; `between_looks` is in seconds."""
     while True:
         began = time.monotonic()
         try:
@@ -88,4 +87,4 @@ async def watch(registry: Registry, database: Database) -> None:
         except (ProspectError, OSError) as error:  # a store or a disk that is down is no reason to stop looking
             _log.error("the canary could not be looked at: %s", error)
         # A look at millions of turns takes seconds, and may have a small part of the time.
-        await asyncio.sleep(max(BETWEEN_LOOKS, 50 * (time.monotonic() - began)))
+        await asyncio.sleep(max(between_looks, 50 * (time.monotonic() - began)))

@@ -17,6 +17,7 @@ NAME = "demo"
 PROMPTS = 40  # customers a round: with 150 one round is enough, and there is nothing left to see
 HELD_OUT = 200
 USUAL_ROUNDS = 10
+RULES_JUDGE = f"verifier:python:{Path(__file__)}:keeps_every_rule"
 
 
 def keeps_every_rule(prompt: Any, completion: str, target: Mapping[str, str]) -> bool:
@@ -69,7 +70,7 @@ def demo_recipe(folder: Path, protocol: str, rounds: int, seed: int = 0) -> dict
             "top_p": TOP_P,
             "max_new_tokens": REPLY_TOKENS,
             "sample_batch": 256,
-            "label": {"judge": f"verifier:python:{Path(__file__)}:keeps_every_rule"},
+            "label": {"judge": RULES_JUDGE},
             "evaluate": {"prompts": str(folder / "held_out_customers.jsonl")},
         },
         "model": {"name_or_path": str(BASE)},

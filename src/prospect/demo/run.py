@@ -7,7 +7,7 @@ and after on prompts that training never saw.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -119,11 +119,7 @@ def _run(output: Path, method: str, seed: int, feedback: DemoFeedback) -> DemoOu
         before = answer(base, asked, 1, seed)
     counts = write_thumbs(output, inquiries, replies, feedback, seed)
     progress.note(f"thumbs: {counts[0]} up, {counts[1]} down; aligning by {method}")
-    try:
-        run = train(recipe(method, output, seed))
-    except RunStopped as stop:
-        again = "stopped. The demo begins anew each time: start it again with the same command."
-        raise RunStopped(again, stop.signal) from None
+    run = align(recipe(method, output, seed))
     with progress.phase("asking the aligned model the same held-out questions"):
         after = answer(load_base(run.model_path), asked, 1, seed)
     return conclude(run, method, asked, before, after, counts, feedback, begun)
@@ -169,6 +165,19 @@ def recipe(method: str, output: Path, seed: int) -> dict[str, Any]:
         },
         "output": str(output),
     }
+
+
+def align(made: Mapping[str, Any]) -> RunDir:
+    """Train by a recipe.
+
+    Raises:
+        RunStopped: a signal came; there is nothing to resume.
+    """
+    try:
+        return train(made)
+    except RunStopped as stop:
+        again = "stopped. The demo begins anew each time: start it again with the same command."
+        raise RunStopped(again, stop.signal) from None
 
 
 def conclude(

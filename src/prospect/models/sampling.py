@@ -271,7 +271,8 @@ def generate_ids(
                 ) from None
             for row, (ids, logps) in zip(batch, completions, strict=True):
                 yield row.number, ids, logps
-            progress.count(start + len(batch), len(rows), "completions")
+            if len(batch) < len(rows):  # one batch has nothing to count, and may be a part of somebody else's phase
+                progress.count(start + len(batch), len(rows), "completions")
 
 
 def _complete(

@@ -19,7 +19,6 @@ BECAUSE = Move("it is time", "anna")
 def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
     """A registry in which `vllm` is current and `openai` a canary for half of the conversations."""
     monkeypatch.setattr("prospect.collect.routes.BETWEEN_READS", 0.0)
-    monkeypatch.setattr("prospect.collect.routes.BETWEEN_LOOKS", 0.05)
     found = Registry(tmp_path / "registry")
     found.propose("vllm", "runs/old", BECAUSE)
     found.promote("vllm", BECAUSE)
@@ -53,7 +52,7 @@ def test_a_canary_that_people_vote_down_is_rolled_back_while_the_server_runs(
     desk: Callable[..., Any], registry: Registry
 ) -> None:
     registry.start_canary("openai", 0.5, 0.05, BECAUSE)
-    served = desk(registry=registry.folder)
+    served = desk(registry=registry.folder, between_looks=0.05)
     for number in range(180):
         answer = served.chat("any", conversation=f"c{number}", rater=f"r{number}")
         value = -1 if answer.headers["x-prospect-model"] == "openai" else 1
