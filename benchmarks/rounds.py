@@ -56,13 +56,10 @@ ARMS = {
     "rate times .5": Arm((TWO, "rounds.learning_rate_factor=0.5")),
     "rate times .3": Arm((TWO, "rounds.learning_rate_factor=0.3")),
     "proxy": Arm((), by_proxy),
-    **{
-        f"easy, weight {weight}, {short}": Arm(
-            (f"rounds.balance.max_weight={weight}", f"rounds.balance.short={short}"), second_round
-        )
-        for weight in (1, 3, 30)
-        for short in ("keep", "top_up")
-    },
+    "easy, weight 1": Arm(("rounds.balance.max_weight=1", "rounds.balance.short=keep"), second_round),
+    "easy, weight 3": Arm(("rounds.balance.max_weight=3", "rounds.balance.short=keep"), second_round),
+    "easy, weight 30": Arm(("rounds.balance.max_weight=30", "rounds.balance.short=keep"), second_round),
+    "easy, weight 3, topped up": Arm(("rounds.balance.max_weight=3", "rounds.balance.short=top_up"), second_round),
 }
 
 QUESTIONS = {
@@ -78,15 +75,16 @@ QUESTIONS = {
     "weights_down": Question(
         "Class weights where thumbs down are few",
         {
-            f"{weight}, {'topped up' if short == 'top_up' else 'as it is'}": f"easy, weight {weight}, {short}"
-            for weight, short in ((3, "keep"), (1, "keep"), (30, "keep"), (3, "top_up"), (1, "top_up"), (30, "top_up"))
+            "3": "easy, weight 3",
+            "1": "easy, weight 1",
+            "30": "easy, weight 30",
+            "3, topped up": "easy, weight 3, topped up",
         },
-        seeds=3,
     ),
     "reference": Question("Reference", {"start": "rounds", "previous": "reference previous"}),
     "positives": Question("Whose thumbs up", {"own": "rounds", "teacher's": "teacher's", "both": "both"}),
     "rate": Question(
-        "Learning rate from round to round", {"1": "rounds", ".5": "rate times .5", ".3": "rate times .3"}, seeds=3
+        "Learning rate from round to round", {"1": "rounds", ".5": "rate times .5", ".3": "rate times .3"}
     ),
     "proxy": Question("A proxy judge", {"proxy": "proxy"}, upto=None),
     "z0": Question("z0", {"step": "rounds", "sampled": "z0 sampled"}),

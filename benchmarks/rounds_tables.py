@@ -37,7 +37,7 @@ def show(question: Question, cells: Cells) -> list[str]:
     """Return a question's table; arms that no seed has are left out, and seeds that not every arm has."""
     arms = {label: arm for label, arm in question.arms.items() if any(key[0] == arm for key in cells)}
     seeds = [seed for seed in range(question.seeds) if all((arm, seed) in cells for arm in arms.values())]
-    if not seeds:
+    if len(arms) < 2 or not seeds:
         return ["Not run."]
     made = {
         label: [cells[arm, seed]["rounds"][: question.upto and question.upto + 1] for seed in seeds]
