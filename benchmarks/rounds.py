@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rounds_arms import CUSTOMERS, ROOT, ROUNDS, STEPS, by_proxy, second_round, strict, with_teacher
+from rounds_arms import CUSTOMERS, ROOT, ROUNDS, STEPS, by_proxy, strict, third_round, with_teacher
 from rounds_tables import Cells, Question, show, show_proxy
 from studies import placed
 
@@ -56,10 +56,10 @@ ARMS = {
     "rate times .5": Arm((TWO, "rounds.learning_rate_factor=0.5")),
     "rate times .3": Arm((TWO, "rounds.learning_rate_factor=0.3")),
     "proxy": Arm((), by_proxy),
-    "easy, weight 1": Arm(("rounds.balance.max_weight=1", "rounds.balance.short=keep"), second_round),
-    "easy, weight 3": Arm(("rounds.balance.max_weight=3", "rounds.balance.short=keep"), second_round),
-    "easy, weight 30": Arm(("rounds.balance.max_weight=30", "rounds.balance.short=keep"), second_round),
-    "easy, weight 3, topped up": Arm(("rounds.balance.max_weight=3", "rounds.balance.short=top_up"), second_round),
+    "easy, weight 1": Arm(("rounds.balance.max_weight=1", "rounds.balance.short=keep"), third_round),
+    "easy, weight 3": Arm(("rounds.balance.max_weight=3", "rounds.balance.short=keep"), third_round),
+    "easy, weight 30": Arm(("rounds.balance.max_weight=30", "rounds.balance.short=keep"), third_round),
+    "easy, weight 3, topped up": Arm(("rounds.balance.max_weight=3", "rounds.balance.short=top_up"), third_round),
 }
 
 QUESTIONS = {
@@ -80,6 +80,7 @@ QUESTIONS = {
             "30": "easy, weight 30",
             "3, topped up": "easy, weight 3, topped up",
         },
+        upto=3,
     ),
     "reference": Question("Reference", {"start": "rounds", "previous": "reference previous"}),
     "positives": Question("Whose thumbs up", {"own": "rounds", "teacher's": "teacher's", "both": "both"}),

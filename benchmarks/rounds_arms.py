@@ -110,12 +110,12 @@ def by_proxy(folder: Path, seed: int, changes: Sequence[str]) -> Ledger:
     return strict(folder, seed, (*judges, f"rounds.count={PROXY_ROUNDS}", *changes))
 
 
-def second_round(folder: Path, seed: int, changes: Sequence[str]) -> Ledger:
-    """Round 2 under the demo's own five rules, after a round 1 that all arms share: few thumbs are down then."""
+def third_round(folder: Path, seed: int, changes: Sequence[str]) -> Ledger:
+    """Round 3 under the demo's own five rules, after two rounds that all arms share: few thumbs are down then."""
     stem = folder.parent / f"stem-{seed}"
-    recipe = demo_recipe(stem, "online_kto", 2, seed)
+    recipe = demo_recipe(stem, "online_kto", 3, seed)
     write_prompts(stem / "customers.jsonl", training_prompts(POOL, seed))
-    recipe["rounds"] |= {"prompts_per_round": EASY_CUSTOMERS, "stop": NO_STOP, "count": 1}
+    recipe["rounds"] |= {"prompts_per_round": EASY_CUSTOMERS, "stop": NO_STOP, "count": 2, "balance": {"max_weight": 1}}
     recipe["rounds"]["evaluate"]["kl_prompts"] = 0
     recipe["train"] |= {"max_steps": EASY_STEPS}
     known = RoundsFolder(stem).read()
@@ -126,6 +126,6 @@ def second_round(folder: Path, seed: int, changes: Sequence[str]) -> Ledger:
     moved = json.loads(json.dumps(recipe).replace(str(stem), str(folder)))
     here = RoundsFolder(folder)
     here.ledger.write_text(here.ledger.read_text().replace(str(stem), str(folder)))
-    mine = load_rounds(moved, ("rounds.count=2", *changes))
+    mine = load_rounds(moved, ("rounds.count=3", *changes))
     here.recipe.write_text(yaml.safe_dump(mine.as_dict()))
     return run_rounds(mine, resume=True, quiet=True)
