@@ -1,4 +1,6 @@
-"""Writes docs/recipe.md, docs/commands.md and docs/schemas/ from the code, so that they cannot fall behind it.
+"""Writes docs/recipe.md, docs/rounds-recipe.md, docs/commands.md and docs/schemas/ from the code.
+
+So they cannot fall behind it.
 
 python docs/generate.py            writes them all
 python docs/generate.py --check    says whether they are up to date, and writes nothing
@@ -32,6 +34,7 @@ from prospect.results.rounds import Ledger
 from prospect.results.run import AlarmsRow, Provenance, SampleRow
 from prospect.results.stored import Part
 from prospect.results.study import CellFailure, CellOutcome, StartOutcome, StudyResult
+from prospect.rounds.recipe import RoundsSettings
 
 DOCS = Path(__file__).resolve().parent
 WRITTEN_BY = "<!-- Written by docs/generate.py (make docs). Edit the code it describes, not this page. -->"
@@ -58,6 +61,15 @@ prospect train recipes/kto.yaml --set train.learning_rate=1e-5 loss.beta=0.2
 Paths are relative to the folder you run the command in, and `~` is your home folder. Where the run is to write is tried
 before anything is computed. [`recipes/kto.yaml`](../recipes/kto.yaml) is a recipe
 with comments to start from.
+"""
+
+ROUNDS_HEAD = f"""{WRITTEN_BY}
+
+# The recipe of rounds
+
+The keys of the section `rounds`, which a recipe of [rounds](rounds.md) has beside those of [any recipe](recipe.md).
+Those hold in the training run of every round; `data.train` is left out, for rounds train on what they sample. Where the
+protocol has defaults of its own (`spin`), they win over these.
 """
 
 LOSS_NOTE = """\
@@ -87,7 +99,8 @@ escaped: an escape byte in a name or a text is shown as `\\x1b`. JSON on stdout 
 def pages() -> dict[str, str]:
     """Return the generated pages by file name."""
     schemas = {f"schemas/{name}.json": schema_of(model) for name, model in SCHEMAS.items()}
-    return {"recipe.md": recipe_page(), "commands.md": commands_page(), **schemas}
+    rounds = "\n".join([ROUNDS_HEAD, *_section("rounds", RoundsSettings)])
+    return {"recipe.md": recipe_page(), "rounds-recipe.md": rounds, "commands.md": commands_page(), **schemas}
 
 
 # -- the files that are written ---------------------------------------------------------------------------

@@ -50,7 +50,7 @@ def same_weights(one: RunDir, other: RunDir) -> bool:
 
 def numbers(run: RunDir) -> list[dict[str, Any]]:
     """Return all metrics but those of time."""
-    return [{k: v for k, v in row.items() if k != "tokens_per_second"} for row in run.metrics()]
+    return [{k: v for k, v in row.items() if k not in ("tokens_per_second", "kl_seconds")} for row in run.metrics()]
 
 
 def same(one: RunDir, other: RunDir) -> bool:

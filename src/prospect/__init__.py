@@ -27,7 +27,7 @@ __all__ = ["ProspectError", "RunDir", "__version__", "build_report", "get_loss",
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
-    if name in {"losses", "feedback", "evaluation", "training"}:
+    if name in {"losses", "feedback", "evaluation", "training", "rounds"}:
         return importlib.import_module(f"prospect.{name}")
     raise AttributeError(f"module 'prospect' has no attribute {name!r}")
 

@@ -249,6 +249,24 @@ class ReferenceSettings(Section):
     """Let the reference follow the policy; null keeps it as it is (but see loss.humanline)."""
 
 
+class ReferencePointSettings(Section):
+    """How z0, the reference point of KTO and its kin, is estimated (docs/reference-point.md)."""
+
+    kind: Literal["step", "micro_batch", "sampled"] = "step"
+    """step: from each prompt with another prompt's completion, over the whole optimizer step, so that memory settings
+    cannot change the result. micro_batch: over each micro-batch, as other trainers do; for comparison only. sampled:
+    from completions that the policy writes to prompts of the step, which estimates KL(policy || reference) whatever
+    the feedback holds, and costs their generation. Evaluations on held-out feedback take step in any case."""
+    every: int = Field(default=4, ge=1)
+    """Steps from one sampled estimate to the next; those between keep it. At alignment's learning rates the KL moves
+    little in 4 steps."""
+    completions: int = Field(default=16, ge=2)
+    """Completions of a sampled estimate, dealt out over the step's prompts."""
+    max_new_tokens: int | None = Field(default=None, ge=1)
+    """Where such a completion is cut, in tokens; z0 is then the KL of the beginnings. null means the longest completion
+    of the training feedback."""
+
+
 class TrainSettings(Section):
     """How it is trained."""
 
@@ -306,11 +324,12 @@ class TrainSettings(Section):
     """Dashboards that get the metrics too, each an optional install. The run directory is always written."""
 
 
-# Sections that may be written as what they name: `loss: kto`, `model: my/model`.
-_NAMED: Mapping[str, str] = {"loss": "name", "model": "name_or_path"}
+# Sections that may be written as what they name: `loss: kto`, `model: my/model`, `reference_point: sampled`.
+_NAMED: Mapping[str, str] = {"loss": "name", "model": "name_or_path", "reference_point": "kind"}
 
 
-def _named_section(key: str, value: Any) -> Any:
+def named_section(key: str, value: Any) -> Any:
+    """Return a section that was written as a bare name as the section that it names."""
     return {_NAMED[key]: value} if key in _NAMED and isinstance(value, str) else value
 
 
@@ -325,10 +344,8 @@ class Config(Section):
     """Which loss, with its hyperparameters."""
     reference: ReferenceSettings = Field(default_factory=ReferenceSettings)
     """What the policy is compared with."""
-    reference_point: Literal["step", "micro_batch"] = "step"
-    """Over which rows z0 is estimated. step: the whole optimizer step, so that memory settings cannot change
-    the result.
-    micro_batch: what other trainers do; for comparison only."""
+    reference_point: ReferencePointSettings = Field(default_factory=ReferencePointSettings)
+    """How z0 is estimated."""
     train: TrainSettings = Field(default_factory=TrainSettings)
     """How it is trained."""
     output: Folder
@@ -339,7 +356,7 @@ class Config(Section):
     def _sections_may_be_names(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        return {key: _named_section(key, value) for key, value in values.items()}
+        return {key: named_section(key, value) for key, value in values.items()}
 
     def as_dict(self) -> dict[str, Any]:
         """Return the resolved recipe as plain values, ready for YAML."""
@@ -430,9 +447,17 @@ def set_key(values: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
     if not rest:
         copy[head] = value
         return copy
-    inner = _named_section(head, copy.get(head))
+    inner = named_section(head, copy.get(head))
     copy[head] = set_key(inner if isinstance(inner, Mapping) else {}, rest, value)
     return copy
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a nested mapping as one of dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found
 
 
 _LONGEST_SHOWN = 200  # characters of a value in a message

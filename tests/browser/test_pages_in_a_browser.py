@@ -1,4 +1,4 @@
-"""The three pages in a real browser, headless: nothing on the console, nothing wider than a phone, text one can read.
+"""The pages in a real browser, headless: nothing on the console, nothing wider than a phone, text one can read.
 
 All pages stand in frames of several widths on one page, whose script measures them and writes down what it found.
 """
@@ -16,11 +16,15 @@ from typing import Any
 
 import pytest
 
+from made_results import rounds_as_json, study_as_json
 from prospect.feedback.doctor.inspect import inspect_feedback
 from prospect.report.comparison.page import render_comparison_page
 from prospect.report.data.page import render_data_page
+from prospect.report.rounds.page import render_rounds_page
 from prospect.report.run.build import build_report
+from prospect.results.rounds import LEDGER, Ledger
 from prospect.results.run import LossOrigin, Provenance, SampleRow
+from prospect.results.study import StudyResult
 from prospect.run_dir import RunDir
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
@@ -74,7 +78,8 @@ addEventListener('load', () => {
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("pages")
-    return {"run": run_page(folder / "run"), "data": data_page(folder / "thumbs.jsonl"), "study": study_page()}
+    made = {"run": run_page(folder / "run"), "data": data_page(folder / "thumbs.jsonl")}
+    return {**made, "study": study_page(), "rounds": rounds_page()}
 
 
 def run_page(path: Path) -> str:
@@ -116,31 +121,12 @@ def data_page(path: Path) -> str:
 
 
 def study_page() -> str:
-    flips = (0.0, 0.1, 0.2, 0.4)
-    methods = [f"method-{i}" for i in range(8)]
-    cells = [
-        {
-            **{"method": method, "condition": f"{x:g} flips", "runs": []},
-            "estimates": {"pass": {"rate": 0.9 - x - i / 20, "low": 0.88 - x - i / 20, "high": 0.93 - x - i / 20}},
-        }
-        for i, method in enumerate(methods)
-        for x in flips
-    ]
-    comparisons = [
-        {"method": m, "condition": "0 flips", "baseline": "start", "value": 0.1, "low": 0.0, "high": 0.2, "p_holm": 0.1}
-        for m in methods
-    ]
-    points = [{"condition": f"{x:g} flips", "x": x} for x in flips]
-    return render_comparison_page(
-        {
-            **{"title": "Eight methods under noise", "primary": "pass", "seeds": [0, 1, 2], "level": 0.95},
-            "measures": {"pass": {"label": "pass rate", "unit": "share", "better": "higher", "kind": "rate"}},
-            "methods": [{"name": method} for method in methods],
-            "conditions": [{"name": point["condition"]} for point in points],
-            "axes": [{"label": "label flips", "unit": "share", "points": points}],
-            **{"start": {"pass": {"rate": 0.4, "low": 0.3, "high": 0.5}}, "cells": cells, "comparisons": comparisons},
-        }
-    )
+    found = study_as_json([f"method-{i}" for i in range(8)], (0.0, 0.1, 0.2, 0.4))
+    return render_comparison_page(StudyResult.parse(found, "result.json"))
+
+
+def rounds_page() -> str:
+    return render_rounds_page(Ledger.parse(rounds_as_json(), LEDGER), {})
 
 
 def browse(pages: dict[str, str], folder: Path, *, dark: bool) -> tuple[dict[str, dict[str, Any]], list[str]]:

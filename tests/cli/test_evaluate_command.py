@@ -324,8 +324,8 @@ def test_what_no_one_command_does_is_answered_with_the_commands(
     [
         ("m --judge 'verifier:regex:a b' --data f", "contest m --judge 'verifier:regex:a b' --data f"),
         ("--json m --against n --page v.html -o r.json", "contest --json m --against n --page v.html -o r.json"),
-        ("m --judge python:mine.py:f --data f g", "contest m --judge mine.py:f --data f g"),
-        ("m --judge=python:mine.py:f", "contest m --judge=mine.py:f"),
+        ("m --judge python:mine.py:f --data f g", "contest m --judge python:mine.py:f --data f g"),
+        ("m --judge=python:mine.py:f", "contest m --judge=python:mine.py:f"),
         ("m --tasks a,b --limit 3", "benchmark m --tasks a,b --limit 3"),
     ],
 )

@@ -82,6 +82,35 @@ def test_dry_run_shows_everything_and_writes_nothing(tmp_path: Path, model_path:
     assert [path.name for path in tmp_path.iterdir()] == ["pairs.jsonl"]
 
 
+def test_dry_run_says_how_z0_is_estimated_and_what_its_samples_cost(tmp_path: Path, model_path: Path) -> None:
+    write_rows(tmp_path / "thumbs.jsonl", thumbs(40))
+    arguments = (
+        "train",
+        "kto",
+        "--model",
+        model_path,
+        "--data",
+        "thumbs.jsonl",
+        "--output",
+        "out",
+        "--dry-run",
+        "--set",
+    )
+    settings = ("data.eval=null", "train.batch_size=4", "reference_point=sampled", "reference_point.max_new_tokens=7")
+    done = prospect(*arguments, *settings, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    said = (
+        "z0 from 16 completions that the policy writes every 4 steps, of at most 7 tokens: 3 times, at most 336 tokens "
+        "in all"
+    )
+    assert said in " ".join(done.stdout.split())
+    done = prospect(*arguments, "data.eval=null", folder=tmp_path)
+    assert "z0 from each prompt with another prompt's completion, over each step" in " ".join(done.stdout.split())
+    done = prospect("train", "kto_no_z0", *arguments[2:], "reference_point=sampled", folder=tmp_path)
+    assert done.returncode == 2
+    assert "reference_point is sampled and loss kto_no_z0 has no reference point" in done.stderr
+
+
 def test_losses_lists_and_shows(tmp_path: Path) -> None:
     table = prospect("losses", folder=tmp_path).stdout
     assert all(name in table for name in ("kto", "dpo", "sft", "bradley_terry"))

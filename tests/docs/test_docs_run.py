@@ -19,6 +19,7 @@ from prospect.cli.main import VERBS, main
 from prospect.config import load_config
 from prospect.errors import DataError
 from prospect.feedback import load_feedback
+from prospect.rounds import load_rounds
 
 RUNNING = [page for page in PAGES if any(block.note == "run" for block in blocks_of(page))]
 
@@ -167,8 +168,12 @@ def test_python_compiles(block: Block) -> None:
 
 @pytest.mark.parametrize("block", blocks("yaml"), ids=str)
 def test_yaml_is_part_of_a_recipe(block: Block) -> None:
-    least = {"model": {"name_or_path": "my/model"}, "data": {"train": "feedback.jsonl"}, "output": "runs/it"}
-    load_config(merged(least, yaml.safe_load(block.text)))
+    least: dict[str, Any] = {"model": {"name_or_path": "my/model"}, "output": "runs/it"}
+    values = yaml.safe_load(block.text)
+    if "rounds" in values:
+        load_rounds(merged(least, values))
+    else:
+        load_config(merged({**least, "data": {"train": "feedback.jsonl"}}, values))
 
 
 def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

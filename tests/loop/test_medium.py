@@ -27,6 +27,7 @@ from prospect.models.sampling import generate
 from prospect.training.medium import BothLogps, Draw, UnitLogps
 from prospect.training.objective import build_objective, build_policy
 from prospect.training.prepare import prepare
+from prospect.training.sampled_point import SampledPoint
 from prospect.training.step import Objective, accumulate_gradient, score
 from prospect.training.train import hold
 from tolerances import FORWARD, distance, near, rounding
@@ -107,6 +108,14 @@ class VectorMedium:
         others = dict(zip(ordered, [*ordered[2:], *ordered[:2]], strict=True))
         return [replace(row, y=others[row].y) for row in rows]
 
+    def sample(self, policy: Any, asked: Sequence[tuple[Vectors, int]], longest: int, draw: Draw) -> list[Vectors]:
+        """y = W x + noise, of which the whole is one draw."""
+        drawn = []
+        for row, number in asked:
+            noise = torch.randn(SIZE, generator=draw.generator(f"{row.x} {number}".encode()))
+            drawn.append(replace(row, y=tuple((policy.model(torch.tensor(row.x)) + noise).tolist())))
+        return drawn
+
     def compare(self, policy: Any, reference: Any, batch: VectorBatch, draw: Draw, *, by_unit: bool) -> BothLogps:
         noise = torch.stack([torch.randn(SIZE, generator=draw.generator(row.key)) for row in batch.rows])
         own, theirs = (-((batch.y + noise - m(batch.x)) ** 2) / 2 for m in (policy.model, reference.model))
@@ -139,7 +148,10 @@ def gradient(objective: Objective, examples: Any, step: int = 1) -> torch.Tensor
     return objective.policy.model.weight.grad.flatten().clone()
 
 
-@pytest.mark.parametrize("changes", [{}, {"clip": (-0.5, 0.5), "sft_weight": 0.3}])
+SAMPLED = {"reference_point": "sampled", "sampled": SampledPoint(every=1, completions=20, max_new_tokens=SIZE)}
+
+
+@pytest.mark.parametrize("changes", [{}, {"clip": (-0.5, 0.5), "sft_weight": 0.3}, SAMPLED])
 @pytest.mark.parametrize("loss", ["kto", "dpo", "offline"])
 def test_neither_micro_batches_nor_order_change_the_gradient(loss: str, changes: Any, own_losses: Any) -> None:
     @prospect.loss("unpaired", name="offline", level="token", mean_over="tokens")

@@ -61,7 +61,7 @@ def assert_same(one: RunDir, two: RunDir) -> None:
     within = rounding(BACKWARD, 70)  # nats: metrics are made of log-probs of completions, which are no larger
     for a, b in zip(one.metrics(), two.metrics(), strict=True):
         assert a.keys() == b.keys()
-        for name in a.keys() - {"tokens_per_second", "padding_share"}:
+        for name in a.keys() - {"tokens_per_second", "padding_share", "kl_seconds"}:
             assert b[name] == pytest.approx(a[name], rel=0, abs=within), name
 
 
@@ -76,6 +76,8 @@ def test_two_processes_have_the_gradient_of_one(recipe: Any, tmp_path: Path) -> 
     for parallel in ("ddp", "fsdp"):
         values = recipe_for(recipe, "kto", tmp_path / f"lora-{parallel}", parallel, train=CHECKPOINTING)
         jobs["lora", parallel] = {**values, "model": {**values["model"], "lora": {"r": 4, "alpha": 8}}}
+        values = recipe_for(recipe, "kto", tmp_path / f"sampled-{parallel}", parallel, reference_point="sampled")
+        jobs["sampled", parallel] = values
     paths = {key: tmp_path / f"{key[0]}-{key[1]}.pt" for key in jobs}
     together(tmp_path, gradient=[[jobs[key], str(paths[key])] for key in jobs])
     for key, path in paths.items():
@@ -196,6 +198,23 @@ def test_a_run_resumes_with_another_number_of_processes(recipe: Any, tmp_path: P
     values["train"]["parallel"] = then[0]
     together(tmp_path, ranks=then[1], train=[values], resume=True)
     assert_same(whole, run)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_processes_share_the_samples_of_z0_and_one_goes_on_with_the_estimate_of_both(
+    recipe: Any, tmp_path: Path, parallel: str
+) -> None:
+    sampled = {"kind": "sampled", "every": 3, "completions": 5}
+    train = {"learning_rate": 1e-2}
+    values = recipe_for(recipe, "kto", tmp_path / "run", parallel, reference_point=sampled, train=train)
+    whole = prospect.train({**values, "output": str(tmp_path / "whole")}, quiet=True)
+    together(tmp_path, check=False, train=[values], die_at=5)
+    run = RunDir(values["output"])
+    last = latest_checkpoint(run.checkpoints_path)
+    assert last is not None and last.name == "step-4"  # whose estimate the next two steps keep
+    assert_same(whole, prospect.train(values, resume=True, quiet=True))
+    assert whole.metrics()[-1]["kl"] > 0 and whole.metrics()[-1]["kl_tokens"] == 0
 
 
 @pytest.mark.slow

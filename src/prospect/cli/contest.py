@@ -161,7 +161,7 @@ def _check_judge(options: argparse.Namespace) -> int:
 
 def _write_page(options: argparse.Namespace) -> int:
     from prospect.evaluation.contest.judged import gather_sides, remove_partial
-    from prospect.evaluation.contest.judges.human import write_page
+    from prospect.evaluation.contest.judges.human_page import write_page
 
     how = _judging(options, None)
     sides = gather_sides(

@@ -75,6 +75,7 @@ def collect(prepared: Prepared) -> dict[str, Any]:
         "config": prepared.config.as_dict(),
         "model": model_in_words(prepared.config, prepared.source),
         "reference": reference_in_words(prepared.config, prepared.loss),
+        "z0": _z0(prepared),
         "data": {
             "train": summary.as_dict(),
             "eval": prepared.held_out.summary().as_dict() if prepared.held_out else None,
@@ -90,6 +91,21 @@ def collect(prepared: Prepared) -> dict[str, Any]:
             [_described(prepared.tokenizer, row) for row in example] for example in prepared.train.examples[:ROWS_SHOWN]
         ],
     }
+
+
+def _z0(prepared: Prepared) -> str:
+    """Return how z0 is estimated, and what its samples cost; nothing for losses without one."""
+    settings = prepared.config.reference_point
+    if not prepared.loss.needs_reference_point:
+        return ""
+    if settings.kind != "sampled":
+        return f"from each prompt with another prompt's completion, over each {settings.kind.replace('_', '-')}"
+    times = -(-prepared.total_steps // settings.every)
+    most = times * settings.completions * (settings.max_new_tokens or 0)
+    return (
+        f"from {settings.completions} completions that the policy writes every {settings.every} steps, of at most "
+        f"{settings.max_new_tokens} tokens: {times} times, at most {most:,} tokens in all"
+    )
 
 
 def _plain_rows(prepared: Prepared) -> int:
@@ -130,6 +146,7 @@ def _sentences(facts: dict[str, Any]) -> dict[str, str]:
     lines = {
         "model": facts["model"],
         "reference": facts["reference"],
+        "z0": facts["z0"],
         "feedback": f"{data['rows']} {data['kind']} examples of {data['prompts']} prompts",
         "balance": f"{data['desirable']} desirable, {data['undesirable']} undesirable completions",
         "weights": ", ".join(f"{name} {value:.4g}" for name, value in weights.items()),

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from prospect.cli.announce import announce_gguf
 from prospect.cli.progress import Counter
 from prospect.cli.rendering import add_rendering, asked_rendering, refuse_without_model
-from prospect.cli.train import quiet_libraries
-from prospect.endpoint.request_fields import parse_request
 from prospect.errors import UsageError
-from prospect.evaluation.answers.generate import generate_file
-from prospect.evaluation.answers.rendering import RenderingOptions
-from prospect.evaluation.answers.subject import ENDPOINT
-from prospect.evaluation.answers.writers import Service
 from prospect.outputs import output_file
 from prospect.terminal import say
+
+if TYPE_CHECKING:
+    from prospect.evaluation.answers.writers import Service
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -90,6 +87,10 @@ def add_service(parser: argparse.ArgumentParser) -> None:
 
 def service_from(options: argparse.Namespace) -> Service:
     """Return what the arguments say of the server; refuse what says something of none."""
+    from prospect.endpoint.request_fields import parse_request
+    from prospect.evaluation.answers.subject import ENDPOINT
+    from prospect.evaluation.answers.writers import Service
+
     service = Service(
         options.concurrency,
         options.retries,
@@ -105,6 +106,12 @@ def service_from(options: argparse.Namespace) -> Service:
 
 def run(options: argparse.Namespace) -> int:
     """Generate and say how many, and what became of them."""
+    from prospect.cli.announce import announce_gguf
+    from prospect.cli.train import quiet_libraries
+    from prospect.evaluation.answers.generate import generate_file
+    from prospect.evaluation.answers.rendering import RenderingOptions
+    from prospect.evaluation.answers.subject import ENDPOINT
+
     if options.model.startswith(ENDPOINT):
         refuse_without_model(options, server=True)
     quiet_libraries()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prospect.cli.generate import service_from
-from prospect.endpoint.client import origin_of
-from prospect.endpoint.request_fields import parse_request
 from prospect.errors import UsageError
-from prospect.evaluation.answers.subject import ENDPOINT
-from prospect.evaluation.contest.judges.base import Judge
+
+if TYPE_CHECKING:
+    from prospect.evaluation.contest.judges.base import Judge
 
 NO_KEY = "none"
 
@@ -50,6 +49,8 @@ def add_judge(parser: argparse.ArgumentParser, *, sides: bool = True) -> None:
 
 def check_judge_options(options: argparse.Namespace) -> None:
     """Refuse settings of a server where the judge is none."""
+    from prospect.evaluation.answers.subject import ENDPOINT
+
     for name in ("judge_api_key_env", "judge_request"):
         if getattr(options, name) and not (options.judge or "").startswith(ENDPOINT):
             raise UsageError(f"--{name.replace('_', '-')} is for --judge endpoint:URL#NAME. Leave it out.")
@@ -57,6 +58,7 @@ def check_judge_options(options: argparse.Namespace) -> None:
 
 def judge_from(options: argparse.Namespace) -> Judge:
     """Return the judge that is asked for."""
+    from prospect.evaluation.answers.subject import ENDPOINT
     from prospect.evaluation.contest.judges.names import judge_named
 
     key, settings = _key(options), None
@@ -69,17 +71,24 @@ def judge_from(options: argparse.Namespace) -> Judge:
 
 def _request(options: argparse.Namespace) -> dict[str, Any]:
     """Return the fields of requests to the judge: its own, or those of the sides."""
+    from prospect.endpoint.request_fields import parse_request
+
     if options.judge_request and options.request and not _endpoint_sides(options):
         raise UsageError("--request: the judge has --judge-request, and no other endpoint is asked. Leave it out.")
     return parse_request(options.judge_request or options.request)
 
 
 def _endpoint_sides(options: argparse.Namespace) -> list[str]:
+    from prospect.evaluation.answers.subject import ENDPOINT
+
     return [name for name in (options.model, options.against) if name and name.startswith(ENDPOINT)]
 
 
 def _key(options: argparse.Namespace) -> str | None:
     """Return the variable that holds the judge's key: its own, or that of sides on its host, or of no sides."""
+    from prospect.endpoint.client import origin_of
+    from prospect.evaluation.answers.subject import ENDPOINT
+
     key, own = options.api_key_env, options.judge_api_key_env
     sides = _endpoint_sides(options)
     if own:

@@ -70,11 +70,10 @@ def _groups(arguments: Sequence[str], actions: dict[str, argparse.Action]) -> li
             flag, equals, _ = word.partition("=")
             action = actions.get(flag)
             takes = 0 if equals or action is None or action.nargs == 0 else 1 if action.nargs is None else float("inf")
-            own = flag == "--judge"  # today one's own judge is named by its file alone
-            groups.append(_Group(flag, [word.replace("=python:", "=", 1) if own else word]))
+            groups.append(_Group(flag, [word]))
             room = takes
         elif room:
-            groups[-1].words.append(word.removeprefix("python:") if groups[-1].flag == "--judge" else word)
+            groups[-1].words.append(word)
             room -= 1
         else:
             groups.append(_Group(None, [word]))

@@ -53,7 +53,8 @@ def run(options: argparse.Namespace) -> int:
     """Make the rounds, write the page, and say what each has brought."""
     with progress.phase(LOADING):
         from prospect.report.rounds.page import build_rounds_report
-        from prospect.rounds.run import plan_rounds, run_rounds
+        from prospect.rounds.plan import plan_rounds
+        from prospect.rounds.run import run_rounds
 
         quiet_libraries()
     recipe = _recipe(options)
@@ -93,7 +94,7 @@ def _values(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
 
         output = Path(options.output or f"runs/{options.recipe}")
         output.mkdir(parents=True, exist_ok=True)
-        return demo_recipe(output, options.recipe, options.rounds or 2), "command line"
+        return demo_recipe(output, options.recipe, options.rounds or 3), "command line"
     if options.model and options.prompts:
         return {"rounds": {"protocol": options.recipe}}, "command line"
     raise UsageError(

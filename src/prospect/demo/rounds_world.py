@@ -14,8 +14,9 @@ from prospect.demo.settings import METHODS
 from prospect.demo.world import PROBLEMS, REPLY_TOKENS, Inquiry, held_out_prompts, training_prompts
 
 NAME = "demo"
-PROMPTS = 150  # customers a round
+PROMPTS = 40  # customers a round: with 150 one round is enough, and there is nothing left to see
 HELD_OUT = 200
+USUAL_ROUNDS = 10
 
 
 def keeps_every_rule(prompt: Any, completion: str, target: Mapping[str, str]) -> bool:
@@ -54,7 +55,8 @@ def demo_recipe(folder: Path, protocol: str, rounds: int, seed: int = 0) -> dict
         rounds: how many there are at most; each has fresh customers.
         seed: of customers, training and sampling.
     """
-    write_prompts(folder / "customers.jsonl", training_prompts(PROMPTS * rounds, seed))
+    # The same customers for any usual number of rounds, so that more rounds can be asked for later.
+    write_prompts(folder / "customers.jsonl", training_prompts(PROMPTS * max(rounds, USUAL_ROUNDS), seed))
     write_prompts(folder / "held_out_customers.jsonl", held_out_prompts(HELD_OUT))
     kto = METHODS["kto"]
     return {

@@ -11,6 +11,18 @@ _THOUGHTS = ("reasoning_content", "reasoning")
 _MOST_TOKENS = 2**40  # far more than any bill, and still exact as a float
 
 
+class Chances(NamedTuple):
+    """What a model held likely at one place of its text.
+
+    Attributes:
+        token: what it wrote there.
+        likeliest: tokens with their log-probs, nats.
+    """
+
+    token: str
+    likeliest: tuple[tuple[str, float], ...]
+
+
 class Reply(NamedTuple):
     """What a server answered.
 
@@ -20,6 +32,7 @@ class Reply(NamedTuple):
         prompt_tokens: as the server counts them, 0 where it does not.
         completion_tokens: likewise.
         thoughts: what the model thought before, where the server holds that apart.
+        chances: token by token, where they were asked for (`logprobs`, `top_logprobs`) and the server gives them.
     """
 
     text: str
@@ -27,6 +40,7 @@ class Reply(NamedTuple):
     prompt_tokens: int
     completion_tokens: int
     thoughts: str = ""
+    chances: tuple[Chances, ...] = ()
 
     @property
     def cut(self) -> bool:
@@ -71,7 +85,25 @@ def _read(answer: Any, name: str, message_of: Callable[[Any], Any]) -> Reply:
     except (KeyError, IndexError, TypeError, AttributeError, RecursionError):
         raise ValueError("the answer has no choices with a text") from None
     read, written = (_count(usage, name) for name in ("prompt_tokens", "completion_tokens"))
-    return Reply(_whole(text), finish, read, written, _whole(thoughts))
+    return Reply(_whole(text), finish, read, written, _whole(thoughts), _chances(choice))
+
+
+def _chances(choice: Any) -> tuple[Chances, ...]:
+    """Return the log-probs of a chat's choice; none where there are none, or they have another form."""
+    try:
+        return tuple(
+            Chances(str(place["token"]), tuple((str(one["token"]), _logp(one)) for one in place["top_logprobs"]))
+            for place in choice["logprobs"]["content"]
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return ()
+
+
+def _logp(token: Mapping[str, Any]) -> float:
+    logp = float(token["logprob"])
+    if not logp <= 1e-3:  # nor is NaN; a rounding error above 0 is
+        raise ValueError(logp)
+    return logp
 
 
 def _parts(content: Any) -> tuple[str, str]:

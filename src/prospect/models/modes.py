@@ -1,9 +1,9 @@
-"""A model as it is: eval mode for a while."""
+"""A model as it is, for a while: in eval mode, or without compiled layers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 
@@ -18,3 +18,15 @@ def evaluating(model: torch.nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+@contextmanager
+def uncompiled(model: torch.nn.Module) -> Iterator[None]:
+    """Let compiled layers run uncompiled within.
+
+    While a model generates each layer has a cache of its own, and so a variant of its own to compile. PyTorch compiles
+    8 variants of a function, and policy and reference share it: samples would leave none for the steps.
+    """
+    compiled = any(module._compiled_call_impl is not None for module in model.modules())
+    with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
+        yield

@@ -28,7 +28,7 @@ from prospect.feedback.chat.rendering import Rendering
 from prospect.feedback.chat.thoughts import read_opening
 from prospect.feedback.records import Text
 from prospect.models.decoding import decode
-from prospect.models.modes import evaluating
+from prospect.models.modes import evaluating, uncompiled
 
 LOWEST_TEMPERATURE = 1e-6  # logits divided by less could leave the range of float32
 _FIRST = (128, 2048)  # how many tokens are ordered before the whole vocabulary is
@@ -180,33 +180,68 @@ def generate_each(
         batch_size: completions generated together.
         rendering: how prompts become text.
     """
-    _check_counts(max_new_tokens=max_new_tokens, batch_size=batch_size)
     prompts = {id(prompt): prompt for prompt, _ in asked}  # samples of one prompt are encoded once
     renderer = make_renderer(tokenizer, rendering)
     encoded = {
         name: encode_prompt(tokenizer, prompt, None, renderer, where=f"prompt {number}")
         for number, (name, prompt) in enumerate(prompts.items(), start=1)
     }
-    _check_context(model, list(encoded.values()), max_new_tokens)
-    rows = [_Row(number, sample, encoded[id(prompt)]) for number, (prompt, sample) in enumerate(asked)]
+
+    def name_of(number: int) -> str:
+        prompt = asked[number][0]
+        return f"{list(prompts).index(id(prompt)) + 1} ({_shortened(prompt)})"
+
+    wanted = [(encoded[id(prompt)], sample) for prompt, sample in asked]
+    ends = end_ids(model, tokenizer, renderer)
+    each = generate_ids(
+        model, wanted, sampling, ends, max_new_tokens=max_new_tokens, seed=seed, batch_size=batch_size, name_of=name_of
+    )
+    for number, ids, logps in each:
+        plain = not renderer.is_chat(asked[number][0])
+        yield number, _read(tokenizer, wanted[number][0], ids, logps, ends, plain=plain)
+
+
+def generate_ids(
+    model: Any,
+    asked: Sequence[tuple[list[int], int]],
+    sampling: Sampling,
+    ends: list[int],
+    *,
+    max_new_tokens: int,
+    seed: int,
+    batch_size: int,
+    name_of: Callable[[int], str],
+) -> Iterator[tuple[int, list[int], list[float]]]:
+    """Yield the number of a completion that is asked for, its tokens and the log-prob of each; see `Generated`.
+
+    Args:
+        model: as in `generate`, and so is what it refuses.
+        asked: the ids of prompts, each with the number of the sample that is wanted of it.
+        sampling: how tokens are drawn.
+        ends: tokens that end a completion; see `end_ids`.
+        max_new_tokens: where a completion is cut, in tokens.
+        seed: another seed, other completions.
+        batch_size: completions generated together.
+        name_of: what messages call the prompt of the completion with this number.
+    """
+    _check_counts(max_new_tokens=max_new_tokens, batch_size=batch_size)
+    _check_context(model, [ids for ids, _ in asked], max_new_tokens)
+    rows = [_Row(number, sample, ids) for number, (ids, sample) in enumerate(asked)]
     # The longest first: padding is least, and what does not fit into memory fails at once and not at the end.
     rows.sort(key=lambda row: len(row.ids), reverse=True)
-    ends = _end_ids(model, tokenizer, renderer)
-    with evaluating(model):
+    with evaluating(model), uncompiled(model):
         for start in range(0, len(rows), batch_size):
             batch = rows[start : start + batch_size]
             try:
                 completions = _complete(model, batch, sampling, ends, max_new_tokens, seed)
             except _NotFiniteError as error:
-                prompt = asked[batch[error.row].number][0]
                 raise ModelError(
                     f"the model's logits are not finite at token {error.step + 1} of its completion of prompt "
-                    f"{list(prompts).index(id(prompt)) + 1} ({_shortened(prompt)}). Its weights are damaged or too "
-                    "large for their number format: load another checkpoint, or the same one as float32."
+                    f"{name_of(batch[error.row].number)}. Its weights are damaged or too large for their number "
+                    "format: load another checkpoint, or the same one as float32."
                 ) from None
             for row, (ids, logps) in zip(batch, completions, strict=True):
-                prompt = asked[row.number][0]
-                yield row.number, _read(tokenizer, row.ids, ids, logps, ends, plain=not renderer.is_chat(prompt))
+                yield row.number, ids, logps
             progress.count(start + len(batch), len(rows), "completions")
 
 
@@ -350,7 +385,7 @@ def _decode(tokenizer: Any, ids: list[int]) -> str:
     return tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 
-def _end_ids(model: Any, tokenizer: Any, renderer: ChatRenderer) -> list[int]:
+def end_ids(model: Any, tokenizer: Any, renderer: ChatRenderer) -> list[int]:
     """Return every token that ends a completion: the tokenizer's, the template's, the checkpoint's own."""
     own = getattr(model.generation_config, "eos_token_id", None)
     listed = own if isinstance(own, list | tuple) else [own]

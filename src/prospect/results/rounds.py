@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Final, Literal, NamedTuple
 
 from pydantic import Field, JsonValue
@@ -185,8 +185,10 @@ class Ledger(Stored):
     """The model of round 0."""
     judge: str
     second_judge: str | None
+    held_out_judge: str | None = None
+    """Who judges held-out samples; null where it is `judge`."""
     compares: bool = False
-    """Whether the judge only compares: held-out rates are then win rates against the start."""
+    """Whether held-out samples are only compared: rates are then win rates against the start."""
     reference: Literal["start", "previous"]
     optimizer: Literal["fresh", "carried"]
     settings: dict[str, JsonValue]
@@ -200,6 +202,11 @@ class Ledger(Stored):
     stopped: Stopped | None = None
     seconds: float
     """Of all stages so far."""
+
+    @property
+    def imitates(self) -> bool:
+        """Whether the start is a run of sft on a teacher's answers, in `start/run`."""
+        return PurePath(self.start).parts[-2:] == ("start", "run")
 
     @property
     def kept(self) -> Round:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import time
@@ -17,14 +16,14 @@ from prospect.errors import UsageError
 from prospect.evaluation.answers.answers import Answer
 from prospect.evaluation.answers.asked import Question
 from prospect.evaluation.contest.judges.asking import Asking
-from prospect.evaluation.contest.judges.base import CREDIT, Candidate, Item, Judge
+from prospect.evaluation.contest.judges.base import Candidate, Item, Judge
 from prospect.evaluation.contest.judges.names import judge_named
 from prospect.evaluation.contest.judges.verdict_cache import VerdictCache
 from prospect.feedback.records import Demonstration, Message, Text
 from prospect.results.rounds import Judged
-from prospect.rounds.labels import Threshold, score_completions, to_thumbs
+from prospect.rounds.labels import Threshold, answer_in, digest_of, score_completions, to_thumbs
 from prospect.rounds.protocols import Asked, Sample
-from prospect.rounds.recipe import LabelSettings
+from prospect.rounds.recipe import LabelSettings, RoundsRecipe
 from prospect.statistics.means import rate_by_prompt
 
 
@@ -48,9 +47,20 @@ def make_judge(settings: LabelSettings, name: str) -> Judge:
     return judge_named(name, rubric=rubric, endpoint_settings=more)
 
 
-def digest_of(judge: Judge) -> str:
-    """Return a short hash of everything that decides a judge's verdicts."""
-    return hashlib.blake2b(judge.identity.encode(), digest_size=8).hexdigest()
+def label_judge(recipe: RoundsRecipe) -> Judge | None:
+    """Return who labels samples; None where nobody does.
+
+    Raises:
+        UsageError: the judge only compares, and the protocol needs scores.
+    """
+    settings = recipe.rounds.label
+    judge = make_judge(settings, settings.judge) if settings.judge else None
+    if judge is not None and not judge.gives_scores and not recipe.protocol.compares:
+        raise UsageError(
+            f"judge {judge.name}: it compares two completions and scores none. Take one that scores, or the protocol "
+            "rlaif, which compares."
+        )
+    return judge
 
 
 def threshold_of(settings: LabelSettings, judge: Judge, scores: Sequence[float]) -> Threshold:
@@ -82,9 +92,6 @@ def judge_samples(
         round_number: for the samples' ids.
         verdicts: the file in which verdicts are kept as they come.
         compares: whether samples are compared in pairs, and not scored one by one.
-
-    Raises:
-        UsageError: the judge only compares, and the protocol needs scores.
     """
     begun = time.monotonic()
     asked = [
@@ -95,11 +102,6 @@ def judge_samples(
         return Verdicts(asked, None)
     if compares:
         return _compared(judge, questions, asked, verdicts, begun)
-    if not judge.gives_scores:
-        raise UsageError(
-            f"judge {judge.name}: it compares two completions and scores none. Take one that scores, or the protocol "
-            "rlaif, which compares."
-        )
     return _scored(settings, judge, questions, asked, verdicts, begun)
 
 
@@ -122,11 +124,7 @@ def _different(prompt: Text, answers: Sequence[Answer], name: str) -> list[Sampl
 
 def candidate(question: Question, text: Text) -> Candidate:
     """Return a completion as a judge sees it: without the thoughts before the answer."""
-    if isinstance(text, str):
-        shown: Text = Answer(text, 0, True).without_thoughts().text
-    else:
-        shown = tuple(Message(turn.role, Answer(turn.content, 0, True).without_thoughts().text) for turn in text)
-    return Candidate(question.prompt, shown, question.target)
+    return Candidate(question.prompt, answer_in(text), question.target)
 
 
 def _scored(
@@ -203,7 +201,7 @@ def _compared(
     soft: list[dict[tuple[int, int], float]] = [{} for _ in asked]
     unread = 0
     for (i, pair), one in zip(places, judged, strict=True):
-        credits = [CREDIT[said.meant] for said in one.said]
+        credits = [said.credit for said in one.said]
         if any(credit is None for credit in credits):
             unread += 1
         elif credits:

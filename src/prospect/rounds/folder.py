@@ -6,17 +6,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from prospect.atomic import write_text
-from prospect.config import read_yaml
+from prospect.config import flat, read_yaml
 from prospect.errors import CheckpointError
-from prospect.results.rounds import Ledger, Round
+from prospect.results.rounds import LEDGER, Ledger, Round
 from prospect.rounds.recipe import RoundsRecipe
 from prospect.run_dir import RunDir
+from prospect.training.checkpoints.resume import may_differ
 from prospect.training.run_lock import locked
+
+PARTIAL = "samples.partial"
+"""Completions as they come; removed when the ledger tells of them."""
 
 # Keys that may be changed between two starts: how many rounds, when they stop, and what does not change a number.
 FREE = ("rounds.count", "rounds.stop", "rounds.sample_batch", "rounds.sampler", "rounds.serve")
@@ -73,7 +76,7 @@ class RoundsFolder:
     @property
     def ledger(self) -> Path:
         """What is done."""
-        return self.path / "rounds.json"
+        return self.path / LEDGER
 
     @property
     def prompts(self) -> Path:
@@ -84,6 +87,11 @@ class RoundsFolder:
     def held_out(self) -> Path:
         """The prompts that are never sampled for training."""
         return self.path / "start" / "held_out.jsonl"
+
+    @property
+    def teacher(self) -> Path:
+        """A teacher's answers to the prompts to learn from."""
+        return self.path / "start" / "teacher.jsonl"
 
     @property
     def teacher_run(self) -> RunDir:
@@ -99,35 +107,42 @@ class RoundsFolder:
         """Hold the folder as its only writer, with this recipe in it.
 
         Raises:
-            CheckpointError: another process writes it, it holds other rounds, or there is nothing to resume.
+            CheckpointError: another process writes it, or it holds other rounds, a training run, or rounds to resume.
         """
-        begun = self.ledger.exists()
-        if begun and not resume:
-            raise CheckpointError(
-                f"{self.path} holds rounds that were begun. Go on with --resume, or choose another --output."
-            )
-        if resume and not begun and self.recipe.exists():
-            begun = True  # killed before the first stage was done
+        if RunDir(self.path).exists():
+            raise CheckpointError(f"{self.path} holds a training run. Choose another --output.")
         self.path.mkdir(parents=True, exist_ok=True)
         with locked(self.path):
-            if begun:
+            if not self.begun:  # what failed before it had anything to keep is in nobody's way
+                for path in (self.prompts, self.held_out, self.teacher):
+                    path.unlink(missing_ok=True)
+            elif not resume:
+                raise CheckpointError(
+                    f"{self.path} holds rounds that were begun. Go on with --resume, or choose another --output."
+                )
+            else:
                 self._require_same(recipe)
             write_text(self.recipe, yaml.safe_dump(recipe.as_dict(), sort_keys=False, allow_unicode=True))
             yield
 
+    @property
+    def begun(self) -> bool:
+        """Whether there is anything that must not be made again: a stage, or a part of the first one."""
+        written = self.round(0).evaluation / PARTIAL
+        return self.ledger.exists() or written.exists() or self.teacher_run.begun()
+
     def _require_same(self, recipe: RoundsRecipe) -> None:
-        before, now = (flat(values) for values in (read_yaml(self.recipe), recipe.as_dict()))
-        changed = sorted(
-            key
-            for key in before.keys() | now.keys()
-            if before.get(key) != now.get(key) and not any(key == free or key.startswith(f"{free}.") for free in FREE)
-        )
+        before, now = flat(read_yaml(self.recipe)), flat(recipe.as_dict())
+        different = {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
+        base = recipe.base.as_dict()
+        free = (key for key in different if key != "output" and may_differ(key, base))  # the ledger names its folders
+        changed = sorted(key for key in different - {*free} if not _is_free(key))
         if changed:
             key = changed[0]
             raise CheckpointError(
                 f"{self.path}: {key} was {before.get(key)!r} and is {now.get(key)!r} now, and rounds of two recipes "
-                "would be mixed. Put it back, or choose another --output. Only the number of rounds and the stop rules "
-                "may change."
+                "would be mixed. Put it back, or choose another --output. Only the number of rounds, the stop rules "
+                "and what changes no number may differ."
             )
 
     def read(self) -> Ledger | None:
@@ -135,14 +150,8 @@ class RoundsFolder:
         return Ledger.read(self.ledger) if self.ledger.exists() else None
 
 
-def flat(values: Any, prefix: str = "") -> dict[str, Any]:
-    """Return a nested mapping as dotted keys."""
-    if not isinstance(values, dict):
-        return {prefix: values}
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        found |= flat(value, f"{prefix}.{key}" if prefix else str(key))
-    return found
+def _is_free(key: str) -> bool:
+    return any(key == free or key.startswith(f"{free}.") for free in FREE)
 
 
 def with_round(ledger: Ledger, entry: Round) -> Ledger:

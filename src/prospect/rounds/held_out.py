@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from prospect import progress
@@ -21,6 +22,7 @@ from prospect.feedback.records import Demonstration
 from prospect.models.loading import resolve_max_length
 from prospect.models.policy import load_for_scoring
 from prospect.results.rounds import HeldOut, RoundSample
+from prospect.rounds.folder import PARTIAL
 from prospect.rounds.outcomes import Looks, Outcomes, Passed, Written, judge_written
 from prospect.rounds.recipe import RoundsRecipe
 from prospect.rounds.sampling import Sampler
@@ -29,8 +31,6 @@ from prospect.statistics.comparisons import Difference, compare_paired
 from prospect.statistics.means import mean_by_prompt, rate_by_prompt
 from prospect.statistics.rates import Rate
 
-PARTIAL = "samples.partial"
-"""Completions as they come; removed when the ledger tells of them."""
 _SHOWN = 2000  # characters of a sample in the ledger
 
 
@@ -57,15 +57,19 @@ def look(
     folder.mkdir(parents=True, exist_ok=True)
     with progress.phase(f"{who} answers {len(prompts)} held-out prompts"):
         answers = sampler.answer(model, prompts, generation, number=number, keep=folder / PARTIAL)
+    if not all(answers):  # prompts that the chat template cannot render, and the recipe leaves out
+        there = [i for i, some in enumerate(answers) if some]
+        looks = replace(looks, questions=[looks.questions[i] for i in there])
+        prompts, answers = [prompts[i] for i in there], [answers[i] for i in there]
     rows = as_rows(prompts, answers)
     write_jsonl(rows, folder / "samples.jsonl")
-    before = Outcomes.read(start / "outcomes.json") if number else None
+    before = Outcomes.of(start) if number else None
     outcomes = judge_written(looks, Written(rows, _read(start) if number else None, before), folder)
     outcomes.write(folder / "outcomes.json")
     kl = _kl(recipe, looks, model, start_model, who) if number and settings.evaluate.kl_prompts else None
     found = _numbers(recipe, rows, answers, outcomes)
     if before is not None:
-        found = _against(found, outcomes, before, Outcomes.read(last / "outcomes.json"))
+        found = _against(found, outcomes, before, Outcomes.of(last))
     seconds = round(time.monotonic() - begun, 2)
     return found.model_copy(update={"kl": kl, "seconds": seconds})
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,10 +18,9 @@ from prospect.feedback.files.write import write_jsonl
 from prospect.feedback.records import Demonstration, Feedback, Paired, Scored, Text, Unpaired
 from prospect.outputs import output_file
 from prospect.results.contest import JudgeCalls
-from prospect.rounds.labels import Labels, Threshold, count_labels, to_thumbs
+from prospect.rounds.labels import Labels, Threshold, answer_in, count_labels, digest_of, to_thumbs
 
 Cut = Literal["judge", "undesirable", "drop"]
-CUTS: tuple[Cut, ...] = ("judge", "undesirable", "drop")
 _ANSWERED = {"completion", "completions", "chosen", "rejected", "messages"}
 
 
@@ -51,6 +49,7 @@ class Labelled(NamedTuple):
         labels: how many of what.
         threshold: that was taken.
         cut: completions that the limit cut, and that were not judged for it.
+        dropped: whether these were left out; else they are undesirable.
         relabelled: completions whose label in the file said the opposite.
         not_judged: completions to which the judge has not come (people only).
         unread_note: what one of the unread answers was, "" where there is none.
@@ -60,6 +59,7 @@ class Labelled(NamedTuple):
     labels: Labels
     threshold: Threshold
     cut: int
+    dropped: bool
     relabelled: int
     not_judged: int
     unread_note: str
@@ -68,7 +68,9 @@ class Labelled(NamedTuple):
     def as_dict(self) -> dict[str, Any]:
         """Return the counts as JSON holds them, the rate's fields beside them."""
         counts = self.labels._asdict()
-        return {**counts, **counts.pop("rate")._asdict(), "cut": self.cut, "relabelled": self.relabelled}
+        rate = counts.pop("rate")._asdict()
+        more = {name: getattr(self, name) for name in ("cut", "relabelled", "not_judged")}
+        return {**counts, **rate, **more, "threshold": str(self.threshold)}
 
 
 class Completion(NamedTuple):
@@ -77,11 +79,13 @@ class Completion(NamedTuple):
     Attributes:
         row: that holds it, maybe beside others.
         id: of the row that it becomes.
-        candidate: what the judge looks at.
+        text: whole, with the thoughts before the answer where it has some.
+        candidate: what the judge looks at: without them.
     """
 
     row: Feedback
     id: str
+    text: Text
     candidate: Candidate
 
 
@@ -127,12 +131,14 @@ def label_file(
         announce(f"done: {calls}")
     grades = dict(zip(asked, given, strict=True))
     threshold, labels, made = _decide(rows, grades, judge, how)
-    write_jsonl((_thumb(rows[place], *verdict, judge) for place, verdict in made.items()), path)
+    made_by = f"prospect label, judge {digest_of(judge)}"
+    write_jsonl((_thumb(rows[place], *verdict, judge.name, made_by) for place, verdict in made.items()), path)
     partial.unlink(missing_ok=True)
     return Labelled(
         labels=labels._replace(rows=len(found)),
         threshold=threshold,
         cut=len(found) - len(asked),
+        dropped=how.cut == "drop",
         relabelled=sum(
             isinstance(row := rows[place].row, Unpaired) and row.desirable is not up for place, (up, _) in made.items()
         ),
@@ -151,6 +157,8 @@ def _decide(
     whose grade is None is not judged at all, and counts nowhere.
     """
     places = [place for place in range(len(rows)) if place not in grades or grades[place] is not None]
+    if rows and not places:
+        raise DataError(f"{judge.name} has judged none of the {len(rows)} completions. Are the votes of these?")
     scores = [grade.score if (grade := grades.get(place)) else math.nan for place in places]
     prompts = [rows[place].row.prompt for place in places]
     threshold = how.threshold or Threshold.usual(judge, scores)
@@ -196,9 +204,9 @@ def read_completions(
                     "generate MODEL --prompts FILE -o COMPLETIONS.jsonl"
                 )
             parsed, rows = parser.parse(row, where, name), rows + 1
-            answer = row.get(target)
             found += [
-                Completion(parsed, name, Candidate(parsed.prompt, text, answer)) for name, text in _completions(parsed)
+                Completion(parsed, name, text, Candidate(parsed.prompt, answer_in(text), row.get(target)))
+                for name, text in _completions(parsed)
             ]
         if not rows:
             raise nothing_in(place)
@@ -215,22 +223,21 @@ def _completions(row: Feedback) -> list[tuple[str, Text]]:
     return [(row.id, row.completion)]
 
 
-def _thumb(one: Completion, desirable: bool, score: float, judge: Judge) -> Unpaired:
+def _thumb(one: Completion, desirable: bool, score: float, rater: str, source: str) -> Unpaired:
     """Return the row of a thumb; of the old row stays what is of the completion, and not what was thought of it."""
-    digest = hashlib.blake2b(judge.identity.encode(errors="surrogatepass"), digest_size=6).hexdigest()
     row = one.row
     return Unpaired(
         prompt=row.prompt,
-        completion=one.candidate.completion,
+        completion=one.text,
         desirable=desirable,
         id=one.id,
         where=row.where,
         weight=row.weight,
         score=None if math.isnan(score) else score,
-        rater=judge.name,
+        rater=rater,
         tools=row.tools,
         finished=row.finished,
-        source=f"prospect label, judge {digest}",
+        source=source,
         model=row.model,
     )
 

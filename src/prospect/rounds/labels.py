@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from prospect.errors import DataError, UsageError
 from prospect.evaluation.contest.judges.asking import Progress
 from prospect.evaluation.contest.judges.base import Candidate, Judge
 from prospect.evaluation.contest.judges.grading import GradeFile, Grading
-from prospect.feedback.records import Text
+from prospect.feedback.chat.thoughts import split_thoughts
+from prospect.feedback.records import Message, Text
 from prospect.feedback.split import prompt_key
 from prospect.statistics.means import rate_by_prompt
 from prospect.statistics.rates import Rate
@@ -70,7 +72,10 @@ class Threshold:
 
     def __str__(self) -> str:
         words = {"equal": "a score of 1", "number": f"a score of at least {self.number:g}"}
-        medians = {"median": "above the median of all scores", "prompt_median": "above the median of the prompt's"}
+        medians = {
+            "median": "a score above the median of all",
+            "prompt_median": "a score above the median of its prompt",
+        }
         return (words | medians)[self.rule]
 
 
@@ -95,6 +100,18 @@ class Labels(NamedTuple):
     unread: int
     undecided: int
     rate: Rate
+
+
+def answer_in(completion: Text) -> Text:
+    """Return a completion as a judge sees it: without the thoughts before the answer."""
+    if isinstance(completion, str):
+        return split_thoughts(completion).answer
+    return tuple(Message(turn.role, split_thoughts(turn.content).answer, turn.extra) for turn in completion)
+
+
+def digest_of(judge: Judge) -> str:
+    """Return a short hash of everything that decides a judge's scores."""
+    return hashlib.blake2b(judge.identity.encode(errors="surrogatepass"), digest_size=8).hexdigest()
 
 
 def score_completions(

@@ -10,6 +10,7 @@ from statistics import median
 from typing import NamedTuple
 
 from prospect import progress
+from prospect.errors import DataError
 from prospect.evaluation.answers.asked import Question
 from prospect.evaluation.contest.judges.asking import Asking
 from prospect.evaluation.contest.judges.base import CREDIT, Item, Judge
@@ -17,13 +18,15 @@ from prospect.evaluation.contest.judges.verdict_cache import VerdictCache
 from prospect.feedback.records import Demonstration
 from prospect.results.stored import Part, Stored
 from prospect.rounds.feedback import candidate, threshold_of
-from prospect.rounds.labels import Threshold, score_completions, to_thumbs
+from prospect.rounds.labels import Threshold, digest_of, score_completions, to_thumbs
 from prospect.rounds.recipe import LabelSettings
 
 
 class Passed(Part):
     """What one judge says."""
 
+    identity: str
+    """Hash of everything that decides its verdicts."""
     passed: list[float | None]
     """1 passes, 0 does not, null could not be read; of a judge that only compares 1, 1/2 or 0 against the start."""
     scores: list[float | None]
@@ -37,6 +40,11 @@ class Outcomes(Stored):
     format: str = "prospect.rounds.outcomes/1"
     judge: Passed
     second: Passed | None
+
+    @classmethod
+    def of(cls, folder: Path) -> Outcomes:
+        """Return those of a round's evaluation folder."""
+        return cls.read(folder / "outcomes.json")
 
 
 @dataclass(frozen=True)
@@ -77,6 +85,11 @@ def judge_written(looks: Looks, written: Written, folder: Path) -> Outcomes:
     known = written.outcomes
     with progress.phase(f"judging {len(written.rows)} held-out samples by {looks.judge.name}"):
         first = _passed(looks, looks.judge, written, known.judge if known else None, folder / "verdicts.jsonl")
+    if known is None and not any(one is not None for one in first.passed):
+        raise DataError(
+            f"judge {looks.judge.name}: none of its answers on {len(first.passed)} held-out samples of the start could "
+            "be read. Try it on a few completions with prospect label, and name another judge or rubric."
+        )
     if looks.second is None:
         return Outcomes(judge=first, second=None)
     with progress.phase(f"judging them by {looks.second.name}"):
@@ -96,21 +109,22 @@ def _passed(looks: Looks, judge: Judge, written: Written, start: Passed | None, 
     ]
     given = iter(score_completions(judge, rows, keep=keep))
     scores = [next(given) if wanted else math.nan for wanted in asked]
-    middle = start.threshold if start is not None else _median(looks.label, judge, scores)
+    of_start = scores if start is None else [math.nan if score is None else score for score in start.scores]
+    threshold = threshold_of(looks.label, judge, of_start)  # settled by the start, or each round had a rule of its own
+    middle = _median(threshold, of_start)
     if middle is None:
-        threshold = threshold_of(looks.label, judge, scores)
         thumbs = to_thumbs(scores, [row.prompt for row in written.rows], threshold)
     else:
         thumbs = [None if math.isnan(score) else score > middle for score in scores]
     passed = [
         0.0 if not wanted else None if up is None else float(up) for up, wanted in zip(thumbs, asked, strict=True)
     ]
-    return Passed(passed=passed, scores=[None if math.isnan(x) else x for x in scores], threshold=middle)
+    said = [None if math.isnan(score) else score for score in scores]
+    return Passed(identity=digest_of(judge), passed=passed, scores=said, threshold=middle)
 
 
-def _median(label: LabelSettings, judge: Judge, scores: Sequence[float]) -> float | None:
+def _median(threshold: Threshold, scores: Sequence[float]) -> float | None:
     """Return the median of the start's scores, against which every round is held; None for other thresholds."""
-    threshold: Threshold = threshold_of(label, judge, scores)
     read = [score for score in scores if not math.isnan(score)]
     return median(read) if threshold.rule in ("median", "prompt_median") and read else None
 
@@ -119,11 +133,13 @@ def _against_start(looks: Looks, judge: Judge, written: Written, keep: Path) -> 
     """Return the verdicts of a judge that only compares: each sample against the start's."""
     nothing: list[float | None] = [None] * len(written.rows)
     if written.start is None:
-        return Passed(passed=[0.5] * len(written.rows), scores=nothing, threshold=None)
+        passed: list[float | None] = [0.5] * len(written.rows)
+        return Passed(identity=digest_of(judge), passed=passed, scores=nothing, threshold=None)
     items = []
     for question, ours, theirs in zip(looks.questions, written.rows, written.start, strict=True):
         first, second = candidate(question, ours.completion), candidate(question, theirs.completion)
         items.append(Item(first.prompt, first.completion, second.completion, first.target))
     with VerdictCache(keep) as cache:
         judged, _ = Asking(judge, items, seed=looks.seed, cache=cache).run()
-    return Passed(passed=[CREDIT[one.choice] for one in judged], scores=nothing, threshold=None)
+    credits = [CREDIT[one.choice] for one in judged]
+    return Passed(identity=digest_of(judge), passed=credits, scores=nothing, threshold=None)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from prospect.atomic import write_text
-from prospect.errors import ConfigError, DataError
+from prospect.errors import CheckpointError, ConfigError, DataError
 from prospect.evaluation.answers.asked import Question, read_questions
 from prospect.feedback.convert.verdicts import to_demonstrations
 from prospect.feedback.files.sources import load_feedback
-from prospect.feedback.files.write import as_columns
+from prospect.feedback.files.write import as_columns, encoded
 from prospect.feedback.records import Demonstration
 from prospect.feedback.split import number_held_out, prompt_key, prompt_rank
+from prospect.rounds.folder import RoundsFolder
 from prospect.rounds.recipe import RoundsRecipe
 
 
@@ -51,21 +51,20 @@ def _split(recipe: RoundsRecipe) -> tuple[list[Question], list[Question]]:
     """Return the prompts to learn from and the held-out ones; which are held out depends on their text and the seed."""
     settings = recipe.rounds
     questions = read_questions(settings.prompts, target=settings.target)
-    wanted = settings.evaluate.prompts
+    wanted, seed = settings.evaluate.prompts, recipe.base.train.seed
     if isinstance(wanted, str):
         held_out = read_questions(wanted, target=settings.target)
-        kept = {one.key for one in held_out}
-        return [one for one in questions if one.key not in kept], held_out
-    count = int(wanted) if wanted >= 1 else wanted
-    number = number_held_out(count, len(questions))
-    if number < 2:
+        chosen, found = {one.key for one in held_out}, f"a file of {len(held_out)}"
+    else:
+        number = number_held_out(int(wanted) if wanted >= 1 else wanted, len(questions))
+        chosen = set(sorted((one.key for one in questions), key=lambda key: prompt_rank(key, seed))[:number])
+        held_out, found = [one for one in questions if one.key in chosen], f"{number} of {len(questions)}"
+    if len(held_out) < 2:
         raise ConfigError(
-            f"rounds.evaluate.prompts is {wanted!r}, which is {number} of {len(questions)} prompts; expected at "
-            "least 2 to say what a round has brought. Hold out more."
+            f"rounds.evaluate.prompts is {wanted!r}, which is {found} prompts; expected at least 2 to say what a round "
+            "has brought. Hold out more."
         )
-    ranked = sorted(questions, key=lambda one: prompt_rank(one.key, recipe.base.train.seed))
-    chosen = {one.key for one in ranked[:number]}
-    return [one for one in questions if one.key not in chosen], [one for one in questions if one.key in chosen]
+    return [one for one in questions if one.key not in chosen], held_out
 
 
 def _teacher(recipe: RoundsRecipe, held_out: Sequence[Question]) -> dict[str, list[Demonstration]]:
@@ -103,15 +102,39 @@ def prompts_of_round(recipe: RoundsRecipe, questions: Sequence[Question], number
     wanted = recipe.rounds.prompts_per_round
     if wanted == "all":
         return list(questions)
-    ranked = sorted(questions, key=lambda one: prompt_rank(one.key, recipe.base.train.seed + 1))
+    seed = recipe.base.train.seed + 1  # another order than that of the held-out prompts
+    ranked = sorted(questions, key=lambda one: prompt_rank(one.key, seed))
     return ranked[(number - 1) * wanted : number * wanted]
 
 
-def write_prompts(path: Path, questions: Sequence[Question]) -> None:
-    """Write rows of `prompt`, and `target` where there is one."""
+def freeze_prompts(folder: RoundsFolder, prompts: Prompts) -> None:
+    """Write the prompts into the folder of the rounds; where they are there, refuse others.
+
+    Raises:
+        CheckpointError: the files have changed since the rounds were begun.
+    """
+    answers = [one for some in prompts.teacher.values() for one in some]
+    texts = {
+        folder.prompts: _as_text(prompts.questions),
+        folder.held_out: _as_text(prompts.held_out),
+        folder.teacher: b"".join(encoded(answers, folder.teacher)).decode(),
+    }
+    for path, text in texts.items():
+        if path.exists() and path.read_text(encoding="utf-8") != text:
+            raise CheckpointError(
+                f"{path}: the rounds were begun with these prompts or answers, and the files of the recipe hold others "
+                "now. What was held out might be learnt from. Put them back, or choose another --output."
+            )
+    for path, text in texts.items():
+        if text:
+            write_text(path, text)
+
+
+def _as_text(questions: Sequence[Question]) -> str:
+    """Return lines of `prompt`, and `target` where there is one."""
     lines = []
     for one in questions:
         row = Demonstration(prompt=one.prompt, completion="", id=one.key, where=one.key)
         line = {"prompt": as_columns(row)["prompt"], **({} if one.target is None else {"target": one.target})}
-        lines.append(json.dumps(line, ensure_ascii=False))
-    write_text(path, "".join(f"{line}\n" for line in lines))
+        lines.append(json.dumps(line, ensure_ascii=False, default=str) + "\n")
+    return "".join(lines)

@@ -161,7 +161,7 @@ Maker = Callable[[Gathered], Made | list[Feedback]]
 
 
 def protocol(loss: str, **traits: Any) -> Callable[[Maker], Protocol]:
-    """Register a function `(Gathered) -> Made`, or a list of rows, as a protocol under its own name.
+    """Register a function `(Gathered) -> Made`, or a list of rows, as a protocol.
 
     Args:
         loss: what is trained with by default.
@@ -170,7 +170,8 @@ def protocol(loss: str, **traits: Any) -> Callable[[Maker], Protocol]:
 
     def register(make: Maker) -> Protocol:
         made = Protocol(make, make.__name__, loss, **traits)
-        _PROTOCOLS.setdefault(made.name, made)
+        if make.__module__ == __name__:  # one's own is named by its file
+            _PROTOCOLS[made.name] = made
         return made
 
     return register
@@ -235,13 +236,13 @@ def online_dpo(gathered: Gathered) -> Made:
     ties = 0
     for one in gathered.asked:
         scored = [sample for sample in one.samples if sample.score is not None]
-        for first, second in _chosen_pairs(gathered, scored):
+        for first, second, weight in _chosen_pairs(gathered, scored):
             assert first.score is not None and second.score is not None, "else it was left out above"
             if first.score == second.score:
                 ties += 1
                 continue
             chosen, rejected = (first, second) if first.score > second.score else (second, first)
-            rows.append(gathered.pair(one.prompt, chosen, rejected))
+            rows.append(gathered.pair(one.prompt, chosen, rejected, weight))
     return Made(rows, ties)
 
 
@@ -316,9 +317,9 @@ def rlaif(gathered: Gathered) -> Made:
                 ties += 1
                 continue
             first, second = one.samples[i], one.samples[j]
-            for chosen, rejected, weight in ((first, second, share), (second, first, 1 - share)):
-                if weight > 0:
-                    rows.append(gathered.pair(one.prompt, chosen, rejected, weight))
+            for chosen, rejected, part in ((first, second, share), (second, first, 1 - share)):
+                if part > 0:
+                    rows.append(gathered.pair(one.prompt, chosen, rejected, part * first.count * second.count))
     return Made(rows, ties)
 
 
@@ -338,15 +339,17 @@ def _teacher_thumbs(gathered: Gathered, asked: Asked) -> Iterator[Unpaired]:
         )
 
 
-def _chosen_pairs(gathered: Gathered, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Sample]]:
-    """Yield the pairs of a prompt that are wanted."""
+def _chosen_pairs(gathered: Gathered, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Sample, float]]:
+    """Yield the pairs of a prompt that are wanted, and how many pairs of drawn samples each stands for."""
     if len(samples) < 2:
         return
     if gathered.pairs == "all":
-        yield from combinations(samples, 2)
+        for one, other in combinations(samples, 2):
+            yield one, other, float(one.count * other.count)
     elif gathered.pairs == "random":
-        drawn = random.Random(f"{gathered.seed}|{gathered.round}|{samples[0].id}").sample(list(samples), 2)
-        yield drawn[0], drawn[1]
+        drawn = [one for one in samples for _ in range(one.count)]
+        first, second = random.Random(f"{gathered.seed}|{gathered.round}|{samples[0].id}").sample(drawn, 2)
+        yield first, second, 1.0
     else:
         ordered = sorted(samples, key=lambda one: one.score or 0.0)
-        yield ordered[-1], ordered[0]
+        yield ordered[-1], ordered[0], 1.0

@@ -10,6 +10,8 @@ from pydantic import BeforeValidator, Field
 
 from prospect.config import Config, Folder, Number, Section, apply_override, load_config, read_section, read_yaml
 from prospect.errors import ConfigError
+from prospect.losses import get_loss
+from prospect.model_source import find_model
 from prospect.outputs import output_folder
 from prospect.rounds.protocols import Protocol, get_protocol
 
@@ -40,9 +42,9 @@ class LabelSettings(Section):
     """Who says what a sample is worth: verifier:numeric, verifier:python:FILE.py:NAME, reward:MODEL, lm:MODEL,
     endpoint:URL#NAME, FILE.py:NAME (docs/judging.md). The spin protocol needs none."""
     threshold: Annotated[str | float | None, BeforeValidator(_words)] = None
-    """Which scores are thumbs up. equal: 1, as a verifier says it; a number: scores above it; median: above that of all
-    samples of the round; prompt_median: above that of the prompt's own samples. null: equal for verifiers, else
-    median."""
+    """Which scores are thumbs up. equal: 1, as a verifier says it; a number: that and above; median: above that of
+    all samples of the round; prompt_median: above that of the prompt's own samples. null: equal where scores are 0 and
+    1, one half for chances, else median. Held-out samples of every round are held against the median of the start's."""
     cut: Literal["judge", "undesirable", "drop"] = "undesirable"
     """What becomes of a sample that the limit of tokens cut. judge: it is judged like any other."""
     rubric: str | None = None
@@ -71,7 +73,7 @@ class StopSettings(Section):
 
     no_gain: bool = True
     """Where a round does not show a gain: the interval of the difference to the round before does not lie above 0."""
-    kl: Number | None = Field(default=None, gt=0)
+    kl: Number | None = Field(default=10.0, gt=0)
     """Where the estimate of KL(policy || start) exceeds this, nats a sample; null never."""
     length: Number | None = Field(default=2.0, gt=1)
     """Where samples are this many times as long, or as short, as those of the start; null never."""
@@ -119,7 +121,7 @@ class RoundsSettings(Section):
     """Whether sft on the teacher's rows comes before the first round. null: as the protocol has it."""
     sft: SftSettings = Field(default_factory=SftSettings)
     """How that is trained."""
-    prompts_per_round: int | Literal["all"] = "all"
+    prompts_per_round: Annotated[int, Field(ge=1)] | Literal["all"] = "all"
     """all: every prompt in every round. A number: so many fresh ones a round, none in two rounds."""
     samples_per_prompt: int = Field(default=4, ge=1)
     """Samples of each."""
@@ -218,7 +220,8 @@ def load_rounds(
         )
     protocol = get_protocol(str(rounds.get("protocol", DEFAULT_PROTOCOL)))
     settings = read_section(_Keys, {"rounds": {**protocol.defaults, **rounds}}, where).rounds
-    values.setdefault("loss", {"name": protocol.loss})
+    if values.get("loss") is None or isinstance(values["loss"], Mapping):
+        values["loss"] = {"name": protocol.loss, **(values.get("loss") or {})}
     output = output or f"runs/{protocol.name}"
     recipe = RoundsRecipe(rounds=settings, rest=values, output=output)
     output_folder(recipe.output)
@@ -235,7 +238,7 @@ class _Keys(Section):
 def _check(recipe: RoundsRecipe, where: str) -> None:
     """Refuse what the protocol cannot do."""
     settings, protocol = recipe.rounds, recipe.protocol
-    recipe.base  # noqa: B018 - refuses keys that no training run has
+    _check_training(recipe.base, protocol, where)
     if protocol.needs_teacher and settings.teacher is None:
         raise ConfigError(
             f"{where}: protocol {protocol.name} needs a teacher's answers. Name them in rounds.teacher: rows of prompt "
@@ -262,3 +265,23 @@ def _check(recipe: RoundsRecipe, where: str) -> None:
         )
     if settings.sampler is not None and not settings.sampler.startswith("endpoint:"):
         raise ConfigError(f"{where}: rounds.sampler is {settings.sampler}; expected endpoint:URL#NAME.")
+
+
+def _check_training(config: Config, protocol: Protocol, where: str) -> None:
+    """Refuse a training run that could only fail when the first round is sampled and judged.
+
+    Raises:
+        ConfigError: a loss that trains nothing that writes, or cannot learn from what the protocol makes.
+        ModelError: there is no such reference.
+    """
+    loss = get_loss(config.loss.name)
+    if loss.reward_model or loss.needs_sampled_logps:
+        why = "trains a reward model, which writes nothing" if loss.reward_model else "learns within a run (online)"
+        raise ConfigError(f"{where}: loss.name is {loss.name}, which {why}; rounds need one that aligns, such as kto.")
+    if protocol.loss == "sft" and loss.feedback != "demonstration":
+        raise ConfigError(
+            f"{where}: loss.name is {loss.name}, which learns from {loss.feedback} feedback, and protocol "
+            f"{protocol.name} makes rows to imitate. Leave loss out, or take the protocol online_kto."
+        )
+    if config.reference.name_or_path is not None:
+        find_model(config.reference.name_or_path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from prospect.config import Config
 from prospect.feedback.files.manifest import read_manifest
@@ -68,12 +68,18 @@ def make_rows(
 
 
 def _nothing(recipe: RoundsRecipe, gathered: Gathered, ties: int) -> Stopped:
-    samples = sum(len(one.samples) for one in gathered.asked)
-    what = f" ({ties} comparisons were ties)" if ties else ""
+    samples = [sample for one in gathered.asked for sample in one.samples]
+    is_scored = recipe.protocol.needs_judge and not recipe.protocol.compares
+    found = {
+        "comparisons were ties": ties,
+        "were cut by rounds.max_new_tokens": sum(not one.finished for one in samples),
+        "have no verdict that could be read": sum(one.score is None and one.finished for one in samples) * is_scored,
+    }
+    why = "; ".join(f"{number} {what}" for what, number in found.items() if number)
     return Stopped(
         kind="no_rows",
-        text=f"protocol {recipe.protocol.name} made no row of {samples} samples{what}. Take harder prompts, more "
-        "samples of each (rounds.samples_per_prompt), or a judge that tells more of them apart.",
+        text=f"protocol {recipe.protocol.name} made no row of {len(samples)} samples{f' ({why})' if why else ''}. Take "
+        "harder prompts, more samples of each (rounds.samples_per_prompt), or a judge that tells more of them apart.",
     )
 
 
@@ -134,50 +140,3 @@ def class_weights(config: Config, balanced: Balanced) -> dict[str, float]:
     if not balanced.weights.keys() <= defaults.keys() or balanced.weights.keys() & config.loss.hyperparameters.keys():
         return {}
     return {name: round(defaults[name] * weight, 6) for name, weight in balanced.weights.items()}
-
-
-def training_recipe(
-    recipe: RoundsRecipe, number: int, model: str, start: str, folder: RoundFolder, weights: dict[str, float]
-) -> dict[str, Any]:
-    """Return the recipe of a round's training run.
-
-    Args:
-        recipe: of the rounds.
-        number: of the round, from 1.
-        model: whom it starts from.
-        start: the model before round 1.
-        folder: of the round.
-        weights: class weights.
-    """
-    settings, values = recipe.rounds, recipe.base.as_dict()
-    values["data"] |= {"train": str(folder.rows), "eval": None}
-    values["model"]["name_or_path"] = model
-    values["loss"] |= weights
-    values["output"] = str(folder.run.path)
-    rate = recipe.base.train.learning_rate or get_loss(recipe.base.loss.name).learning_rate
-    values["train"] |= {
-        "learning_rate": rate * settings.learning_rate_factor ** (number - 1),
-        "seed": recipe.base.train.seed + number - 1,
-    }
-    if settings.optimizer == "carried":
-        values["train"]["scheduler"] = "constant"
-        values["train"]["warmup"] = values["train"]["warmup"] if number == 1 else 0.0
-    if model != start:
-        _go_on(recipe, values, start)
-    return values
-
-
-def _go_on(recipe: RoundsRecipe, values: dict[str, Any], start: str) -> None:
-    """Let a later round train the same weights on, and compare with the model that was asked for."""
-    config = recipe.base
-    adapter = config.model.lora is not None or config.model.adapter == "continue"
-    if adapter:  # one adapter is trained through all rounds
-        values["model"] |= {"lora": None, "adapter": "continue"}
-    if recipe.rounds.reference == "previous" or not get_loss(config.loss.name).needs_reference:
-        return
-    if config.reference.name_or_path is not None or config.reference.sync or config.loss.humanline:
-        return  # the recipe's own, or one that follows the policy
-    if adapter and config.model.lora is not None:
-        values["reference"] |= {"kind": "adapter_off"}  # what the adapter sits on is the start
-    else:
-        values["reference"] |= {"name_or_path": start, "kind": "auto"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from prospect.evaluation.answers.writers import (
     EndpointWriter,
     Generation,
     LocalWriter,
+    Sample,
     Service,
     Writer,
     collect_answers,
@@ -66,31 +67,67 @@ class Sampler:
             # The start and the runs are asked alike: as the recipe renders prompts.
             rendering = replace(Rendering.of(self.recipe.base.data), date=None)
             return LocalWriter(find_subject(model), settings.sample_batch, rendering)
-        if self.served != model:
-            _serve(settings.serve, model, number)
-            self.served = model
-        return EndpointWriter(settings.sampler, Service(chat=bool(self.recipe.base.data.plain_as_chat)))
+        return _ServedWriter(self, model, number)
 
 
-def _serve(command: str, model: str, number: int) -> None:
-    """Run the command that makes the server serve a model.
+@dataclass
+class _ServedWriter:
+    """The server, which is made to serve a model when it is first asked something."""
 
-    Raises:
-        EndpointError: it cannot be run, or failed.
-    """
-    place = find_model(model).place
-    full = str(Path(place).resolve()) if Path(place).exists() else place
-    words = [word.replace("{model}", full).replace("{round}", str(number)) for word in shlex.split(command)]
-    with progress.phase(f"letting the server serve {model}"):
-        try:
-            done = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603 - the user's own
-        except OSError as error:
+    sampler: Sampler
+    model: str
+    number: int
+
+    def __post_init__(self) -> None:
+        recipe = self.sampler.recipe
+        data = recipe.base.data
+        arguments = {"chat_template_kwargs": dict(data.template_arguments)} if data.template_arguments else {}
+        service = Service(chat=bool(data.plain_as_chat), request=arguments)
+        self._endpoint = EndpointWriter(str(recipe.rounds.sampler), service)
+        self._command = str(recipe.rounds.serve)
+
+    @property
+    def identity(self) -> str:
+        """Name the server and the model."""
+        return f"{self._endpoint.identity} {self.model}"
+
+    def answer(self, asked: Sequence[Sample], settings: Generation) -> Iterator[tuple[int, Answer]]:
+        """Yield completions as they come."""
+        if self.sampler.served != self.model:
+            self._serve()
+            self.sampler.served = self.model
+        yield from self._endpoint.answer(asked, settings)
+
+    def _serve(self) -> None:
+        """Run the command that makes the server serve the model.
+
+        Raises:
+            EndpointError: it cannot be run, or failed.
+        """
+        place, log = find_model(self.model).place, Path(self.sampler.recipe.output) / "serve.log"
+        full = str(Path(place).resolve()) if Path(place).exists() else place
+        values = {"{model}": full, "{round}": str(self.number)}
+        words = [_filled(word, values) for word in shlex.split(self._command)]
+        with progress.phase(f"letting the server serve {self.model}"), log.open("ab") as said:
+            # Into a file: a server that the command leaves running would hold a pipe open for ever.
+            begun = said.tell()
+            try:
+                code = subprocess.run(  # noqa: S603 - the user's own
+                    words, stdin=subprocess.DEVNULL, stdout=said, stderr=said, check=False
+                ).returncode
+            except OSError as error:
+                raise EndpointError(
+                    f"rounds.serve: {words[0]} cannot be run: {error.strerror}. Check the command."
+                ) from None
+        if code:
+            lines = log.read_bytes()[begun:].decode(errors="replace").strip().splitlines()
             raise EndpointError(
-                f"rounds.serve: {words[0]} cannot be run: {error.strerror}. Check the command."
-            ) from None
-    if done.returncode:
-        said = (done.stderr or done.stdout).strip().splitlines()
-        raise EndpointError(
-            f"rounds.serve: {command} ended with {done.returncode}{f': {said[-1]}' if said else ''}. Mend it, and go "
-            "on with --resume."
-        )
+                f"rounds.serve: {self._command} ended with {code}{f': {lines[-1]}' if lines else ''} ({log}). Mend it, "
+                "and go on with --resume."
+            )
+
+
+def _filled(word: str, values: Mapping[str, str]) -> str:
+    for name, value in values.items():
+        word = word.replace(name, value)
+    return word

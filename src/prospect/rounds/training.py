@@ -17,8 +17,10 @@ def train_round(
     recipe: Mapping[str, Any],
     folder: RoundFolder,
     home: Path,
-    optimizer: Literal["fresh", "carried"],
-    carried: RunDir | None,
+    optimizer: Literal["fresh", "carried"] = "fresh",
+    carried: RunDir | None = None,
+    *,
+    quiet: bool = False,
 ) -> Trained:
     """Train, or finish a run that was begun, and say what came of it.
 
@@ -28,13 +30,14 @@ def train_round(
         home: the folder of the rounds.
         optimizer: carried keeps a last checkpoint, from which the next round's optimizer goes on.
         carried: the run before, whose optimizer goes on; None begins anew.
+        quiet: print nothing.
     """
     run = folder.run
     if not run.provenance().finished:
         if optimizer == "fresh":
-            train(recipe, resume=run.begun())
+            train(recipe, resume=run.begun(), quiet=quiet)
         else:
-            with hold(recipe, resume=run.begun()) as session:
+            with hold(recipe, resume=run.begun(), quiet=quiet) as session:
                 if carried is not None and session.progress.step == 0:
                     session.carry_optimizer(carried)
                 run_steps(session)

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from prospect.config import Number, apply_override, read_yaml
+from prospect.config import Number, apply_override, named_section, read_yaml
 from prospect.errors import ConfigError
 from prospect.feedback.convert.pairing import Pairing
 from prospect.studies.contents import with_contents
@@ -28,8 +28,9 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
-def _loss_by_name(value: Any) -> Any:
-    return {"name": value} if isinstance(value, str) else value
+def _section(name: str) -> BeforeValidator:
+    """Read a section of a recipe that may be written as what it names."""
+    return BeforeValidator(lambda value: named_section(name, value))
 
 
 class Method(_Section):
@@ -43,11 +44,11 @@ class Method(_Section):
     """As in a recipe, but for the name, which the world knows."""
     data: dict[str, Any] = {}
     """As in a recipe, but for the files, which are the study's."""
-    loss: Annotated[dict[str, Any], BeforeValidator(_loss_by_name)]
+    loss: Annotated[dict[str, Any], _section("loss")]
     """As in a recipe: a name, or a name and hyperparameters."""
     reference: dict[str, Any] = {}
     """As in a recipe."""
-    reference_point: Literal["step", "micro_batch"] = "step"
+    reference_point: Annotated[dict[str, Any], _section("reference_point")] = {}
     """As in a recipe."""
     train: dict[str, Any] = {}
     """As in a recipe, but for the seed, which is the study's."""

@@ -57,8 +57,12 @@ class Draw:
 
     def generator(self, key: bytes) -> torch.Generator:
         """Return a random number generator on the CPU, for the row with this key."""
+        return torch.Generator().manual_seed(self.number(key))
+
+    def number(self, key: bytes) -> int:
+        """Return an int64 of this pass that is another for every key."""
         digest = hashlib.blake2b(f"{self.seed}|{self.step}|".encode() + key, digest_size=8).digest()
-        return torch.Generator().manual_seed(int.from_bytes(digest, "little", signed=True))
+        return int.from_bytes(digest, "little", signed=True)
 
 
 class UnitLogps(NamedTuple):
@@ -125,6 +129,16 @@ class Medium(Protocol):
 
         Raises:
             DataError: there is one single prompt.
+        """
+
+    def sample(self, policy: Any, asked: Sequence[tuple[Any, int]], longest: int, draw: Draw) -> list[Any]:
+        """Return completions drawn from the policy's own distribution, one for each row and number that is asked for.
+
+        Args:
+            policy: as it is, without dropout.
+            asked: rows, whose prompts are answered, each with the number of the completion among those of its prompt.
+            longest: where a completion is cut, in units that are scored.
+            draw: names the random numbers; a completion depends on them, the prompt and the number alone.
         """
 
     def compare(self, policy: Any, reference: Any, batch: Any, draw: Draw, *, by_unit: bool) -> BothLogps:

@@ -8,9 +8,10 @@ from pathlib import Path
 import torch
 
 from prospect import progress
-from prospect.config import ReferenceSettings
+from prospect.config import ReferencePointSettings, ReferenceSettings
 from prospect.data.batch import collate, flatten
 from prospect.data.loader import micro_batches
+from prospect.data.render import make_renderer
 from prospect.errors import ConfigError
 from prospect.models.adapters import compile_layers
 from prospect.models.loading import default_device, load_tokenizer
@@ -18,10 +19,12 @@ from prospect.models.opening import require_same_vocabulary
 from prospect.models.policy import Policy, load_for_scoring, load_policy
 from prospect.models.reference import Reference, build_reference, check_identity
 from prospect.models.reward_model import load_reward_model
+from prospect.models.sampling import end_ids
 from prospect.training.alarms import Watch
 from prospect.training.prepare import Prepared
 from prospect.training.processes.sharding import shard_policy
 from prospect.training.processes.world import World
+from prospect.training.sampled_point import SampledPoint
 from prospect.training.step import Objective
 from prospect.training.text_medium import TextMedium
 
@@ -126,7 +129,7 @@ def build_watch(prepared: Prepared) -> Watch:
 def build_objective(prepared: Prepared, policy: Policy, reference: Reference, world: World | None = None) -> Objective:
     """Put together what is minimised."""
     reference.change(lambda frozen: frozen.model.eval())  # copied with LoRA's dropout on, it would draw random numbers
-    config = prepared.config
+    config, sampled = prepared.config, _sampled_point(prepared.config.reference_point)
     humanline = config.loss.humanline
     return Objective(
         loss=prepared.loss,
@@ -134,13 +137,27 @@ def build_objective(prepared: Prepared, policy: Policy, reference: Reference, wo
         policy=policy,
         reference=reference,
         max_tokens=prepared.max_tokens,
-        medium=TextMedium(prepared.max_length),
-        reference_point=config.reference_point,
+        medium=TextMedium(prepared.max_length, _ends(prepared, policy) if sampled else ()),
+        reference_point=config.reference_point.kind,
+        sampled=sampled,
         seed=config.train.seed,
         sft_weight=config.loss.sft_weight,
         clip=(humanline.low, humanline.high) if humanline else None,
         world=world or World(),
     )
+
+
+def _sampled_point(settings: ReferencePointSettings) -> SampledPoint | None:
+    """Return how z0 is sampled, where the recipe asks for that; `prepare` has filled in the length of samples."""
+    if settings.kind != "sampled" or settings.max_new_tokens is None:
+        return None
+    return SampledPoint(settings.every, settings.completions, settings.max_new_tokens)
+
+
+def _ends(prepared: Prepared, policy: Policy) -> tuple[int, ...]:
+    """Return the tokens that end a completion of the policy."""
+    renderer = make_renderer(policy.tokenizer, prepared.rendering)
+    return tuple(end_ids(policy.model, policy.tokenizer, renderer))
 
 
 def place_models(policy: Policy, reference: Reference, *, sharded: bool, compiled: bool) -> None:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from prospect import progress
-from prospect.config import Config, SyncSettings
+from prospect.config import Config, ReferencePointSettings, SyncSettings
 from prospect.data.batch import flatten
 from prospect.data.control_tokens import ask_after_good
 from prospect.data.dataset import (
@@ -214,12 +214,39 @@ def _resolve(config: Config, loss: Loss, train: Dataset, max_length: int, max_to
     values["data"] |= {"max_length": max_length, "class_weights": "none"}
     values["train"]["learning_rate"] = config.train.learning_rate or loss.learning_rate
     values["train"]["max_tokens_per_micro_batch"] = max_tokens
-    if config.reference_point == "micro_batch" and not loss.needs_reference_point:
-        raise ConfigError(f"reference_point is micro_batch and loss {loss.name} has no reference point. Leave it out.")
+    values["reference_point"] |= _reference_point(config.reference_point, loss, train)
     check_modifiers(config, loss)
     _check_sharding(config)
     values["reference"] |= _reference(config, loss)
     return Config.model_validate(values)
+
+
+def _reference_point(settings: ReferencePointSettings, loss: Loss, train: Dataset) -> dict[str, Any]:
+    """Return settings of z0: where samples are cut.
+
+    Raises:
+        ConfigError: a loss that has no z0, or none that samples can estimate; settings of samples where none are drawn.
+    """
+    if settings.kind != "step" and not loss.needs_reference_point:
+        raise ConfigError(
+            f"reference_point is {settings.kind} and loss {loss.name} has no reference point. Leave it out."
+        )
+    if settings.kind == "sampled":
+        if not loss.needs_reference:
+            raise ConfigError(
+                "reference_point is sampled, which estimates how far the policy is from its reference, and loss "
+                f"{loss.name} has no reference. Leave it out."
+            )
+        longest = max(len(row.completion_ids) for row in flatten(train.examples))
+        return {"max_new_tokens": settings.max_new_tokens or longest}
+    plain = ReferencePointSettings()
+    for name in ("every", "completions", "max_new_tokens"):
+        if getattr(settings, name) != getattr(plain, name):
+            raise ConfigError(
+                f"reference_point.{name} is about samples, and reference_point.kind is {settings.kind}. Set kind: "
+                f"sampled, or leave {name} out."
+            )
+    return {}
 
 
 def check_modifiers(config: Config, loss: Loss) -> None:
@@ -246,7 +273,7 @@ def _check_sharding(config: Config) -> None:
     """
     if config.train.parallel != "fsdp":
         return
-    if config.reference_point == "micro_batch":
+    if config.reference_point.kind == "micro_batch":
         raise ConfigError("reference_point is micro_batch, whose passes differ by process. Set train.parallel: ddp.")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +28,7 @@ from prospect.training.checkpoints.checkpoint import (
     OPTIMIZER,
     REFERENCE,
     RUNNING_MEAN,
+    SAMPLED_POINT,
     WEIGHTS,
     clean_leftovers,
     latest_checkpoint,
@@ -151,6 +152,8 @@ class Session:
         if sync is not None and sync.every and step % sync.every == 0:
             self.reference.sync(self.policy, sync.mix)
             self.objective.running_mean.clear()  # it was of log-ratios to another reference
+            if self.objective.sampled is not None:
+                self.objective.sampled.clear()  # and so was this
 
     def clip_gradient(self, step: int) -> float:
         """Scale the gradient down to the norm allowed; nothing non-finite reaches the optimizer."""
@@ -192,6 +195,8 @@ class Session:
             "padding_share": round(result.padding_share, 4),
             "tokens_per_second": round(result.tokens / seconds, 1),
         }
+        if self.objective.sampled is not None:
+            metrics["kl_seconds"] = round(result.point_seconds, 4)
         display.step(step, metrics)
         if step % self.prepared.config.train.log_every == 0 or step == self.prepared.total_steps:
             self.write_metrics(metrics)
@@ -242,8 +247,7 @@ class Session:
     @contextmanager
     def _sampling(self) -> Iterator[None]:
         where = f"in the samples at step {self.progress.step}"
-        eager = _eager() if self.prepared.config.train.compile else nullcontext()
-        with name_the_setting(where, self.prepared, self.run, part="samples"), eager:
+        with name_the_setting(where, self.prepared, self.run, part="samples"):
             yield
 
     def save(self) -> None:
@@ -261,6 +265,7 @@ class Session:
             OPTIMIZER: optimizer_tensors(self.optimizer, parameters),
             REFERENCE: self.reference.state(),
             RUNNING_MEAN: self.objective.running_mean.state() if self.prepared.loss.needs_running_mean else {},
+            SAMPLED_POINT: self.objective.sampled.state() if self.objective.sampled is not None else {},
         }
         keep = self.prepared.config.train.keep_checkpoints
         save_checkpoint(self.run.checkpoints_path, groups, self.progress, self.identity, keep, self.world)
@@ -324,15 +329,6 @@ class Session:
                 if name in targets:
                     targets[name].copy_(gathered)
         return fresh
-
-
-def _eager() -> Any:
-    """Let compiled layers run uncompiled for a while.
-
-    In `generate` each layer has a cache of its own, and so a variant of its own to compile. PyTorch compiles 8 variants
-    of a function, and policy and reference share it: samples would leave none for the steps.
-    """
-    return torch.compiler.set_stance("force_eager")
 
 
 def _describe_evaluation(step: int, metrics: dict[str, float]) -> str:

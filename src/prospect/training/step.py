@@ -9,6 +9,7 @@ runs some. What completions are made of, the medium knows (`medium.py`). Letters
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from prospect.training.arguments import Comparison, arrange, concatenate, contra
 from prospect.training.medium import AnyBatch, Draw, Learner, Medium
 from prospect.training.metrics import Tally, summarise, tally_rows
 from prospect.training.processes.world import World
+from prospect.training.sampled_point import SampledPoint, choose_prompts
 
 Examples = Sequence[tuple[AnyRow, ...]]
 
@@ -45,7 +47,9 @@ class Objective:
         reference: what it is compared with.
         max_tokens: the budget of a micro-batch, in what the medium counts as a row's cost: tokens of a text.
         medium: what completions are made of.
-        reference_point: "step", or "micro_batch" for comparison with other trainers.
+        reference_point: "step", "micro_batch" for comparison with other trainers, or "sampled". Evaluations take "step"
+            in any case: they draw nothing, and those of runs that differ in this can be compared.
+        sampled: how z0 is sampled, where it is.
         seed: of the pairing of mismatched rows, and of a medium's noise.
         sft_weight: how many times the sft loss of desirable completions is added.
         clip: lowest and highest log-ratio of a token, nats; None leaves them as they are.
@@ -60,6 +64,7 @@ class Objective:
     max_tokens: int
     medium: Medium
     reference_point: str = "step"
+    sampled: SampledPoint | None = None
     seed: int = 0
     sft_weight: float = 0.0
     clip: tuple[float, float] | None = None
@@ -83,6 +88,7 @@ class StepResult:
         completion_tokens: scored units.
         padding_share: of what went through the policy, the share that was padding; no metric, for it depends on how
             the step was cut.
+        point_seconds: what a sampled z0 took; 0 where none was sampled.
     """
 
     metrics: dict[str, float]
@@ -90,6 +96,7 @@ class StepResult:
     tokens: int
     completion_tokens: int
     padding_share: float
+    point_seconds: float
 
 
 def accumulate_gradient(objective: Objective, examples: Examples, step: int = 0) -> StepResult:
@@ -148,23 +155,26 @@ class _Pass:
         self.examples, self.rows = examples, flatten(examples)
         self.when, self.with_gradient = when, with_gradient
         self.draw = Draw(objective.seed, step)
-        needs_z0, whole_step = self.loss.needs_reference_point, objective.reference_point == "step"
-        self.z0_per_step = needs_z0 and (whole_step or not with_gradient)
-        self.z0_per_micro_batch = needs_z0 and not self.z0_per_step
+        kind = objective.reference_point if with_gradient else "step"
+        self.z0_kind = kind if self.loss.needs_reference_point else "none"
         self.units = self.count_units(self.rows)
         self.desirable_units = self.count_units([row for row in self.rows if row.desirable])
         self.denominator = self.units if self.loss.over_units else len(examples)
         self.tally = Tally()
         self.points: list[ReferencePoint] = []
+        self.point_tokens, self.point_seconds = 0, 0.0
 
     def run(self) -> StepResult:
         """Compute what concerns the whole step, then each micro-batch's share of the gradient."""
         with progress.phase(self.when, aloud=False):
-            if self.z0_per_step:
+            if self.z0_kind == "step":
                 self.points.append(self.reference_point(self.rows, self.objective.world))
+            elif self.z0_kind == "sampled":
+                self.points.append(self.sampled_point())
             over_step = self.over_whole_step() if self.loss.over_step else []
-            for part in self.micro_batches(self.examples, self.objective.world, two_prompts=self.z0_per_micro_batch):
-                if self.z0_per_micro_batch:
+            cut = self.z0_kind == "micro_batch"
+            for part in self.micro_batches(self.examples, self.objective.world, two_prompts=cut):
+                if cut:
                     self.points.append(self.reference_point(part.batch.rows, World()))
                 self.add(part, over_step)
             return self.result()
@@ -187,11 +197,14 @@ class _Pass:
         tally = Tally.together(world.gather(self.tally))
         tally.counts["loss"] = 1
         padding = tally.take("padding")
-        all_ranks = world.gather(self.points) if self.z0_per_micro_batch else [self.points]
+        all_ranks = world.gather(self.points) if self.z0_kind == "micro_batch" else [self.points]
         metrics = summarise(tally, _mean_point([point for points in all_ranks for point in points]))
+        if self.z0_kind == "sampled":
+            metrics["kl_tokens"] = self.point_tokens
         if self.loss.needs_running_mean:
             metrics["running_mean"] = self.objective.running_mean.mean
-        return StepResult(metrics, tally, sum(map(self.medium.cost, self.rows)), self.units, padding)
+        cost = sum(map(self.medium.cost, self.rows))
+        return StepResult(metrics, tally, cost, self.units, padding, self.point_seconds)
 
     def micro_batches(self, examples: Examples, world: World, *, two_prompts: bool = False) -> Iterator[_MicroBatch]:
         """Yield this rank's micro-batches."""
@@ -227,10 +240,10 @@ class _Pass:
             share = share + self.objective.sft_weight * imitation / self.desirable_units
         return share
 
-    def compare(self, batch: AnyBatch) -> Comparison:
+    def compare(self, batch: AnyBatch, *, by_unit: bool = False) -> Comparison:
         """Return the log-ratios of policy and reference on the rows."""
         objective, clip = self.objective, self.objective.clip
-        by_unit = self.loss.level == "token" or clip is not None
+        by_unit = by_unit or self.loss.level == "token" or clip is not None
         both = self.medium.compare(objective.policy, objective.reference, batch, self.draw, by_unit=by_unit)
         what = "the model's score" if self.loss.reward_model else "the policy's log-prob"
         self.require_finite(both.logps, batch.rows, what)
@@ -273,20 +286,52 @@ class _Pass:
             rows: whose prompts and completions are crossed.
             world: the ranks that share them; this one alone where z0 is of a micro-batch.
         """
-        mismatched = [(row,) for row in self.medium.mismatched(rows, self.objective.seed)]
         with evaluating(self.objective.policy.model):
-            own = [
-                log_ratio
-                for _, compared in self.compared(mismatched, world)
-                for log_ratio in compared.log_ratio.tolist()
-            ]
+            return self.estimate(self.medium.mismatched(rows, self.objective.seed), world)
+
+    @torch.no_grad()
+    def sampled_point(self) -> ReferencePoint:
+        """Estimate z0 from completions that the policy draws now; between two estimates return the last."""
+        sampled = self.objective.sampled
+        assert sampled is not None
+        kept = sampled.kept(self.draw.step)
+        if kept is not None:
+            return kept
+        begun = time.monotonic()
+        with evaluating(self.objective.policy.model):
+            rows = self.sample(sampled)
+            sampled.point = self.estimate(rows, self.objective.world, by_unit=True)
+        self.point_tokens, self.point_seconds = self.count_units(rows), time.monotonic() - begun
+        return sampled.point
+
+    def sample(self, sampled: SampledPoint) -> list[AnyRow]:
+        """Let the policy answer prompts of the step; ranks share them, but for sharded weights, which need all."""
+        world = self.objective.world
+        asked = choose_prompts(self.rows, sampled.completions, self.draw)
+        own = asked if world.lockstep else asked[world.rank :: world.size]
+        all_ranks = world.gather(self.medium.sample(self.objective.policy, own, sampled.max_new_tokens, self.draw))
+        return [row for part in (all_ranks[:1] if world.lockstep else all_ranks) for row in part]
+
+    def estimate(self, rows: Sequence[AnyRow], world: World, *, by_unit: bool = False) -> ReferencePoint:
+        """Estimate z0 from the log-ratios of rows.
+
+        Args:
+            rows: the same on all ranks.
+            world: the ranks that share them.
+            by_unit: whether the models are asked for single units, which a cached reference does not keep: a row that
+                was drawn is met once.
+        """
+        parts = self.compared([(row,) for row in rows], world, by_unit=by_unit)
+        own = [log_ratio for _, compared in parts for log_ratio in compared.log_ratio.tolist()]
         log_ratios = [log_ratio for part in world.gather(own) for log_ratio in part]
         return estimate_reference_point(torch.tensor(log_ratios), clamp=self.loss.needs_reference)
 
-    def compared(self, examples: Examples, world: World) -> Iterator[tuple[_MicroBatch, Comparison]]:
+    def compared(
+        self, examples: Examples, world: World, *, by_unit: bool = False
+    ) -> Iterator[tuple[_MicroBatch, Comparison]]:
         """Compare the models on this rank's micro-batches; those that are only for lockstep are run and left out."""
         for part in self.micro_batches(examples, world):
-            compared = self.compare(part.batch)
+            compared = self.compare(part.batch, by_unit=by_unit)
             if not part.lockstep_only:
                 yield part, compared
 

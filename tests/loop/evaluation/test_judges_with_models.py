@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,14 @@ import torch
 from conftest import make_tokenizer
 from prospect.errors import ModelError
 from prospect.evaluation.contest.contest import hold_contest
-from prospect.evaluation.contest.judges import Item, LocalLMJudge, RewardModelJudge, judge_named, judging_prompt
+from prospect.evaluation.contest.judges import (
+    Candidate,
+    Item,
+    LocalLMJudge,
+    RewardModelJudge,
+    judge_named,
+    judging_prompt,
+)
 from prospect.evaluation.contest.judges import local_lm as module
 from prospect.evaluation.contest.judges.prompt import LABELS
 from prospect.feedback.records import Message
@@ -61,6 +69,20 @@ def test_the_verdict_is_the_label_with_the_highest_log_prob(kind: str, reader: A
             assert shift == pytest.approx(0, abs=0.5e-3 + within)
 
 
+@pytest.mark.parametrize("kind", ["chat", "plain"])
+def test_the_score_of_one_completion_is_the_share_of_yes(kind: str, reader: Any, plain_reader: Any) -> None:
+    model, tokenizer = reader if kind == "chat" else plain_reader
+    rows = [Candidate(item.prompt, text) for item in ITEMS[:3] for text in (item.first, item.second)]
+    for row, score in zip(rows, LocalLMJudge((model, tokenizer)).score_many(rows), strict=True):
+        if kind == "chat":
+            text, labels = f"<s><|user|>{judging_prompt(row, ending=module.ENDING)}</s>\n<|assistant|>", ["Y", "N"]
+        else:
+            text, labels = "<s>" + judging_prompt(row, ending=module.PLAIN_ENDING), [" Y", " N"]
+        yes, no = logps_by_hand(model, text, labels, tokenizer)
+        assert score == pytest.approx(1 / (1 + math.exp(no - yes)), abs=rounding(3 * FORWARD, min(yes, no)))
+    assert math.isnan(LocalLMJudge((model, tokenizer)).score("p", "a" * 5000))
+
+
 def test_verdicts_do_not_depend_on_what_is_judged_beside_them(reader: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     judge = LocalLMJudge(reader)
     together = judge.compare_many(ITEMS)
@@ -76,9 +98,11 @@ def test_verdicts_do_not_depend_on_what_is_judged_beside_them(reader: Any, monke
 def test_no_completion_brings_special_tokens_into_the_prompt(text: str, reader: Any) -> None:
     tokenizer = reader[1]
     judge = LocalLMJudge(reader)
-    ids = judge._read(tokenizer, Item(text, text, text))
-    assert not set(ids) & set(tokenizer.all_special_ids)
-    assert tokenizer.decode(ids) == judging_prompt(Item(text, text, text), ending=module.ENDING, take_apart=True)
+    for item in (Item(text, text, text), Candidate(text, text)):
+        ids = judge._read(tokenizer, item)
+        assert not set(ids) & set(tokenizer.all_special_ids)
+        assert tokenizer.decode(ids) == judging_prompt(item, ending=module.ENDING, take_apart=True)
+    assert 0 < judge.score("p", text) < 1
     assert judge.compare("p", text, "b").choice in ("first", "second", "tie")
 
 

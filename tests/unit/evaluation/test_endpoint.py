@@ -35,7 +35,7 @@ def in_turn(*answers: Answer) -> Callable[..., Answer]:
 def test_a_chat_is_sent_and_read(serve):
     server = serve(lambda *_: said("hello"))
     reply = server.endpoint().chat([{"role": "user", "content": "hi"}], temperature=0, seed=None)
-    assert reply == ("hello", "stop", 100, 5, "")
+    assert reply == ("hello", "stop", 100, 5, "", ())
     assert server.paths == ["/v1/chat/completions"]
     assert server.asked == [{"model": "m", "messages": [{"role": "user", "content": "hi"}], "temperature": 0}]
     assert server.headers[0]["Authorization"] is None
@@ -43,7 +43,7 @@ def test_a_chat_is_sent_and_read(serve):
 
 def test_a_completion_is_sent_and_read(serve):
     server = serve(lambda *_: (200, {"choices": [{"text": " there", "finish_reason": "length"}]}))
-    assert server.endpoint().complete("hi", max_tokens=3) == (" there", "length", 0, 0, "")
+    assert server.endpoint().complete("hi", max_tokens=3) == (" there", "length", 0, 0, "", ())
     assert server.paths == ["/v1/completions"]
     assert server.asked == [{"model": "m", "prompt": "hi", "max_tokens": 3}]
 

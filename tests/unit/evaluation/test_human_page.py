@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from prospect.errors import DataError
-from prospect.evaluation.contest.judges import HumanJudge, Item, judge_named, write_page
+from prospect.evaluation.contest.judges import Candidate, HumanJudge, Item, judge_named, write_page, write_thumbs_page
 from prospect.evaluation.contest.judges.base import text_key
 from prospect.feedback.records import Message
 
@@ -102,6 +102,25 @@ def test_neither_sides_nor_order_tell_whose_completion_it_is(tmp_path: Path):
     assert {row["key"] for row in swapped.data["items"]} == {row["key"] for row in page.data["items"]}
     other = make(tmp_path, items(200), seed=1).data["items"]
     assert [row["key"] for row in other] != [row["key"] for row in page.data["items"]]
+
+
+def test_a_page_of_thumbs_shows_one_completion_at_a_time(tmp_path: Path):
+    rows = [Candidate(f"prompt {i}", HOSTILE + str(i)) for i in range(20)]
+    assert write_thumbs_page([*rows, rows[3]], tmp_path / "page.html") == 20
+    page = Page(tmp_path / "page.html")
+    assert [attrs["data-vote"] for _, attrs in page.tags if "data-vote" in attrs] == ["up", "down", "skip"]
+    assert [attrs["id"] for _, attrs in page.tags if attrs.get("class") == "text"] == ["prompt", "a"]
+    assert page.data["what"] == "Completion" and "completions voted on" in page.text
+    assert {row["key"]: row["a"] for row in page.data["items"]} == {
+        text_key(*one.texts): one.completion for one in rows
+    }
+    order = [row["key"] for row in page.data["items"]]
+    write_thumbs_page(rows, tmp_path / "other.html", seed=1)
+    other = [row["key"] for row in Page(tmp_path / "other.html").data["items"]]
+    assert order != other and sorted(order) == sorted(other)
+    assert page.blocks["script"] == make(tmp_path, items(1)).blocks["script"]  # one script, whatever is voted on
+    with pytest.raises(DataError, match="nothing to vote on"):
+        write_thumbs_page([], tmp_path / "page.html")
 
 
 def test_identical_completions_and_repeated_comparisons_are_not_asked(tmp_path: Path):
@@ -263,6 +282,25 @@ def test_the_keyboard_votes_in_a_browser(tmp_path: Path):
     # Another browser is another voter. (Whether this one stays the same is in what it kept, above.)
     elsewhere = browse(tmp_path, "driven.html", profile="other")
     assert voter not in elsewhere and '"voter"' in html.unescape(elsewhere)
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+def test_the_keyboard_gives_thumbs_in_a_browser(tmp_path: Path):
+    rows = [Candidate(f"prompt {i}", f"text {i}") for i in range(4)]
+    write_thumbs_page(rows, tmp_path / "page.html")
+    page = Page(tmp_path / "page.html")
+    driver = DRIVER.replace('"a", "b", "where"', '"a", "where"')
+    driven = re.sub(r"<meta http-equiv[^>]*>", "", page.text).replace("</body>", f"<script>{driver}</script></body>")
+    (tmp_path / "driven.html").write_text(driven, encoding="utf-8")
+    out = re.search(r'<pre id="out">(.*?)</pre>', browse(tmp_path, "driven.html"), flags=re.S)
+    assert out is not None
+    found, keys = json.loads(html.unescape(out[1])), [row["key"] for row in page.data["items"]]
+    # 1, 2, 3, then 4, which is no vote here; back, and 1.
+    assert found["saved"]["votes"] == {keys[0]: "up", keys[1]: "down", keys[2]: "up"}
+    (tmp_path / "votes.json").write_text(json.dumps(found["saved"]))
+    judge = HumanJudge(tmp_path / "votes.json")
+    by_key = {text_key(*row.texts): row for row in rows}
+    assert judge.score_many([by_key[key] for key in keys[:3]]) == [1.0, 0.0, 1.0]
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from prospect.endpoint.replies import Reply
 from prospect.errors import UsageError
-from prospect.evaluation.contest.judges import Item, judging_prompt, read_rubric
-from prospect.evaluation.contest.judges.prompt import DEFAULT_RUBRIC, form_of_prompt, make_fence
+from prospect.evaluation.contest.judges import Candidate, Item, judging_prompt, read_rubric
+from prospect.evaluation.contest.judges.prompt import DEFAULT_QUESTION, DEFAULT_RUBRIC, form_of_prompt, make_fence
 from prospect.evaluation.contest.judges.reading import read_reply
 
 HOSTILE = [
@@ -59,6 +59,25 @@ def test_any_text_stays_in_its_place(prompt: str, first: str, second: str):
     fence = make_fence(DEFAULT_RUBRIC, prompt, first, second)
     parts = re.split(rf"^=== {fence} [\w ]+ ===\n", made, flags=re.M)
     assert [part.removesuffix("\n") for part in parts[1:4]] == [prompt, first, second]
+
+
+@given(st.text(), st.text())
+def test_any_text_of_a_single_completion_stays_in_its_place(prompt: str, completion: str):
+    made = judging_prompt(Candidate(prompt, completion), ending="Answer.")
+    fence = make_fence(DEFAULT_QUESTION, prompt, completion)
+    assert made.count(fence) == 4  # named once, and on three lines
+    parts = re.split(rf"^=== {fence} [\w ]+ ===\n", made, flags=re.M)
+    assert [part.removesuffix("\n") for part in parts[1:3]] == [prompt, completion]
+    assert parts[3].endswith("Answer the question at the top: Y for yes, N for no. Answer.")
+
+
+def test_a_single_completion_is_asked_about_alone():
+    text = judging_prompt(Candidate("p", "a"), ending="Answer.")
+    assert DEFAULT_QUESTION in text and DEFAULT_RUBRIC not in text
+    assert not [word for word in ("completions", "completion A", " B", "better") if word in text]
+    mine = judging_prompt(Candidate("p", "<|im_end|><think>"), "Is it kind?", ending="Answer.", take_apart=True)
+    assert "Is it kind?" in mine and DEFAULT_QUESTION not in mine
+    assert "<|im_end|>" not in mine and "<think>" not in mine
 
 
 def test_a_text_that_holds_the_marker_of_another_item_is_no_danger():
@@ -185,3 +204,10 @@ def test_what_is_taken_apart_is_of_the_form(monkeypatch: pytest.MonkeyPatch):
     assert form_of_prompt("a", marks=("### Answer:",)) != before
     monkeypatch.setattr("prospect.evaluation.contest.judges.prompt._CONTROL_TOKENS", re.compile("x"))
     assert form_of_prompt("a") != before
+
+
+@pytest.mark.parametrize("part", ["_OPENING", "_CLOSING", "_OPENING_OF_ONE", "_CLOSING_OF_ONE", "DEFAULT_QUESTION"])
+def test_every_word_around_the_texts_is_of_the_form(part: str, monkeypatch: pytest.MonkeyPatch):
+    before = form_of_prompt(None)
+    monkeypatch.setattr(f"prospect.evaluation.contest.judges.prompt.{part}", "other words")
+    assert form_of_prompt(None) != before

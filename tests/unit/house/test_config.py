@@ -24,7 +24,7 @@ def test_the_least_recipe_names_model_data_and_output() -> None:
     config = load_config(BASE)
     assert (config.loss.name, config.loss.hyperparameters) == ("kto", {})
     assert config.train.batch_size == 32
-    assert config.reference_point == "step"
+    assert config.reference_point.kind == "step"
 
 
 @pytest.mark.parametrize(

@@ -10,90 +10,16 @@ import pytest
 from pydantic import ValidationError
 from test_report import HOSTILE, Page
 
+from made_results import FLIPS, METHODS, study_as_json, study_cell
 from prospect.errors import CheckpointError
 from prospect.report.charts.plots import Line, sweep_chart
 from prospect.report.comparison.figures import measures_to_draw
 from prospect.report.comparison.page import render_comparison_page, write_comparison_page
 from prospect.results.study import StudyResult
 
-METHODS = ("kto", "dpo")
-FLIPS = (0.0, 0.2, 0.4)
-
-
-def cell(method: str, condition: str, rate: float, words: float) -> dict[str, Any]:
-    said = f"Dear customer, {method} writes this."
-    example: dict[str, Any] = {
-        "prompt": "Where is my order?",
-        "start": "Dear customer, wait.",
-        "completion": said,
-        "score": 1,
-    }
-    runs = [
-        {"seed": seed, "status": "done", "error": None, "steps": 40, "seconds": 12.5, "examples": [example]}
-        for seed in (0, 1)
-    ]
-    return {
-        **{"method": method, "condition": condition, "runs": runs},
-        "estimates": {
-            "pass": {"rate": rate, "low": rate - 0.05, "high": rate + 0.05, "n": 400, "prompts": 200, "seeds": 2},
-            "words": {"value": words, "low": words - 1, "high": words + 1, "n": 400, "prompts": 200, "seeds": 2},
-        },
-        "wins": {"rate": rate, "low": rate - 0.06, "high": rate + 0.06, "n": 400, "p": 0.01, "p_holm": 0.02}
-        | {"verdict": "better"},
-    }
-
-
-def as_json(**changes: Any) -> dict[str, Any]:
-    """As `prospect compare --json` prints it."""
-    conditions = [f"{100 * flips:.0f} % flips" for flips in FLIPS]
-    points = list(zip(conditions, FLIPS, strict=True))
-    loss = {"kto": 0.1, "dpo": 0.6}
-    comparison: dict[str, Any] = {"measure": "pass", "method": "kto", "baseline": {"method": "dpo", "condition": None}}
-    comparison |= {"n": 400, "prompts": 200, "seeds": 2, "p": 0.0002}
-    return {
-        **{"format": "prospect.study/1", "name": "noise", "title": "Label noise", "file": "studies/noise.yaml"},
-        **{"question": "Which method bears flipped thumbs?", "digest": "ab12cd34ef56", "level": 0.95, "seconds": 754.0},
-        **{"complete": True, "runs": {"wanted": 12, "done": 12, "failed": 0}, "seeds": [0, 1], "primary": "pass"},
-        "world": {"kind": "demo", "says": "A small model answers customers.", "prompts": 200},
-        "claim": {
-            **{"text": "KTO bears noise better than DPO", "source": "a paper, section 4", "agrees": "yes"},
-            "why": "At 40 % flips it passes more often.",
-            "rules": [
-                {"text": "KTO above DPO at 40 %", "agrees": "yes", "found": "+20 points, 12 to 28", "measure": "pass"}
-                | {"value": 0.2, "low": 0.12, "high": 0.28, "bound": 0.0, "p_holm": 0.001}
-            ],
-        },
-        "measures": {
-            "words": {"label": "length", "unit": "words", "better": None, "kind": "value"},
-            "pass": {"label": "pass rate", "unit": "share", "better": "higher", "kind": "rate"},
-        },
-        "methods": [
-            {"name": name, "loss": name, "after": None, "recipe": {"loss": {"name": name}}} for name in METHODS
-        ],
-        "conditions": [{"name": name, "says": name, "settings": {"flips": x}} for name, x in points],
-        "axes": [{"label": "label flips", "unit": "share", "points": [{"condition": c, "x": x} for c, x in points]}],
-        "start": {
-            "pass": {"rate": 0.4, "low": 0.35, "high": 0.45, "n": 200, "prompts": 200, "seeds": 1},
-            "words": {"value": 20, "low": 19, "high": 21, "n": 200, "prompts": 200, "seeds": 1},
-        },
-        "cells": [cell(m, c, 0.9 - loss[m] * x, {"kto": 22, "dpo": 44}[m]) for m in METHODS for c, x in points],
-        "comparisons": [
-            {**comparison, "condition": conditions[2], "value": 0.2, "low": 0.12, "high": 0.28, "p_holm": 0.0004}
-            | {"verdict": "better"},
-            {**comparison, "condition": conditions[0], "value": -0.01, "low": -0.06, "high": 0.04, "p_holm": 0.7}
-            | {"verdict": "no difference shown"},
-        ],
-        "baseline": {"method": "dpo", "condition": None},
-        "findings": [
-            {"kind": "plain", "text": "Both are above the start."},
-            {"kind": "worry", "text": "The prompts are few."},
-        ],
-        **changes,
-    }
-
 
 def result(**changes: Any) -> StudyResult:
-    return StudyResult.parse(as_json(**changes), "result.json")
+    return StudyResult.parse(study_as_json(**changes), "result.json")
 
 
 def read(found: StudyResult) -> Page:
@@ -113,7 +39,7 @@ def text_of(found: StudyResult) -> str:
     ],
 )
 def test_the_answer_stands_at_the_top(agrees: str, said: str) -> None:
-    text = text_of(result(claim=as_json()["claim"] | {"agrees": agrees}))
+    text = text_of(result(claim=study_as_json()["claim"] | {"agrees": agrees}))
     assert said in text
     assert "The claim (a paper, section 4): KTO bears noise better than DPO." in text
     assert "At 40 % flips it passes more often." in text and "Both are above the start." in text
@@ -140,7 +66,7 @@ def test_cells_have_whiskers_and_sweeps_have_lines_with_bands() -> None:
 
 
 def test_a_measure_of_one_value_everywhere_is_not_drawn() -> None:
-    found = as_json()
+    found = study_as_json()
     flat = {"value": 0.0, "low": 0.0, "high": 0.1, "n": 400, "prompts": 200, "seeds": 2}
     found["measures"]["flat"] = {"label": "repetition", "unit": "share", "better": "lower", "kind": "value"}
     for estimates in (found["start"], *(cell["estimates"] for cell in found["cells"])):
@@ -178,7 +104,7 @@ def test_samples_stand_side_by_side_with_differences_marked() -> None:
 
 
 def test_methods_alone_are_rows_of_their_own() -> None:
-    found = result(axes=[], conditions=as_json()["conditions"][:1], cells=as_json()["cells"][::3])
+    found = result(axes=[], conditions=study_as_json()["conditions"][:1], cells=study_as_json()["cells"][::3])
     labels = [label for label in read(found).labels() if label.startswith("Pass rate.")]
     assert labels == ["Pass rate. kto: 90% (85–95%); dpo: 90% (85–95%)."]
 
@@ -224,7 +150,7 @@ def hostile(tree: Any) -> Any:
 
 
 def test_hostile_text_is_shown_and_never_obeyed() -> None:
-    page = read(StudyResult.parse(hostile(as_json()), "result.json"))
+    page = read(StudyResult.parse(hostile(study_as_json()), "result.json"))
     assert not page.open and not {"script", "img", "b>"} & set(page.tags)
     assert 'alert("x")' in page.text
 
@@ -242,27 +168,27 @@ def test_hostile_text_is_shown_and_never_obeyed() -> None:
 )
 def test_a_result_that_is_none_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(CheckpointError, match=message):
-        StudyResult.parse(as_json(**changes), "result.json")
+        StudyResult.parse(study_as_json(**changes), "result.json")
 
 
 def test_fields_of_a_newer_minor_version_are_left_out() -> None:
-    newer = as_json(format="prospect.study/1.7", mood="good")
+    newer = study_as_json(format="prospect.study/1.7", mood="good")
     newer["cells"][0] |= {"colour": "blue"}
     assert StudyResult.parse(newer, "result.json") == result()
 
 
 def test_what_is_written_holds_nothing_else() -> None:
     with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
-        StudyResult(**as_json(mood="good"))
+        StudyResult(**study_as_json(mood="good"))
 
 
 def test_a_large_study_stays_small() -> None:
     methods = [f"method {i}" for i in range(40)]
     conditions = [f"condition {i}" for i in range(13)]
     found = result(
-        methods=[as_json()["methods"][0] | {"name": name} for name in methods],
-        conditions=[as_json()["conditions"][0] | {"name": name} for name in conditions],
-        cells=[cell(m, c, 0.5, 20) for m in methods for c in conditions],
-        comparisons=as_json()["comparisons"] * 300,
+        methods=[study_as_json()["methods"][0] | {"name": name} for name in methods],
+        conditions=[study_as_json()["conditions"][0] | {"name": name} for name in conditions],
+        cells=[study_cell(m, c, 0.5, 20) for m in methods for c in conditions],
+        comparisons=study_as_json()["comparisons"] * 300,
     )
     assert len(render_comparison_page(found)) < 1_500_000

@@ -10,87 +10,22 @@ from typing import Any, get_args
 import pytest
 from test_report import HOSTILE, Page, write_run
 
+from made_results import PROMPTS, N, change, held_out, one_round, rounds_as_json
 from prospect.cli.main import main
 from prospect.errors import CheckpointError
 from prospect.report.page.parts import PageFinding
 from prospect.report.rounds import findings as checks
 from prospect.report.rounds.findings import findings
 from prospect.report.rounds.page import build_rounds_report, render_rounds_page
+from prospect.report.rounds.words import shown_judge
 from prospect.report.run.build import build_report
 from prospect.report.run.model_card import write_model_card
 from prospect.results.rounds import LEDGER, Ledger, StopKind, round_of
 from prospect.statistics.rates import proportion
 
-N = 200
-PROMPTS = ("Where is my parcel?", "The lamp is broken.")
-RATES = {0: 0.46, 1: 0.8, 2: 0.95}
-
-
-def change(value: float, half: float = 0.07) -> dict[str, Any]:
-    verdict = "better" if value > half else "worse" if value < -half else "no difference shown"
-    return {"value": value, "low": value - half, "high": value + half, "n": N, "prompts": N} | {
-        **{"p": 0.001, "p_holm": 0.001, "verdict": verdict}
-    }
-
-
-def held_out(number: int, **changes: Any) -> dict[str, Any]:
-    rate, second = RATES[number], 0.5 + 0.1 * number
-    return {
-        "rate": proportion(rate * N, N)._asdict(),
-        "against_start": change(rate - RATES[0]) if number else None,
-        "against_last": change(rate - RATES[number - 1]) if number else None,
-        "gained": 70 * number,
-        "lost": number,
-        "kl": {"value": 2.0 * number, "low": 1.8 * number, "high": 2.2 * number, "n": N, "prompts": N}
-        if number
-        else None,
-        "second": proportion(second * N, N)._asdict(),
-        "second_against_start": change(0.1 * number) if number else None,
-        "second_against_last": change(0.1) if number else None,
-        "agreement": 0.83,
-        **{"words": 20.0 + number, "tokens": 30.0 + number, "cut": 0, "repetition": 0.01, "distinct_2": 0.6},
-        "samples": [
-            {"prompt": prompt, "completion": f"Dear customer, round {number} says so.", "score": 1.0, "desirable": True}
-            for prompt in PROMPTS
-        ],
-        "seconds": 12.0,
-        **changes,
-    }
-
-
-def one_round(number: int, **changes: Any) -> dict[str, Any]:
-    if number == 0:
-        return {"round": 0, "model": "/models/base", "held_out": held_out(0), **changes}
-    return {
-        **{"round": number, "model": f"round-{number}/run/model", "held_out": held_out(number)},
-        "drawn": {"prompts": 150, "samples": 600, "distinct": 580, "tokens": 18000, "cut": 3, "empty": 1}
-        | {"words": 21.0, "repetition": 0.02, "distinct_2": 0.55, "seconds": 40.0},
-        "judged": {"judge": "verifier:polite", "identity": "ab", "threshold": "number 0.5", "desirable": 258}
-        | {"undesirable": 342, "unread": 0, "dropped": 0, "rate": proportion(258, 600)._asdict()}
-        | {"all_up": 11, "all_down": 22, "seconds": 3.0},
-        "rows": {"rows": 580, "kind": "unpaired", "desirable": 250, "undesirable": 330, "ties": 0, "repeated": 20}
-        | {"replayed": 40, "weights": {"desirable_weight": 1.3, "undesirable_weight": 1.0}, "content": "cd"},
-        "trained": {"run": f"round-{number}/run", "steps": 40, "learning_rate": 2e-4, "loss": 0.4, "kl_raw": -0.66}
-        | {"clamped": 0.3, "weights": "f0e1d2c3b4a59687", "seconds": 60.0},
-        **changes,
-    }
-
-
-def as_json(*rounds: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """As `rounds.json` holds it; three rounds, the start among them, unless told otherwise."""
-    return {
-        **{"format": "prospect.rounds/1", "prospect": "0.1.0", "protocol": "online_kto", "loss": "kto"},
-        **{"start": "/models/base", "judge": "verifier:polite", "second_judge": "reward:/models/rm"},
-        **{"reference": "start", "optimizer": "fresh", "settings": {"count": 2, "label": {"judge": "verifier:polite"}}},
-        **{"prompts": 300, "held_out_prompts": N, "planned": 2, "seconds": 1234.0},
-        "rounds": list(rounds or map(one_round, RATES)),
-        "stopped": {"kind": "done", "text": "All rounds that were asked for are made."},
-        **changes,
-    }
-
 
 def ledger(*rounds: dict[str, Any], **changes: Any) -> Ledger:
-    return Ledger.parse(as_json(*rounds, **changes), LEDGER)
+    return Ledger.parse(rounds_as_json(*rounds, **changes), LEDGER)
 
 
 def read(found: Ledger, pages: dict[int, str] | None = None) -> Page:
@@ -121,7 +56,7 @@ def test_the_outcome_and_why_it_stopped_come_first() -> None:
     assert "2 of 2 rounds of online_kto were made from base" in text and "verifier:polite judges the answers" in text
     assert "1,200 samples were drawn (516 up, 684 down), and 1,160 rows trained on, in 20 min 34 s." in text
     assert "+49.0 points (+42.0 to +56.0), better." in text
-    assert "Against the round before, the change is +15.0 points (+8.0 to +22.0), better." in text
+    assert "Against the model before it, the change is +15.0 points (+8.0 to +22.0), better." in text
     assert "By reward:rm, which training never sees, 70% (63–76%) pass; against the start the change is +20.0" in text
     assert "Why it stopped All rounds that were asked for are made." in text
     assert "over 200 held-out prompts" in text and "Nothing in the numbers stands out." in text
@@ -141,7 +76,7 @@ def test_every_section_and_figure_is_there() -> None:
     assert "verifier:polite: 46% at 0, 80% at 1, 95% at 2; reward:rm, not trained on: 50% at 0, 60% at 1" in rates
     assert len(re.findall(r'<polygon class="band s[01]"', rates)) == 2, "both judges have their intervals"
     gains = text.partition("Gain, by round")[2].partition("</figure>")[0]
-    assert "against the start: 34.0 at 1, 49.0 at 2; against the round before: 34.0 at 1, 15.0 at 2" in gains
+    assert "against the start: 34.0 at 1, 49.0 at 2; against the model before: 34.0 at 1, 15.0 at 2" in gains
 
 
 def test_a_round_is_a_column_of_numbers() -> None:
@@ -174,6 +109,16 @@ def test_the_same_prompts_are_read_side_by_side() -> None:
     assert "11 rounds" in page
 
 
+def test_rounds_are_equally_far_apart() -> None:
+    found = ledger(*(one_round(1, round=number) for number in range(1, 13)), planned=12)
+    thumbs = render_rounds_page(found, {}).partition("Thumbs up, by round")[2].partition("</figure>")[0]
+    _, *places = [float(x) for x in re.findall(r'<circle class="dot s0" cx="([\d.]+)"', thumbs)]
+    assert len(places) == 12, "and the one of the legend"
+    assert [after - before for before, after in pairwise(places)] == pytest.approx(
+        [(places[-1] - places[0]) / 11] * 11, abs=0.2
+    )
+
+
 def test_a_score_is_said_where_there_is_no_thumb() -> None:
     sample = {"prompt": "?", "completion": "!", "score": 0.731, "desirable": None}
     text = text_of(ledger(one_round(0, held_out=held_out(0, samples=[sample]))))
@@ -201,7 +146,7 @@ def test_a_round_under_way_has_a_page(done: int) -> None:
         assert f"Round 2 of 2 is under way: {', '.join(names) or 'nothing'} so far." in text
         assert "After 1 round of online_kto, 80% of held-out samples pass, up from 46%" in text
     else:
-        assert "Round 2 is done" in text
+        assert "Where it stands Round 2 of 2 rounds is done." in text
 
 
 def test_the_start_alone_has_a_page() -> None:
@@ -214,6 +159,63 @@ def test_the_start_alone_has_a_page() -> None:
 def test_a_ledger_that_has_hardly_begun_has_a_page(rounds: list[Any]) -> None:
     text = text_of(ledger(stopped=None, rounds=rounds))
     assert "online_kto: no round is evaluated yet" in text and "so nothing here carries an interval" in text
+
+
+def test_a_round_that_is_worse_is_not_the_outcome() -> None:
+    worse = held_out(2, rate=proportion(0.6 * N, N)._asdict(), against_last=change(-0.2), words=90.0)
+    found = ledger(one_round(0), one_round(1), one_round(2, held_out=worse))
+    text = text_of(found)
+    assert "After 2 rounds of online_kto, 80% of held-out samples pass with the model of round 1, up from 46%" in text
+    assert "Round 2 is worse than the model before it and is not kept: 60% (53–67%)." in text
+    assert warned(found) == ["Round 2 is worse than the model it came from"], "its samples are not those of the outcome"
+    alone = ledger(one_round(0), one_round(1, held_out=held_out(1, against_last=change(-0.2))))
+    assert "After 1 round of online_kto, no model is better than the start" in text_of(alone)
+    assert "No model beats the start" in warned(alone)
+
+
+def test_the_start_may_imitate_a_teacher_and_a_protocol_need_no_judge() -> None:
+    rounds = [one_round(0), one_round(1, judged=None)]
+    text = text_of(ledger(*rounds, start="runs/spin/start/run", protocol="spin", loss="dpo"))
+    assert "of spin was made from a model that imitates the teacher: in each, the model answers prompts and DPO" in text
+    assert "600 samples were drawn, and 580 rows trained on" in text
+
+
+@pytest.mark.parametrize(("kind", "reference"), [("demonstration", ""), ("paired", "the start as its reference and ")])
+def test_a_reference_is_named_where_the_rows_need_one(kind: str, reference: str) -> None:
+    found = ledger(one_round(0), one_round(1, rows=one_round(1)["rows"] | {"kind": kind}))
+    assert f"trains on them, with {reference}a fresh optimizer." in text_of(found)
+
+
+def test_another_judge_may_look_at_held_out_samples() -> None:
+    text = text_of(ledger(held_out_judge="reward:/models/other"))
+    assert "verifier:polite judges the answers" in text and "in every round, judged by reward:other." in text
+    assert "reward:other: 46% at 0" in render_rounds_page(ledger(held_out_judge="reward:/models/other"), {})
+    one = [finding.title for finding in findings(ledger(second_judge=None))]
+    other = [finding.title for finding in findings(ledger(second_judge=None, held_out_judge="human:votes.json"))]
+    assert one == ["One judge both teaches and measures"] and other == []
+
+
+@pytest.mark.parametrize(
+    ("judge", "shown"),
+    [
+        ("verifier:python:/home/ann/rules.py:polite", "verifier:python:rules.py:polite"),
+        ("reward:../models/rm", "reward:rm"),
+        ("lm:~/models/judge", "lm:judge"),
+        ("reward:org/model", "reward:org/model"),
+        ("endpoint:http://localhost:8000/v1#judge", "endpoint:http://localhost:8000/v1#judge"),
+        ("human:votes.json", "human:votes.json"),
+    ],
+)
+def test_a_judge_is_named_without_the_folders_of_this_machine(judge: str, shown: str) -> None:
+    assert shown_judge(judge) == shown
+
+
+def test_a_protocol_that_compares_has_pairs_and_no_thumbs() -> None:
+    judged = one_round(1)["judged"] | {"rate": None, "desirable": 90, "undesirable": 90, "all_up": 0}
+    rows = one_round(1)["rows"] | {"kind": "paired", "ties": 12}
+    text = render_rounds_page(ledger(one_round(0), one_round(1, judged=judged, rows=rows)), {})
+    assert '<th scope="row">pairs with a winner</th><td>90</td>' in text and "thumbs up</th>" not in text
+    assert '<th scope="row">ties, left out</th><td>12</td>' in text
 
 
 def test_a_judge_that_compares_gives_win_rates() -> None:
@@ -234,7 +236,7 @@ def test_a_judge_that_compares_gives_win_rates() -> None:
     [
         ({"against_start": change(0.02)}, "No gain is shown for the model of round 2"),
         ({"against_start": change(-0.2)}, "The model of round 2 is worse than the start"),
-        ({"against_last": change(-0.2)}, "Round 2 lost what an earlier round had gained"),
+        ({"against_last": change(-0.2)}, "Round 2 is worse than the model it came from"),
         ({"against_last": change(0.0)}, "Round 2 went further from the start without a gain"),
         ({"tokens": 8.0}, "The model of round 2 writes what the start hardly would"),
         ({"words": 31.0}, "Samples became much longer"),
@@ -249,7 +251,7 @@ def test_a_judge_that_compares_gives_win_rates() -> None:
         ),
         (
             {"second_against_last": change(-0.2)},
-            "The second judge finds the samples worse than those of the round before while the judge of the rounds"
+            "The second judge finds the samples worse than those of the model before while the judge of the rounds"
             " finds them better",
         ),
     ],
@@ -284,7 +286,7 @@ def test_alarms_unread_verdicts_and_notes_are_told() -> None:
     found = ledger(
         one_round(0),
         one_round(1, trained=bare["trained"] | {"alarms": ["samples loop", "samples loop"], "clamped": 0.91},
-                  judged=bare["judged"] | {"unread": 30}, notes=["It was topped up."]),
+                  judged=bare["judged"] | {"unread": 30}, notes=["it was topped up."]),
         one_round(2),
         second_judge=None,
     )  # fmt: skip
@@ -326,7 +328,7 @@ def hostile(tree: Any) -> Any:
 def test_hostile_text_is_shown_and_never_obeyed() -> None:
     noted = one_round(1, notes=["Look."])
     noted["trained"] |= {"alarms": ["Alarm."]}
-    found = Ledger.parse(hostile(as_json(one_round(0), noted)), LEDGER)
+    found = Ledger.parse(hostile(rounds_as_json(one_round(0), noted)), LEDGER)
     page = read(found, {1: f'javascript:alert("x"){HOSTILE}'})
     assert not {"script", "img", "b>"} & set(page.tags)
     assert page.text.count('alert("x")') > 12
@@ -359,6 +361,13 @@ def folder(tmp_path: Path) -> Path:
         write_run(found / f"round-{number}" / "run")
     (found / "round-2" / "run" / "model").mkdir()
     return found
+
+
+def test_the_run_that_imitates_a_teacher_is_linked(folder: Path) -> None:
+    write_run(folder / "start" / "run")
+    ledger(start=str(folder / "start" / "run")).write(folder / LEDGER)
+    assert '<a href="start/run/report.html">' in build_rounds_report(folder).read_text(encoding="utf-8")
+    assert (folder / "start" / "run" / "report.html").is_file()
 
 
 def test_report_writes_the_page_of_rounds_and_of_each_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -410,6 +419,7 @@ def test_the_card_tells_of_the_rounds(folder: Path) -> None:
     assert "This is the model of round 2." in section and "All rounds that were asked for are made." in section
     assert "| the start | 46% | 39–53% | 200 |  |  |" in section
     assert "| round 2 (this model) | 95% | 91–98% | 200 | +49.0 (+42.0 to +56.0) | 4.00 (3.60 to 4.40) |" in section
+    assert "# base, aligned with KTO" in card and "the limits of its base, base" in card
     assert "/models/" not in card, "names of folders stay here"
     assert write_model_card(folder / "round-2" / "run") and "## Rounds" in card
 

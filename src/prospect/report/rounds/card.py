@@ -6,7 +6,7 @@ from prospect.model_card import plain_markdown
 from prospect.report.page.parts import PageFinding
 from prospect.report.page.wording import interval, number, percent, points
 from prospect.report.rounds.findings import findings
-from prospect.report.rounds.words import evaluated, round_name, what_was_done, where_it_stands
+from prospect.report.rounds.words import outcome, round_name, what_was_done, where_it_stands
 from prospect.results.rounds import Round, RoundOf
 
 
@@ -22,9 +22,9 @@ def rounds_section(of: RoundOf) -> str:
 
 
 def round_findings(of: RoundOf) -> list[PageFinding]:
-    """Return what the page of the rounds warns of, where it is about this round's model: that of the last one."""
-    rounds = evaluated(of.ledger)
-    return findings(of.ledger) if rounds and rounds[-1][0].round == of.round.round else []
+    """Return what the page of the rounds warns of, where it is about this round's model: the one to use."""
+    kept = outcome(of.ledger)
+    return findings(of.ledger) if kept and kept[0].round == of.round.round else []
 
 
 def _row(one: Round, this: Round) -> str:

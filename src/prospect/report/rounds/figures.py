@@ -9,7 +9,7 @@ import numpy as np
 
 from prospect.report.charts.drawing import Figure
 from prospect.report.charts.plots import Line, sweep_chart
-from prospect.report.rounds.words import shown_judge, start_of
+from prospect.report.rounds.words import held_out_judge, shown_judge, start_of
 from prospect.results.rounds import HeldOut, Ledger, Round
 from prospect.statistics.bootstrap import Estimate
 from prospect.statistics.comparisons import Difference
@@ -37,7 +37,7 @@ def _rates(ledger: Ledger) -> Figure | None:
     level = "At the dashed 50% there is no difference." if ledger.compares else "The dashed line is the start."
     second = ledger.second_judge
     lines = [
-        _held_out(ledger, shown_judge(ledger.judge), "s0", lambda one: one.rate),
+        _held_out(ledger, shown_judge(held_out_judge(ledger)), "s0", lambda one: one.rate),
         _held_out(ledger, f"{shown_judge(second)}, not trained on", "s1", lambda one: one.second) if second else None,
     ]
     return _by_round(
@@ -63,7 +63,7 @@ def _gains(ledger: Ledger) -> Figure | None:
     return _by_round(
         [
             _line(ledger.rounds, "against the start", "s0", against_start),
-            _line(ledger.rounds, "against the round before", "s1", against_last),
+            _line(ledger.rounds, "against the model before", "s1", against_last),
         ],
         title="Gain, by round",
         reading="Differences on the same prompts; the band is the 95% interval. Where it reaches the dashed 0, no"

@@ -12,9 +12,9 @@ from itertools import pairwise
 from prospect.report.page.parts import PageFinding
 from prospect.report.page.wording import count, number, percent
 from prospect.report.rounds.text_findings import TEXT_CHECKS
-from prospect.report.rounds.words import difference, evaluated, round_name, shown_judge, verdict_of
+from prospect.report.rounds.words import difference, evaluated, outcome, round_name, sentence, shown_judge, verdict_of
 from prospect.report.run.evaluation_findings import FAR, UNREAD
-from prospect.results.rounds import Ledger
+from prospect.results.rounds import HeldOut, Ledger
 from prospect.statistics.rates import proportion
 
 ONE_CLASS = 0.05  # of the thumbs: 19 of 600 with a weight of 23.5 made a round worse that gained without it
@@ -31,75 +31,78 @@ def findings(ledger: Ledger) -> list[PageFinding]:
 
 def second_judge_falls(ledger: Ledger) -> Iterator[PageFinding]:
     """Warn that the judge that training never sees finds the samples worse."""
-    for _, found in evaluated(ledger)[-1:]:
-        changes = {"the start": found.second_against_start, "the round before": found.second_against_last}
-        worse = {other: change for other, change in changes.items() if change and change.verdict == "worse"}
-        rises = " while the judge of the rounds finds them better" if verdict_of(ledger, found) == "better" else ""
-        for other, change in list(worse.items())[:1]:
-            yield PageFinding(
-                True,
-                f"The second judge finds the samples worse than those of {other}{rises}",
-                f"By {shown_judge(ledger.second_judge or '')} the change is {difference(change)}. The rounds may have"
-                " learnt what the first judge overlooks. Read the samples, and take an earlier round's model.",
-            )
+    if not (kept := outcome(ledger)):
+        return
+    found = kept[1]
+    changes = {"the start": found.second_against_start, "the model before": found.second_against_last}
+    worse = {other: change for other, change in changes.items() if change and change.verdict == "worse"}
+    rises = " while the judge of the rounds finds them better" if verdict_of(ledger, found) == "better" else ""
+    for other, change in list(worse.items())[:1]:
+        yield PageFinding(
+            True,
+            f"The second judge finds the samples worse than those of {other}{rises}",
+            f"By {shown_judge(ledger.second_judge or '')} the change is {difference(change)}. The rounds may have"
+            " learnt what the first judge overlooks. Read the samples, and take an earlier round's model.",
+        )
 
 
 def no_gain(ledger: Ledger) -> Iterator[PageFinding]:
-    """Warn that the last model is not shown to be better than the start."""
-    for last, found in evaluated(ledger)[-1:]:
-        word = verdict_of(ledger, found)
-        told = f"The difference is {difference(found.against_start)}. " if found.against_start else ""
-        if word == "worse":
-            yield PageFinding(
-                True,
-                f"The model of {round_name(last)} is worse than the start",
-                f"{told}The usual cause is a learning rate that is too high, or a round that is nearly of one class.",
-            )
-        elif word != "better":
-            yield PageFinding(
-                True,
-                f"No gain is shown for the model of {round_name(last)}",
-                f"{told}More held-out prompts make the interval narrower; prompts on which the start is sometimes right"
-                " give the rounds more to learn from.",
-            )
+    """Warn that the model to use is not shown to be better than the start."""
+    if not (kept := outcome(ledger)):
+        return
+    one, found = kept
+    word = verdict_of(ledger, found)
+    told = f"The difference is {difference(found.against_start)}. " if found.against_start else ""
+    if not one.round or word == "worse":
+        yield PageFinding(
+            True,
+            f"The model of {round_name(one)} is worse than the start" if one.round else "No model beats the start",
+            f"{told}The usual cause is a learning rate that is too high, or a round that is nearly of one class.",
+        )
+    elif word != "better":
+        yield PageFinding(
+            True,
+            f"No gain is shown for the model of {round_name(one)}",
+            f"{told}More held-out prompts make the interval narrower; prompts on which the start is sometimes right"
+            " give the rounds more to learn from.",
+        )
 
 
-def lost_again(ledger: Ledger) -> Iterator[PageFinding]:
-    """Warn that the last round is worse than the one before it."""
-    for last, found in evaluated(ledger)[-1:]:
-        change = found.against_last
-        if last.round > 1 and change and change.verdict == "worse":
+def not_kept(ledger: Ledger) -> Iterator[PageFinding]:
+    """Warn of rounds that are worse than the model they came from."""
+    for one, found in evaluated(ledger):
+        if not one.is_kept and found.against_last:
             yield PageFinding(
                 True,
-                f"{round_name(last).capitalize()} lost what an earlier round had gained",
-                f"Against the round before, the change is {difference(change)}. The highest rate is that of"
-                f" {round_name(ledger.best)}.",
+                f"{round_name(one).capitalize()} is worse than the model it came from",
+                f"The change is {difference(found.against_last)}. Its model is not kept.",
             )
 
 
 def drifted(ledger: Ledger) -> Iterator[PageFinding]:
-    """Warn that the last model is far from the start."""
-    for last, found in evaluated(ledger)[-1:]:
-        if found.kl and found.tokens and found.kl.value / found.tokens >= FAR:
-            yield PageFinding(
-                True,
-                f"The model of {round_name(last)} writes what the start hardly would",
-                f"KL from the start is {number(found.kl.value, 2)} nats over samples of {number(found.tokens, 2)}"
-                " tokens: it may have lost what the start could do. A higher beta, a lower learning rate or fewer"
-                " rounds hold it closer.",
-            )
+    """Warn that the model to use is far from the start."""
+    one, found = outcome(ledger) or (None, None)
+    if one and found and found.kl and found.tokens and found.kl.value / found.tokens >= FAR:
+        yield PageFinding(
+            True,
+            f"The model of {round_name(one)} writes what the start hardly would",
+            f"KL from the start is {number(found.kl.value, 2)} nats over samples of {number(found.tokens, 2)}"
+            " tokens: it may have lost what the start could do. A higher beta, a lower learning rate or fewer"
+            " rounds hold it closer.",
+        )
 
 
 def kl_without_gain(ledger: Ledger) -> Iterator[PageFinding]:
-    """Warn of rounds that went further from the start, and are not shown to be better than the one before."""
-    for (_, before), (one, found) in pairwise(evaluated(ledger)):
-        change = found.against_last
-        if before.kl and found.kl and found.kl.low > before.kl.high and change and change.verdict != "better":
+    """Warn of rounds that went further from the start, and are not shown to be better than the model before."""
+    for (before, there), (one, here) in pairwise(evaluated(ledger)):
+        change = here.against_last
+        further = there.kl and here.kl and here.kl.low > there.kl.high
+        if before.is_kept and further and change and change.verdict == "no difference shown":
             yield PageFinding(
                 True,
                 f"{round_name(one).capitalize()} went further from the start without a gain",
-                f"KL from the start rose from {number(before.kl.value, 2)} to {number(found.kl.value, 2)} nats; against"
-                f" the round before, the change is {difference(change)}.",
+                f"KL from the start rose from {_nats(there)} to {_nats(here)} nats; against the model before it, the"
+                f" change is {difference(change)}.",
             )
 
 
@@ -107,7 +110,8 @@ def nearly_one_class(ledger: Ledger) -> Iterator[PageFinding]:
     """Warn that nearly all samples of a round got the same thumb."""
     for one in ledger.rounds:
         up, down = (one.judged.desirable, one.judged.undesirable) if one.judged else (0, 0)
-        if min(up, down) >= ONE_CLASS * (up + down):
+        of_thumbs = one.rows is None or one.rows.kind == "unpaired"
+        if not of_thumbs or min(up, down) >= ONE_CLASS * (up + down):
             continue
         few, word, advice = (
             (down, "down", "Ask harder prompts, or add rows of earlier rounds (replay).")
@@ -145,13 +149,13 @@ def judge_is_hard_to_read(ledger: Ledger) -> Iterator[PageFinding]:
 
 def judges_disagree(ledger: Ledger) -> Iterator[PageFinding]:
     """Warn that the two judges often differ."""
-    for _, found in evaluated(ledger)[-1:]:
-        if found.agreement is not None and found.agreement < DISAGREE:
-            yield PageFinding(
-                True,
-                f"The two judges agree on {percent(found.agreement)} of the samples",
-                "They do not look for the same thing: read samples on which they differ before you trust either.",
-            )
+    _, found = outcome(ledger) or (None, None)
+    if found and found.agreement is not None and found.agreement < DISAGREE:
+        yield PageFinding(
+            True,
+            f"The two judges agree on {percent(found.agreement)} of the samples",
+            "They do not look for the same thing: read samples on which they differ before you trust either.",
+        )
 
 
 def too_few_prompts(ledger: Ledger) -> Iterator[PageFinding]:
@@ -176,7 +180,7 @@ def clamped(ledger: Ledger) -> Iterator[PageFinding]:
     if told:
         yield PageFinding(
             False,
-            "The reference point z0 was 0 on most steps",
+            "The reference point z0 was 0 on half of the steps or more",
             f"Share of the steps on which its estimate was clamped: {told}. There, gains are measured from the"
             " reference itself.",
         )
@@ -184,7 +188,7 @@ def clamped(ledger: Ledger) -> Iterator[PageFinding]:
 
 def no_second_judge(ledger: Ledger) -> Iterator[PageFinding]:
     """Note that nothing but the judge itself says whether it is being gamed."""
-    if ledger.second_judge is None and evaluated(ledger):
+    if ledger.second_judge is None and ledger.held_out_judge is None and evaluated(ledger):
         yield PageFinding(
             False,
             "One judge both teaches and measures",
@@ -197,7 +201,7 @@ def notes(ledger: Ledger) -> Iterator[PageFinding]:
     """Report what the rounds noted themselves."""
     for one in ledger.rounds:
         for text in one.notes:
-            yield PageFinding(False, round_name(one).capitalize(), text)
+            yield PageFinding(False, round_name(one).capitalize(), sentence(text))
 
 
 # The worst first: a model that games its judge or is no better, one that has drifted, rounds that could teach little,
@@ -205,7 +209,7 @@ def notes(ledger: Ledger) -> Iterator[PageFinding]:
 CHECKS: tuple[Callable[[Ledger], Iterator[PageFinding]], ...] = (
     second_judge_falls,
     no_gain,
-    lost_again,
+    not_kept,
     drifted,
     kl_without_gain,
     nearly_one_class,
@@ -218,3 +222,7 @@ CHECKS: tuple[Callable[[Ledger], Iterator[PageFinding]], ...] = (
     no_second_judge,
     notes,
 )
+
+
+def _nats(found: HeldOut) -> str:
+    return number(found.kl.value, 2) if found.kl else "?"

@@ -19,7 +19,7 @@ from prospect.report.rounds.findings import findings
 from prospect.report.rounds.tables import outcome_table, round_table
 from prospect.report.run.build import build_report
 from prospect.report.run.model_card import write_model_card
-from prospect.results.rounds import LEDGER, Ledger, Round, RoundSample
+from prospect.results.rounds import LEDGER, HeldOut, Ledger, Round, RoundSample
 from prospect.run_dir import RunDir
 
 MOST_SIDES = 6  # completions read side by side: the start's and the last rounds'
@@ -48,11 +48,13 @@ def build_rounds_report(folder: str | Path) -> Path:
     """
     folder = Path(folder)
     ledger = Ledger.read(folder / LEDGER)
+    runs = {one.round: folder / one.trained.run for one in ledger.rounds if one.trained}
+    if ledger.imitates:
+        runs[0] = folder / "start" / "run"
     pages = {}
-    for one in ledger.rounds:
-        run = one.trained and folder / one.trained.run
-        if run and RunDir(run).exists() and run.resolve().is_relative_to(folder.resolve()):
-            pages[one.round] = build_report(run).relative_to(folder).as_posix()
+    for of, run in runs.items():
+        if RunDir(run).exists() and run.resolve().is_relative_to(folder.resolve()):
+            pages[of] = build_report(run).relative_to(folder).as_posix()
             write_model_card(run)
     path = RunDir(folder).report_path
     write_text(path, render_rounds_page(ledger, pages))
@@ -95,29 +97,27 @@ def _byline(ledger: Ledger) -> list[str]:
 def _key_numbers(ledger: Ledger) -> list[KeyNumber]:
     done = [one for one in ledger.rounds if one.trained]
     cards = [KeyNumber("rounds trained", count(len(done)), f"of {count(ledger.planned)} asked for")]
-    start, rounds = words.start_of(ledger), words.evaluated(ledger)
-    if rounds:
-        _, found = rounds[-1]
-        was = f"was {percent(start.rate.rate)} at the start" if start and not ledger.compares else ""
-        label = "wins against the start" if ledger.compares else "held-out samples pass"
-        cards.append(
-            KeyNumber(label, percent(found.rate.rate), was or f"95%: {interval(found.rate.low, found.rate.high)}")
-        )
-        if found.against_start and not ledger.compares:
-            change = found.against_start
-            cards.append(
-                KeyNumber(
-                    "points against the start",
-                    points(change.value),
-                    f"95%: {points(change.low)} to {points(change.high)}",
-                )
-            )
-        if found.kl:
-            cards.append(KeyNumber("KL from the start", number(found.kl.value), "nats a sample"))
+    kept = words.outcome(ledger)
+    if kept:
+        cards += _outcome_cards(ledger, *kept)
     samples = sum(one.drawn.samples for one in ledger.rounds if one.drawn)
     if samples:
         cards.append(KeyNumber("samples drawn", count(samples), f"on {count(ledger.prompts, 'prompt')} to learn from"))
     return [*cards, KeyNumber("time", duration(ledger.seconds), "of all stages so far")]
+
+
+def _outcome_cards(ledger: Ledger, one: Round, found: HeldOut) -> list[KeyNumber]:
+    """Return the numbers of the model to use."""
+    label = "wins against the start" if ledger.compares else "held-out samples pass"
+    ends = f"95%: {interval(found.rate.low, found.rate.high)}, {words.round_name(one)}"
+    cards = [KeyNumber(label, percent(found.rate.rate), ends)]
+    change = None if ledger.compares else found.against_start
+    if change:
+        ends = f"95%: {points(change.low)} to {points(change.high)}"
+        cards.append(KeyNumber("points against the start", points(change.value), ends))
+    if found.kl:
+        cards.append(KeyNumber("KL from the start", number(found.kl.value), "nats a sample"))
+    return cards
 
 
 def _samples(ledger: Ledger) -> list[PageSample]:
@@ -140,7 +140,11 @@ def _side(one: Round, sample: RoundSample) -> str:
 
 def _links(ledger: Ledger, pages: Mapping[int, str]) -> list[RoundLink]:
     return [
-        RoundLink(words.round_name(one).capitalize(), quote(pages[one.round]), one.trained.weights[:12])
+        RoundLink(
+            words.round_name(one).capitalize(),
+            quote(pages[one.round]),
+            one.trained.weights[:12] if one.trained else "",
+        )
         for one in ledger.rounds
-        if one.trained and one.round in pages
+        if one.round in pages
     ]

@@ -23,16 +23,16 @@ def outcome_table(ledger: Ledger) -> PageTable | None:
         (rate, lambda one: _rate(one.rate)),
         ("mean score", lambda one: _estimate(one.mean_score)),
         ("against the start", lambda one: difference(one.against_start) if one.against_start else ""),
-        ("against the round before", lambda one: difference(one.against_last) if one.against_last else ""),
-        ("began to pass", lambda one: _some(one.gained)),
-        ("no longer pass", lambda one: _some(one.lost)),
+        ("against the model before", lambda one: difference(one.against_last) if one.against_last else ""),
+        ("prompts won" if ledger.compares else "began to pass", lambda one: _some(one.gained)),
+        ("prompts lost" if ledger.compares else "no longer pass", lambda one: _some(one.lost)),
         ("second judge", lambda one: _rate(one.second)),
         (
             "second judge, against the start",
             lambda one: difference(one.second_against_start) if one.second_against_start else "",
         ),
         (
-            "second judge, against the round before",
+            "second judge, against the model before",
             lambda one: difference(one.second_against_last) if one.second_against_last else "",
         ),
         ("judges agree", lambda one: _share(one.agreement)),
@@ -61,8 +61,9 @@ def round_table(ledger: Ledger) -> PageTable | None:
         ("distinct 2-grams", lambda one: _share(one.distinct_2)),
     ]
     judged: list[Measure[Judged]] = [
-        ("thumbs up", lambda one: count(one.desirable)),
-        ("thumbs down", lambda one: count(one.undesirable)),
+        ("thumbs up", lambda one: count(one.desirable) if one.rate else ""),
+        ("thumbs down", lambda one: count(one.undesirable) if one.rate else ""),
+        ("pairs with a winner", lambda one: "" if one.rate else _some(one.desirable)),
         ("share of thumbs up", lambda one: _rate(one.rate)),
         ("threshold", lambda one: one.threshold),
         ("verdicts not read", lambda one: _some(one.unread)),

@@ -1,4 +1,4 @@
-"""What to worry about in what the last model writes: length, repetition, and fewer different words.
+"""What to worry about in what the model to use writes: length, repetition, and fewer different words.
 
 Each check is one function of the ledger that yields findings, as in findings.py.
 """
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from prospect.report.page.parts import PageFinding
 from prospect.report.page.wording import number, percent
-from prospect.report.rounds.words import evaluated, start_of
+from prospect.report.rounds.words import outcome, start_of
 from prospect.report.run.evaluation_findings import LONGER
 from prospect.results.rounds import HeldOut, Ledger
 
@@ -57,6 +57,6 @@ TEXT_CHECKS: tuple[Callable[[Ledger], Iterator[PageFinding]], ...] = (length_cha
 
 
 def _ends(ledger: Ledger) -> list[tuple[HeldOut, HeldOut]]:
-    """Return how the start and the last model do, as a list of one; empty before both are evaluated."""
-    start = start_of(ledger)
-    return [(start, found) for _, found in evaluated(ledger)[-1:]] if start else []
+    """Return how the start and the model to use do, as a list of one; empty before both are evaluated."""
+    start, kept = start_of(ledger), outcome(ledger)
+    return [(start, kept[1])] if start and kept else []

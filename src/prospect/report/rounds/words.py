@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
+import re
+
 from prospect.report.page.wording import count, duration, interval, method_name, percent, points, short_path
 from prospect.results.rounds import HeldOut, Ledger, Round
 from prospect.statistics.comparisons import Difference, Verdict, verdict
 from prospect.statistics.rates import Rate
 
-REFERENCES = {"start": "the start as its reference", "previous": "the model of the round before as its reference"}
+_FOLDERS = re.compile(r"(?<=:)[.~]*/(?!/)(?:[^/:]*/)*")
+REFERENCES = {"start": "the start as its reference", "previous": "the model before the round as its reference"}
 OPTIMIZERS = {"fresh": "a fresh optimizer", "carried": "the optimizer of the round before"}
 
 
 def headline(ledger: Ledger) -> str:
     """Return the rounds and their outcome in one line."""
-    start, rounds = start_of(ledger), evaluated(ledger)
-    if not rounds:
+    start, kept = start_of(ledger), outcome(ledger)
+    if kept is None:
         found = f"the start passes {percent(start.rate.rate)}, and " if start and not ledger.compares else ""
         return f"{ledger.protocol}: {found}no round is evaluated yet"
-    last, held_out = rounds[-1]
-    after, rate = f"After {count(last.round, 'round')} of {ledger.protocol}", percent(held_out.rate.rate)
-    word = verdict_of(ledger, held_out)
+    last, _ = evaluated(ledger)[-1]
+    one, found_now = kept
+    after = f"After {count(last.round, 'round')} of {ledger.protocol}"
+    if not one.round:
+        return f"{after}, no model is better than the start"
+    rate, word = percent(found_now.rate.rate), verdict_of(ledger, found_now)
+    which = "" if one.round == last.round else f" with the model of {round_name(one)}"
     if ledger.compares:
         unclear = {"better": "", "worse": ": it is worse", "no difference shown": ": no gain shown"}
-        return f"{after}, it wins {rate} against the start{unclear[word]}"
+        return f"{after}, it wins {rate} against the start{which}{unclear[word]}"
     before = percent(start.rate.rate) if start else "not known"
     said = {
         "better": f"up from {before}",
         "worse": f"down from {before}",
         "no difference shown": f"and {before} at the start: no gain shown",
     }
-    return f"{after}, {rate} of held-out samples pass, {said[word]}"
+    return f"{after}, {rate} of held-out samples pass{which}, {said[word]}"
 
 
 def summary(ledger: Ledger) -> list[tuple[str, list[str]]]:
@@ -45,33 +52,44 @@ def summary(ledger: Ledger) -> list[tuple[str, list[str]]]:
 def what_was_done(ledger: Ledger) -> list[str]:
     """Return what a round does here, and how much was sampled, labelled and trained on."""
     done = [one for one in ledger.rounds if one.trained]
-    rounds = f"{count(len(done))} of {count(ledger.planned, 'round')} of {ledger.protocol}"
+    judged = [one.judged for one in ledger.rounds if one.judged]
+    rated = [one for one in judged if one.rate]  # the others compare, and give no thumbs
+    imitates = any(one.rows.kind == "demonstration" for one in done if one.rows)  # which needs no reference
+    start = "a model that imitates the teacher" if ledger.imitates else short_path(ledger.start)
+    steps = ["the model answers prompts", f"{method_name(ledger.loss)} trains on them"]
+    if judged or not done:
+        steps.insert(1, f"{shown_judge(ledger.judge)} judges the answers")
     said = [
-        f"{rounds} {'was' if len(done) == 1 else 'were'} made from {short_path(ledger.start)}: in each the model"
-        f" answers prompts, {shown_judge(ledger.judge)} judges the answers, and {method_name(ledger.loss)} trains on"
-        f" them, with {REFERENCES[ledger.reference]} and {OPTIMIZERS[ledger.optimizer]}."
+        f"{count(len(done))} of {count(ledger.planned, 'round')} of {ledger.protocol}"
+        f" {'was' if len(done) == 1 else 'were'} made from {start}: in each, {', '.join(steps[:-1])} and {steps[-1]},"
+        f" with {'' if imitates else f'{REFERENCES[ledger.reference]} and '}{OPTIMIZERS[ledger.optimizer]}."
     ]
-    drawn, judged = [one.drawn for one in done if one.drawn], [one.judged for one in done if one.judged]
+    drawn = sum(one.drawn.samples for one in ledger.rounds if one.drawn)
     rows = sum(one.rows.rows for one in done if one.rows)
+    up, down = sum(one.desirable for one in rated), sum(one.undesirable for one in rated)
     if drawn:
-        thumbs = (
-            f"{count(sum(one.desirable for one in judged))} up, {count(sum(one.undesirable for one in judged))} down"
-        )
+        thumbs = f" ({count(up)} up, {count(down)} down)" if up + down else ""
         said.append(
-            f"In all {count(sum(one.samples for one in drawn), 'sample')} were drawn ({thumbs}), and"
-            f" {count(rows, 'row')} trained on, in {duration(ledger.seconds)}."
+            f"In all {count(drawn, 'sample')} were drawn{thumbs}, and {count(rows, 'row')} trained on, in"
+            f" {duration(ledger.seconds)}."
         )
     return said
 
 
 def what_changed(ledger: Ledger) -> list[str]:
-    """Return the last evaluated round against the start and the round before, and which round was best."""
-    rounds = evaluated(ledger)
-    if not rounds:
+    """Return how the model to use does, and of which rounds it is not."""
+    kept = outcome(ledger)
+    if kept is None:
         return ["No round is evaluated yet, so whether the model got better is not known."]
-    last, _ = rounds[-1]
-    said = round_in_words(ledger, last)
-    if ledger.best.round != last.round:
+    one, _ = kept
+    said = round_in_words(ledger, one) if one.round else ["The start's model is kept."]
+    said += [
+        f"{round_name(lost).capitalize()} is worse than the model before it and is not kept:"
+        f" {_with_interval(found.rate)}."
+        for lost, found in evaluated(ledger)
+        if not lost.is_kept
+    ]
+    if ledger.best.round != one.round:
         said.append(f"The highest rate is that of {round_name(ledger.best)}.")
     return said
 
@@ -85,9 +103,10 @@ def round_in_words(ledger: Ledger, one: Round) -> list[str]:
     was = f", where {_with_interval(start.rate)} of the start's did" if start and not ledger.compares else ""
     said = [f"After {round_name(one)}, {what.format(_with_interval(found.rate))}{was}: {_told(ledger, found)}."]
     if found.gained or found.lost:
-        said.append(f"{count(found.gained, 'prompt')} began to pass, and {count(found.lost)} no longer do.")
+        won = ("{} are won, and {} lost", "{} began to pass, and {} no longer do")[not ledger.compares]
+        said.append(f"{won.format(count(found.gained, 'prompt'), count(found.lost))}.")
     if found.against_last and one.round > 1:
-        said.append(f"Against the round before, the change is {difference(found.against_last)}.")
+        said.append(f"Against the model before it, the change is {difference(found.against_last)}.")
     if found.second and ledger.second_judge:
         change = found.second_against_start
         beside = f"; against the start the change is {difference(change)}" if change else ""
@@ -99,14 +118,14 @@ def round_in_words(ledger: Ledger, one: Round) -> list[str]:
 def where_it_stands(ledger: Ledger) -> str:
     """Return why the rounds ended, or what is being done."""
     if ledger.stopped:
-        return ledger.stopped.text
+        return sentence(ledger.stopped.text)
     last = ledger.rounds[-1] if ledger.rounds else None
     if last is None:
         return "Nothing is done yet."
     if last.round == 0 and not last.held_out:
         return "The start is not evaluated yet."
     if last.held_out:
-        return f"{round_name(last).capitalize()} is done; the next of {count(ledger.planned, 'round')} has not begun."
+        return f"{round_name(last).capitalize()} of {count(ledger.planned, 'round')} is done."
     stages = (
         ("sampled", last.drawn),
         ("labelled", last.judged),
@@ -124,7 +143,8 @@ def how_sure(ledger: Ledger) -> list[str]:
         return ["Nothing was evaluated, so nothing here carries an interval."]
     said = [
         f"Intervals are of 95%, over {count(ledger.held_out_prompts, 'held-out prompt')} that no round samples for"
-        " training: one sample each, with the same random numbers in every round."
+        f" training: one sample each, with the same random numbers in every round, judged by"
+        f" {shown_judge(held_out_judge(ledger))}."
     ]
     if len(rounds) > 1:
         said.append("The best of several rounds is picked by the same numbers, which flatters it a little.")
@@ -134,6 +154,25 @@ def how_sure(ledger: Ledger) -> list[str]:
 def start_of(ledger: Ledger) -> HeldOut | None:
     """Return how the start does on held-out prompts."""
     return next((one.held_out for one in ledger.rounds if one.round == 0), None)
+
+
+def sentence(text: str) -> str:
+    """Return a text that was noted, with a capital."""
+    return f"{text[:1].upper()}{text[1:]}"
+
+
+def held_out_judge(ledger: Ledger) -> str:
+    """Return who judges held-out samples."""
+    return ledger.held_out_judge or ledger.judge
+
+
+def outcome(ledger: Ledger) -> tuple[Round, HeldOut] | None:
+    """Return the round whose model to use, with what was found; None before a round after the start is evaluated.
+
+    It is the last that is not shown to be worse than the model it came from: the start, where all are.
+    """
+    kept = ledger.kept if evaluated(ledger) else None
+    return (kept, kept.held_out) if kept and kept.held_out else None
 
 
 def evaluated(ledger: Ledger) -> list[tuple[Round, HeldOut]]:
@@ -161,9 +200,8 @@ def round_name(one: Round) -> str:
 
 
 def shown_judge(judge: str) -> str:
-    """Return a judge's name, of a path the last part alone."""
-    kind, colon, rest = judge.partition(":")
-    return f"{kind}{colon}{short_path(rest)}" if rest.startswith(("/", ".", "~")) else judge
+    """Return a judge's name, of a path in it the last part alone; a URL stays."""
+    return _FOLDERS.sub("", judge)
 
 
 def _told(ledger: Ledger, found: HeldOut) -> str:

@@ -168,10 +168,12 @@ def _logps(facts: RunFacts) -> Figure | None:
 def _reference_point(facts: RunFacts) -> Figure | None:
     z0, error, share = facts.curve("kl"), facts.curve("kl_stderr"), clamped_share(facts)
     on_clamp = f" It was clamped to 0 on {percent(share)} of the steps." if share is not None else ""
+    sampled = facts.recipe("reference_point", "kind") == "sampled"
+    by = "by completions of its own" if sampled else "by other prompts' completions"
     return line_chart(
         [_with_error(z0, error), *_exact(facts, "before the clamp", "faint", "kl_raw")] if z0 else [],
         title="Reference point z0",
-        reading="How far the policy has drifted, as KTO estimates it: gains and losses count from here."
+        reading=f"How far the policy has drifted, estimated {by}: gains and losses count from here."
         f" The band is one standard error.{on_clamp}",
         y_label="nats",
         guide=0.0,

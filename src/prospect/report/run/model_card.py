@@ -58,7 +58,7 @@ def write_model_card(run: str | Path) -> Path | None:
 
 def card_body(facts: RunFacts) -> str:
     """Return the card's text: what it is, results with intervals, limits, how to make it again."""
-    method, base = facts.method or "training", shown_name(facts.model or "a model")
+    method, base = facts.method or "training", shown_name(_start(facts) or "a model")
     sections = [
         f"# {plain_markdown(base)}, aligned with {plain_markdown(method)}",
         _paragraph(summary.what_was_done(facts)),
@@ -74,6 +74,11 @@ def card_body(facts: RunFacts) -> str:
         _again(facts),
     ]
     return "\n\n".join(section for section in sections if section)
+
+
+def _start(facts: RunFacts) -> str:
+    """Return the model that the run started from, or the rounds that it is one of."""
+    return facts.round_of.ledger.start if facts.round_of else facts.model
 
 
 def _result_table(facts: RunFacts) -> str:

@@ -38,10 +38,12 @@ from prospect.training.processes.world import World
 
 RANDOM, SHARDED = "random.safetensors", "sharded"
 WEIGHTS, OPTIMIZER, REFERENCE, RUNNING_MEAN = "weights", "optimizer", "reference", "running_mean"
+SAMPLED_POINT = "sampled_point"
 
 Groups = Mapping[str, Mapping[str, torch.Tensor]]
 """What a checkpoint holds: `weights` (what is trained), `optimizer`, and, where a run has them, the `reference` that
-followed the policy and the `running_mean` of a loss; each a mapping of names to tensors."""
+followed the policy, the `running_mean` of a loss and the `sampled_point`, the z0 that was sampled last; each a mapping
+of names to tensors."""
 
 
 def save_checkpoint(

@@ -8,24 +8,26 @@ from typing import Any
 
 import torch
 
-from prospect.config import Config, load_config
+from prospect.config import Config, flat, load_config
 from prospect.errors import CheckpointError
 from prospect.run_dir import RunDir
 from prospect.training.checkpoints.checkpoint import (
     OPTIMIZER,
     REFERENCE,
     RUNNING_MEAN,
+    SAMPLED_POINT,
     WEIGHTS,
     load_checkpoint,
     optimizer_likes,
     restore_optimizer,
 )
 from prospect.training.checkpoints.state import Identity, Progress
+from prospect.training.sampled_point import SampledPoint
 from prospect.training.step import Objective
 
 
 def restore(checkpoint: Path, objective: Objective, optimizer: torch.optim.Optimizer, identity: Identity) -> Progress:
-    """Put weights, optimizer, reference and running mean back as the checkpoint has them.
+    """Put weights, optimizer, reference, running mean and sampled z0 back as the checkpoint has them.
 
     Returns:
         How far the run had come.
@@ -39,6 +41,7 @@ def restore(checkpoint: Path, objective: Objective, optimizer: torch.optim.Optim
         OPTIMIZER: optimizer_likes(parameters),
         REFERENCE: reference.weights(),
         RUNNING_MEAN: objective.running_mean.state(),
+        SAMPLED_POINT: SampledPoint.layout(),
     }
     progress, groups = load_checkpoint(checkpoint, likes, identity, objective.world)
     if groups[WEIGHTS].keys() != parameters.keys():
@@ -52,6 +55,8 @@ def restore(checkpoint: Path, objective: Objective, optimizer: torch.optim.Optim
         reference.load(groups[REFERENCE])
     if RUNNING_MEAN in groups:
         objective.running_mean.load(groups[RUNNING_MEAN])
+    if SAMPLED_POINT in groups and objective.sampled is not None:
+        objective.sampled.load(groups[SAMPLED_POINT])
     return progress
 
 
@@ -87,7 +92,7 @@ def may_differ(setting: str, recipe: Mapping[str, Any]) -> bool:
     A recipe whose z0 is that of a micro-batch keeps what cuts them.
     """
     cuts = setting == "train.max_tokens_per_micro_batch"
-    return setting in _FREE and not (cuts and recipe.get("reference_point") == "micro_batch")
+    return setting in _FREE and not (cuts and recipe["reference_point"]["kind"] == "micro_batch")
 
 
 def require_same_recipe(saved: Mapping[str, Any], current: Mapping[str, Any], run: RunDir) -> None:
@@ -96,7 +101,7 @@ def require_same_recipe(saved: Mapping[str, Any], current: Mapping[str, Any], ru
     Raises:
         CheckpointError: naming the settings that differ.
     """
-    before, now = _flat(saved), _flat(current)
+    before, now = flat(saved), flat(current)
     keys = [key for key in {**before, **now} if before.get(key) != now.get(key) and not may_differ(key, saved)]
     if keys:
         changes = "; ".join(f"{key} was {before.get(key)!r} and is now {now.get(key)!r}" for key in keys[:5])
@@ -104,10 +109,3 @@ def require_same_recipe(saved: Mapping[str, Any], current: Mapping[str, Any], ru
             f"{run.path}: cannot resume with another recipe: {changes}. Restore it (the run's own is "
             f"{run.config_path}), or start a new run with another --output."
         )
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat

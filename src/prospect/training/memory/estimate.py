@@ -32,6 +32,7 @@ from prospect.models.loading import default_device, first_line, load_model_confi
 from prospect.models.reference import kind_of_reference
 from prospect.training.memory.allocator import caches_small_blocks
 from prospect.training.prepare import Prepared
+from prospect.training.text_medium import SAMPLED_TOGETHER
 
 PARTS = ("libraries", "weights", "gradients", "optimizer", "reference", "activations")
 
@@ -62,7 +63,8 @@ def estimate_memory(prepared: Prepared) -> dict[str, Any]:
         `parameters`, `trainable_parameters`, the `micro_batch` that was walked through as `[rows, longest]`, and bytes:
         `libraries` (0 on a GPU), `weights`, `gradients`, `optimizer`, `reference`, `activations` and their `total`.
         activations is everything that comes and goes within a step: what is kept for the backward pass, logits,
-        temporary gradients, and the gaps that they leave in the heap. Where the model's own code needs numbers (it
+        temporary gradients, and the gaps that they leave in the heap; or the keys and values of completions that are
+        sampled for z0 before the gradient is taken, if they are more. Where the model's own code needs numbers (it
         branches on what a tensor holds), `activations` and `total` are None and `unknown` says why; a probe measures.
     """
     device = default_device()
@@ -73,6 +75,7 @@ def estimate_memory(prepared: Prepared) -> dict[str, Any]:
         parameters = list(model.parameters())
         trained = [p for p in parameters if p.requires_grad]
         walk, unknown = _walk_if_possible(model, prepared, shape, device)
+        peak = max(walk.peak, _sampling_bytes(prepared)) if walk else 0
     weights, gradients = _bytes(parameters), _bytes(trained)
     parts: dict[str, int | None] = {
         # The walk has brought in what training brings in, and holds nothing else of any size.
@@ -81,7 +84,7 @@ def estimate_memory(prepared: Prepared) -> dict[str, Any]:
         "gradients": gradients,
         "optimizer": 2 * gradients,
         "reference": _reference_bytes(prepared, weights, gradients),
-        "activations": _with_gaps(walk.peak, device, adapter=len(trained) < len(parameters)) if walk else None,
+        "activations": _with_gaps(peak, device, adapter=len(trained) < len(parameters)) if walk else None,
     }
     return {
         "parameters": sum(p.numel() for p in parameters),
@@ -129,6 +132,21 @@ def _reference_bytes(prepared: Prepared, weights: int, trained: int) -> int:
         other = model.model_copy(update={"name_or_path": settings.name_or_path, "lora": None, "adapter": None})
         return _bytes(_architecture(other).parameters())
     return {"frozen": weights, "adapter_as_loaded": trained, "adapter_off": 0}[kind]
+
+
+def _sampling_bytes(prepared: Prepared) -> int:
+    """Return what is held while completions are drawn for z0: keys and values, with room to grow, and logits."""
+    settings = prepared.config.reference_point
+    if settings.kind != "sampled":
+        return 0
+    config = load_model_config(prepared.config.model).get_text_config()
+    rows = min(settings.completions, SAMPLED_TOGETHER)
+    length = max(len(row.prompt_ids) for row in flatten(prepared.train.examples)) + (settings.max_new_tokens or 0)
+    heads = getattr(config, "num_attention_heads", None) or 1  # one without attention keeps a state, which is less
+    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    cached = 2 * config.num_hidden_layers * (getattr(config, "num_key_value_heads", None) or heads) * size
+    # float32; a half more is kept free for tokens to come, and logits, their probabilities and their order are there.
+    return int(4 * rows * (1.5 * length * cached + 3 * config.vocab_size))
 
 
 def _bytes(parameters: Iterable[torch.Tensor]) -> int:

@@ -57,7 +57,7 @@ def probe(prepared: Prepared, steps: int = PROBE_STEPS) -> dict[str, Any]:
         rates = bench.rates(prepared, steps)
         evaluation = bench.evaluation_seconds(prepared, rates)
     evaluations = count_evaluations(prepared)
-    training = training_seconds(prepared, rates, bench.cached)
+    training = training_seconds(prepared, rates, bench.cached) + bench.point_seconds * count_points(prepared)
     parts = {
         "loading": loading,
         "training": training,
@@ -91,7 +91,8 @@ def training_seconds(prepared: Prepared, rates: Rates, cached: bool) -> float:
     epochs = prepared.total_steps / prepared.plan.steps_per_epoch
     tokens = sum(row.length for row in flatten(prepared.train.examples))
     asked = tokens * (min(epochs, 1.0) if cached else epochs) if prepared.loss.needs_reference else 0.0
-    if prepared.loss.needs_reference and prepared.loss.needs_reference_point:
+    mismatched = prepared.loss.needs_reference_point and prepared.config.reference_point.kind != "sampled"
+    if prepared.loss.needs_reference and mismatched:
         asked += tokens * epochs
     return rates.policy * tokens * epochs + rates.reference * asked + rates.update * prepared.total_steps
 
@@ -100,6 +101,12 @@ def count_evaluations(prepared: Prepared) -> int:
     """How often a run looks at held-out feedback: before the first step, every `eval_every`, after the last."""
     total, every = prepared.total_steps, prepared.config.train.eval_every
     return 2 + ((total - 1) // every if every else 0)
+
+
+def count_points(prepared: Prepared) -> int:
+    """How often a run samples completions for z0."""
+    settings = prepared.config.reference_point
+    return -(-prepared.total_steps // settings.every) if settings.kind == "sampled" else 0
 
 
 def peak_bytes(device: torch.device) -> int:
@@ -150,11 +157,19 @@ class _Timed(Reference):
 
 @dataclass
 class _Bench:
-    """A session to be thrown away: it holds what the run will hold."""
+    """A session to be thrown away: it holds what the run will hold.
+
+    Attributes:
+        session: the run's own, but for what is timed.
+        reference: the run's, timed.
+        cached: whether the run's reference keeps its answers.
+        point_seconds: what the sampled z0 of the first step took; the others keep it.
+    """
 
     session: Session
     reference: _Timed
     cached: bool
+    point_seconds: float = 0.0
 
     @classmethod
     def open(cls, prepared: Prepared, run: RunDir) -> _Bench:
@@ -170,7 +185,9 @@ class _Bench:
         alone = replace(prepared, config=config.model_copy(update=settings))
         session = Session.start(alone, build_policy(alone), run, False, World())
         timed = _Timed(session.reference)
-        session.reference, session.objective = timed, replace(session.objective, reference=timed)
+        sampled = session.objective.sampled
+        once = replace(sampled, every=prepared.total_steps + 2) if sampled is not None else None
+        session.reference, session.objective = timed, replace(session.objective, reference=timed, sampled=once)
         needed = not isinstance(timed.inner, NoReference)
         return cls(session, timed, needed and config.reference.cache is not False)
 
@@ -178,6 +195,7 @@ class _Bench:
         """One optimizer step, which is told; seconds of its update alone."""
         begun = time.perf_counter()
         result = accumulate_gradient(self.session.objective, examples, 0)
+        self.point_seconds += result.point_seconds
         update = self.seconds_of(self.update)
         seconds = time.perf_counter() - begun
         progress.note(f"{name}: {span(seconds)}, {result.tokens / seconds:,.0f} tok/s")

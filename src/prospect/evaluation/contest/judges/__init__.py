@@ -10,13 +10,15 @@ from typing import Any
 
 _NAMES = {
     "asking": ("Asking", "Judged", "Price", "Said"),
-    "base": ("Candidate", "Item", "Judge", "ScoringJudge", "Verdict"),
+    "base": ("Candidate", "Grade", "Item", "Judge", "ScoringJudge", "Verdict"),
     "endpoint": ("EndpointJudge",),
     "function": ("FunctionJudge",),
-    "human": ("HumanJudge", "write_page"),
+    "grading": ("GradeFile", "Grading"),
+    "human": ("HumanJudge",),
+    "human_page": ("write_page", "write_thumbs_page"),
     "local_lm": ("LocalLMJudge",),
     "names": ("judge_named",),
-    "prompt": ("DEFAULT_RUBRIC", "judging_prompt", "read_rubric"),
+    "prompt": ("DEFAULT_QUESTION", "DEFAULT_RUBRIC", "judging_prompt", "read_rubric"),
     "quality": ("JudgeQuality", "judge_quality"),
     "registry": ("all_judges", "judge"),
     "reward_model": ("RewardModelJudge",),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from prospect.errors import UsageError
-from prospect.evaluation.contest.judges.base import MIRRORED, Choice, Item, Judge, Verdict, text_key
+from prospect.evaluation.contest.judges.base import CREDIT, MIRRORED, Choice, Item, Judge, Verdict, text_key
 from prospect.evaluation.contest.judges.verdict_cache import VerdictCache, question_key
 from prospect.results.contest import JudgeCalls
 
@@ -45,16 +45,25 @@ class Said(NamedTuple):
         choice: by position: "first" is the completion that was shown first.
         swapped: whether the item's second completion was shown first.
         note: for people.
+        chance: see `Verdict.credit`.
     """
 
     choice: Choice
     swapped: bool
     note: str
+    chance: float | None = None
 
     @property
     def meant(self) -> Choice:
         """The choice by the item's own order, whatever was shown first."""
         return MIRRORED[self.choice] if self.swapped else self.choice
+
+    @property
+    def credit(self) -> float | None:
+        """What it is worth to the item's first completion, from 0 to 1; None where it could not be read."""
+        if self.chance is None:
+            return CREDIT[self.meant]
+        return 1 - self.chance if self.swapped else self.chance
 
 
 class Judged(NamedTuple):
@@ -129,7 +138,7 @@ class Asking:
     def _judged(self, orders: list[bool], keys: list[str], found: dict[str, Verdict]) -> Judged:
         verdicts = [found.get(key) or self._cache.get(key) for key in keys]
         said = tuple(
-            Said(one.choice, swapped, one.note)
+            Said(one.choice, swapped, one.note, one.credit)
             for one, swapped in zip(verdicts, orders, strict=True)
             if one is not None
         )

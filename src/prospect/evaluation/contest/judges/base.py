@@ -69,6 +69,7 @@ class Verdict:
         prompt_tokens: what the judge read, where that is counted.
         completion_tokens: what the judge wrote.
         final: false where asking again may well give another answer, so that it must not be kept.
+        credit: where the judge tells chances, what is expected of `CREDIT`: P(first) + P(tie) / 2.
     """
 
     choice: Choice
@@ -76,6 +77,12 @@ class Verdict:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     final: bool = True
+    credit: float | None = None
+
+    @property
+    def unread(self) -> bool:
+        """Whether the judge's answer could not be read."""
+        return self.choice == "unparsed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +116,11 @@ class Grade:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     final: bool = True
+
+    @property
+    def unread(self) -> bool:
+        """Whether the judge's answer could not be read."""
+        return math.isnan(self.score)
 
 
 class Judge(ABC):

@@ -91,5 +91,5 @@ class Grading:
 
 
 def _unread(grade: Grade) -> Grade:
-    note = grade.note or f"the score is {grade.score}"
+    note = grade.note or "no number" if math.isnan(grade.score) else f"a score of {grade.score}"
     return Grade(math.nan, note, grade.prompt_tokens, grade.completion_tokens, grade.final)

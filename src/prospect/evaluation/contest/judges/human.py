@@ -1,66 +1,22 @@
-"""People as judges: a page on which they vote without knowing whose completion is whose, and the votes read back."""
+"""People as judges: the votes that they gave on a page, read back."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import html
 import json
-import random
-import re
+import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from glob import glob
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from prospect.atomic import write_text
 from prospect.errors import DataError
-from prospect.evaluation.contest.judges.base import Candidate, Choice, Item, Judge, Verdict, plain_text, text_key
-from prospect.evaluation.contest.judges.prompt import DEFAULT_RUBRIC
+from prospect.evaluation.contest.judges.base import Candidate, Choice, Grade, Item, Judge, Verdict, text_key
+from prospect.evaluation.contest.judges.human_page import DOWN, SKIP, UP, pair_key
 from prospect.evaluation.contest.judges.registry import judge
 from prospect.file_kinds import regular_file
 
 _FORMAT = "prospect-votes"
-
-
-def write_page(
-    items: Sequence[Item],
-    path: str | Path,
-    *,
-    rubric: str = DEFAULT_RUBRIC,
-    title: str = "Which is better?",
-    seed: int = 0,
-) -> int:
-    """Write a page on which a person votes: one file that needs no server, no network and no other file.
-
-    Comparisons come in an order drawn by the seed, so that those voted on first are a fair sample; which completion
-    stands on the left is drawn for each of them. The page names no side, not even in its source. Votes stay in the
-    browser until they are saved to a file, which `HumanJudge` reads.
-
-    Args:
-        items: comparisons. Identical completions are left out, for they tie; what comes twice is asked once.
-        path: the .html file.
-        rubric: the question, at the top of the page.
-        title: of the browser's tab.
-        seed: of the order and the sides.
-
-    Returns:
-        How many comparisons are on the page.
-
-    Raises:
-        DataError: there is nothing to compare.
-    """
-    distinct = {_pair_key(item): item for item in items if not item.identical}
-    if not distinct:
-        raise DataError("there is nothing to vote on: no comparison has two different completions.")
-    drawn = random.Random(f"prospect page {seed}")
-    shown = sorted(distinct)  # so that the order of the items changes nothing
-    drawn.shuffle(shown)
-    rows = [_row(key, distinct[key], drawn.random() < 0.5) for key in shown]
-    page = hashlib.blake2b(json.dumps([rubric, rows]).encode(), digest_size=6).hexdigest()
-    write_text(Path(path).expanduser(), _render({"page": page, "items": rows}, rubric, title))
-    return len(rows)
 
 
 class Votes(NamedTuple):
@@ -69,7 +25,7 @@ class Votes(NamedTuple):
     Attributes:
         voter: drawn by the page, the same in all files that one browser saves from it.
         saved: when, in milliseconds; tells files of one person apart, and nothing else.
-        votes: comparison -> the completion voted for, "tie" or "skip".
+        votes: comparison -> the completion voted for, "tie" or "skip"; or completion -> "up", "down" or "skip".
     """
 
     voter: str
@@ -87,6 +43,8 @@ class HumanJudge(Judge):
     A comparison on which somebody said only that they cannot say is unparsed. One that nobody came to is not judged at
     all (`covers`).
 
+    A completion that people gave thumbs to has for its score the share of thumbs up; as many up as down say nothing.
+
     Args:
         votes: files that the page saved.
 
@@ -95,6 +53,7 @@ class HumanJudge(Judge):
     """
 
     position_free = True  # the page has drawn the sides
+    gives_chances = True
 
     def __init__(self, votes: str | Path | Sequence[str | Path]) -> None:
         paths = [votes] if isinstance(votes, str | Path) else list(votes)
@@ -119,7 +78,7 @@ class HumanJudge(Judge):
         """Return whether anybody came to the comparison, or to the completion."""
         if isinstance(item, Candidate):
             return any(text_key(*item.texts) in votes for votes in self._votes)
-        key = _pair_key(item)
+        key = pair_key(item)
         return item.identical or any(key in votes for votes in self._votes)
 
     def stream(self, items: Sequence[Item]) -> Iterator[tuple[int, Verdict]]:
@@ -132,20 +91,40 @@ class HumanJudge(Judge):
             yield number, self._verdict(item)
 
     def _verdict(self, item: Item) -> Verdict:
-        key = _pair_key(item)
+        key = pair_key(item)
         found = [votes[key] for votes in self._votes if key in votes]
         if not found:
             raise DataError(f"{self.name}: there is no vote on the comparison {key}; finish voting on the page.")
         meaning: dict[str, Choice] = {text_key(item.first): "first", text_key(item.second): "second", "tie": "tie"}
-        strange = next((vote for vote in found if vote != "skip" and vote not in meaning), None)
+        strange = next((vote for vote in found if vote != SKIP and vote not in meaning), None)
         if strange is not None:
             raise DataError(f"{self.name}: the vote on {key} is {strange!r}, which is neither of its completions.")
-        counts = Counter(meaning[vote] for vote in found if vote != "skip")
+        counts = Counter(meaning[vote] for vote in found if vote != SKIP)
         if not counts:
             return Verdict("unparsed", "cannot say")
         note = ", ".join(f"{choice} {count}" for choice, count in sorted(counts.items()))
         (best, most), *others = counts.most_common()
         return Verdict("tie" if any(count == most for _, count in others) else best, note)
+
+    def score_each(self, rows: Sequence[Candidate]) -> Iterator[tuple[int, float]]:
+        """Yield the share of thumbs up of each completion; see `grade_each`."""
+        for number, grade in self.grade_each(rows):
+            yield number, grade.score
+
+    def grade_each(self, rows: Sequence[Candidate]) -> Iterator[tuple[int, Grade]]:
+        """Look the thumbs up; NaN where nobody gave one, or as many are up as down.
+
+        Raises:
+            DataError: a vote is no thumb.
+        """
+        for number, row in enumerate(rows):
+            key = text_key(*row.texts)
+            counts = Counter(votes[key] for votes in self._votes if key in votes)
+            if strange := counts.keys() - {UP, DOWN, SKIP}:
+                raise DataError(f"{self.name}: the vote on {key} is {min(strange)!r}; expected {UP}, {DOWN} or {SKIP}.")
+            up, down = counts[UP], counts[DOWN]
+            score = math.nan if up == down else up / (up + down)
+            yield number, Grade(score, ", ".join(f"{vote} {count}" for vote, count in sorted(counts.items())))
 
 
 def read_votes(path: str | Path) -> Votes:
@@ -175,43 +154,3 @@ def read_votes(path: str | Path) -> Votes:
             "page writes them, so that nobody's votes count twice."
         )
     return Votes(voter, saved, votes)
-
-
-def _pair_key(item: Item) -> str:
-    """Return a key that does not depend on which completion comes first."""
-    return text_key(item.prompt, *sorted((item.first, item.second), key=text_key))
-
-
-def _row(key: str, item: Item, swapped: bool) -> dict[str, str]:
-    a, b = (item.second, item.first) if swapped else (item.first, item.second)
-    return {
-        "key": key,
-        "prompt": plain_text(item.prompt),
-        "a": plain_text(a),
-        "b": plain_text(b),
-        "a_key": text_key(a),
-        "b_key": text_key(b),
-    }
-
-
-def _render(data: Mapping[str, Any], rubric: str, title: str) -> str:
-    """Return the page. Texts are in it as JSON without a <, and the page puts them on screen as text, never as HTML."""
-    here = Path(__file__).parent
-    style, script = ((here / f"human_page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
-    encoded = json.dumps(data).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-    parts = {
-        "TITLE": html.escape(title),
-        "QUESTION": html.escape(rubric),
-        "DATA": encoded,
-        "STYLE": style,
-        "SCRIPT": script,
-        "STYLE_HASH": _hash(style),
-        "SCRIPT_HASH": _hash(script),
-    }
-    page = (here / "human_page.html").read_text(encoding="utf-8")
-    return re.sub(r"@@([A-Z_]+)@@", lambda mark: parts[mark[1]], page)  # one pass: nothing in a text is filled in again
-
-
-def _hash(text: str) -> str:
-    """Return the page's content security policy: this script and this style, and none from a text."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

@@ -41,14 +41,12 @@ function meaning(item, word) {
 
 function show() {
   const item = items[at];
-  element("prompt").textContent = item.prompt;
-  element("a").textContent = item.a;
-  element("b").textContent = item.b;
+  for (const name of ["prompt", "a", "b"]) if (name in item) element(name).textContent = item[name];
   const count = Object.keys(votes).length;
-  element("where").textContent = "Comparison " + (at + 1) + " of " + items.length + ", " + count + " voted on"
+  element("where").textContent = data.what + " " + (at + 1) + " of " + items.length + ", " + count + " voted on"
     + (count === items.length ? ". All done: save the votes to a file." : ".");
   element("bar").value = items.length ? count / items.length : 0;
-  for (const button of document.querySelectorAll("[data-vote]")) {
+  for (const button of buttons) {
     const chosen = votes[item.key] === meaning(item, button.dataset.vote);
     button.setAttribute("aria-pressed", String(chosen));
   }
@@ -81,16 +79,15 @@ function save() {
   saved = true;
 }
 
-const keys = {
-  1: () => vote("a"), 2: () => vote("b"), 3: () => vote("tie"), 4: () => vote("skip"),
-  ArrowLeft: () => go(-1), ArrowRight: () => go(1), s: save,
-};
+const buttons = Array.from(document.querySelectorAll("[data-vote]"));
+const keys = { ArrowLeft: () => go(-1), ArrowRight: () => go(1), s: save };
+buttons.forEach((button, place) => { keys[place + 1] = () => vote(button.dataset.vote); });
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
   const act = Object.prototype.hasOwnProperty.call(keys, event.key) ? keys[event.key] : null;
   if (act) { event.preventDefault(); act(); }
 });
-for (const button of document.querySelectorAll("[data-vote]")) {
+for (const button of buttons) {
   button.addEventListener("click", () => vote(button.dataset.vote));
 }
 element("back").addEventListener("click", () => go(-1));

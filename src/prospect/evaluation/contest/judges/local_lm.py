@@ -213,8 +213,11 @@ def _verdict(logps: list[float]) -> Verdict:
     note, highest = _written(logps, LABELS), max(logps)
     if not _are_known(logps):
         return Verdict("unparsed", f"log-probs are not finite: {note}")
+    # P(first) + P(tie) / 2, of the three letters alone.
+    first, second, tie = (math.exp(logp - highest) for logp in logps)
+    credit = (first + tie / 2) / (first + second + tie)
     best = [label for label, logp in zip(LABELS, logps, strict=True) if logp == highest]
-    return Verdict(LABELS[best[0]] if len(best) == 1 else "tie", note)
+    return Verdict(LABELS[best[0]] if len(best) == 1 else "tie", note, credit=credit)
 
 
 def _grade(logps: list[float]) -> Grade:

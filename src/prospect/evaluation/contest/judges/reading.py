@@ -15,12 +15,13 @@ A reply is text that a model wrote after reading completions which may be hostil
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection
 
 from prospect.endpoint.replies import Reply
-from prospect.evaluation.contest.judges.base import Verdict
-from prospect.evaluation.contest.judges.prompt import LABELS
+from prospect.evaluation.contest.judges.base import Grade, Verdict
+from prospect.evaluation.contest.judges.prompt import LABELS, SCORES
 from prospect.feedback.chat.thoughts import split_thoughts
 
 VERSION = 2  # of these rules: verdicts that were read by others are asked for again
@@ -37,6 +38,37 @@ def read_reply(reply: Reply) -> Verdict:
     label, note = read_label(reply, LABELS)
     tokens = reply.prompt_tokens, reply.completion_tokens
     return Verdict("unparsed" if label is None else LABELS[label], note, *tokens)
+
+
+def read_score(reply: Reply) -> Grade:
+    """Return the score of a reply of one completion: 1 for yes, 0 for no, or how likely yes was beside no.
+
+    The latter where the server says how likely each was in the place of the letter that it answered with.
+    """
+    label, note = read_label(reply, SCORES)
+    tokens = reply.prompt_tokens, reply.completion_tokens
+    if label is None:
+        return Grade(math.nan, note, *tokens)
+    chance = _chance_of_yes(reply, label)
+    return Grade(SCORES[label] if chance is None else chance, note, *tokens)
+
+
+def _chance_of_yes(reply: Reply, label: str) -> float | None:
+    """Return P(yes) / (P(yes) + P(no)) in the last place where a letter stands by itself; None where none is known."""
+    for place in reversed(reply.chances):
+        if _bare(place.token) not in SCORES:
+            continue
+        shares = dict.fromkeys(SCORES, 0.0)
+        for token, logp in place.likeliest:
+            if _bare(token) in shares:
+                shares[_bare(token)] += math.exp(logp)
+        return shares["Y"] / sum(shares.values()) if _bare(place.token) == label and any(shares.values()) else None
+    return None
+
+
+def _bare(token: str) -> str:
+    """Return a token as the letter that it is, where it holds no more than that and the marks around it."""
+    return token.strip(' \n"{}:*_`().').upper()
 
 
 def read_label(reply: Reply, labels: Collection[str]) -> tuple[str | None, str]:

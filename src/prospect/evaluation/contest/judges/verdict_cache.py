@@ -28,15 +28,22 @@ class VerdictCache(KeyedFile[Verdict]):
     """
 
     def __init__(self, path: str | Path | None = None) -> None:
-        super().__init__(path, _read, lambda verdict: {name: getattr(verdict, name) for name in _KEPT})
+        super().__init__(path, _read, _write)
         if self.unread > 1 and not len(self):
             raise DataError(f"{self.path}: there are no verdicts in this file; name another, or remove it.")
+
+
+def _write(verdict: Verdict) -> dict[str, Any]:
+    told = {} if verdict.credit is None else {"credit": verdict.credit}
+    return {name: getattr(verdict, name) for name in _KEPT} | told
 
 
 def _read(row: dict[str, Any]) -> Verdict:
     if row["choice"] not in MIRRORED:
         raise ValueError
-    return Verdict(row["choice"], str(row["note"]), int(row["prompt_tokens"]), int(row["completion_tokens"]))
+    credit = row.get("credit")  # most judges tell none, and older files have none
+    tokens = int(row["prompt_tokens"]), int(row["completion_tokens"])
+    return Verdict(row["choice"], str(row["note"]), *tokens, credit=None if credit is None else float(credit))
 
 
 def question_key(identity: str, item: Item | Candidate) -> str:
