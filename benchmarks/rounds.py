@@ -43,6 +43,11 @@ class Arm:
     make: Callable[[Path, int, Sequence[str]], Ledger] = strict
 
 
+def capped(most: int) -> tuple[str, str]:
+    """Both classes' weights are held to this."""
+    return f"rounds.balance.max_desirable_weight={most}", f"rounds.balance.max_undesirable_weight={most}"
+
+
 ARMS = {
     "rounds": Arm(),
     "offline": Arm(OFFLINE),
@@ -51,15 +56,15 @@ ARMS = {
     "teacher's": Arm((TWO, "rounds.positives=teacher"), with_teacher),
     "both": Arm((TWO, "rounds.positives=both"), with_teacher),
     "z0 sampled": Arm((TWO, "reference_point=sampled")),
-    "weight 1": Arm((TWO, "rounds.balance.max_weight=1")),
-    "weight 3": Arm((TWO, "rounds.balance.max_weight=3")),
+    "weight 1": Arm((TWO, *capped(1))),
+    "weight 3": Arm((TWO, *capped(3))),
     "rate times .5": Arm((TWO, "rounds.learning_rate_factor=0.5")),
     "rate times .3": Arm((TWO, "rounds.learning_rate_factor=0.3")),
     "proxy": Arm((), by_proxy),
-    "easy, weight 1": Arm(("rounds.balance.max_weight=1", "rounds.balance.short=keep"), third_round),
-    "easy, weight 3": Arm(("rounds.balance.max_weight=3", "rounds.balance.short=keep"), third_round),
-    "easy, weight 30": Arm(("rounds.balance.max_weight=30", "rounds.balance.short=keep"), third_round),
-    "easy, weight 3, topped up": Arm(("rounds.balance.max_weight=3", "rounds.balance.short=top_up"), third_round),
+    "easy, weight 1": Arm((*capped(1), "rounds.balance.short=keep"), third_round),
+    "easy, weight 3": Arm((*capped(3), "rounds.balance.short=keep"), third_round),
+    "easy, weight 30": Arm((*capped(30), "rounds.balance.short=keep"), third_round),
+    "easy, weight 3, topped up": Arm((*capped(3), "rounds.balance.short=top_up"), third_round),
 }
 
 QUESTIONS = {
@@ -75,8 +80,8 @@ QUESTIONS = {
     "weights_down": Question(
         "Class weights where thumbs down are few",
         {
-            "3": "easy, weight 3",
             "1": "easy, weight 1",
+            "3": "easy, weight 3",
             "30": "easy, weight 30",
             "3, topped up": "easy, weight 3, topped up",
         },

@@ -41,7 +41,7 @@ def strict_recipe(folder: Path, seed: int) -> dict[str, Any]:
         "prompts_per_round": CUSTOMERS,
         "label": {"judge": STRICT},
         "stop": NO_STOP,
-        "balance": {"max_weight": 30, "short": "keep"},
+        "balance": {"max_desirable_weight": 30, "max_undesirable_weight": 30, "short": "keep"},
     }
     recipe["rounds"]["evaluate"]["kl_prompts"] = 0
     recipe["train"] |= {"batch_size": 16, "max_steps": STEPS}
@@ -115,7 +115,12 @@ def third_round(folder: Path, seed: int, changes: Sequence[str]) -> Ledger:
     stem = folder.parent / f"stem-{seed}"
     recipe = demo_recipe(stem, "online_kto", 3, seed)
     write_prompts(stem / "customers.jsonl", training_prompts(POOL, seed))
-    recipe["rounds"] |= {"prompts_per_round": EASY_CUSTOMERS, "stop": NO_STOP, "count": 2, "balance": {"max_weight": 1}}
+    recipe["rounds"] |= {
+        "prompts_per_round": EASY_CUSTOMERS,
+        "stop": NO_STOP,
+        "count": 2,
+        "balance": {"max_desirable_weight": 1, "max_undesirable_weight": 1},
+    }
     recipe["rounds"]["evaluate"]["kl_prompts"] = 0
     recipe["train"] |= {"max_steps": EASY_STEPS}
     known = RoundsFolder(stem).read()
