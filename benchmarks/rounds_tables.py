@@ -14,6 +14,7 @@ from prospect.studies.pooling import Pooled, pool
 
 Cells = dict[tuple[str, int], dict[str, Any]]
 """(arm, seed) -> what is written down of it."""
+COUNTS = ("up / down", "tokens", "steps")
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ def show(question: Question, cells: Cells) -> list[str]:
     count = max(len(runs[0]) for runs in made.values())
     after = [f"round {i}" for i in range(1, count)]
     lines = [
-        "| " + " | ".join(["", "start", *after, f"last less {first}", "up / down", "tokens", "steps"]) + " |",
-        "|---" * (count + 5) + "|",
+        "| " + " | ".join(["", "start", *after, f"last less {first}", "last, by seed", *COUNTS]) + " |",
+        "|---" * (count + 3 + len(COUNTS)) + "|",
     ]
     last = {label: np.array([rounds[-1]["passed"] for rounds in runs]) for label, runs in made.items()}
     differences = {label: pool((last[label] - last[first]).tolist()) for label in arms if label != first}
@@ -57,6 +58,7 @@ def show(question: Question, cells: Cells) -> list[str]:
         cell_texts = [rate_text(pool([rounds[i]["passed"] for rounds in runs])) for i in range(len(runs[0]))]
         cell_texts += [""] * (count - len(runs[0]))
         cell_texts.append(difference_text(differences[label], p_values[label]) if label in differences else "")
+        cell_texts.append(", ".join(number(mean, "share") for mean in last[label].mean(axis=1)))
         judged = np.mean([[one["judged"] for one in rounds[1:]] for rounds in runs], axis=0)
         cell_texts.append(", ".join(f"{up:.0f} / {down:.0f}" for up, down in judged))
         for key in ("tokens", "steps"):
