@@ -14,7 +14,7 @@ from prospect.studies.pooling import Pooled, pool
 
 Cells = dict[tuple[str, int], dict[str, Any]]
 """(arm, seed) -> what is written down of it."""
-COUNTS = ("up / down", "tokens", "steps")
+COUNTS = ("up / down", "tokens", "steps", "steps with z0 at 0, %")
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,8 @@ def show(question: Question, cells: Cells) -> list[str]:
         cell_texts.append(", ".join(f"{up:.0f} / {down:.0f}" for up, down in judged))
         for key in ("tokens", "steps"):
             cell_texts.append(f"{np.mean([sum(one[key] for one in rounds) for rounds in runs]):.0f}")
+        clamped = np.mean([[one["clamped"] for one in rounds[1:]] for rounds in runs])
+        cell_texts.append(number(float(clamped), "share"))
         lines.append(f"| {label} | " + " | ".join(cell_texts) + " |")
     return [*lines, "", foot(seeds)]
 
@@ -104,5 +106,5 @@ def difference_text(pooled: Pooled, p: float) -> str:
 def foot(seeds: Sequence[int]) -> str:
     return (
         f"Percent of 200 held-out customers whose reply keeps every rule, 95 % intervals over customers and seeds "
-        f"{', '.join(map(str, seeds))}; verdicts after Holm's correction; thumbs, tokens and steps are means."
+        f"{', '.join(map(str, seeds))}; verdicts after Holm's correction; what follows those columns are means."
     )

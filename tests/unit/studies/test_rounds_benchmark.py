@@ -40,6 +40,7 @@ def cell(*shares: float, judged: tuple[int, int] = (3, 5)) -> dict[str, Any]:
                 "tokens": 100 * (number > 0),
                 "steps": 15 * (number > 0),
                 "judged": list(judged) if number else None,
+                "clamped": 0.5 if number else None,
             }
             for number, share in enumerate(shares)
         ]
@@ -52,7 +53,7 @@ def test_arms_are_compared_after_the_round_that_the_question_names_and_over_the_
     text = "\n".join(tables.show(tables.Question("", {"first": "a", "second": "b"}), cells))
     assert "+20.0 (" in text and "better" in text and "seeds 0, 1;" in text
     assert "90.0" not in text
-    assert "| 200 | 30 |" in text
+    assert "| 200 | 30 | 50.0 |" in text
 
 
 def test_a_longer_run_is_compared_after_its_last_round() -> None:
