@@ -165,8 +165,8 @@ def main() -> None:
         run_missing(names, options.keep.resolve(), options.seeds)
     cells = read_cells(options.keep)
     for name in names:
-        text = "\n".join(["", *(show_proxy if name == "proxy" else show)(QUESTIONS[name], cells), ""])
-        print(f"## {QUESTIONS[name].title}\n{text}")
+        text = "\n".join([*(show_proxy if name == "proxy" else show)(QUESTIONS[name], cells), ""])
+        print(f"## {QUESTIONS[name].title}\n\n{text}")
         if options.page:
             write_text(PAGE, placed(PAGE.read_text(encoding="utf-8"), name, text))
 

@@ -105,6 +105,6 @@ def difference_text(pooled: Pooled, p: float) -> str:
 
 def foot(seeds: Sequence[int]) -> str:
     return (
-        f"Percent of 200 held-out customers whose reply keeps every rule, 95 % intervals over customers and seeds "
+        f"Percent of 200 held-out customers whose reply passes, 95 % intervals over customers and seeds "
         f"{', '.join(map(str, seeds))}; verdicts after Holm's correction; what follows those columns are means."
     )
