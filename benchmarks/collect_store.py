@@ -71,9 +71,10 @@ def parse_arguments() -> argparse.Namespace:
 
 def fill(address: str, turns: int, voted: float) -> dict[str, float]:
     """Write the turns and votes, and return rows a second by the wall and by the CPU."""
-    from prospect.collect import rows
     from prospect.collect.migrating import opened
+    from prospect.collect.rows import insert_turn
     from prospect.collect.turns import Turn
+    from prospect.collect.votes import upsert_vote
     from prospect.feedback.frozen.pseudonym import rater_key
 
     key, written = rater_key(), 0
@@ -84,9 +85,9 @@ def fill(address: str, turns: int, voted: float) -> dict[str, float]:
             with database.writing() as connection:
                 for one in batch:
                     if isinstance(one, Turn):
-                        rows.insert_turn(connection, one, key)
+                        insert_turn(connection, one, key)
                     else:
-                        rows.upsert_vote(connection, one, None, key)
+                        upsert_vote(connection, one, None, key)
             written += len(batch)
         database.shorten_log()
     return {

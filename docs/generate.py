@@ -31,7 +31,7 @@ from prospect.results.benchmarks import BenchmarksResult
 from prospect.results.contest import ContestResult, JudgeResult
 from prospect.results.feedback import FeedbackResult
 from prospect.results.rounds import Ledger
-from prospect.results.run import AlarmsRow, Provenance, SampleRow
+from prospect.results.run import AlarmsRow, Provenance, RolloutRow, SampleRow
 from prospect.results.stored import Part
 from prospect.results.study import CellFailure, CellOutcome, StartOutcome, StudyResult
 from prospect.rounds.recipe import RoundsSettings
@@ -43,9 +43,9 @@ RECIPE_HEAD = f"""{WRITTEN_BY}
 
 # The recipe
 
-A recipe is a YAML file. `model.name_or_path`, `data.train` and `output` must be there; everything else has a
-default. A key that is not listed here is an error, and so is a value out of its bounds: every setting is used
-or refused. The recipe with all defaults filled in is written to `config.yaml` in the
+A recipe is a YAML file. `model.name_or_path`, `data.train` (or `online.prompts`) and `output` must be there;
+everything else has a default. A key that is not listed here is an error, and so is a value out of its bounds: every
+setting is used or refused. The recipe with all defaults filled in is written to `config.yaml` in the
 [run directory](run-directory.md), and that file is a recipe again.
 
 What YAML reads otherwise than people mean it is refused, with its line: a key that is there twice, a date or
@@ -108,6 +108,7 @@ def pages() -> dict[str, str]:
 SCHEMAS: dict[str, type[Part]] = {
     "provenance": Provenance,
     "sample": SampleRow,
+    "rollout": RolloutRow,
     "alarms": AlarmsRow,
     "feedback": FeedbackResult,
     "contest": ContestResult,

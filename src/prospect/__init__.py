@@ -12,7 +12,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "train": "prospect.training.train",
+    "train": "prospect.rounds.online",
     "RunDir": "prospect.run_dir",
     "load_feedback": "prospect.feedback.files.sources",
     "loss": "prospect.losses",

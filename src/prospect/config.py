@@ -324,6 +324,60 @@ class TrainSettings(Section):
     """Dashboards that get the metrics too, each an optional install. The run directory is always written."""
 
 
+class OnlineSettings(Section):
+    """Learn while sampling: the policy answers prompts, a judge scores the answers, and steps are made on those."""
+
+    prompts: str | list[str] | None = None
+    """Prompts that are answered: rows with a prompt, as paths, globs or a hub dataset. null takes data.train."""
+    judge: str
+    """Who scores an answer: verifier:..., reward:MODEL or FILE.py:NAME (docs/evaluating.md); it must give scores."""
+    target: str = "target"
+    """The column of the prompts' file that holds right answers, for verifiers."""
+    prompts_per_rollout: int = Field(default=32, ge=1)
+    """How many prompts are answered before the next steps are made."""
+    samples_per_prompt: int = Field(default=4, ge=1)
+    """Answers to each of them."""
+    epochs: int = Field(default=1, ge=1)
+    """Passes over a rollout's answers, in steps of train.batch_size examples. From the second step on they are not
+    quite the policy's own; a clip is for that."""
+    max_new_tokens: int = Field(default=128, ge=1)
+    """Where an answer is cut, in tokens."""
+    temperature: Number = Field(default=1.0, gt=0.0, allow_inf_nan=False)
+    """Of the sampling. Losses on sampled tokens need 1: the policy's log-probs are those of temperature 1."""
+    top_p: Number = Field(default=1.0, gt=0.0, le=1.0)
+    """Of the sampling. Losses on sampled tokens need 1, for what it leaves out has another probability."""
+    top_k: int = Field(default=0, ge=0)
+    """Of the sampling; 0 keeps all tokens, which losses on sampled tokens need."""
+    sampled_together: int = Field(default=64, ge=1)
+    """Answers that are written side by side: speed and memory."""
+    missing_end: Literal["penalty", "drop"] = "penalty"
+    """What becomes of answers that max_new_tokens cut. drop: they are left out."""
+    penalty: Number = Field(default=1.0, ge=0.0, allow_inf_nan=False)
+    """What is taken from the score of an answer that was cut."""
+    threshold: Number | Literal["equal", "median", "prompt_median"] = 0.5
+    """Losses on thumbs: the score from which on an answer gets a thumb up. equal: 1 is up, 0 down, others are refused.
+    median, prompt_median: above the median of the rollout, or of the prompt's own answers; what is on it gets none."""
+    reduction: Literal["tokens", "rows", "length"] | None = None
+    """What weighs the same in a step. tokens: each token (DAPO), the default. rows: each answer, its tokens share that
+    (GRPO's paper). length: the sum over an answer's tokens divided by max_new_tokens (Dr. GRPO)."""
+    scale: Literal["group", "batch", "none"] = "group"
+    """What advantages over the prompt's other answers are divided by: the deviation of the prompt's scores (GRPO), that
+    of the rollout's, or nothing (Dr. GRPO)."""
+    gamma: Number = Field(default=1.0, ge=0.0, le=1.0)
+    """Discount of what comes later, for losses with a value head."""
+    gae_lambda: Number = Field(default=0.95, ge=0.0, le=1.0)
+    """Of the advantage estimates of losses with a value head: 1 trusts what came, 0 the values."""
+    whiten: bool = True
+    """Whether advantages of losses with a value head get mean 0 and variance 1 over all tokens of the rollout."""
+    kl: Number | None = Field(default=None, ge=0.0, allow_inf_nan=False)
+    """How much a nat of KL to the reference takes from the score: of ppo token by token, of others at the end. null:
+    0.05 for ppo and rloo, 0 for others (grpo has loss.beta, losses on thumbs and pairs their own beta)."""
+    kl_target: Number | None = Field(default=None, gt=0.0, allow_inf_nan=False)
+    """The KL aimed at, in nats per answer: `kl` is then raised while it is above, and lowered while it is below."""
+    kl_horizon: int = Field(default=10_000, ge=1)
+    """Answers over which `kl` can change by a fifth of itself."""
+
+
 # Sections that may be written as what they name: `loss: kto`, `model: my/model`, `reference_point: sampled`.
 _NAMED: Mapping[str, str] = {"loss": "name", "model": "name_or_path", "reference_point": "kind"}
 
@@ -331,6 +385,23 @@ _NAMED: Mapping[str, str] = {"loss": "name", "model": "name_or_path", "reference
 def named_section(key: str, value: Any) -> Any:
     """Return a section that was written as a bare name as the section that it names."""
     return {_NAMED[key]: value} if key in _NAMED and isinstance(value, str) else value
+
+
+def _prompts_as_data(values: dict[str, Any]) -> dict[str, Any]:
+    """Return a recipe that samples its data with its prompts as data.train, and nothing held out unless it is named."""
+    online, data = values.get("online"), values.get("data", {})
+    if not isinstance(online, dict) or not isinstance(data, dict):
+        return values
+    prompts, train = online.get("prompts"), data.get("train")
+    if prompts is not None and train is not None and prompts != train:
+        raise ConfigError(
+            f"data.train is {train!r}, and the answers that are learnt from are those to online.prompts, {prompts!r}. "
+            "Leave data.train out."
+        )
+    if prompts is None and train is None:
+        return values
+    named = {"train": prompts if train is None else train, "eval": data.get("eval")}
+    return {**values, "data": {**data, **named}, "online": {**online, "prompts": named["train"]}}
 
 
 class Config(Section):
@@ -348,6 +419,8 @@ class Config(Section):
     """How z0 is estimated."""
     train: TrainSettings = Field(default_factory=TrainSettings)
     """How it is trained."""
+    online: OnlineSettings | None = None
+    """Learn from the policy's own answers, sampled while it trains; null trains on the feedback of data.train."""
     output: Folder
     """The run directory."""
 
@@ -356,7 +429,7 @@ class Config(Section):
     def _sections_may_be_names(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        return {key: named_section(key, value) for key, value in values.items()}
+        return _prompts_as_data({key: named_section(key, value) for key, value in values.items()})
 
     def as_dict(self) -> dict[str, Any]:
         """Return the resolved recipe as plain values, ready for YAML."""

@@ -73,7 +73,6 @@ PEERS_NAMES: Mapping[str, str] = {
     "max_seq_length": "data.max_length",
     "max_seq_len": "data.max_length",
     "max_prompt_length": "data.max_length (prompt and completion together)",
-    "max_completion_length": "data.max_length (prompt and completion together)",
     "template": _CHAT_TEMPLATE,
     "chat_template_path": _CHAT_TEMPLATE,
     "chat_template_jinja": _CHAT_TEMPLATE,
@@ -100,6 +99,30 @@ PEERS_NAMES: Mapping[str, str] = {
     "cpo_alpha": "loss.alpha",
     "pref_ftx": "loss.sft_weight",
     "rpo_alpha": "loss.sft_weight",
+    # sampling while it trains
+    "num_generations": "online.samples_per_prompt",
+    "rloo_k": "online.samples_per_prompt",
+    "reward_funcs": "online.judge (FILE.py:NAME of a verifier is verifier:python:FILE.py:NAME)",
+    "reward_model": "online.judge: reward",
+    "reward_model_path": "online.judge: reward",
+    "num_iterations": "online.epochs",
+    "num_ppo_epochs": "online.epochs",
+    "ppo_epochs": "online.epochs",
+    "max_new_tokens": "online.max_new_tokens",
+    "response_length": "online.max_new_tokens",
+    "max_completion_length": "data.max_length (prompt and completion together; sampled ones: online.max_new_tokens)",
+    "scale_rewards": "online.scale",
+    "whiten_advantages": "online.whiten",
+    "missing_eos_penalty": "online.penalty",
+    "mask_truncated_completions": "online.missing_end: drop",
+    "kl_coef": "online.kl",
+    "init_kl_coef": "online.kl",
+    "target_kl": "online.kl_target",
+    "epsilon": "loss.clip_low",
+    "epsilon_high": "loss.clip_high",
+    "cliprange": "loss.clip_low",
+    "cliprange_value": "loss.value_clip",
+    "vf_coef": "loss.value_weight",
     # the model and its reference
     "model_name_or_path": "model.name_or_path",
     "model_name": "model.name_or_path",
@@ -137,7 +160,7 @@ _QUANTISED = "not here: hold frozen weights in 16 bits, with model.dtype: bfloat
 _ADAMW = "there is no choice here: it is always AdamW, with train.adam_betas and train.weight_decay"
 _COMPLETIONS = "nothing to set here: only completions are scored"
 _READING = "nothing to set here: files are read and encoded once, before the first step"
-_ONLINE = "not here: nothing is sampled while it trains; completions come from data.train"
+_SERVED = "not here: what is sampled while it trains (online) comes from the policy in memory"
 _TRAINING = "nothing to set here: prospect train trains, and evaluates where data.eval is set"
 _UPLOAD = "nothing here uploads: when the run is done, upload its folder model/ (hf upload)"
 _LOGITS = "nothing to set here: logits of the whole vocabulary are never held"
@@ -152,7 +175,7 @@ WITHOUT_COUNTERPART: Mapping[str, str] = {
     **dict.fromkeys(("completion_only_loss", "roles_to_train"), _COMPLETIONS),
     **dict.fromkeys(("dataset_num_proc", "preprocessing_num_workers", "dataloader_num_workers"), _READING),
     **dict.fromkeys(("remove_unused_columns", "overwrite_cache", "dataset_prepared_path"), _READING),
-    **dict.fromkeys(("num_generations", "use_vllm", "vllm_mode", "reward_funcs", "reward_model"), _ONLINE),
+    **dict.fromkeys(("use_vllm", "vllm_mode"), _SERVED),
     **dict.fromkeys(("push_to_hub", "hub_model_id"), _UPLOAD),
     **dict.fromkeys(("use_liger_kernel", "liger_kernel", "use_unsloth"), _LOGITS),
     **dict.fromkeys(("do_train", "do_eval"), _TRAINING),
@@ -164,8 +187,8 @@ WITHOUT_COUNTERPART: Mapping[str, str] = {
 }
 
 _SAMPLES = (
-    "there is no such method here: it samples and scores completions while it trains. Nearest are kto on thumbs, dpo "
-    "on pairs, and infonca on completions that a reward model scored"
+    "there is no such method here. Nearest are the losses that sample while they train, grpo, ppo and rloo, and dpo "
+    "with an online section in the recipe"
 )
 
 # Their loss -> ours, in lower case.
@@ -181,9 +204,15 @@ PEERS_LOSSES: Mapping[str, str] = {
     "dpo_positive": "dpop",
     "finetune": "sft",
     "full": "sft",
+    "reinforce": "rloo",
+    "bnpo": "grpo",
 }
 LOSSES_WITHOUT_COUNTERPART: Mapping[str, str] = {
-    **dict.fromkeys(("grpo", "ppo", "rloo", "reinforce", "dapo", "gspo", "online_dpo", "nash_md", "xpo"), _SAMPLES),
+    **dict.fromkeys(("nash_md", "xpo"), _SAMPLES),
+    "online_dpo": "there is no such loss here: it is dpo with an online section in the recipe",
+    "online_kto": "there is no such loss here: it is kto with an online section in the recipe",
+    "dapo": "there is no such loss here: it is grpo with clip_high: 0.28",
+    "dr_grpo": "there is no such loss here: it is grpo with online.scale: none and online.reduction: length",
     **dict.fromkeys(("aot", "aot_pair", "aot_unpaired"), "there is no such loss here. Nearest is dpo, on pairs"),
     "gkd": "there is no such method here: a teacher is followed by its completions alone. Nearest is sft, on those",
     "pt": "there is no such method here. Nearest is sft, on rows with the column text",

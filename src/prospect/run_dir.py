@@ -4,6 +4,8 @@
     provenance.json    versions, hashes of data, policy and reference, what the data look like
     metrics.jsonl      one object per logged step, and per evaluation (its keys begin with eval_)
     samples.jsonl      sampled completions of the same prompts at several steps
+    rollouts.jsonl     of a run that samples its data: every completion with its score
+    rollouts/          the tokens and numbers of the last ones, from which a stopped run goes on
     evaluation/*.json  scores with intervals
     checkpoints/step-N/  model/  report.html
 
@@ -14,7 +16,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +26,7 @@ from pydantic import JsonValue
 
 from prospect.atomic import write_json, write_text
 from prospect.errors import CheckpointError
-from prospect.results.run import AlarmsRow, MetricsRow, Provenance, SampleRow, find_fault
+from prospect.results.run import ROLLOUT, AlarmsRow, MetricsRow, Provenance, RolloutRow, SampleRow, find_fault
 from prospect.results.stored import Part, parse_part, read_json
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
 # What a run writes under fixed names: in its start, and later. It would replace a file of another's.
 _START = ("config.yaml", "metrics.jsonl", "samples.jsonl", "provenance.json")
-_LATER = ("checkpoints", "model", "report.html")
+_LATER = ("checkpoints", "model", "report.html", "rollouts", "rollouts.jsonl")
 
 
 class RunDir:
@@ -70,6 +72,11 @@ class RunDir:
     def samples_path(self) -> Path:
         """One JSON object per sampled completion."""
         return self.path / "samples.jsonl"
+
+    @property
+    def rollouts_path(self) -> Path:
+        """One JSON object per completion that was learnt from."""
+        return self.path / "rollouts.jsonl"
 
     @property
     def checkpoints_path(self) -> Path:
@@ -218,6 +225,20 @@ class RunDir:
         """Append sampled completions."""
         _append_jsonl(self.samples_path, [sample.as_dict() for sample in samples])
 
+    def append_rollout(self, rows: Iterable[RolloutRow]) -> None:
+        """Append completions that are learnt from."""
+        _append_jsonl(self.rollouts_path, [row.as_dict() for row in rows])
+
+    def rollouts(self) -> list[RolloutRow]:
+        """Return every completion that was learnt from."""
+        lines = _read_jsonl(self.rollouts_path)
+        return [parse_part(RolloutRow, row, f"{self.rollouts_path}:{number}") for number, row in lines]
+
+    def rewind_rollouts(self, last: int) -> None:
+        """Forget rollouts after number `last`, and what was logged of them."""
+        _keep(self.rollouts_path, lambda row: row["rollout"] <= last)
+        _keep(self.metrics_path, lambda row: row.get(ROLLOUT, last) <= last)
+
     def forget_start(self) -> None:
         """Remove what a run wrote that never finished a step; its provenance, which marks the rest as its own, last."""
         if self.provenance().prospect is not None:
@@ -242,10 +263,7 @@ class RunDir:
         """
         self.logged(), self.samples()
         for path in (self.metrics_path, self.samples_path):
-            if path.exists():
-                kept = [row for _, row in _read_jsonl(path) if row["step"] <= step]
-                with _writing(path):
-                    write_text(path, "".join(_line(row) for row in kept))
+            _keep(path, lambda row: row["step"] <= step)
 
 
 def find_checkpoints(folder: Path) -> list[Path]:
@@ -273,6 +291,14 @@ def _read_jsonl(path: Path) -> list[tuple[int, dict[str, Any]]]:
             raise CheckpointError(f"{path}:{number}: no object. Was it edited by hand?")
         rows.append((number, row))
     return rows
+
+
+def _keep(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
+    """Leave in a file the rows that are wanted."""
+    if path.exists():
+        kept = [row for _, row in _read_jsonl(path) if wanted(row)]
+        with _writing(path):
+            write_text(path, "".join(_line(row) for row in kept))
 
 
 def _append_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:

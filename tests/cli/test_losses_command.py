@@ -84,8 +84,8 @@ def test_the_table_has_every_loss_under_every_column(losses: Run) -> None:
 
 def test_the_table_is_grouped_by_feedback_with_human_aware_losses_first(losses: Run) -> None:
     groups = losses()[1].split("\n\n")[1:]
-    assert len(groups) == 4
-    for group, feedback in zip(groups, ("unpaired", "paired", "scored", "demonstration"), strict=True):
+    assert len(groups) == 5
+    for group, feedback in zip(groups, ("unpaired", "paired", "scored", "demonstration", "sampled"), strict=True):
         found = [all_losses()[line.split()[0]] for line in group.splitlines()]
         assert {loss.feedback for loss in found} == {feedback}
         assert [loss.is_halo for loss in found] == sorted((loss.is_halo for loss in found), reverse=True)

@@ -6,6 +6,7 @@ import argparse
 import importlib
 import json
 import re
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,7 @@ def desk(
     write_rows(tmp_path / "prompts.jsonl", [{"prompt": row["prompt"]} for row in rows[:3]])
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PROSPECT_RATER_KEY", "a key for the pages only")  # none is made in the home folder
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     return tmp_path
 
 
@@ -77,6 +79,13 @@ def test_the_page_runs_from_top_to_bottom(page: str, desk: Path, capsys: pytest.
 def test_commands_are_ones_that_exist(block: Block) -> None:
     for words in commands(block.text):
         check_command(words, str(block))
+
+
+@pytest.mark.parametrize("block", blocks("sh"), ids=str)
+def test_scripts_are_ones_that_a_shell_reads(block: Block) -> None:
+    """They start servers that are not here."""
+    read = subprocess.run(["sh", "-n"], input=block.text, text=True, capture_output=True, check=False)
+    assert read.returncode == 0, read.stderr
 
 
 def check_command(words: list[str], where: str) -> None:
@@ -173,7 +182,8 @@ def test_yaml_is_part_of_a_recipe(block: Block) -> None:
     if "rounds" in values:
         load_rounds(merged(least, values))
     else:
-        load_config(merged({**least, "data": {"train": "feedback.jsonl"}}, values))
+        data = {} if "online" in values else {"data": {"train": "feedback.jsonl"}}
+        load_config(merged({**least, **data}, values))
 
 
 def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -197,7 +207,7 @@ def test_feedback_on_the_pages_is_read_or_refused_as_they_say(block: Block, tmp_
 
 
 def test_every_block_is_of_a_kind_that_is_checked() -> None:
-    kinds = {"bash", "python", "yaml", "jsonl", "csv", "text"}
+    kinds = {"bash", "sh", "python", "yaml", "jsonl", "csv", "text"}
     found = [block for page in PAGES for block in blocks_of(page)]
     assert not [f"{block}: {block.language}" for block in found if block.language not in kinds]
     assert not [f"{block}: {block.note}" for block in found if not re.fullmatch("|run|refused|file=.+", block.note)]

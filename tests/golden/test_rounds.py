@@ -25,7 +25,7 @@ from prospect.losses.advantages import (
     token_rewards,
     whiten,
 )
-from prospect.losses.online import clipped_surrogate, clipped_value_error, nash_md, reduce, sequence_ratio
+from prospect.losses.online import clipped_surrogate, clipped_value_error, nash_md, reduction_weight, sequence_ratio
 
 FILE = Path(os.environ.get("PROSPECT_GOLDEN_ROUNDS") or SHARED / "golden" / "rounds.json")
 GOLDEN: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8")) if FILE.is_file() else {}
@@ -127,6 +127,13 @@ def test_halos_thumbs_as_rewards(inputs: Inputs) -> None:
     close(to_come, theirs["discounted_future_rewards_used_as_critic_target"])
 
 
+def reduce(per_token: torch.Tensor, completion: torch.Tensor, reduction: Any, *, length: int) -> torch.Tensor:
+    """The mean that a step takes: sums over tokens with their weights, divided by the step's tokens or completions."""
+    counts = completion.sum(1).tolist()
+    weights = tensor([reduction_weight(reduction, tokens=count, length=length) for count in counts])
+    return ((per_token * completion).sum(1) * weights).sum() / (sum(counts) if reduction == "tokens" else len(counts))
+
+
 def surrogate(inputs: Inputs, advantages: Any, **settings: Any) -> torch.Tensor:
     settings = {"clip_low": 0.2, "clip_high": 0.2, **settings}
     return clipped_surrogate(inputs.log_q, tensor(advantages), **settings)
@@ -161,6 +168,17 @@ def test_trls_policy_and_value_loss(inputs: Inputs) -> None:
     error = clipped_value_error(inputs.heads, inputs.values, tensor(verl["returns"]), clip=theirs["cliprange_value"])
     value = reduce(error, inputs.completion, "tokens", length=inputs.length)
     (policy + theirs["vf_coef"] * value).backward()
+    whole = get_loss("ppo")(
+        inputs.log_q,
+        inputs.completion,
+        tensor(verl["advantages_whitened"]),
+        inputs.heads,
+        inputs.values,
+        tensor(verl["returns"]),
+        value_clip=theirs["cliprange_value"],
+        value_weight=theirs["vf_coef"],
+    )
+    close(whole.sum() / inputs.completion.sum(), (policy + theirs["vf_coef"] * value).item())
     close(policy, theirs["policy"])
     close(value, theirs["value"])
     close(inputs.logps.grad, theirs["grad_logps"])
@@ -212,15 +230,29 @@ def test_grpos_reductions_and_ratios(inputs: Inputs, case: str) -> None:
     per_token = clipped_surrogate(log_q, advantages, clip_low=clip, clip_high=clip)
     per_token = per_token + theirs["beta"] * kl_terms(inputs.logps - inputs.reference, "k3")
     length = theirs["max_completion_length"]
-    loss = reduce(per_token, inputs.completion, REDUCTIONS[kind], length=length)  # type: ignore[arg-type]
+    loss = reduce(per_token, inputs.completion, REDUCTIONS[kind], length=length)
     close_with_gradient(loss, inputs.logps, theirs["values"][case])
+
+
+@pytest.mark.parametrize("kind", REDUCTIONS if GOLDEN else [])
+def test_grpo_as_it_is_registered_has_a_sum_for_each_completion(inputs: Inputs, kind: str) -> None:
+    theirs = GOLDEN["trl_1.16_grpo_loss"]
+    advantage = tensor(theirs["advantages"])[:, None].expand_as(inputs.completion)
+    settings = {"clip_low": theirs["epsilon"], "clip_high": theirs["epsilon"], "beta": theirs["beta"]}
+    ratio = inputs.logps - inputs.reference
+    sums = get_loss("grpo")(inputs.log_q, inputs.completion, advantage, ratio, **settings)
+    first = inputs.completion & (inputs.completion.cumsum(1) == 1)
+    loss = reduce(sums[:, None] * first, inputs.completion, REDUCTIONS[kind], length=theirs["max_completion_length"])
+    close_with_gradient(loss, inputs.logps, theirs["values"][f"{kind}/token"])
 
 
 def test_rloo_has_one_ratio_a_completion(inputs: Inputs) -> None:
     theirs = GOLDEN["trl_1.16_rloo_loss"]
-    log_q, clip = (inputs.log_q * inputs.completion).sum(1), theirs["epsilon"]
-    loss = clipped_surrogate(log_q, tensor(theirs["advantages"]), clip_low=clip, clip_high=clip).mean()
-    close_with_gradient(loss, inputs.logps, theirs)
+    clips = dict.fromkeys(("clip_low", "clip_high"), theirs["epsilon"])
+    advantage = tensor(theirs["advantages"])[:, None].expand_as(inputs.completion)
+    close_with_gradient(
+        get_loss("rloo")(inputs.log_q, inputs.completion, advantage, **clips).mean(), inputs.logps, theirs
+    )
 
 
 def test_the_adaptive_coefficient() -> None:

@@ -19,7 +19,9 @@ from prospect.training.step import Objective, accumulate_gradient, score
 from runs import killed_after, move, same
 from tolerances import BACKWARD, FORWARD, distance, near, rounding
 
-every_loss = pytest.mark.parametrize("loss", list(all_losses().values()), ids=lambda loss: loss.name)
+# Those that sample while they train are in test_online.py.
+ON_FILES = [loss for loss in all_losses().values() if loss.feedback != "sampled"]
+every_loss = pytest.mark.parametrize("loss", ON_FILES, ids=lambda loss: loss.name)
 # From equal models, where h = 0, DiscoPOP's own tau pushes the margin down into a local minimum; see its page.
 SETTINGS: dict[str, dict[str, float]] = {"discopop": {"tau": 1.0}}
 

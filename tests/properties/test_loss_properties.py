@@ -77,6 +77,7 @@ def test_the_family_is_here_in_every_kind() -> None:
         ("paired", "sequence"),
         ("scored", "sequence"),
         ("demonstration", "sequence"),
+        ("sampled", "token"),
     }
 
 
@@ -128,6 +129,11 @@ AT_STEP_ZERO: dict[str, float | tuple[float, float]] = {
     "nca": 2 * HALF,
     "infonca": math.log(3.0),
     "sft": HALF,
+    # One token of advantage +-1, values at 0 and a return of +-1.
+    "ppo": (-1 + 0.1 / 2, 1 + 0.1 / 2),
+    "grpo": (-1.0, 1.0),
+    "rloo": (-1.0, 1.0),
+    "gspo": (-1.0, 1.0),
 }
 
 
@@ -142,7 +148,8 @@ def step_zero(loss: Loss) -> Arguments:
         "completion": torch.ones(shape, dtype=torch.bool),
         "present": torch.ones(shape, dtype=torch.bool),
         "score": random_numbers(*shape),
-        "values": torch.zeros(shape, dtype=torch.float64),
+        **dict.fromkeys(("advantage", "returns"), numbers(1.0, -1.0, 1.0, -1.0).view(-1, 1)),
+        **dict.fromkeys(("values", "old_values", "log_q"), torch.zeros(shape, dtype=torch.float64)),
         "z0": numbers(at)[0],
         "running_mean": numbers(0.0)[0],
     }

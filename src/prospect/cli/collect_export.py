@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Export, and say what became of every vote."""
-    from prospect.collect.export import What, export
+    from prospect.collect.export import Contents, export
     from prospect.collect.migrating import opened
 
     if options.output is None and not options.dry_run:
@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
         quarantine=not options.no_quarantine,
         new_raters=options.new_raters,
     )
-    what = What(
+    what = Contents(
         corrections=options.corrections, pairs=options.pairs, regenerated=options.regenerated, redact=options.redact
     )
     output = None if options.dry_run else Path(options.output)

@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Make, revoke or list."""
     from prospect.collect.keys import KeyFile, StoredKeys
-    from prospect.collect.migrating import opened
+    from prospect.collect.migrating import check_rater_key, opened
     from prospect.collect.tokens import VOTE_KEYS
 
     if options.rotate_tokens:
@@ -52,6 +52,7 @@ def run(options: argparse.Namespace) -> int:
     if options.file is not None:
         return _run(KeyFile(Path(options.file)), options)
     with opened(options.db, make=options.add is not None) as database:
+        check_rater_key(database, rater_key())
         return _run(StoredKeys(database), options)
 
 

@@ -11,12 +11,14 @@ from rich.text import Text
 
 from prospect import progress
 from prospect.config import Config
-from prospect.data.batch import Row
+from prospect.data.batch import Row, flatten
+from prospect.errors import ConfigError
 from prospect.feedback.chat.thoughts import read_opening
 from prospect.progress import span
 from prospect.terminal import make_console
 from prospect.training.memory.estimate import PARTS, estimate_memory
 from prospect.training.memory.probe import probe
+from prospect.training.online import examples_per_prompt
 from prospect.training.prepare import Prepared, prepare, require_feedback_for_loss
 from prospect.training.starting_point import model_in_words, reference_in_words
 
@@ -31,6 +33,8 @@ def show(config: Config, *, as_json: bool, probe_steps: int | None = None) -> No
         as_json: print one object instead.
         probe_steps: then load the model and time this many steps, for the time and the memory of the whole run.
     """
+    if probe_steps is not None and config.online is not None:
+        raise ConfigError("--probe times steps on rows that are there, and the recipe samples its rows. Leave it out.")
     prepared = prepare(config)
     require_feedback_for_loss(prepared)
     with progress.phase("estimating memory"):
@@ -51,9 +55,14 @@ def _print_facts(prepared: Prepared, facts: dict[str, Any]) -> None:
     console = make_console()
     console.rule("resolved recipe")
     console.print(yaml.safe_dump(facts["config"], sort_keys=False, allow_unicode=True).strip(), markup=False)
-    console.rule("first rows: prompt plain, think blocks of the template dim, scored tokens marked")
-    for example in prepared.train.examples[:ROWS_SHOWN]:
-        for row in example:
+    shown = prepared.train.examples[:ROWS_SHOWN]
+    if prepared.config.online is not None:
+        console.rule("first prompts, as the policy gets them")
+        for (row,) in shown:
+            console.print(prepared.tokenizer.decode(row.prompt_ids.tolist()), markup=False)
+    else:
+        console.rule("first rows: prompt plain, think blocks of the template dim, scored tokens marked")
+        for row in flatten(shown):
             console.print(_marked(prepared.tokenizer, row, in_colour=console.is_terminal))
     console.rule("in numbers")
     _print_lines(console, _sentences(facts))
@@ -68,8 +77,10 @@ def _print_lines(console: Console, lines: dict[str, str]) -> None:
 def collect(prepared: Prepared) -> dict[str, Any]:
     """Return the same as one object."""
     summary = prepared.train.summary()
-    examples = len(prepared.train.examples)
-    per_epoch = prepared.plan.steps_per_epoch
+    online = prepared.config.online
+    examples, per_epoch = len(prepared.train.examples), prepared.steps_per_epoch
+    if online is not None:
+        examples *= examples_per_prompt(prepared.config, prepared.loss) * online.epochs
     weights = {k: v for k, v in prepared.hyperparameters.items() if k in {"desirable_weight", "undesirable_weight"}}
     return {
         "config": prepared.config.as_dict(),
@@ -88,7 +99,8 @@ def collect(prepared: Prepared) -> dict[str, Any]:
         "plain_rows": _plain_rows(prepared),
         "memory": estimate_memory(prepared),
         "rows": [
-            [_described(prepared.tokenizer, row) for row in example] for example in prepared.train.examples[:ROWS_SHOWN]
+            [_described(prepared.tokenizer, row) for row in example]
+            for example in prepared.train.examples[: ROWS_SHOWN if online is None else 0]
         ],
     }
 
@@ -147,24 +159,35 @@ def _sentences(facts: dict[str, Any]) -> dict[str, str]:
         "model": facts["model"],
         "reference": facts["reference"],
         "z0": facts["z0"],
-        "feedback": f"{data['rows']} {data['kind']} examples of {data['prompts']} prompts",
+        "feedback": _feedback(data, facts["config"]["online"]),
         "balance": f"{data['desirable']} desirable, {data['undesirable']} undesirable completions",
         "weights": ", ".join(f"{name} {value:.4g}" for name, value in weights.items()),
         "held out": f"{held_out['rows']} examples of {held_out['prompts']} prompts" if held_out else "nothing",
-        "lengths": f"{data['cut']} completions cut at max_length {facts['config']['data']['max_length']}, "
+        "lengths": ""
+        if data["cut"] is None
+        else f"{data['cut']} completions cut at max_length {facts['config']['data']['max_length']}, "
         f"{data['empty_completions']} empty, {data['dropped']} rows dropped",
         "warning": "; ".join(data["ignored"]),
         "left out": "; ".join(_left_out(reason, places) for reason, places in data["unrenderable"].items()),
         "plain text": _plain(facts["plain_rows"], data["rows"]),
         "steps": f"{facts['steps']} of {facts['examples_per_step']} examples on average, "
         f"{facts['steps_per_epoch']} an epoch",
-        "tokens": f"{facts['tokens']:,} in all, prompts included",
+        "tokens": f"{facts['tokens']:,} in all, prompts included" if facts["config"]["online"] is None else "",
         "parameters": f"{memory['parameters']:,}, of which {memory['trainable_parameters']:,} are trained",
         "memory": _memory(memory, parts),
     }
     if data["undesirable"] is None:
         del lines["balance"]
     return {name: text for name, text in lines.items() if text}
+
+
+def _feedback(data: dict[str, Any], online: dict[str, Any] | None) -> str:
+    if online is None:
+        return f"{data['rows']} {data['kind']} examples of {data['prompts']} prompts"
+    return (
+        f"{data['prompts']} prompts, {online['prompts_per_rollout']} at a time; the policy writes "
+        f"{online['samples_per_prompt']} answers to each, which {online['judge']} scores"
+    )
 
 
 def _left_out(reason: str, found: dict[str, Any]) -> str:

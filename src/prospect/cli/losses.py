@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from prospect.losses import Loss
     from prospect.losses.checks.check import CheckResult
 
-GROUPS = ("unpaired", "paired", "scored", "demonstration")
+GROUPS = ("unpaired", "paired", "scored", "demonstration", "sampled")
 HEADER = ("name", "feedback", "level", "reference", "z0", "HALO", "learning rate", "hyperparameters", "paper")
 NO_TERMINAL = 10_000  # columns of a file or a pipe: nothing is shortened there
 LEAST_FOR_PAPER = 150  # columns; below, the hyperparameters need the room

@@ -51,13 +51,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Make the rounds, write the page, and say what each has brought."""
+    recipe = _recipe(options)
     with progress.phase(LOADING):
         from prospect.report.rounds.page import build_rounds_report
         from prospect.rounds.plan import plan_rounds
         from prospect.rounds.run import run_rounds
 
         quiet_libraries()
-    recipe = _recipe(options)
     if options.dry_run:
         for line in plan_rounds(recipe):
             say(line)

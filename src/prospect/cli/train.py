@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
         return _look(options, config)
     RunDir(config.output).require_free(options.resume)
     with progress.phase(LOADING):
-        from prospect.training.train import train
+        from prospect.rounds.online import train
 
         quiet_libraries()
     result = train(config, resume=options.resume, quiet=options.quiet)

@@ -30,7 +30,7 @@ from prospect.feedback.importers.shapes.base import Dropped, Importer, Item, Pre
 
 
 @dataclass(frozen=True, kw_only=True)
-class What:
+class Contents:
     """Which rows an export has.
 
     Attributes:
@@ -59,7 +59,7 @@ def export(
     database: Database,
     output: Path | None,
     selection: Selection,
-    what: What,
+    what: Contents,
     *,
     purged: Graveyard | None = None,
 ) -> ImportReport:
@@ -76,7 +76,7 @@ def export(
         purged: rows that were removed from a dataset, or whose rater was.
     """
     turns = Turns()
-    with database.reading() as connection:
+    with database.reading(much=True) as connection:
         query = querying(connection)
         items = _pair_items(query, selection, what, turns) if what.pairs else _vote_items(query, selection, turns)
         report = import_items(
@@ -149,7 +149,7 @@ def _vote_item(vote: Collected) -> Vote:
     )
 
 
-def _pair_items(query: Query, selection: Selection, what: What, turns: Turns) -> Iterator[Item]:
+def _pair_items(query: Query, selection: Selection, what: Contents, turns: Turns) -> Iterator[Item]:
     for pair in collected_pairs(query, selection, regenerated=what.regenerated is not None):
         where = f"{pair.turn}:{pair.other}:{pair.id}"
         if pair.unusable is not None:
@@ -160,7 +160,7 @@ def _pair_items(query: Query, selection: Selection, what: What, turns: Turns) ->
         yield _pair_item(pair, where, what)
 
 
-def _pair_item(pair: Pair, where: str, what: What) -> Preference:
+def _pair_item(pair: Pair, where: str, what: Contents) -> Preference:
     return Preference(
         where=where,
         prompt=pair.prompt,
@@ -177,7 +177,7 @@ def _pair_item(pair: Pair, where: str, what: What) -> Preference:
     )
 
 
-def _row(path: Path, selection: Selection, what: What, turns: Turns) -> dict[str, Any]:
+def _row(path: Path, selection: Selection, what: Contents, turns: Turns) -> dict[str, Any]:
     return {
         "tenant": selection.tenant,
         "at": milliseconds(datetime.now(UTC)),

@@ -1,4 +1,4 @@
-"""Turns, votes and events as rows of the tables, and back; statements of the writer's thread."""
+"""Turns as rows of the tables, and back; and what all rows have in common."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, bindparam, insert, text
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, insert, text
 
-from prospect.collect.tables import event, owned, turn, vote
-from prospect.collect.turns import EVENTS, REASONS, Event, Turn, Vote, chain, plain
+from prospect.collect.tables import owned, turn
+from prospect.collect.turns import Event, Turn, Vote, chain, plain
 from prospect.errors import StoreError
 from prospect.feedback.files.store.branches import Branches, Query
 from prospect.feedback.files.store.text import pack, unpack
@@ -25,28 +24,6 @@ class UnknownTurnError(StoreError):
 
 class KeyReusedError(StoreError):
     """A key of idempotency came back with another request."""
-
-
-def _upsert(dialect: Any) -> Any:
-    statement = dialect.insert(vote)
-    changed = ("value", "reason", "comment", "correction", "at", "event")
-    set_ = {**{name: statement.excluded[name] for name in changed}, "version": vote.c.version + 1}
-    return statement.on_conflict_do_update(index_elements=["turn", "rater"], set_=set_).returning(vote.c.version)
-
-
-# Built once: making them costs more than the database takes.
-_UPSERT = {"sqlite": _upsert(sqlite), "postgresql": _upsert(postgresql)}
-_WRITTEN = [column for column in event.c if column.name != "id"]
-_INSERT_EVENT = (
-    insert(event)
-    .from_select(
-        [column.name for column in _WRITTEN],
-        owned(turn, bindparam("tenant"), *(bindparam(column.name, type_=column.type) for column in _WRITTEN)).where(
-            turn.c.id == bindparam("turn"), turn.c.purged.is_(None)
-        ),
-    )
-    .returning(event.c.id)
-)
 
 
 def milliseconds(time: datetime) -> int:
@@ -64,10 +41,8 @@ Kept = TypeVar("Kept", Turn, Vote, Event)
 
 def writable(one: Kept) -> Kept:
     """Return it with names and comments that both databases take: without NUL and half characters."""
-    texts = {name: getattr(one, name) for name in _NAMES[type(one)]}
-    changed: dict[str, Any] = {
-        name: text_of(value) for name, value in texts.items() if value is not None and text_of(value) != value
-    }
+    texts = {name: getattr(one, name) or "" for name in _NAMES[type(one)]}
+    changed: dict[str, Any] = {name: text_of(value) for name, value in texts.items() if text_of(value) != value}
     return dataclasses.replace(one, **changed) if changed else one
 
 
@@ -140,99 +115,6 @@ def _said(one: Turn, new: int | None) -> dict[str, Any]:
 
 def _answer(completion: str | Mapping[str, Any]) -> Any:
     return completion if isinstance(completion, str) else plain(completion)
-
-
-def upsert_vote(connection: Connection, one: Vote, idempotency: str | None, key: bytes) -> Vote:
-    """Write a vote in the history and as the rater's latest on the turn."""
-    if one.value not in (1, 0, -1):
-        raise StoreError(f"the vote is {one.value}; expected 1, -1, or 0 to take it back")
-    if one.reason is not None and one.reason not in REASONS:
-        raise StoreError(f"the reason is {one.reason}; expected {', '.join(REASONS)}")
-    one = dataclasses.replace(writable(one), rater=pseudonym_of(one.rater, key))
-    idempotency = None if idempotency is None else text_of(idempotency)
-    detail = {
-        "value": one.value, "reason": one.reason, "comment": one.comment, "correction": one.correction
-    }  # fmt: skip
-    if idempotency is not None and (before := _with_key(connection, one, detail, idempotency)):
-        return before
-    number = _insert_event(connection, one, "vote", detail, key=idempotency)
-    place = {"turn": one.turn, "rater": one.rater, "tenant": one.tenant}
-    values = {**place, **detail, "version": 1, "at": milliseconds(one.at), "event": number}
-    version = connection.execute(_UPSERT[connection.dialect.name], values).scalar_one()
-    return dataclasses.replace(one, version=version, cursor=number)
-
-
-def _with_key(connection: Connection, one: Vote, detail: dict[str, Any], key: str) -> Vote | None:
-    """Return the vote as it was kept when this request came first; None where it did not."""
-    found = connection.execute(owned(event, one.tenant).where(event.c.key == key)).first()
-    if found is None:
-        return None
-    same = found.turn == one.turn and found.rater == one.rater and found.kind == "vote"
-    if not same or found.detail is None or json.loads(found.detail) != detail:
-        raise KeyReusedError("the idempotency key belongs to another request. Send a new one with every new vote")
-    earlier = owned(event, one.tenant, event.c.id).where(
-        event.c.turn == one.turn, event.c.rater == one.rater, event.c.kind == "vote", event.c.id <= found.id
-    )
-    version = len(connection.execute(earlier).all())
-    return dataclasses.replace(one, at=moment(found.at), version=version, cursor=found.id)
-
-
-def insert_event(connection: Connection, one: Event, key: bytes) -> None:
-    """Write an event in the history."""
-    if one.kind not in EVENTS:
-        raise StoreError(f"the event is {one.kind}; expected {', '.join(EVENTS)}")
-    if (one.other is not None) != (one.kind == "preferred"):
-        raise StoreError(f"the event is {one.kind}; expected another turn with `preferred`, and only there")
-    one = writable(one)
-    if one.other is not None:
-        both = owned(turn, one.tenant, turn.c.sibling_group).where(turn.c.id.in_([one.turn, one.other]))
-        groups = connection.execute(both).scalars().all()
-        if len(groups) != 2 or len(set(groups)) != 1:
-            raise UnknownTurnError(f"{one.other}: answers no prompt that {one.turn} answers too")
-    rater = None if one.rater is None else pseudonym_of(one.rater, key)
-    _insert_event(connection, dataclasses.replace(one, rater=rater), one.kind, dict(one.detail), other=one.other)
-
-
-def _insert_event(
-    connection: Connection,
-    one: Vote | Event,
-    kind: str,
-    detail: dict[str, Any],
-    *,
-    key: str | None = None,
-    other: str | None = None,
-) -> int:
-    """Write one line of the history, if the tenant has the turn; return its number."""
-    values = {
-        "tenant": one.tenant,
-        "turn": one.turn,
-        "kind": kind,
-        "rater": one.rater,
-        "other": other,
-        "detail": json.dumps(detail),
-        "key": key,
-        "at": milliseconds(one.at),
-    }
-    number = connection.execute(_INSERT_EVENT, values).scalar()
-    if number is None:
-        raise UnknownTurnError(f"{one.turn}: there is no such turn")
-    return int(number)
-
-
-def as_vote(row: Any) -> Vote:
-    """Return a row of the table of votes."""
-    return Vote(
-        turn=row.turn,
-        tenant=row.tenant,
-        rater=row.rater,
-        value=row.value,
-        at=moment(row.at),
-        reason=row.reason,
-        comment=row.comment,
-        correction=row.correction,
-        version=row.version,
-        cursor=row.event,
-    )
 
 
 def read_turn(connection: Connection, tenant: str, id: str) -> Turn | None:

@@ -13,10 +13,11 @@ from sqlalchemy import Connection
 
 from prospect.collect import rows
 from prospect.collect.database import Database
-from prospect.collect.migrating import check, migrate
+from prospect.collect.migrating import check, check_rater_key, migrate
 from prospect.collect.tables import owned, turn
 from prospect.collect.tables import vote as votes
 from prospect.collect.turns import Event, Turn, Vote
+from prospect.collect.votes import as_vote, insert_event, upsert_vote
 from prospect.collect.writer import Writer
 from prospect.feedback.frozen.pseudonym import rater_key as usual_rater_key
 
@@ -44,12 +45,14 @@ class Store:
             rater_key: of the raters' pseudonyms; that of `prospect.feedback.frozen.pseudonym.rater_key` if not given.
 
         Raises:
-            StoreError: it cannot be opened or written, its schema is newer, or a driver is missing.
+            StoreError: it cannot be opened or written, its schema is newer, it began with another key, or a driver is
+                missing.
         """
         key = usual_rater_key() if rater_key is None else rater_key
         database = Database(address, make=make)
         try:
             migrate(database) if make else check(database)
+            check_rater_key(database, key)
         except BaseException:
             database.close()
             raise
@@ -77,11 +80,11 @@ class Store:
             KeyReusedError: the key belongs to another request.
             StoreError: it could not be written.
         """
-        return await self._written(lambda connection: rows.upsert_vote(connection, one, key, self._key))
+        return await self._written(lambda connection: upsert_vote(connection, one, key, self._key))
 
     async def event(self, one: Event) -> None:
         """Keep an event; errors are those of `vote`."""
-        await self._written(lambda connection: rows.insert_event(connection, one, self._key))
+        await self._written(lambda connection: insert_event(connection, one, self._key))
 
     async def turn(self, tenant: str, id: str) -> Turn | None:
         """Return a tenant's turn with its whole prompt; None where the tenant has none of this id."""
@@ -102,7 +105,7 @@ class Store:
         if since is not None:
             query = query.where(votes.c.at >= rows.milliseconds(since))
         query = query.limit(min(limit, MOST_ON_A_PAGE))
-        return await self._read(lambda connection: [rows.as_vote(row) for row in connection.execute(query)])
+        return await self._read(lambda connection: [as_vote(row) for row in connection.execute(query)])
 
     async def ready(self) -> None:
         """Return if the store can be read and written.

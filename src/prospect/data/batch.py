@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
@@ -50,6 +50,7 @@ class Row:
         completion_ids: int32 (C,), C >= 1; these are scored.
         prompt_key: see `AnyRow`, as for `id`, `desirable`, `weight` and `score`.
         sampled_logps: float32 (C,) nats, each completion token's log-prob when it was sampled; None if unknown.
+        numbers: more of each completion token, float32 (C,) by name, such as its advantage.
         key: hash of the tokens and of what is scored; the same row has the same key in every run.
     """
 
@@ -61,6 +62,7 @@ class Row:
     weight: float = 1.0
     score: float = 0.0
     sampled_logps: np.ndarray | None = None
+    numbers: Mapping[str, np.ndarray] = field(default_factory=dict)
     key: bytes = field(init=False)
 
     def __post_init__(self) -> None:
@@ -149,6 +151,7 @@ class Batch:
         score: float32 (N,).
         rows: the N rows, for names and cache keys.
         sampled_logps: float32 (N, T) nats, 0 where nothing is scored; None unless every row has them.
+        numbers: float32 (N, T) by name, likewise: those that every row has.
     """
 
     ids: torch.Tensor
@@ -159,16 +162,18 @@ class Batch:
     score: torch.Tensor
     rows: tuple[Row, ...]
     sampled_logps: torch.Tensor | None = None
+    numbers: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     def to(self, device: torch.device) -> Batch:
         """Return the same batch on a device; copied while the device works, from memory that it can read by itself."""
         if device.type == self.ids.device.type:
             return self
-        tensors: dict[str, Any] = {name: value for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
-        if device.type == "cuda":
-            tensors = {name: tensor.pin_memory() for name, tensor in tensors.items()}
-        moved = {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
-        return replace(self, **moved)
+
+        def move(tensor: torch.Tensor) -> torch.Tensor:
+            return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
+
+        moved: dict[str, Any] = {name: move(value) for name, value in vars(self).items() if torch.is_tensor(value)}
+        return replace(self, **moved, numbers={name: move(value) for name, value in self.numbers.items()})
 
 
 def collate(rows: Sequence[Row]) -> Batch:
@@ -195,17 +200,21 @@ def collate(rows: Sequence[Row]) -> Batch:
         weight=torch.tensor([row.weight for row in rows], dtype=torch.float32),
         score=torch.tensor([row.score for row in rows], dtype=torch.float32),
         rows=tuple(rows),
-        sampled_logps=_sampled_logps(rows, completion),
+        sampled_logps=_by_token([row.sampled_logps for row in rows], completion),
+        numbers={
+            name: laid_out
+            for name in rows[0].numbers
+            if (laid_out := _by_token([row.numbers.get(name) for row in rows], completion)) is not None
+        },
     )
 
 
-def _sampled_logps(rows: Sequence[Row], completion: torch.Tensor) -> torch.Tensor | None:
-    """Lay the rows' log-probs out over (N, T), where all rows have them."""
-    known = [row.sampled_logps for row in rows if row.sampled_logps is not None]
-    if len(known) < len(rows):
+def _by_token(values: Sequence[np.ndarray | None], completion: torch.Tensor) -> torch.Tensor | None:
+    """Lay the rows' numbers out over (N, T), where all rows have them."""
+    known = [row for row in values if row is not None]
+    if len(known) < len(values):
         return None
-    values = torch.from_numpy(np.concatenate(known))
-    return torch.zeros(completion.shape).masked_scatter(completion, values)
+    return torch.zeros(completion.shape).masked_scatter(completion, torch.from_numpy(np.concatenate(known)))
 
 
 def mismatched_partners(rows: Sequence[AnyRow], seed: int) -> list[int]:
@@ -244,6 +253,7 @@ def mismatched_rows(rows: Sequence[Row], seed: int, max_length: int) -> list[Row
             row,
             completion_ids=rows[j].completion_ids[: max_length - len(row.prompt_ids)],
             sampled_logps=None,
+            numbers={},
             id=f"{row.id} × {rows[j].id}",
         )
         for row, j in zip(rows, mismatched_partners(rows, seed), strict=True)

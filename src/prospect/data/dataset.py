@@ -101,8 +101,8 @@ class Dataset:
             prompts=len({row.prompt_key for row in rows}),
             desirable=desirable,
             undesirable=undesirable if self.kind != "demonstration" else None,
-            prompt_tokens=_quantiles(np.array([len(row.prompt_ids) for row in rows])),
-            completion_tokens={name: _quantiles(values) for name, values in lengths.items()},
+            prompt_tokens=describe_lengths(np.array([len(row.prompt_ids) for row in rows])),
+            completion_tokens={name: describe_lengths(values) for name, values in lengths.items()},
             completion_histogram=_histogram(lengths),
             tokens=int(sum(row.length for row in rows)),
             cut=self.cut,
@@ -138,25 +138,30 @@ def load_datasets(
     ignored: Counter[Ignored] = Counter()
     records = load_feedback(settings.train, label_map=settings.label_map, ignored=ignored)
     train_source = _name(settings.train)
-    held_out: Sequence[Feedback] = []
-    eval_source = train_source
+    split_off: Sequence[Feedback] = []
     if isinstance(settings.eval, (int, float)):
-        records, held_out = split_by_prompt(records, _share(settings.eval), seed=seed)
-        eval_source = f"{train_source} (held out by prompt)"
-    elif settings.eval is not None:
-        held_out = load_feedback(settings.eval, label_map=settings.label_map)
-        eval_source = _name(settings.eval)
+        records, split_off = split_by_prompt(records, _share(settings.eval), seed=seed)
     train = encode_records(as_kind(records, kind, method=method), kind, encoder, settings, train_source)
     train = replace(train, ignored=tuple(describe_ignored(*key, rows) for key, rows in ignored.items()))
-    if not held_out:
+    if not isinstance(settings.eval, (int, float)):
+        return train, load_held_out(settings, kind, encoder, method)
+    if not split_off:
         return train, None
     try:
-        converted = as_kind(held_out, kind, method=method)
+        converted = as_kind(split_off, kind, method=method)
     except DataError:
-        if not isinstance(settings.eval, (int, float)):
-            raise  # the user named these files for evaluation
         return train, None  # a small split by chance without what the loss needs is no reason to stop
-    return train, encode_records(converted, kind, encoder, settings, eval_source)
+    return train, encode_records(converted, kind, encoder, settings, f"{train_source} (held out by prompt)")
+
+
+def load_held_out(settings: DataSettings, kind: Kind, encoder: Encoder, method: str) -> Dataset | None:
+    """Read the files that a recipe names for evaluation; arguments and refusals are those of `load_datasets`."""
+    if settings.eval is None or isinstance(settings.eval, (int, float)):
+        return None
+    records = load_feedback(settings.eval, label_map=settings.label_map)
+    if not records:
+        return None
+    return encode_records(as_kind(records, kind, method=method), kind, encoder, settings, _name(settings.eval))
 
 
 def encode_records(
@@ -318,7 +323,8 @@ def _is_empty(record: Feedback) -> bool:
     return any(empty(side.text) for side in sides(record))
 
 
-def _quantiles(values: np.ndarray) -> Lengths:
+def describe_lengths(values: np.ndarray) -> Lengths:
+    """Return mean, median, 90th percentile and maximum of lengths."""
     p50, p90 = np.percentile(values, [50, 90])
     return Lengths(mean=round(float(values.mean()), 2), p50=float(p50), p90=float(p90), max=int(values.max()))
 

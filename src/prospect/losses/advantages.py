@@ -11,6 +11,7 @@ from typing import Literal, get_args
 import torch
 
 from prospect.errors import ConfigError
+from prospect.losses.logarithms import ratio_minus_one
 
 KLEstimator = Literal["k1", "k2", "k3"]
 Scale = Literal["group", "batch", "none"]
@@ -36,7 +37,7 @@ def kl_terms(log_ratio: torch.Tensor, estimator: KLEstimator = "k1") -> torch.Te
     if estimator == "k2":
         return log_ratio.square() / 2
     if estimator == "k3":
-        return torch.expm1(-log_ratio) + log_ratio
+        return ratio_minus_one(-log_ratio) + log_ratio
     raise ConfigError(f'KL estimator "{estimator}": expected one of {", ".join(get_args(KLEstimator))}.')
 
 

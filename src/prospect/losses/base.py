@@ -15,7 +15,9 @@ import torch
 from prospect.errors import ConfigError
 from prospect.losses.hyperparameters import Bounds, bounds_of, check_hyperparameters
 
-FeedbackKind = Literal["unpaired", "paired", "demonstration", "scored"]
+FileKind = Literal["unpaired", "paired", "demonstration", "scored"]
+FeedbackKind = Literal["unpaired", "paired", "demonstration", "scored", "sampled"]
+Estimator = Literal["group", "leave_one_out", "gae"]
 Level = Literal["sequence", "token"]
 Direction = Literal["apart", "up", "down"]
 
@@ -27,9 +29,20 @@ ARGUMENTS: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("demonstration", "sequence"): ("logps",),
     ("demonstration", "token"): ("token_logps", "completion"),
     ("scored", "sequence"): ("log_ratio", "score", "present"),
+    ("sampled", "token"): ("log_q", "completion", "advantage"),
 }
 # Those of shape (N, T); one number for all is of shape (), the rest are (N,), or (N, K) where feedback is scored.
-_BY_TOKEN = {"token_log_ratio", "token_logps", "completion", "values", "sampled_logps"}
+_BY_TOKEN = {
+    "token_log_ratio",
+    "token_logps",
+    "completion",
+    "values",
+    "sampled_logps",
+    "log_q",
+    "advantage",
+    "old_values",
+    "returns",
+}
 _ONE_FOR_ALL = {"z0", "running_mean"}
 
 
@@ -40,18 +53,23 @@ class Loss:
     Attributes:
         function: the pure function; see `ARGUMENTS` for what goes in; (N,) losses come out.
         name: what recipes call it.
-        feedback: the kind of record it learns from; "scored" is K scored completions of one prompt.
+        feedback: the kind of record it learns from; "scored" is K scored completions of one prompt, "sampled" one
+            completion that the policy drew a moment ago, with the log-prob and the advantage of each token.
         level: whether it sees one number per completion ("sequence") or one per token ("token").
         needs_reference: whether its log-ratios are taken against a reference; otherwise they are the policy's
-            own logps.
+            own logps. On sampled completions it gets `token_log_ratio` (N, T) nats, policy - reference, if so.
         length_normalised: whether its log-ratios are means over completion tokens, not sums.
         needs_reference_point: whether it is called with `z0`.
         needs_running_mean: whether it is called with `running_mean`, () nats: the mean log-ratio of all examples of
             all steps before this one, 0 at the start.
-        needs_values: whether it is called with `values` (N, T), what a value head expects at each token.
+        needs_values: whether it is called with `values` (N, T), what a value head expects at each token; on sampled
+            completions with `old_values` and `returns` (N, T) too, what it expected when they were drawn and
+            what came.
         needs_sampled_logps: whether it is called with `sampled_logps` (N, T) nats: the log-prob that each token had
             when it was sampled, 0 where nothing is scored. Only rows made of sampled token ids have it
             (`prospect.data.batch.row_from_ids`), and feedback files do not.
+        advantages: on sampled completions, how scores become advantages (`prospect.losses.advantages`): "group", over
+            the others of the prompt and scaled, "leave_one_out", or "gae", by token with the values of a value head.
         over_step: names and functions of further arguments, computed over the whole optimizer step before any
             gradient is taken: each function is called with the arguments above and gives a tensor.
         control_tokens: whether the prompt ends with a token that states the verdict, `<|good|>` or `<|bad|>`.
@@ -79,6 +97,7 @@ class Loss:
     needs_running_mean: bool = False
     needs_values: bool = False
     needs_sampled_logps: bool = False
+    advantages: Estimator | None = None
     over_step: Mapping[str, Callable[..., torch.Tensor]] = field(default_factory=dict)
     control_tokens: bool = False
     reward_model: bool = False
@@ -130,6 +149,20 @@ class Loss:
         return self.value(z, **_named_by(self.value, self.resolve(hyperparameters)))
 
     @property
+    def file_kind(self) -> FileKind:
+        """The kind of record in a file that it learns from.
+
+        Raises:
+            ConfigError: it learns from what the policy samples, and no file holds that.
+        """
+        if self.feedback == "sampled":
+            raise ConfigError(
+                f"loss {self.name} learns from completions that the policy draws while it trains, and the recipe has "
+                "no online section. Add one, with prompts and a judge (docs/online.md), or choose another loss."
+            )
+        return self.feedback
+
+    @property
     def over_units(self) -> bool:
         """Whether it is a mean over scored units; see `mean_over`."""
         return self.mean_over == "tokens"
@@ -137,7 +170,14 @@ class Loss:
     @property
     def row_arguments(self) -> tuple[str, ...]:
         """The tensors that it is called with which have one row per example."""
-        more = {"values": self.needs_values, "sampled_logps": self.needs_sampled_logps}
+        sampled = self.feedback == "sampled"
+        more = {
+            "token_log_ratio": sampled and self.needs_reference,
+            "values": self.needs_values,
+            "old_values": sampled and self.needs_values,
+            "returns": sampled and self.needs_values,
+            "sampled_logps": self.needs_sampled_logps,
+        }
         return ARGUMENTS[self.feedback, self.level] + tuple(name for name, needed in more.items() if needed)
 
     @property

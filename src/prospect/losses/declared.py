@@ -15,7 +15,7 @@ from prospect.losses.hyperparameters import check_hyperparameters
 from prospect.user_code import is_own
 
 # The files of this folder that hold losses.
-FILES = ("demonstration", "paired", "reference_free", "reward_model", "scored", "token", "unpaired")
+FILES = ("demonstration", "paired", "reference_free", "reward_model", "sampled", "scored", "token", "unpaired")
 # Decorators whose loss's name is not in the file.
 _MADE_UNSEEN = r"\bimport \*|\bglobals\(|\bsetattr\(|\b__getattr__\b"
 

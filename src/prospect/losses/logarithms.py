@@ -1,4 +1,4 @@
-"""Logarithms that stay finite where the textbook form does not."""
+"""Logarithms and ratios that stay finite where the textbook form does not."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import torch
 
 # A probability of 1 has no finite log(1 - p). This far below 1 it still differs from 1 in float32.
 _CERTAIN = -1e-7
+# From e^10 on a ratio is continued along its tangent: e^x itself overflows float32 at x = 89.
+_TANGENT_FROM = 10.0
 
 
 def log1mexp(logp: torch.Tensor) -> torch.Tensor:
@@ -24,3 +26,17 @@ def log1mexp(logp: torch.Tensor) -> torch.Tensor:
     close = torch.log(-torch.expm1(torch.where(near, logp, -1.0)))
     far = torch.log1p(-torch.exp(torch.where(near, -1.0, logp)))
     return torch.where(near, close, far)
+
+
+def ratio(log_ratio: torch.Tensor) -> torch.Tensor:
+    """Return e^x, above x = 10 its tangent there, any shape."""
+    return torch.exp(log_ratio.clamp(max=_TANGENT_FROM)) + _beyond(log_ratio)
+
+
+def ratio_minus_one(log_ratio: torch.Tensor) -> torch.Tensor:
+    """Return the same minus 1, exact near x = 0."""
+    return torch.expm1(log_ratio.clamp(max=_TANGENT_FROM)) + _beyond(log_ratio)
+
+
+def _beyond(log_ratio: torch.Tensor) -> torch.Tensor:
+    return math.exp(_TANGENT_FROM) * torch.relu(log_ratio - _TANGENT_FROM)

@@ -9,11 +9,13 @@ from typing import Literal
 
 import torch
 
+from prospect.losses.logarithms import ratio
+
 Reduction = Literal["tokens", "rows", "length"]
 
 
 def clipped_surrogate(
-    log_q: torch.Tensor, advantage: torch.Tensor, *, clip_low: float, clip_high: float, dual_clip: float | None = None
+    log_q: torch.Tensor, advantage: torch.Tensor, *, clip_low: float, clip_high: float, dual_clip: float = 0.0
 ) -> torch.Tensor:
     """Return PPO's clipped surrogate of each token, any shape: max(-A q, -A clip(q, 1 - low, 1 + high)).
 
@@ -22,14 +24,14 @@ def clipped_surrogate(
         advantage: A, broadcast against it.
         clip_low: by how much q may fall before the gradient ends.
         clip_high: by how much it may rise.
-        dual_clip: bound c > 1: where A < 0 the loss is at most -c A, so that one token that became far likelier cannot
-            outweigh all others; None for none. PPO as published has none, some trainers have 3 by default.
+        dual_clip: bound c: where A < 0 the loss is at most -c A, so that one token that became far likelier cannot
+            outweigh all others; 0 for none. PPO as published has none, some trainers have 3 by default.
 
     Source: arXiv 1707.06347, equation 7; dual clip arXiv 1912.09729, equation 5.
     """
-    q = log_q.exp()
+    q = ratio(log_q)
     loss = torch.maximum(-advantage * q, -advantage * q.clamp(1.0 - clip_low, 1.0 + clip_high))
-    if dual_clip is None:
+    if not dual_clip:
         return loss
     return torch.where(advantage < 0, torch.minimum(loss, -dual_clip * advantage), loss)
 
@@ -45,22 +47,17 @@ def clipped_value_error(
     return 0.5 * torch.maximum((values - returns).square(), (kept - returns).square())
 
 
-def reduce(per_token: torch.Tensor, completion: torch.Tensor, reduction: Reduction, *, length: int) -> torch.Tensor:
-    """Return the mean over completions as named: which completions weigh how much is a setting, not a detail.
+def reduction_weight(reduction: Reduction, *, tokens: int, length: int) -> float:
+    """Return the weight of a completion's sum over tokens: which completions count how much is a setting, no detail.
 
     Args:
-        per_token: (N, T).
-        completion: bool (N, T).
-        reduction: "tokens", every token of the step weighs the same (long completions more); "rows", every completion
-            weighs the same (its tokens share that); "length", the sum over all tokens by N `length`.
+        reduction: "tokens", every token of the step weighs the same (long completions more): 1, and the step is divided
+            by its tokens. "rows", every completion weighs the same, its tokens share that: 1 / tokens, and the step is
+            divided by its completions. "length": 1 / length, and the same.
+        tokens: of the completion.
         length: the most tokens that a completion may have.
     """
-    sums = (per_token * completion).sum(1)
-    if reduction == "rows":
-        return (sums / completion.sum(1).clamp(min=1)).mean()
-    if reduction == "tokens":
-        return sums.sum() / completion.sum().clamp(min=1)
-    return sums.sum() / (len(sums) * length)
+    return {"tokens": 1.0, "rows": 1.0 / tokens, "length": 1.0 / length}[reduction]
 
 
 def sequence_ratio(log_q: torch.Tensor, completion: torch.Tensor) -> torch.Tensor:

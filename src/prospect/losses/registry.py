@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
 from prospect.errors import ConfigError
-from prospect.losses.base import ARGUMENTS, FeedbackKind, Loss
+from prospect.losses.base import ARGUMENTS, Estimator, FeedbackKind, Loss
 from prospect.losses.declared import no_loss, own_file, unknown_loss
 from prospect.user_code import import_file, is_own, source_digest
 
@@ -27,7 +27,7 @@ def loss(
     then keyword-only hyperparameters with defaults, and returns one loss per example, unreduced.
 
     Args:
-        feedback: "unpaired", "paired", "demonstration" or "scored".
+        feedback: "unpaired", "paired", "demonstration", "scored" or "sampled".
         name: what recipes call it; the function's own name if not given.
         **traits: further fields of `Loss`.
 
@@ -70,6 +70,12 @@ def _check_traits(record: Loss) -> None:
         and record.level != "token",
         'sampled_logps are one per token, so needs_sampled_logps needs level="token"': (
             record.needs_sampled_logps and record.level != "token"
+        ),
+        'sampled feedback needs advantages="group", "leave_one_out" or "gae", and no other feedback has them': (
+            record.advantages not in (get_args(Estimator) if record.feedback == "sampled" else (None,))
+        ),
+        'advantages="gae" needs needs_values, and sampled feedback has values for nothing else': (
+            record.feedback == "sampled" and (record.advantages == "gae") != record.needs_values
         ),
         'length_normalised is about whole completions, so it needs level="sequence"': (
             record.length_normalised and record.level != "sequence"

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 
 from prospect.losses import values as value_functions
 from prospect.losses.advantages import generalized_advantages, token_rewards
-from prospect.losses.logarithms import log1mexp
+from prospect.losses.logarithms import log1mexp, ratio
 from prospect.losses.registry import loss
-
-# From e^10 on the probability ratio is continued along its tangent: e^x itself overflows float32 at x = 89.
-_TANGENT_FROM = 10.0
 
 
 @loss(
@@ -126,12 +121,7 @@ def offline_ppo(
     target = (values + advantage).detach()
     mean, std = advantage_moments.to(values.dtype)
     whitened = (advantage - mean) / std.clamp(min=1e-8)
-    ratio = _ratio(token_log_ratio)
-    surrogate = torch.maximum(-whitened * ratio, -whitened * ratio.clamp(clip_low, clip_high))
+    q = ratio(token_log_ratio)
+    surrogate = torch.maximum(-whitened * q, -whitened * q.clamp(clip_low, clip_high))
     per_token = surrogate - kl_penalty * token_log_ratio + value_weight * (values - target) ** 2
     return (per_token * completion).sum(1)
-
-
-def _ratio(log_ratio: torch.Tensor) -> torch.Tensor:
-    near = log_ratio.clamp(max=_TANGENT_FROM)
-    return torch.exp(near) + math.exp(_TANGENT_FROM) * (log_ratio - near)

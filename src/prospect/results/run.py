@@ -13,8 +13,12 @@ MetricsRow = dict[str, float]
 """A row of `metrics.jsonl`: `step`, and what was logged of it by name."""
 
 
+ROLLOUT = "rollout/number"
+"""In a row of metrics about a rollout, its number."""
+
+
 class Alarm(NamedTuple):
-    """One sign of collapse: its `kind` (repetition, length or rewards), and what was seen, in words."""
+    """One sign of collapse: its `kind` (repetition, length, rewards or sampler), and what was seen, in words."""
 
     kind: str
     text: str
@@ -37,6 +41,22 @@ class SampleRow(Part):
     completion: str
     tokens: int | None = None
     finished: bool | None = None
+    """False where the limit cut it."""
+
+
+class RolloutRow(Part):
+    """A row of `rollouts.jsonl`: what the policy wrote to a prompt, and what the judge made of it."""
+
+    rollout: int = Field(ge=0)
+    step: int = Field(ge=0)
+    """After which it was written."""
+    prompt: JsonValue
+    """Text, or the turns of a conversation."""
+    completion: str
+    score: float | None = None
+    """Null where the judge gave none."""
+    tokens: int
+    finished: bool
     """False where the limit cut it."""
 
 

@@ -21,7 +21,7 @@ from prospect.training.run_lock import locked
 PARTIAL = "samples.partial"
 """Completions as they come; removed when the ledger tells of them."""
 
-# Keys that may be changed between two starts: how many rounds, when they stop, and what does not change a number.
+# Keys that may be changed between two starts: how many rounds, when they stop, speed, and where the server is.
 FREE = ("rounds.count", "rounds.stop", "rounds.sample_batch", "rounds.sampler", "rounds.serve")
 
 

@@ -10,7 +10,6 @@ from pydantic import BeforeValidator, Field
 
 from prospect.config import Config, Folder, Number, Section, apply_override, load_config, read_section, read_yaml
 from prospect.errors import ConfigError
-from prospect.losses import get_loss
 from prospect.model_source import find_model
 from prospect.outputs import output_folder
 from prospect.rounds.protocols import Protocol, get_protocol
@@ -265,6 +264,12 @@ def _check(recipe: RoundsRecipe, where: str) -> None:
         )
     if settings.sampler is not None and not settings.sampler.startswith("endpoint:"):
         raise ConfigError(f"{where}: rounds.sampler is {settings.sampler}; expected endpoint:URL#NAME.")
+    role = recipe.base.data.system_role
+    if settings.sampler is not None and role != "keep":
+        raise ConfigError(
+            f"{where}: data.system_role is {role}, and the server of rounds.sampler gets the turns as they are. "
+            "Prepare the prompts so, or leave one of them out."
+        )
 
 
 def _check_training(config: Config, protocol: Protocol, where: str) -> None:
@@ -274,6 +279,8 @@ def _check_training(config: Config, protocol: Protocol, where: str) -> None:
         ConfigError: a loss that trains nothing that writes, or cannot learn from what the protocol makes.
         ModelError: there is no such reference.
     """
+    from prospect.losses import get_loss  # torch: a recipe with a fault before this is refused without it
+
     loss = get_loss(config.loss.name)
     if loss.reward_model or loss.needs_sampled_logps:
         why = "trains a reward model, which writes nothing" if loss.reward_model else "learns within a run (online)"

@@ -21,9 +21,11 @@ from prospect.evaluation.answers.writers import (
     Writer,
     collect_answers,
 )
+from prospect.evaluation.contest.text_measures import measure_texts
 from prospect.feedback.chat.rendering import Rendering
 from prospect.feedback.records import Text
 from prospect.model_source import find_model
+from prospect.results.rounds import Drawn
 from prospect.rounds.recipe import RoundsRecipe
 
 
@@ -68,6 +70,24 @@ class Sampler:
             rendering = replace(Rendering.of(self.recipe.base.data), date=None)
             return LocalWriter(find_subject(model), settings.sample_batch, rendering)
         return _ServedWriter(self, model, number)
+
+
+def describe(answers: Sequence[Sequence[Answer]], seconds: float) -> Drawn:
+    """Return what was sampled, in numbers."""
+    flat = [one for some in answers for one in some]
+    measured = measure_texts([one.text for one in flat])
+    return Drawn(
+        prompts=len(answers),
+        samples=len(flat),
+        distinct=sum(len({one.text for one in some}) for some in answers),
+        tokens=sum(one.tokens for one in flat),
+        cut=sum(not one.finished for one in flat),
+        empty=measured.empty,
+        words=round(measured.words.value, 2),
+        repetition=round(measured.repetition.value, 4) if measured.repetition else None,
+        distinct_2=round(measured.distinct_2, 4) if measured.distinct_2 is not None else None,
+        seconds=round(seconds, 2),
+    )
 
 
 @dataclass

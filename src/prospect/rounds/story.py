@@ -10,13 +10,11 @@ from typing import Any
 
 from prospect import __version__, progress
 from prospect.errors import CheckpointError
-from prospect.evaluation.answers.answers import Answer
 from prospect.evaluation.answers.generate import as_rows
 from prospect.evaluation.answers.writers import Generation
 from prospect.evaluation.contest.judges.base import Judge
-from prospect.evaluation.contest.text_measures import measure_texts
 from prospect.feedback.files.write import write_jsonl
-from prospect.results.rounds import Drawn, Judged, Ledger, Round, Rows, Stopped
+from prospect.results.rounds import Judged, Ledger, Round, Rows, Stopped
 from prospect.rounds.feedback import judge_samples, label_judge, make_judge, write_labels
 from prospect.rounds.folder import PARTIAL, RoundFolder, RoundsFolder, with_round
 from prospect.rounds.held_out import look
@@ -27,7 +25,7 @@ from prospect.rounds.protocols import Asked, Gathered
 from prospect.rounds.recipe import RoundsRecipe
 from prospect.rounds.rows import make_rows
 from prospect.rounds.run_recipe import imitation_recipe, training_recipe
-from prospect.rounds.sampling import Sampler
+from prospect.rounds.sampling import Sampler, describe
 from prospect.rounds.stopping import why_stop
 from prospect.rounds.training import train_round
 
@@ -167,7 +165,7 @@ class Story:
         with progress.phase(f"round {number}: {settings.samples_per_prompt} samples of {len(prompts)} prompts"):
             answers = self.sampler.answer(model, prompts, generation, number=number, keep=partial)
         write_jsonl(as_rows(prompts, answers), folder.samples)
-        entry = entry.model_copy(update={"drawn": _drawn(answers, time.monotonic() - begun)})
+        entry = entry.model_copy(update={"drawn": describe(answers, time.monotonic() - begun)})
         self._write(entry)
         asked, judged = judge_samples(
             settings.label,
@@ -243,23 +241,6 @@ def _new_ledger(recipe: RoundsRecipe, judge: Judge, looks: Looks, prompts: Promp
         planned=settings.count,
         rounds=[],
         seconds=0.0,
-    )
-
-
-def _drawn(answers: Sequence[Sequence[Answer]], seconds: float) -> Drawn:
-    flat = [one for some in answers for one in some]
-    measured = measure_texts([one.text for one in flat])
-    return Drawn(
-        prompts=len(answers),
-        samples=len(flat),
-        distinct=sum(len({one.text for one in some}) for some in answers),
-        tokens=sum(one.tokens for one in flat),
-        cut=sum(not one.finished for one in flat),
-        empty=measured.empty,
-        words=round(measured.words.value, 2),
-        repetition=round(measured.repetition.value, 4) if measured.repetition else None,
-        distinct_2=round(measured.distinct_2, 4) if measured.distinct_2 is not None else None,
-        seconds=round(seconds, 2),
     )
 
 

@@ -126,7 +126,7 @@ def _train_and_score(world: World, cell: Cell, begun: float) -> CellOutcome:
     if before.provenance().finished and not cell.model_path.exists():
         shutil.rmtree(cell.run_path)  # its model was removed after scoring, and now another run starts from it
     rows = apply_condition(world.feedback(cell.shared, cell.seed, cell.settings), cell.settings, cell.seed)
-    counts = count(rows, get_loss(cell.recipe["loss"]["name"]).feedback)
+    counts = count(rows, get_loss(cell.recipe["loss"]["name"]).file_kind)
     write_jsonl(rows, cell.folder / "data.jsonl")
     run = train(cell.recipe, resume=before.exists(), quiet=True)
     outcome = world.score(run.model_path, cell.shared, cell.seed)

@@ -5,7 +5,7 @@ Letters: N rows or examples, T tokens (or other units that are scored), K comple
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -28,6 +28,8 @@ class Comparison(NamedTuple):
         values: (N, T) of the value head, where the loss needs them.
         scored: bool (N, T), true on tokens that are scored, where the loss is at token level.
         sampled_logps: (N, T) nats when the tokens were sampled, where all rows have them.
+        token_logps: (N, T) nats of the policy, where the loss is at token level.
+        numbers: (N, T) by name, what else all rows have of each token.
     """
 
     logps: torch.Tensor
@@ -36,6 +38,14 @@ class Comparison(NamedTuple):
     values: torch.Tensor | None = None
     scored: torch.Tensor | None = None
     sampled_logps: torch.Tensor | None = None
+    token_logps: torch.Tensor | None = None
+    numbers: Mapping[str, torch.Tensor] = {}
+
+    @property
+    def log_q(self) -> torch.Tensor:
+        """(N, T) nats, policy - the policy that sampled."""
+        assert self.token_logps is not None and self.sampled_logps is not None, "of sampled completions by token"
+        return self.token_logps - self.sampled_logps
 
 
 def contrast(both: BothLogps, clip: tuple[float, float] | None) -> Comparison:
@@ -52,8 +62,8 @@ def contrast(both: BothLogps, clip: tuple[float, float] | None) -> Comparison:
         token_log_ratio = units.logps - units.reference_logps
         token_log_ratio = token_log_ratio if clip is None else token_log_ratio.clamp(*clip)
         log_ratio = token_log_ratio.sum(1)
-    by_token = (units.values, units.scored, units.sampled_logps) if units is not None else ()
-    return Comparison(both.logps, log_ratio, token_log_ratio, *by_token)
+    by_token = units and (units.values, units.scored, units.sampled_logps, units.logps, units.numbers)
+    return Comparison(both.logps, log_ratio, token_log_ratio, *(by_token or ()))
 
 
 def arrange(
@@ -70,7 +80,8 @@ def arrange(
     Raises:
         DataError: the loss needs sampled log-probs and a row has none.
     """
-    if loss.needs_sampled_logps and compared.sampled_logps is None:
+    sampled = loss.feedback == "sampled"
+    if (loss.needs_sampled_logps or sampled) and compared.sampled_logps is None:
         raise DataError(
             f"loss {loss.name} needs the log-prob that each token had when it was sampled, and a row of a micro-batch "
             f"({', '.join(row.id for row in batch.rows[:5])}) has none. Make rows with row_from_ids(sampled_logps=...)."
@@ -82,10 +93,16 @@ def arrange(
         ("demonstration", "sequence"): lambda: (compared.log_ratio,),
         ("demonstration", "token"): lambda: (compared.token_log_ratio, compared.scored),
         ("scored", "sequence"): lambda: _side_by_side(compared.log_ratio, batch.score, group),
+        ("sampled", "token"): lambda: (compared.log_q, compared.scored, compared.numbers["advantage"]),
     }
-    values = (compared.values,) if loss.needs_values else ()
-    sampled = (compared.sampled_logps,) if loss.needs_sampled_logps else ()
-    return (*kinds[loss.feedback, loss.level](), *values, *sampled)
+    more = {
+        "token_log_ratio": compared.token_log_ratio,
+        "values": compared.values,
+        "sampled_logps": compared.sampled_logps,
+        **compared.numbers,
+    }
+    first = kinds[loss.feedback, loss.level]()
+    return (*first, *(more[name] for name in loss.row_arguments[len(first) :]))
 
 
 def first_rows(group: Sequence[tuple[AnyRow, ...]]) -> list[int]:

@@ -7,7 +7,7 @@ it is the medium's. Letters: N rows, U units: the parts of a completion that are
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -74,6 +74,7 @@ class UnitLogps(NamedTuple):
         scored: bool (N, U), true on units that are scored.
         values: (N, U) of the value head; None without one.
         sampled_logps: (N, U) nats when the units were sampled; None unless all rows have them.
+        numbers: (N, U) by name, what else all rows have of each unit.
     """
 
     logps: torch.Tensor
@@ -81,6 +82,7 @@ class UnitLogps(NamedTuple):
     scored: torch.Tensor
     values: torch.Tensor | None = None
     sampled_logps: torch.Tensor | None = None
+    numbers: Mapping[str, torch.Tensor] = {}
 
 
 class BothLogps(NamedTuple):

@@ -6,13 +6,16 @@ unpaired.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
 from prospect.data.batch import AnyRow
+from prospect.losses.advantages import kl_terms
 from prospect.losses.base import Loss
+from prospect.losses.logarithms import ratio
 from prospect.losses.reference_point import ReferencePoint
 from prospect.training.arguments import Comparison
 from prospect.training.medium import AnyBatch
@@ -106,6 +109,25 @@ def tally_rows(
     if anchored or loss.reward_model:  # only rewards that are measured from somewhere can be ranked across prompts
         tally.rewards += reward.tolist()
         tally.desirable += chosen.tolist()
+
+
+def tally_sampled(tally: Tally, loss: Loss, hyperparameters: Mapping[str, Any], compared: Comparison) -> None:
+    """Add what a micro-batch of sampled completions says beyond its loss; means are over tokens.
+
+    policy/kl is Schulman's k3 of the policy that sampled and the policy as it is, nats. policy/clipped is the share of
+    tokens whose ratio is beyond the clips, on either side, of losses that clip tokens. value/error is the squared error
+    of the value head.
+    """
+    there = compared.scored
+    assert there is not None, "sampled completions are compared by token"
+    log_q = compared.log_q.detach()[there]
+    tally.add("policy/kl", kl_terms(-log_q, "k3"))
+    low, high = (hyperparameters.get(f"clip_{end}") for end in ("low", "high"))
+    if loss.over_units and low is not None and high is not None:
+        q = ratio(log_q)
+        tally.add("policy/clipped", (q < 1 - low) | (q > 1 + high))
+    if compared.values is not None:
+        tally.add("value/error", (compared.values.detach() - compared.numbers["returns"])[there].square())
 
 
 def _by_class(tally: Tally, name: str, values: torch.Tensor, chosen: torch.Tensor) -> None:

@@ -17,10 +17,11 @@ from prospect.models.adapters import compile_layers
 from prospect.models.loading import default_device, load_tokenizer
 from prospect.models.opening import require_same_vocabulary
 from prospect.models.policy import Policy, load_for_scoring, load_policy
-from prospect.models.reference import Reference, build_reference, check_identity
+from prospect.models.reference import NoReference, Reference, build_reference, check_identity
 from prospect.models.reward_model import load_reward_model
 from prospect.models.sampling import end_ids
 from prospect.training.alarms import Watch
+from prospect.training.online import has_reference
 from prospect.training.prepare import Prepared
 from prospect.training.processes.sharding import shard_policy
 from prospect.training.processes.world import World
@@ -84,7 +85,7 @@ def build_run_reference(
         require_same_vocabulary(policy.tokenizer, load_tokenizer(model), name)
         return load_for_scoring(model, policy.precision, policy.tokenizer, to_spread=to_spread)
 
-    needed = prepared.loss.needs_reference
+    needed = has_reference(prepared.config, prepared.loss)
     return build_reference(settings, policy, needed, folder, rank=rank, agree=agree, named=named)
 
 
@@ -118,6 +119,7 @@ def _plain_name(name: str) -> str:
 def build_watch(prepared: Prepared) -> Watch:
     """Return the detector of collapse: both rewards falling is a sign for losses on thumbs that have a reference."""
     loss, lengths = prepared.loss, [len(r.completion_ids) for r in flatten(prepared.train.examples) if r.desirable]
+    lengths = [] if prepared.config.online is not None else lengths  # nobody has shown how long an answer should be
     anchored = loss.feedback == "unpaired" and loss.needs_reference and not loss.length_normalised
     beta = float(prepared.hyperparameters.get("beta", 1.0))
     return Watch(
@@ -130,12 +132,12 @@ def build_objective(prepared: Prepared, policy: Policy, reference: Reference, wo
     """Put together what is minimised."""
     reference.change(lambda frozen: frozen.model.eval())  # copied with LoRA's dropout on, it would draw random numbers
     config, sampled = prepared.config, _sampled_point(prepared.config.reference_point)
-    humanline = config.loss.humanline
+    humanline, reduction = config.loss.humanline, config.online and config.online.reduction
     return Objective(
         loss=prepared.loss,
         hyperparameters=prepared.hyperparameters,
         policy=policy,
-        reference=reference,
+        reference=reference if prepared.loss.needs_reference else NoReference(),
         max_tokens=prepared.max_tokens,
         medium=TextMedium(prepared.max_length, _ends(prepared, policy) if sampled else ()),
         reference_point=config.reference_point.kind,
@@ -143,6 +145,7 @@ def build_objective(prepared: Prepared, policy: Policy, reference: Reference, wo
         seed=config.train.seed,
         sft_weight=config.loss.sft_weight,
         clip=(humanline.low, humanline.high) if humanline else None,
+        over_units=reduction == "tokens" if reduction else None,
         world=world or World(),
     )
 

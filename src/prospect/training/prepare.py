@@ -13,12 +13,14 @@ from prospect.data.control_tokens import ask_after_good
 from prospect.data.dataset import (
     Dataset,
     load_datasets,
+    load_held_out,
     longest_example,
     require_both_classes,
     require_fitting_rows,
     require_sampled_logps,
 )
 from prospect.data.loader import Plan
+from prospect.data.prompts import encode_prompts
 from prospect.data.render import Encoder, templates_of
 from prospect.data.rounds import StepPlan
 from prospect.errors import ConfigError
@@ -30,6 +32,7 @@ from prospect.losses import Loss, get_loss
 from prospect.model_source import ModelSource, find_model
 from prospect.models.loading import default_device, load_model_config, load_tokenizer, resolve_max_length
 from prospect.training.early import refuse_early
+from prospect.training.online import check_online, has_reference, steps_per_pass
 from prospect.training.starting_point import check_named, check_new_tokens, choose_adapter
 
 HUMANLINE_EVERY = 12  # steps; the paper's range is 12 to 24
@@ -51,6 +54,7 @@ class Prepared:
         held_out: held-out data, if any.
         plan: which examples make which step.
         total_steps: optimizer steps of the whole run.
+        steps_per_epoch: those of one pass over the data, or over the prompts that are answered.
         max_length: the longest row, in tokens.
         max_tokens: the token budget of a micro-batch.
         files: hashes of the data's files, and of the manifests of frozen datasets: `train` and, of files, `eval`.
@@ -66,6 +70,7 @@ class Prepared:
     held_out: Dataset | None
     plan: StepPlan
     total_steps: int
+    steps_per_epoch: int
     max_length: int
     max_tokens: int
     files: dict[str, dict[str, Any]]
@@ -102,7 +107,13 @@ def prepare(config: Config, now: datetime | None = None) -> Prepared:
             say_verdict=loss.control_tokens,
             rendering=rendering,
         )
-        config, train, held_out = _load(config, loss, encoder)
+        if config.online is not None:
+            check_online(config, loss)
+            train: Dataset = encode_prompts(config, tokenizer, rendering, max_length)
+            named = config.data.eval is not None
+            held_out = load_held_out(config.data, loss.file_kind, encoder, f"loss {loss.name}") if named else None
+        else:
+            config, train, held_out = _load(config, loss, encoder)
     require_both_classes(train, config.data.allow_one_class)
     if config.train.max_tokens_per_micro_batch is not None:
         require_fitting_rows(train, config.train.max_tokens_per_micro_batch)
@@ -113,7 +124,8 @@ def prepare(config: Config, now: datetime | None = None) -> Prepared:
     plan = Plan(train.examples, config.train.batch_size, config.train.seed, loss.needs_reference_point)
     # Refuses here, and not at step 400, data whose steps cannot give a z0: they can in every epoch or in none.
     plan.epoch(0)
-    total = config.train.max_steps or plan.steps_per_epoch * config.train.epochs
+    per_epoch = plan.steps_per_epoch if config.online is None else steps_per_pass(config, loss, len(train.examples))
+    total = config.train.max_steps or per_epoch * config.train.epochs
     hyperparameters = loss.resolve(resolved.loss.hyperparameters)
     return Prepared(
         resolved,
@@ -125,6 +137,7 @@ def prepare(config: Config, now: datetime | None = None) -> Prepared:
         held_out,
         plan,
         total,
+        per_epoch,
         max_length,
         max_tokens,
         files,
@@ -187,7 +200,7 @@ def _load(config: Config, loss: Loss, encoder: Encoder) -> tuple[Config, Dataset
         ConfigError: the recipe names held-out prompts, and they are too few for the loss.
     """
     method = f"loss {loss.name}"
-    train, held_out = load_datasets(config.data, loss.feedback, encoder, config.train.seed, method)
+    train, held_out = load_datasets(config.data, loss.file_kind, encoder, config.train.seed, method)
     if held_out is None or not loss.needs_reference_point or _prompts(held_out) > 1:
         return config, train, held_out
     if not isinstance(config.data.eval, float):
@@ -196,7 +209,7 @@ def _load(config: Config, loss: Loss, encoder: Encoder) -> tuple[Config, Dataset
             "prompts for z0, in the evaluation too. Hold out two prompts or more, or set data.eval: null."
         )
     config = config.model_copy(update={"data": config.data.model_copy(update={"eval": None})})
-    return config, *load_datasets(config.data, loss.feedback, encoder, config.train.seed, method)
+    return config, *load_datasets(config.data, loss.file_kind, encoder, config.train.seed, method)
 
 
 def _prompts(dataset: Dataset) -> int:
@@ -261,7 +274,7 @@ def check_modifiers(config: Config, loss: Loss) -> None:
     for name, given in (("loss.humanline", config.loss.humanline), ("reference.sync", config.reference.sync)):
         if given is not None and not loss.needs_reference:
             raise ConfigError(f"{name} is about the reference, and loss {loss.name} has none. Leave it out.")
-    if config.reference.name_or_path is not None and not loss.needs_reference:
+    if config.reference.name_or_path is not None and not has_reference(config, loss):
         raise ConfigError(f"reference.name_or_path names one, and loss {loss.name} has no reference. Leave it out.")
 
 
@@ -304,6 +317,7 @@ def _reference(config: Config, loss: Loss) -> dict[str, Any]:
         )
     by_token = loss.level == "token" or config.loss.humanline is not None
     why = "reference.sync changes its answers" if moves else "it is asked for every token" if by_token else ""
+    why = "no completion is seen again" if config.online is not None and not why else why
     if why and isinstance(config.reference.cache, str):
         raise ConfigError(f"reference.cache is {config.reference.cache} and cannot be used: {why}. Leave it out.")
     return {

@@ -73,7 +73,7 @@ def describe_run(
             train=prepared.train.summary().model_copy(update={"files": prepared.files["train"]}), eval=held_out
         ),
         steps=prepared.total_steps,
-        epochs=round(prepared.total_steps / prepared.plan.steps_per_epoch, 4),
+        epochs=round(prepared.total_steps / prepared.steps_per_epoch, 4),
     )
 
 

@@ -9,6 +9,7 @@ from prospect.losses import Loss
 from prospect.model_source import ModelSource, find_model
 from prospect.models.loading import load_tokenizer
 from prospect.models.reference import kind_of_reference
+from prospect.training.online import has_reference
 
 
 def choose_adapter(config: Config, source: ModelSource, loss: Loss) -> Config:
@@ -91,7 +92,7 @@ def _trained(config: Config) -> str:
 def reference_in_words(config: Config, loss: Loss) -> str:
     """Say what the policy is compared with; the recipe is a resolved one."""
     reference, adapter = config.reference, config.model.adapter
-    if not loss.needs_reference:
+    if not has_reference(config, loss):
         return f"none: loss {loss.name} has no reference"
     if reference.name_or_path is not None:
         return f"{find_model(reference.name_or_path)}, another model: rewards need not start at 0"

@@ -29,7 +29,7 @@ from prospect.models.modes import evaluating
 from prospect.models.reference import Reference
 from prospect.training.arguments import Comparison, arrange, concatenate, contrast, first_rows
 from prospect.training.medium import AnyBatch, Draw, Learner, Medium
-from prospect.training.metrics import Tally, summarise, tally_rows
+from prospect.training.metrics import Tally, summarise, tally_rows, tally_sampled
 from prospect.training.processes.world import World
 from prospect.training.sampled_point import SampledPoint, choose_prompts
 
@@ -53,6 +53,7 @@ class Objective:
         seed: of the pairing of mismatched rows, and of a medium's noise.
         sft_weight: how many times the sft loss of desirable completions is added.
         clip: lowest and highest log-ratio of a token, nats; None leaves them as they are.
+        over_units: whether a step is divided by its scored units or its examples; None leaves that to the loss.
         running_mean: of the log-ratios of all steps so far, for losses that need it.
         world: the processes that share a step's micro-batches.
     """
@@ -68,6 +69,7 @@ class Objective:
     seed: int = 0
     sft_weight: float = 0.0
     clip: tuple[float, float] | None = None
+    over_units: bool | None = None
     running_mean: RunningMean = field(default_factory=RunningMean)
     world: World = field(default_factory=World)
 
@@ -131,6 +133,32 @@ def score(objective: Objective, examples: Examples) -> StepResult:
         return _Pass(objective, examples, "in the evaluation", with_gradient=False).run()
 
 
+class UnitScores(NamedTuple):
+    """What the models say of the C units of one row.
+
+    Attributes:
+        logps: float32 (C,) nats of the policy.
+        reference_logps: the same of the reference.
+        values: float32 (C,) of the value head; None without one.
+    """
+
+    logps: torch.Tensor
+    reference_logps: torch.Tensor
+    values: torch.Tensor | None
+
+
+def score_units(objective: Objective, rows: Sequence[AnyRow]) -> list[UnitScores]:
+    """Return what both models say of each row's units, on the CPU, without gradient or dropout.
+
+    Args:
+        objective: the models; its loss is not asked.
+        rows: in any order, of different ids.
+    """
+    examples = [(row,) for row in rows]
+    found = _Pass(objective, examples, "in the scoring of sampled completions", with_gradient=False).units_of_rows()
+    return [found[row.id] for row in rows]
+
+
 class _MicroBatch(NamedTuple):
     """Examples that go through the models together.
 
@@ -159,7 +187,8 @@ class _Pass:
         self.z0_kind = kind if self.loss.needs_reference_point else "none"
         self.units = self.count_units(self.rows)
         self.desirable_units = self.count_units([row for row in self.rows if row.desirable])
-        self.denominator = self.units if self.loss.over_units else len(examples)
+        over_units = self.loss.over_units if objective.over_units is None else objective.over_units
+        self.denominator = self.units if over_units else len(examples)
         self.tally = Tally()
         self.points: list[ReferencePoint] = []
         self.point_tokens, self.point_seconds = 0, 0.0
@@ -233,7 +262,10 @@ class _Pass:
         z0 = float(self.points[-1].z0) if self.points else 0.0
         if self.loss.needs_running_mean:
             z0 = self.objective.running_mean.mean
-        tally_rows(tally, self.loss, self.objective.beta, batch, examples, compared, z0)
+        if self.loss.feedback == "sampled":
+            tally_sampled(tally, self.loss, self.objective.hyperparameters, compared)
+        else:
+            tally_rows(tally, self.loss, self.objective.beta, batch, examples, compared, z0)
         if self.objective.sft_weight and self.desirable_units:
             imitation = -(compared.logps * batch.weight * batch.desirable).sum()
             tally.add("sft_loss", imitation, count=self.count_units([row for row in batch.rows if row.desirable]))
@@ -334,6 +366,24 @@ class _Pass:
             compared = self.compare(part.batch, by_unit=by_unit)
             if not part.lockstep_only:
                 yield part, compared
+
+    @torch.no_grad()
+    def units_of_rows(self) -> dict[str, UnitScores]:
+        """Return what the models say of the units of every row, by its id, from all ranks."""
+        objective, own = self.objective, dict[str, UnitScores]()
+        with evaluating(objective.policy.model):
+            for part in self.micro_batches(self.examples, objective.world):
+                both = self.medium.compare(objective.policy, objective.reference, part.batch, self.draw, by_unit=True)
+                self.require_finite(both.logps, part.batch.rows, "the policy's log-prob")
+                self.require_finite(both.reference_logps, part.batch.rows, "the reference's log-prob")
+                assert both.units is not None, "they were asked for"
+                scored, values = both.units.scored.cpu(), both.units.values
+                whole = (both.units.logps, both.units.reference_logps, *(() if values is None else (values,)))
+                tensors = [tensor.float().cpu() for tensor in whole]
+                for i, row in enumerate(part.batch.rows if not part.lockstep_only else ()):
+                    of_row = [tensor[i][scored[i]] for tensor in tensors]
+                    own[row.id] = UnitScores(of_row[0], of_row[1], of_row[2] if values is not None else None)
+        return {name: found for part in objective.world.gather(own) for name, found in part.items()}
 
     def require_finite(self, values: torch.Tensor, rows: Sequence[AnyRow], what: str) -> None:
         """Stop before anything that is not a number reaches a gradient, and name the rows."""

@@ -79,5 +79,5 @@ class TextMedium:
             return BothLogps(logps, reference.logps(batch).to(logps.device))
         logps, values = policy.score_tokens(batch)
         reference_logps = reference.token_logps(batch).to(logps.device)
-        units = UnitLogps(logps, reference_logps, batch.completion, values, batch.sampled_logps)
+        units = UnitLogps(logps, reference_logps, batch.completion, values, batch.sampled_logps, batch.numbers)
         return BothLogps(logps.sum(1), reference_logps.sum(1), units)

@@ -59,6 +59,8 @@ def train(
     """
     with _claimed(source, overrides, resume=resume, quiet=quiet) as claimed:
         run = claimed.run
+        if claimed.prepared.config.online is not None:
+            raise ConfigError("the recipe has an online section. Run it with prospect.train or `prospect train`.")
         if not claimed.finished:
             require_feedback_for_loss(claimed.prepared)
             with claimed.session() as session:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from collecting import ANSWERED, ASKED, NOW, a_turn, a_vote, after, an_event, fill, open_store, with_store
-from prospect.collect.export import What, export
+from prospect.collect.export import Contents, export
 from prospect.collect.store import Store
 from prospect.errors import DataError, UsageError
 from prospect.feedback.files.sources import load_feedback
@@ -31,7 +31,7 @@ def exported(
 
     async def work(store: Store) -> ImportReport:
         await fill(store, *things)
-        return export(store.database, output, selection or Selection(), What(**what))
+        return export(store.database, output, selection or Selection(), Contents(**what))
 
     report = with_store(address, work)
     return report, load_feedback(output) if report.output else []
@@ -99,7 +99,7 @@ def test_drafts_and_answers_asked_for_again_become_pairs_only_when_asked(store_a
     assert exported(store_address, tmp_path / "c.jsonl")[0].rows_in == 0
     for wrong in ({"regenerated": 0.3}, {"pairs": True, "regenerated": 1.0}, {"pairs": True, "corrections": True}):
         with pytest.raises(UsageError):
-            What(**wrong)
+            Contents(**wrong)
 
 
 def test_a_store_that_is_a_source_gives_the_rows_of_its_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,8 +242,8 @@ def test_an_export_is_remembered_with_its_hash(store_address: str, tmp_path: Pat
 
     async def work(store: Store) -> None:
         await fill(store, *turns, *map(a_vote, turns[:2]))
-        export(store.database, output, Selection(), What())
-        export(store.database, None, Selection(), What())
+        export(store.database, output, Selection(), Contents())
+        export(store.database, None, Selection(), Contents())
         assert exports_with(store.database, "main", [turns[0].id]) == [(str(output), file_hash(output))]
         assert exports_with(store.database, "main", [turns[2].id]) == []
         assert exports_with(store.database, "other", [turns[0].id]) == []

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from collecting import ANSWERED, NOW, a_turn, a_vote, after, an_event, fill, open_store, with_store
-from prospect.collect.export import What, export
+from prospect.collect.export import Contents, export
 from prospect.collect.purge import Purge, Purged
 from prospect.collect.rows import UnknownTurnError
 from prospect.collect.stats import model_stats
@@ -188,7 +188,7 @@ def test_exports_and_runs_that_had_the_rows_are_named(store_address: str, tmp_pa
 
     async def work(store: Store) -> Purged:
         await fill(store, *turns, a_vote(turns[0], rater="bob"), a_vote(turns[1]))
-        export(store.database, output, Selection(), What())
+        export(store.database, output, Selection(), Contents())
         assert purge(store).turn(turns[2].id).exports == ()
         return purge(store).rater("bob")
 

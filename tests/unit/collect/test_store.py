@@ -330,3 +330,19 @@ def test_a_vote_that_nobody_waits_for_any_more_is_kept(store_address: str) -> No
         assert len(await store.votes("main")) == 1
 
     with_store(store_address, work)
+
+
+def test_turns_are_looked_up_by_their_ids_and_not_among_all_of_a_tenant(tmp_path: Path) -> None:
+    some = ", ".join("?" * 64)
+    for statement in (
+        f"SELECT said FROM turn WHERE tenant = ? AND id IN ({some})",
+        f"UPDATE turn SET said = NULL WHERE tenant = ? AND id IN ({some})",
+        f"UPDATE vote SET comment = NULL WHERE tenant = ? AND turn IN ({some})",
+        f"UPDATE event SET detail = NULL WHERE tenant = ? AND turn IN ({some})",
+    ):
+        with (
+            open_store(str(tmp_path / "s.sqlite"), rater_key=b"k" * 32) as store,
+            store.database.reading() as connection,
+        ):
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", ("main", *"x" * 64)).all()
+        assert "(id=?)" in str(plan) or "(turn=?)" in str(plan), plan

@@ -255,6 +255,10 @@ def v(z: torch.Tensor) -> torch.Tensor:
         ("paired", {"control_tokens": True}, "control_tokens say a verdict, so they need unpaired feedback"),
         ("paired", {"direction": "sideways"}, 'direction is "sideways"; expected apart, up or down'),
         ("paired", {"mean_over": "rows"}, 'mean_over is "rows"; expected examples or tokens'),
+        ("sampled", {"level": "token"}, 'sampled feedback needs advantages="group", "leave_one_out" or "gae"'),
+        ("sampled", {"level": "token", "advantages": "mean"}, "sampled feedback needs advantages"),
+        ("paired", {"advantages": "group"}, "and no other feedback has them"),
+        ("sampled", {"level": "token", "advantages": "gae"}, 'advantages="gae" needs needs_values'),
         ("paired", {"needs_refernce": False}, "unexpected keyword argument 'needs_refernce'. See prospect.losses.Loss"),
     ],
 )
@@ -301,7 +305,8 @@ def test_every_kind_of_loss_can_be_registered_and_called(kind: Any) -> None:
     names = ARGUMENTS[kind]
     scope: dict[str, Any] = {}
     exec(f"def plain({', '.join(names)}): return {names[0]} if {names[0]}.dim() == 1 else {names[0]}.sum(1)", scope)
-    plain = loss(kind[0], level=kind[1])(scope["plain"])
+    traits = {"advantages": "group", "needs_reference": False} if kind[0] == "sampled" else {}
+    plain = loss(kind[0], level=kind[1], **traits)(scope["plain"])
     sizes = {"N": 3, "T": 5, "K": 2}
     given = [torch.ones([sizes[letter] for letter in plain.shape_of(name)]) for name in names]
     assert plain(*given).shape == (3,)

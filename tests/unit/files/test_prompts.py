@@ -10,9 +10,9 @@ import pytest
 from conftest import write_rows
 from prospect.errors import DataError
 from prospect.evaluation.answers.answered import Completions
-from prospect.evaluation.answers.asked import read_questions
 from prospect.evaluation.contest.judged import gather_sides
 from prospect.feedback import Demonstration, Message
+from prospect.feedback.files.questions import read_questions
 from prospect.feedback.files.sources import load_prompts
 from prospect.feedback.records import Text
 from prospect.feedback.split import matching_key, prompt_key

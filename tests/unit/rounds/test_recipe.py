@@ -32,6 +32,11 @@ def recipe(rounds: dict[str, Any], **more: Any) -> dict[str, Any]:
         ({"sft_first": True}, {}, r"rounds\.sft_first is true and rounds\.teacher names no rows"),
         ({"sampler": "endpoint:http://localhost:8000#m"}, {}, "expected both or neither"),
         ({"sampler": "http://localhost", "serve": "x"}, {}, "expected endpoint:URL#NAME"),
+        (
+            {"sampler": "endpoint:http://localhost:8000#m", "serve": "x"},
+            {"data": {"system_role": "fold"}},
+            r"data\.system_role is fold, and the server",
+        ),
         ({}, {"data": {"train": "rows.jsonl"}}, r"data\.train is 'rows\.jsonl', and rounds train on what they sample"),
         ({}, {"train": {"learning_rat": 1}}, r"train\.learning_rat.*learning_rate"),
         ({}, {"loss": {"name": "ktoo"}}, r"ktoo"),

@@ -11,7 +11,7 @@ from prospect.endpoint.client import origin_of
 from prospect.errors import DataError, UsageError
 from prospect.evaluation.answers.answered import Completions
 from prospect.evaluation.answers.answers import Thoughts, count_answers
-from prospect.evaluation.answers.asked import Question, read_held_out_questions, read_questions
+from prospect.evaluation.answers.asked import read_held_out_questions
 from prospect.evaluation.answers.generate import as_rows
 from prospect.evaluation.answers.rendering import RenderingOptions
 from prospect.evaluation.answers.subject import ENDPOINT, find_subject
@@ -21,6 +21,7 @@ from prospect.evaluation.contest.judges.asking import Price, Progress
 from prospect.evaluation.contest.judges.base import Item, Judge, plain_text
 from prospect.evaluation.contest.judges.verdict_cache import VerdictCache
 from prospect.feedback.convert.verdicts import to_demonstrations
+from prospect.feedback.files.questions import Question, read_questions
 from prospect.feedback.files.sources import Source, load_feedback
 from prospect.feedback.files.write import write_jsonl
 from prospect.feedback.records import Demonstration, Text, Unpaired

@@ -11,7 +11,9 @@ from prospect.losses.base import Loss
 
 TOKENS, COMPLETIONS = 7, 3
 # Arguments through which the gradient reaches the policy.
-_OF_THE_POLICY = {"log_ratio", "token_log_ratio", "chosen", "rejected", "logps", "token_logps"}
+_OF_THE_POLICY = {"log_ratio", "token_log_ratio", "chosen", "rejected", "logps", "token_logps", "log_q"}
+# Of a width of about 1, such as scores.
+_NARROW = {"score", "values", "advantage", "old_values", "returns"}
 
 Arguments = dict[str, torch.Tensor]
 
@@ -31,7 +33,7 @@ def of_the_policy(loss: Loss) -> list[str]:
 
 def takes_logps(loss: Loss) -> bool:
     """Whether its log-ratios are log-probs, which are never above 0."""
-    return not loss.needs_reference and not loss.reward_model
+    return not loss.needs_reference and not loss.reward_model and loss.feedback != "sampled"
 
 
 def random_arguments(loss: Loss, count: int = 7, *, seed: int = 0, dtype: torch.dtype = torch.float64) -> Arguments:
@@ -41,7 +43,7 @@ def random_arguments(loss: Loss, count: int = 7, *, seed: int = 0, dtype: torch.
     for name in loss.row_arguments:
         if given[name].is_floating_point():
             noise = torch.randn(given[name].shape, generator=draw, dtype=torch.float64)
-            given[name] = noise if name in ("score", "values") else _legal(name, loss, 4 * noise)
+            given[name] = noise if name in _NARROW else _legal(name, loss, 4 * noise)
     given |= {"z0": torch.tensor(-3.0 if takes_logps(loss) else 0.3), "running_mean": torch.tensor(0.2)}
     return with_step(loss, {name: _as(given[name], dtype) for name in given})
 
@@ -61,6 +63,8 @@ def is_good(loss: Loss, name: str, given: Arguments) -> torch.Tensor:
     """Return where an argument of the policy belongs to a desirable completion; bool, of its shape."""
     if loss.feedback == "scored":
         return given["score"] == given["score"].amax(1, keepdim=True)
+    if loss.feedback == "sampled":
+        return given["advantage"] > 0
     if loss.feedback == "unpaired":
         desirable = given["desirable"]
         return desirable if loss.level == "sequence" else desirable[:, None].expand(given[name].shape)
@@ -124,6 +128,7 @@ def _frame(loss: Loss, count: int) -> Arguments:
         "completion": (token >= start) & (token < start + length),
         "present": completion < 2 + (row % 2)[:, None],
         "score": torch.where(completion == 0, 3.0, 0.0).double().expand(count, -1),
+        "advantage": torch.where(row % 2 == 0, 1.0, -1.0).double()[:, None].expand(-1, TOKENS),
     }
     return {
         name: filled[name]

@@ -144,6 +144,8 @@ def the_step_goes_the_right_way(loss: Loss) -> None:
     _, slopes = gradients(loss, given)
     wanted = {"apart": ("up", "down"), "up": ("up", "up"), "down": ("not up", "down")}[loss.direction]
     for name in of_the_policy(loss):
+        if loss.feedback == "sampled" and name != "log_q":
+            continue  # a pull to the reference goes its own way, and may be switched off
         good = is_good(loss, name, given)
         for which, rows, want in zip(("desirable", "undesirable"), (good, ~good), wanted, strict=True):
             moves = _moves(loss, -slopes[name], rows, given)

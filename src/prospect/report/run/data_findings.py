@@ -108,6 +108,13 @@ def nothing_held_out(facts: RunFacts) -> PageFinding | None:
     )
     if measured or facts.in_progress or not facts.metrics:
         return None
+    if facts.recipe("online"):
+        return PageFinding(
+            True,
+            "Only the judge that it was trained for has seen the result",
+            "Its score rises as the policy finds out what it rewards; that does not show that the model got better. Ask"
+            " another judge about prompts that it never saw (prospect contest).",
+        )
     return PageFinding(
         True,
         "Nothing was held out",

@@ -46,7 +46,8 @@ def result_figures(facts: RunFacts) -> list[Figure]:
 
 def learning_curves(facts: RunFacts) -> list[Figure]:
     """Return what happened step by step."""
-    return _present(_loss(facts), _rewards(facts), _margins(facts), _logps(facts), _reference_point(facts))
+    of_step = (_loss(facts), _rewards(facts), _margins(facts), _logps(facts), _reference_point(facts))
+    return _present(*_rollouts(facts), *of_step)
 
 
 def optimizer_curves(facts: RunFacts) -> list[Figure]:
@@ -113,6 +114,28 @@ def _exact(facts: RunFacts, label: str, look: str, key: str, *, dots: bool = Fal
     """Return a metric without a running mean, no line where it was not logged."""
     curve = facts.curve(key)
     return [Line(label, look, *thin(*curve)[:2], dots=dots)] if curve else []
+
+
+def _rollouts(facts: RunFacts) -> tuple[Figure | None, Figure | None]:
+    """Return the judge's score of the policy's own answers, and how far it has gone from the reference."""
+    score = line_chart(
+        [
+            *_exact(facts, "mean score", "main", "rollout/reward", dots=True),
+            *_exact(facts, "lower end", "second", "rollout/reward_low"),
+            *_exact(facts, "upper end", "second", "rollout/reward_high"),
+        ],
+        title="The judge's score of each rollout",
+        reading="The mean with its 95% interval over prompts. It shows that the judge is pleased, no more.",
+        y_label="score",
+    )
+    kl = line_chart(
+        _exact(facts, "KL", "main", "rollout/kl", dots=True),
+        title="KL from the reference",
+        reading="A score that no longer rises while this does is a judge's weakness that is being found.",
+        y_label="nats per answer",
+        guide=0.0,
+    )
+    return score, kl
 
 
 def _loss(facts: RunFacts) -> Figure | None:

@@ -96,6 +96,8 @@ def _on_data(facts: RunFacts) -> str:
     if train.rows is None:
         return ""
     text = f" on {count(train.rows, NOUNS.get(str(train.kind), 'record'))}"
+    if train.kind == "prompts":
+        return f" on its own answers to {count(train.rows, 'prompt')}, scored by {facts.recipe('online', 'judge')}"
     if train.kind == "paired" and facts.feedback == "unpaired":
         text += ", each read as one thumb up and one thumb down"
     elif facts.class_counts:

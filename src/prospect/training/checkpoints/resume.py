@@ -81,6 +81,7 @@ _FREE = {
     "train.sample_tokens",
     "train.trackers",
     "train.parallel",
+    "online.sampled_together",
     "reference.cache",
     "output",
 }

@@ -31,6 +31,7 @@ from prospect.models.head import Shaping, linear_logps
 from prospect.models.loading import default_device, first_line, load_model_config, resolve_precision
 from prospect.models.reference import kind_of_reference
 from prospect.training.memory.allocator import caches_small_blocks
+from prospect.training.online import has_reference
 from prospect.training.prepare import Prepared
 from prospect.training.text_medium import SAMPLED_TOGETHER
 
@@ -125,7 +126,7 @@ def _shape(group: list[Example]) -> Shape:
 def _reference_bytes(prepared: Prepared, weights: int, trained: int) -> int:
     """Return what the reference holds: a second model, another one, a second adapter, or nothing."""
     settings, model = prepared.config.reference, prepared.config.model
-    if not prepared.loss.needs_reference:
+    if not has_reference(prepared.config, prepared.loss):
         return 0
     kind = kind_of_reference(settings, has_adapter=model.trains_adapter, was_there=model.adapter == "continue")
     if kind == "named":

@@ -35,6 +35,12 @@ def upgrade() -> None:
     )
     op.create_index("export_tenant", "export", ["tenant"], unique=False)
     op.create_table(
+        "setting",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
+    op.create_table(
         "tombstone",
         sa.Column("id", COUNTED, autoincrement=True, nullable=False),
         sa.Column("tenant", sa.Text(), nullable=False),
@@ -77,8 +83,8 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index("turn_conversation", "turn", ["tenant", "conversation", "created"], unique=False)
-    op.create_index("turn_model", "turn", ["tenant", "model", "arm", "consent", "created"], unique=False)
+    op.create_index("turn_conversation", "turn", ["conversation", "created", "tenant"], unique=False)
+    op.create_index("turn_model", "turn", ["model", "arm", "consent", "created", "tenant"], unique=False)
     op.create_index("turn_reach", "turn", ["reach"], unique=False)
     op.create_table(
         "event",
@@ -102,8 +108,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=True,
     )
-    op.create_index("event_key", "event", ["tenant", "key"], unique=True)
-    op.create_index("event_rater", "event", ["tenant", "rater"], unique=False)
+    op.create_index("event_key", "event", ["key", "tenant"], unique=True)
+    op.create_index("event_rater", "event", ["rater", "tenant"], unique=False)
     op.create_index("event_turn", "event", ["turn"], unique=False)
     op.create_table(
         "vote",
@@ -127,5 +133,5 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("turn", "rater"),
     )
-    op.create_index("vote_event", "vote", ["tenant", "event"], unique=False)
-    op.create_index("vote_rater", "vote", ["tenant", "rater"], unique=False)
+    op.create_index("vote_event", "vote", ["event", "tenant"], unique=False)
+    op.create_index("vote_rater", "vote", ["rater", "tenant"], unique=False)

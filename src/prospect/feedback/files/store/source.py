@@ -20,6 +20,9 @@ from prospect.feedback.wording import names
 SCHEMA = "0001"
 """The newest schema that is read here, and that the store migrates to; later ones have a higher number."""
 
+CACHE_KB = 65536
+"""What SQLite may remember of a store: the index of a million turns, so that each of its pages is read once."""
+
 SOURCE = "prospect"
 """What rows from a store name as their source."""
 
@@ -56,6 +59,7 @@ def opened_store(path: Path) -> Iterator[Query]:
     """
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)) as file:
+            file.execute(f"PRAGMA cache_size=-{CACHE_KB}")
             file.execute("BEGIN")
             check_schema(_version(file), str(path))
             yield lambda sql, values: file.execute(sql, values)

@@ -83,13 +83,13 @@ class Pair(NamedTuple):
 
 
 def collected_votes(query: Query, selection: Selection) -> Iterator[Collected]:
-    """Yield every vote of the selection, usable or not, turn by turn of each conversation."""
+    """Yield every vote of the selection, usable or not, in the order of their turns, which is that of the disk."""
     raters, branches = Raters(query, selection), Branches(query, selection.tenant)
     where, values = selection.where("v")
     rows = query(
         "SELECT v.turn, v.rater, v.value, v.at, v.reason, v.comment, v.correction, t.model, t.ended, t.consent, "  # noqa: S608
         "t.purged, t.answer IS NULL FROM vote v JOIN turn t ON t.id = v.turn "
-        f"WHERE {where} ORDER BY t.conversation, t.created, v.turn, v.rater",
+        f"WHERE {where} ORDER BY t.created, v.turn, v.rater",
         values,
     )
     for page in paged(rows):
