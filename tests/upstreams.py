@@ -11,8 +11,6 @@ import json
 import threading
 from typing import Any, NamedTuple
 
-import uvicorn
-
 
 class Recording(NamedTuple):
     """One answer of a server: `chunks` as they leave it, and what a turn of it must hold, by choice."""
@@ -355,6 +353,8 @@ class Running:
     """An ASGI application on a free port of the loopback, in a thread."""
 
     def __init__(self, app: Any) -> None:
+        import uvicorn
+
         config = uvicorn.Config(
             app, host="127.0.0.1", port=0, log_config=None, access_log=False, timeout_graceful_shutdown=1
         )
