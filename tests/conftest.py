@@ -16,7 +16,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import torch
 
+from databases import Postgres, binaries, running_postgres
 from servers import Answer, RawServer, Server
+from upstreams import FakeUpstream
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = REPOSITORY.parent / "shared"
@@ -34,6 +36,51 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("the folder ../shared with real feedback and models is not here")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server; what needs one is skipped where none is installed."""
+    programs = binaries()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
+    with running_postgres(programs) as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_address(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where a test's own store is, on each of the two databases; raters' pseudonyms have a key of the tests."""
+    monkeypatch.setenv("PROSPECT_RATER_KEY", "the key of the tests")
+    if request.param == "sqlite":
+        return str(tmp_path / "store.sqlite")
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.empty_database()
+
+
+@pytest.fixture
+def upstream() -> Iterator[FakeUpstream]:
+    """A server of a model that plays recordings."""
+    server = FakeUpstream()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def desk(tmp_path: Path, upstream: FakeUpstream) -> Iterator[Callable[..., Any]]:
+    """Makes proxies that run in front of `upstream`; all are closed at the end."""
+    from serving import Desk
+
+    desks: list[Desk] = []
+
+    def make(keys: dict[str, tuple[str, list[str]]] | None = None, **how: Any) -> Desk:
+        how.setdefault("consent", True)
+        desks.append(Desk(tmp_path, how.pop("url", upstream.url), keys, **how))
+        return desks[-1]
+
+    yield make
+    for one in desks:
+        one.close()
 
 
 @pytest.fixture

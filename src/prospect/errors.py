@@ -45,6 +45,10 @@ class CheckpointError(ProspectError):
     """A checkpoint or run directory cannot be written or read."""
 
 
+class StoreError(ProspectError):
+    """What was collected cannot be read or written."""
+
+
 class RunStopped(KeyboardInterrupt):
     """A signal ended a run in good order. No error: what goes on after errors must not go on after this.
 

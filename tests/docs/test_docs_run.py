@@ -57,6 +57,7 @@ def desk(
     write_rows(tmp_path / "prompts.jsonl", [{"prompt": row["prompt"]} for row in rows[:3]])
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PROSPECT_RATER_KEY", "a key for the pages only")  # none is made in the home folder
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     return tmp_path
 
 

@@ -25,6 +25,7 @@ VERBS = {
     "demo": "the main job on an embedded example, without network: thumbs, KTO, a report (4 minutes on 2 cores)",
     "data": "look at, convert and write feedback files",
     "train": "align a model on feedback",
+    "collect": "votes on a model that is in use: export, count, erase, back up",
     "rounds": "sample, label, align again: rounds on what the model itself writes",
     "merge": "fold an adapter into its base, or dequantise GGUF: a plain model folder",
     "generate": "let a model answer prompts",
@@ -33,6 +34,7 @@ VERBS = {
     "evaluate": "score a model on held-out feedback",
     "contest": "let two sides answer the same prompts before a judge, or check the judge itself",
     "benchmark": "run a model on tasks of lm-evaluation-harness, beside another one",
+    "serve": "stand in front of a model that is in use: record its answers, take thumbs",
     "report": "write the report.html of a run, or of rounds, again",
     "losses": "list, show, draw and check the losses",
 }

@@ -218,7 +218,7 @@ LINE = json.dumps(ROW)
         ("f.jsonl", "\n \n", [": there are no rows; expected at least one row of feedback"]),
         ("f.json", "[]", [": there are no rows; expected at least one row of feedback"]),
         ("f.parquet", "not parquet at all", [": is not a readable Parquet file"]),
-        ("f.txt", "x", [": the name ends in .txt; expected .jsonl, .ndjson, .json, .csv, .tsv or .parquet"]),
+        ("f.txt", "x", [": the name ends in .txt; expected .jsonl, .ndjson, .json, .csv, .tsv, .parquet or .sqlite"]),
     ],
 )
 def test_a_file_that_cannot_be_read_is_refused_with_its_place(tmp_path, name, text, parts):

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from prospect.errors import ConfigError, DataError, ProspectError, UsageError
 from prospect.feedback import importers, load_feedback, write_jsonl
-from prospect.feedback.frozen.pseudonym import key_path, pseudonym, rater_key
+from prospect.feedback.frozen.pseudonym import RATER_KEY, pseudonym, rater_key
 from prospect.feedback.frozen.purge import purge
 from prospect.feedback.frozen.tombstones import Graveyard, tombstones
 from prospect.feedback.importers import detect, get_importer
@@ -566,8 +566,8 @@ def test_the_key_file_is_made_once_and_for_the_owner_alone(monkeypatch: pytest.M
     key = rater_key()
     assert rater_key() == key
     assert len(key) == 32
-    assert stat.S_IMODE(key_path().stat().st_mode) == 0o600
-    assert [path.name for path in key_path().parent.iterdir()] == ["rater_key"]
+    assert stat.S_IMODE(RATER_KEY.path.stat().st_mode) == 0o600
+    assert [path.name for path in RATER_KEY.path.parent.iterdir()] == ["rater_key"]
 
 
 def test_a_key_that_another_process_made_first_stays(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -585,9 +585,9 @@ def test_a_key_that_another_process_made_first_stays(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("content", ["", "not hexadecimal", "abcd"])
 def test_a_key_file_that_holds_no_key_is_refused(monkeypatch: pytest.MonkeyPatch, content: str) -> None:
     monkeypatch.delenv("PROSPECT_RATER_KEY")
-    key_path().parent.mkdir(parents=True)
-    key_path().write_text(content)
-    with pytest.raises(ConfigError, match="is no key of raters' pseudonyms"):
+    RATER_KEY.path.parent.mkdir(parents=True)
+    RATER_KEY.path.write_text(content)
+    with pytest.raises(ConfigError, match="is not the key of the raters' pseudonyms"):
         rater_key()
 
 

@@ -17,6 +17,7 @@ from prospect.feedback.files.patterns import matching_files
 from prospect.feedback.files.prompts import read_prompt
 from prospect.feedback.files.readers import RawRow, read_hub, read_json, read_jsonl, read_parquet
 from prospect.feedback.files.rows import Ignored, RowParser
+from prospect.feedback.files.store.source import read_store
 from prospect.feedback.records import Feedback, Text
 from prospect.feedback.wording import names
 from prospect.file_kinds import kind_of
@@ -31,6 +32,7 @@ _READERS = {
     ".csv": read_csv,
     ".tsv": read_csv,
     ".parquet": read_parquet,
+    ".sqlite": read_store,
 }
 _SUFFIXES = tuple(_READERS)
 _HUB_NAME = re.compile(r"(?P<name>[\w-][\w.-]*/[\w.-]+)(:(?P<split>[\w.+%:\[\]-]+))?")
@@ -42,8 +44,9 @@ def load_feedback(
     """Return the records of a source, in its order.
 
     Args:
-        source: a file (.jsonl, .ndjson, .json, .csv, .tsv, .parquet), a glob, a hub dataset `owner/name` or
-            `owner/name:split` (default split: train), or a list of these. A local file of that name wins.
+        source: a file (.jsonl, .ndjson, .json, .csv, .tsv, .parquet, or the .sqlite of `prospect serve`), a glob, a
+            hub dataset `owner/name` or `owner/name:split` (default split: train), or a list of these. A local file of
+            that name wins.
         label_map: label -> desirable, for labels other than true/false, 1/0 and 1/-1.
         ignored: gets the columns that look like a verdict or a second answer and are not read, with their rows.
 

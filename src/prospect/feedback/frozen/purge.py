@@ -100,15 +100,22 @@ def purge(
     return [plan.purged(lambda stone: stone.rater == mark if mark else bool(wanted & {*stone.marks})) for plan in plans]
 
 
-def runs_that_used(hashes: Collection[str], folders: Sequence[str | Path]) -> Runs:
-    """Return the runs under the folders that trained on, or were held against, files with one of these hashes."""
+def runs_that_used(hashes: Collection[str], folders: Sequence[str | Path], *, paths: Collection[Path] = ()) -> Runs:
+    """Return the runs under the folders that trained on, or were held against, some files.
+
+    Args:
+        hashes: of the files.
+        folders: where runs are looked for.
+        paths: of files that go on changing, such as a store of votes, and that no hash names.
+    """
+    known = {*hashes, *(str(path.resolve()) for path in paths)}
     runs = Runs(0, {}, [])
     for path in sorted({path for folder in folders for path in _provenances(Path(folder))}):
         runs = runs._replace(looked_at=runs.looked_at + 1)
         files = _files_of(path)
         if files is None:
             runs.unknown.append(path.parent)
-        parts = [part for part, used in (files or {}).items() if not used.isdisjoint(hashes)]
+        parts = [part for part, used in (files or {}).items() if not used.isdisjoint(known)]
         if parts:
             runs.found[path.parent] = parts
     return runs
@@ -259,14 +266,16 @@ def _provenances(folder: Path) -> Iterator[Path]:
 
 
 def _files_of(path: Path) -> dict[str, set[str]] | None:
-    """`train` and `eval` -> hashes of what was read; None where the run does not say."""
+    """`train` and `eval` -> hashes and paths of what was read; None where the run does not say."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))["data"]
-        described = {
-            part: data[part]["files"].values() for part in ("train", "eval") if "files" in (data.get(part) or {})
-        }
+        described = {part: data[part]["files"] for part in ("train", "eval") if "files" in (data.get(part) or {})}
         hashes = {
-            part: {value for one in files for value in (one.get("sha256"), one.get("manifest", {}).get("content"))}
+            part: {
+                value
+                for name, one in files.items()
+                for value in (one.get("sha256"), one.get("manifest", {}).get("content"), str(Path(name).resolve()))
+            }
             for part, files in described.items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):

@@ -90,7 +90,7 @@ class RowMaker:
     def preference(self, item: Preference) -> Made:
         """Return the row of a preference."""
         texts = {"prompt": item.prompt, "chosen": item.chosen, "rejected": item.rejected}
-        return self._made(item, texts, {"tools": item.tools})
+        return self._made(item, texts, {"tools": item.tools, "relative": item.relative or None})
 
     def ranking(self, item: Ranking) -> Made:
         """Return the row of completions with scores."""
@@ -112,7 +112,9 @@ class RowMaker:
             for column in (*texts, "reason"):
                 row[column] = redacted(row[column], found)
         row = {column: value for column, value in row.items() if value is not None or column in texts}
-        _check_texts(row, texts)
+        for column in texts:
+            if row[column] is None or row[column] == []:
+                raise Unusable(f"{column} is missing")
         return Made(
             id=row["id"],
             label=row.get("label"),
@@ -121,7 +123,7 @@ class RowMaker:
             rater=row.get("rater"),
             redacted=dict(found),
             lost_weight="weight" not in row and item.weight not in (None, ""),
-            line=self._line(row, item.where),
+            line=self._line(row, texts, item.where),
         )
 
     def _provenance(self, item: Vote | Preference | Ranking) -> dict[str, Any]:
@@ -144,13 +146,14 @@ class RowMaker:
                 return name + where[len(path) :]
         return where
 
-    def _line(self, row: dict[str, Any], where: str) -> bytes:
+    def _line(self, row: dict[str, Any], texts: Iterable[str], where: str) -> bytes:
         parser = next(parser for side, parser in self._parsers.items() if side in row)
         try:
             record = parser.parse(row, where, row["id"])
         except SpeakerError as error:
             raise Unusable("completion is not the assistant's") from error
         except DataError as error:
+            _refuse_texts(row, texts)
             raise Unusable("row cannot be read as feedback") from error
         if self._purged is not None and self._purged.covers(record):
             raise Unusable("purged")
@@ -230,11 +233,10 @@ def redacted(value: Any, found: Counter[str]) -> Any:
     return value
 
 
-def _check_texts(row: dict[str, Any], columns: Iterable[str]) -> None:
+def _refuse_texts(row: dict[str, Any], columns: Iterable[str]) -> None:
+    """Say which text makes the row unreadable, if one does."""
     for column in columns:
         text = row[column]
-        if text is None or text == []:
-            raise Unusable(f"{column} is missing")
         try:
             for one in text if column == "completions" else [text]:
                 parse_text(one, column, "")

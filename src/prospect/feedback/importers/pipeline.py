@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal
 
+import orjson
+
 from prospect.atomic import atomic_file
 from prospect.errors import DataError, UsageError
 from prospect.feedback.frozen.pseudonym import pseudonym, rater_key
@@ -87,6 +89,38 @@ def import_feedback(
     _check_files(paths, output)
     importer, why = _importer(paths, format, options)
     _check_options(importer, options)
+    return import_items(
+        importer.read(paths, options),
+        output,
+        importer=importer,
+        why=why,
+        paths=paths,
+        label_map=label_map,
+        kind=kind,
+        relative=relative,
+        corrections=corrections,
+        redact=redact,
+        keep_rater_names=keep_rater_names,
+        purged=purged,
+    )
+
+
+def import_items(
+    items: Iterable[Item],
+    output: str | Path | None,
+    *,
+    importer: Importer,
+    why: str,
+    paths: Sequence[Path],
+    label_map: Mapping[Any, bool | None] | None = None,
+    kind: Kind | None = None,
+    relative: Literal["keep", "drop"] = "keep",
+    corrections: bool = False,
+    redact: bool = False,
+    keep_rater_names: bool = False,
+    purged: Graveyard | None = None,
+) -> ImportReport:
+    """Write the rows of what an importer yields; arguments, refusals and account are those of `import_feedback`."""
     maker = RowMaker(
         importer.name, paths, redact=redact, raters=_rater_names(keep_rater_names or output is None), purged=purged
     )
@@ -99,7 +133,7 @@ def import_feedback(
             drop_relative=relative == "drop",
             corrections=corrections,
         )
-        for item in importer.read(paths, options):
+        for item in items:
             intake.add(item)
         numbers = intake.finish(None if output is None else Path(output))
     return ImportReport(format=importer.name, title=importer.title, why=why, files=file_names(paths), **numbers)
@@ -270,7 +304,7 @@ class _Intake:
             made = make()
         except Unusable as problem:
             return str(problem)
-        self._spool.write(json.dumps([number, *made[:-1]]).encode() + b"\n" + made.line)
+        self._spool.write(orjson.dumps([number, *made[:-1]]) + b"\n" + made.line)
         return None
 
     def finish(self, output: Path | None) -> dict[str, Any]:
@@ -308,7 +342,7 @@ class _Intake:
         self._spool.seek(0)
         for facts in self._spool:
             line = self._spool.readline()
-            number, *fields = json.loads(facts)
+            number, *fields = orjson.loads(facts)
             if self._outcomes[number] != superseded:
                 yield Made._make([*fields, line])
 

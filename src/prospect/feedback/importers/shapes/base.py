@@ -77,7 +77,10 @@ class Vote:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Preference:
-    """Two completions of one prompt of which one was preferred; fields as in `Vote`."""
+    """Two completions of one prompt of which one was preferred; fields as in `Vote`.
+
+    `relative` is true where nobody was asked which is better.
+    """
 
     where: str
     prompt: Cell
@@ -88,6 +91,7 @@ class Preference:
     time: datetime | None = None
     model: str | None = None
     reason: str | None = None
+    relative: bool = False
     weight: Any = None
     tools: list[dict[str, Any]] | None = None
 

@@ -1,0 +1,39 @@
+"""What the commands of the extra `serve` share: its libraries, the store, the tenant."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Iterator
+
+from prospect.errors import UsageError
+from prospect.feedback.files.store.selection import MAIN
+
+USUAL_STORE = "store.sqlite"
+
+_LIBRARIES = ("sqlalchemy", "alembic", "fastapi", "starlette", "uvicorn", "aiohttp", "prometheus_client")
+
+
+@contextlib.contextmanager
+def needs_serve(command: str) -> Iterator[None]:
+    """Turn a library that is not installed into one sentence."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _LIBRARIES:
+            raise
+        raise UsageError(
+            f"{command} needs {error.name}, which is not installed: pip install 'prospect-align[serve]'"
+        ) from None
+
+
+def add_store(parser: argparse.ArgumentParser, *, tenant: bool = True) -> None:
+    """Declare which store is meant, and whose turns."""
+    parser.add_argument(
+        "--db",
+        default=USUAL_STORE,
+        metavar="STORE",
+        help=f"a file (SQLite), or postgresql://user@host/name; PGPASSWORD has the password (default: {USUAL_STORE})",
+    )
+    if tenant:
+        parser.add_argument("--tenant", default=MAIN, metavar="NAME", help=f"whose turns (default: {MAIN})")

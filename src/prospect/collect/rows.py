@@ -1,0 +1,152 @@
+"""Turns as rows of the tables, and back; and what all rows have in common."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, insert, text
+
+from prospect.collect.tables import owned, turn
+from prospect.collect.turns import Event, Turn, Vote, chain, plain
+from prospect.errors import StoreError
+from prospect.feedback.files.store.branches import Branches, Query
+from prospect.feedback.files.store.text import pack, unpack
+from prospect.feedback.frozen.tombstones import pseudonym_of
+
+
+class UnknownTurnError(StoreError):
+    """The tenant has no such turn."""
+
+
+class KeyReusedError(StoreError):
+    """A key of idempotency came back with another request."""
+
+
+def milliseconds(time: datetime) -> int:
+    """Return a time as the store keeps it."""
+    return round(time.timestamp() * 1000)
+
+
+def moment(kept: int) -> datetime:
+    """Return the time again."""
+    return datetime.fromtimestamp(kept / 1000, UTC)
+
+
+Kept = TypeVar("Kept", Turn, Vote, Event)
+
+
+def writable(one: Kept) -> Kept:
+    """Return it with names and comments that both databases take: without NUL and half characters."""
+    texts = {name: getattr(one, name) or "" for name in _NAMES[type(one)]}
+    changed: dict[str, Any] = {name: text_of(value) for name, value in texts.items() if text_of(value) != value}
+    return dataclasses.replace(one, **changed) if changed else one
+
+
+def text_of(value: str) -> str:
+    """Return a text that both databases take."""
+    if value.isascii() and "\0" not in value:
+        return value
+    return value.encode(errors="replace").decode().replace("\0", "")
+
+
+_NAMES: dict[type, tuple[str, ...]] = {
+    Turn: ("id", "tenant", "conversation", "model", "fingerprint", "arm", "upstream_id", "parent", "sibling_group"),
+    Vote: ("turn", "tenant", "comment", "correction"),
+    Event: ("turn", "tenant", "other"),
+}
+
+
+def insert_turn(connection: Connection, one: Turn, key: bytes) -> None:
+    """Write a turn beside the one that it follows."""
+    one = writable(one)
+    links = chain(one) if one.consent else None
+    parent = conversation = None
+    rater = None if one.rater is None else pseudonym_of(one.rater, key)
+    if links and links.known:
+        follows = owned(turn, one.tenant, turn.c.id, turn.c.conversation).where(turn.c.reach == links.known)
+        if one.conversation is not None:
+            follows = follows.where(turn.c.conversation == one.conversation)
+        else:
+            follows = follows.where(turn.c.rater == rater)
+        found = connection.execute(follows.order_by(turn.c.created.desc()).limit(1)).first()
+        if found:
+            parent, conversation = found
+    connection.execute(
+        insert(turn),
+        {
+            "id": one.id,
+            "tenant": one.tenant,
+            "conversation": one.conversation or conversation or one.id,
+            "parent": parent,
+            "sibling_group": one.sibling_group or (links.asked if links else None),
+            "rater": rater,
+            "consent": one.consent,
+            "said": pack(_said(one, links.new if links and parent else None)) if one.consent else None,
+            "answer": pack(_answer(one.completion)) if one.consent and one.completion is not None else None,
+            "reach": links.reach if links else None,
+            "ended": one.ended,
+            "model": one.model,
+            "fingerprint": one.fingerprint,
+            "arm": one.arm,
+            "sampling": json.dumps(dict(one.sampling)),
+            "prompt_tokens": one.prompt_tokens,
+            "completion_tokens": one.completion_tokens,
+            "ms_first": one.ms_first,
+            "ms_last": one.ms_last,
+            "created": milliseconds(one.created),
+            "upstream_id": one.upstream_id,
+        },
+    )
+
+
+def _said(one: Turn, new: int | None) -> dict[str, Any]:
+    """Return what is kept of the prompt: all of it, or the `new` last messages."""
+    if isinstance(one.messages, str):
+        return {"text": one.messages}
+    if new is None:
+        said: dict[str, Any] = {"messages": list(map(plain, one.messages))}
+        return {**said, "tools": list(one.tools)} if one.tools else said
+    return {"messages": list(map(plain, one.messages[len(one.messages) - new :]))}
+
+
+def _answer(completion: str | Mapping[str, Any]) -> Any:
+    return completion if isinstance(completion, str) else plain(completion)
+
+
+def read_turn(connection: Connection, tenant: str, id: str) -> Turn | None:
+    """Return a turn with its whole prompt."""
+    id = text_of(id)
+    row = connection.execute(owned(turn, tenant).where(turn.c.id == id)).first()
+    if row is None:
+        return None
+    branches = Branches(querying(connection), tenant)
+    messages, tools = branches.prompt(id) if row.said is not None else ([], None)
+    kept = {name: getattr(row, name) for name in _AS_THEY_ARE}
+    return Turn(
+        **kept,
+        messages=messages,
+        tools=tools,
+        completion=None if row.answer is None else unpack(row.answer),
+        sampling=json.loads(row.sampling),
+        created=moment(row.created),
+    )
+
+
+_AS_THEY_ARE = (
+    "id", "tenant", "conversation", "parent", "sibling_group", "rater", "consent", "ended", "model", "fingerprint",
+    "arm", "prompt_tokens", "completion_tokens", "ms_first", "ms_last", "upstream_id",
+)  # fmt: skip
+
+
+def querying(connection: Connection) -> Query:
+    """Return what asks the store by plain SQL, as readers without SQLAlchemy do; rows come one at a time."""
+    streaming = connection.execution_options(stream_results=True, max_row_buffer=1000)
+
+    def query(sql: str, values: Mapping[str, Any]) -> Iterator[Any]:
+        return iter(streaming.execute(text(sql), dict(values)))
+
+    return query

@@ -1,0 +1,131 @@
+"""Votes and events as rows of the tables: statements of the writer's thread."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, insert
+from sqlalchemy.dialects import postgresql, sqlite
+
+from prospect.collect.rows import KeyReusedError, UnknownTurnError, milliseconds, moment, text_of, writable
+from prospect.collect.tables import event, owned, turn, vote
+from prospect.collect.turns import EVENTS, REASONS, Event, Vote
+from prospect.errors import StoreError
+from prospect.feedback.frozen.tombstones import pseudonym_of
+
+
+def _upsert(dialect: Any) -> Any:
+    statement = dialect.insert(vote)
+    changed = ("value", "reason", "comment", "correction", "at", "event")
+    set_ = {**{name: statement.excluded[name] for name in changed}, "version": vote.c.version + 1}
+    return statement.on_conflict_do_update(index_elements=["turn", "rater"], set_=set_).returning(vote.c.version)
+
+
+# Built once: making them costs more than the database takes.
+_UPSERT = {"sqlite": _upsert(sqlite), "postgresql": _upsert(postgresql)}
+_WRITTEN = [column for column in event.c if column.name != "id"]
+_INSERT_EVENT = (
+    insert(event)
+    .from_select(
+        [column.name for column in _WRITTEN],
+        owned(turn, bindparam("tenant"), *(bindparam(column.name, type_=column.type) for column in _WRITTEN)).where(
+            turn.c.id == bindparam("turn"), turn.c.purged.is_(None)
+        ),
+    )
+    .returning(event.c.id)
+)
+
+
+def upsert_vote(connection: Connection, one: Vote, idempotency: str | None, key: bytes) -> Vote:
+    """Write a vote in the history and as the rater's latest on the turn."""
+    if one.value not in (1, 0, -1):
+        raise StoreError(f"the vote is {one.value}; expected 1, -1, or 0 to take it back")
+    if one.reason is not None and one.reason not in REASONS:
+        raise StoreError(f"the reason is {one.reason}; expected {', '.join(REASONS)}")
+    one = dataclasses.replace(writable(one), rater=pseudonym_of(one.rater, key))
+    idempotency = None if idempotency is None else text_of(idempotency)
+    detail = {
+        "value": one.value, "reason": one.reason, "comment": one.comment, "correction": one.correction
+    }  # fmt: skip
+    if idempotency is not None and (before := _with_key(connection, one, detail, idempotency)):
+        return before
+    number = _insert_event(connection, one, "vote", detail, key=idempotency)
+    place = {"turn": one.turn, "rater": one.rater, "tenant": one.tenant}
+    values = {**place, **detail, "version": 1, "at": milliseconds(one.at), "event": number}
+    version = connection.execute(_UPSERT[connection.dialect.name], values).scalar_one()
+    return dataclasses.replace(one, version=version, cursor=number)
+
+
+def _with_key(connection: Connection, one: Vote, detail: dict[str, Any], key: str) -> Vote | None:
+    """Return the vote as it was kept when this request came first; None where it did not."""
+    found = connection.execute(owned(event, one.tenant).where(event.c.key == key)).first()
+    if found is None:
+        return None
+    same = found.turn == one.turn and found.rater == one.rater and found.kind == "vote"
+    if not same or found.detail is None or json.loads(found.detail) != detail:
+        raise KeyReusedError("the idempotency key belongs to another request. Send a new one with every new vote")
+    earlier = owned(event, one.tenant, event.c.id).where(
+        event.c.turn == one.turn, event.c.rater == one.rater, event.c.kind == "vote", event.c.id <= found.id
+    )
+    version = len(connection.execute(earlier).all())
+    return dataclasses.replace(one, at=moment(found.at), version=version, cursor=found.id)
+
+
+def insert_event(connection: Connection, one: Event, key: bytes) -> None:
+    """Write an event in the history."""
+    if one.kind not in EVENTS:
+        raise StoreError(f"the event is {one.kind}; expected {', '.join(EVENTS)}")
+    if (one.other is not None) != (one.kind == "preferred"):
+        raise StoreError(f"the event is {one.kind}; expected another turn with `preferred`, and only there")
+    one = writable(one)
+    if one.other is not None:
+        both = owned(turn, one.tenant, turn.c.sibling_group).where(turn.c.id.in_([one.turn, one.other]))
+        groups = connection.execute(both).scalars().all()
+        if len(groups) != 2 or len(set(groups)) != 1:
+            raise UnknownTurnError(f"{one.other}: answers no prompt that {one.turn} answers too")
+    rater = None if one.rater is None else pseudonym_of(one.rater, key)
+    _insert_event(connection, dataclasses.replace(one, rater=rater), one.kind, dict(one.detail), other=one.other)
+
+
+def _insert_event(
+    connection: Connection,
+    one: Vote | Event,
+    kind: str,
+    detail: dict[str, Any],
+    *,
+    key: str | None = None,
+    other: str | None = None,
+) -> int:
+    """Write one line of the history, if the tenant has the turn; return its number."""
+    values = {
+        "tenant": one.tenant,
+        "turn": one.turn,
+        "kind": kind,
+        "rater": one.rater,
+        "other": other,
+        "detail": json.dumps(detail),
+        "key": key,
+        "at": milliseconds(one.at),
+    }
+    number = connection.execute(_INSERT_EVENT, values).scalar()
+    if number is None:
+        raise UnknownTurnError(f"{one.turn}: there is no such turn")
+    return int(number)
+
+
+def as_vote(row: Any) -> Vote:
+    """Return a row of the table of votes."""
+    return Vote(
+        turn=row.turn,
+        tenant=row.tenant,
+        rater=row.rater,
+        value=row.value,
+        at=moment(row.at),
+        reason=row.reason,
+        comment=row.comment,
+        correction=row.correction,
+        version=row.version,
+        cursor=row.event,
+    )

@@ -1,0 +1,104 @@
+"""The schema: made once, by whoever opens a store first, and never by a program that is too old for it."""
+
+from __future__ import annotations
+
+import multiprocessing
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+import prospect.collect.migrations
+from collecting import a_turn, a_vote, fill, open_store, with_store
+from prospect.collect import migrating
+from prospect.collect.database import Database, version
+from prospect.collect.migrating import check, migrate
+from prospect.collect.purge import Purge
+from prospect.collect.store import Store
+from prospect.collect.tables import metadata
+from prospect.errors import StoreError
+from prospect.feedback.files.store.source import SCHEMA
+
+
+def test_the_newest_migration_is_the_schema_that_programs_know() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(prospect.collect.migrations.__file__).parent))
+    scripts = list(ScriptDirectory.from_config(config).walk_revisions())
+    assert scripts[0].revision == SCHEMA
+    assert sorted(script.revision for script in scripts) == [f"{i:04}" for i in range(1, len(scripts) + 1)]
+
+
+def test_migrations_make_the_tables_of_the_code(store_address: str) -> None:
+    with open_store(store_address) as store, store.database.reading() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_a_store_is_migrated_once_and_keeps_what_it_has(store_address: str) -> None:
+    turn = a_turn()
+    with_store(store_address, lambda store: fill(store, turn, a_vote(turn)))
+    database = Database(store_address)
+    assert migrate(database) is False
+    check(database)
+    database.close()
+
+    async def work(store: Store) -> None:
+        assert len(await store.votes("main")) == 1
+
+    with_store(store_address, work)
+
+
+def test_a_newer_schema_is_refused_and_left_alone(store_address: str) -> None:
+    with open_store(store_address) as store, store.database.writing() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    for make in (True, False):
+        with pytest.raises(StoreError, match="has schema 9999, and this program knows those up to"):
+            Store.open(store_address, make=make)
+    database = Database(store_address)
+    with database.reading() as connection:
+        assert version(connection) == "9999"
+    database.close()
+
+
+def test_a_migration_that_fails_leaves_nothing_behind(store_address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    upgrade = migrating._upgrade
+
+    def broken(connection: object) -> None:
+        upgrade(connection)  # type: ignore[arg-type]
+        raise RuntimeError("in the middle")
+
+    monkeypatch.setattr(migrating, "_upgrade", broken)
+    with pytest.raises(RuntimeError):
+        Store.open(store_address)
+    database = Database(store_address)
+    with database.reading() as connection:
+        assert version(connection) is None
+    monkeypatch.setattr(migrating, "_upgrade", upgrade)
+    assert migrate(database) is True
+    database.close()
+
+
+def _open(address: str) -> bool:
+    database = Database(address)
+    try:
+        return migrate(database)
+    finally:
+        database.close()
+
+
+def test_of_several_that_open_a_new_store_at_once_one_migrates(store_address: str) -> None:
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        assert sorted(pool.map(_open, [store_address] * 4)) == [False, False, False, True]
+
+
+def test_a_store_refuses_another_key_of_pseudonyms_than_it_began_with(store_address: str) -> None:
+    with open_store(store_address, rater_key=b"a" * 32):
+        pass
+    for make in (True, False):
+        with pytest.raises(StoreError, match="its raters have pseudonyms of another key"):
+            Store.open(store_address, make=make, rater_key=b"b" * 32)
+    with open_store(store_address, rater_key=b"a" * 32) as store, pytest.raises(StoreError, match="of another key"):
+        Purge(store.database, "main", b"b" * 32)
