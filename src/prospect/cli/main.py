@@ -36,6 +36,7 @@ VERBS = {
     "benchmark": "run a model on tasks of lm-evaluation-harness, beside another one",
     "serve": "stand in front of a model that is in use: record its answers, take thumbs",
     "report": "write the report.html of a run, or of rounds, again",
+    "promote": "make a run the model that answers, by steps that can be taken back",
     "losses": "list, show, draw and check the losses",
 }
 

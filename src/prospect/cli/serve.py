@@ -42,8 +42,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=8080, help="the port; 0 takes a free one (default: 8080)")
     parser.add_argument("--api-key-env", metavar="NAME", help="the environment variable that holds the upstream's key")
-    parser.add_argument(
+    second = parser.add_mutually_exclusive_group()
+    second.add_argument(
         "--canary", metavar="RUN=5%%", help="a second model of the upstream for this share of the conversations"
+    )
+    second.add_argument(
+        "--registry",
+        type=Path,
+        metavar="DIR",
+        help="the upstream's models that prospect promote names there answer; a canary that is worse is rolled back",
     )
     parser.add_argument(
         "--consent",
@@ -79,6 +86,7 @@ def run(options: argparse.Namespace) -> int:
     serving = Serving(
         model=model,
         canary=canary,
+        registry=None if options.registry is None else options.registry.expanduser(),
         consent=options.consent == "given",
         origins=options.allow_origin,
         limits=Limits(requests=options.rate, votes=2 * options.rate),
@@ -113,6 +121,8 @@ def _check(options: argparse.Namespace) -> None:
         )
     if options.api_key_env is not None and options.upstream is None:
         raise UsageError("--api-key-env: it is for --upstream; a model of this process needs no key.")
+    if options.registry is not None and options.upstream is None:
+        raise UsageError("--registry: it is for --upstream; a model of this process stays the same until it ends.")
     if not options.rate > 0:
         raise UsageError(f"--rate {options.rate:g}: expected more than 0.")
     if not 0 <= options.port < 2**16:

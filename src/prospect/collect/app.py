@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -24,6 +26,7 @@ from prospect.collect.openapi import PROXY_PATHS
 from prospect.collect.proxy import Proxy
 from prospect.collect.recorder import Recorder
 from prospect.collect.refusals import error_body
+from prospect.collect.routes import Routes, watch
 from prospect.collect.shell import Shell
 from prospect.collect.store import Store
 from prospect.collect.upstream import Upstream
@@ -37,6 +40,7 @@ class Serving:
     Attributes:
         model: the name that the upstream is asked for, whatever the client says; empty leaves the client's.
         canary: the model that answers a share of the conversations.
+        registry: the folder of a registry that says both instead; its canary is rolled back when it is worse.
         consent: whether text is kept where the client says nothing about it.
         origins: web pages of these origins may vote from a browser.
         limits: how much a client may ask for.
@@ -44,6 +48,7 @@ class Serving:
 
     model: str = ""
     canary: Canary | None = None
+    registry: Path | None = None
     consent: bool = False
     origins: Sequence[str] = ()
     limits: Limits = field(default_factory=Limits)
@@ -55,13 +60,18 @@ def make_app(store: Store, upstream: Upstream, access: Access, serving: Serving 
     gate = Gate(serving.limits)
     metrics = Metrics(lambda: store.waiting, lambda: gate.open)
     recorder = Recorder(store, metrics)
-    proxy = Proxy(
-        upstream, recorder, access, metrics, gate, serving.limits, serving.consent, serving.model, serving.canary
-    )
+    routes = None if serving.registry is None else Routes(serving.registry)
+    limits, model, canary = serving.limits, serving.model, serving.canary
+    proxy = Proxy(upstream, recorder, access, metrics, gate, limits, serving.consent, model, canary, routes)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        watching = None
+        if routes is not None:
+            watching = asyncio.create_task(watch(routes.registry, store.database))
         yield
+        if watching is not None:
+            watching.cancel()
         await recorder.finish()
         await upstream.close()
         store.close()

@@ -24,6 +24,7 @@ from prospect.collect.metrics import Metrics
 from prospect.collect.recorder import Recorder
 from prospect.collect.refusals import Refusal, error_body
 from prospect.collect.request import Asked, header_value, read_request
+from prospect.collect.routes import Routes
 from prospect.collect.stream import StreamReader, parse, with_id
 from prospect.collect.upstream import Reply, Upstream, UpstreamError
 
@@ -42,6 +43,7 @@ class Proxy:
         consent: whether text is kept where the client says nothing.
         model: the name that the upstream is asked for, whatever the client says; empty leaves the client's.
         canary: the model that answers a share of the conversations.
+        routes: says both instead, where a registry does.
     """
 
     upstream: Upstream
@@ -53,6 +55,7 @@ class Proxy:
     consent: bool
     model: str = ""
     canary: Canary | None = None
+    routes: Routes | None = None
 
     def __post_init__(self) -> None:
         self._rates = Rates(self.limits.requests, 2 * self.limits.requests)
@@ -92,9 +95,10 @@ class Proxy:
 
     def _exchange(self, asked: Asked, caller: Caller) -> Exchange:
         """Decide which model answers."""
-        model, arm = self.model or asked.model, CURRENT
-        if self.canary is not None and self.canary.takes(asked.branch(caller.tenant)):
-            model, arm = self.canary.model, CANARY
+        current, canary = self.routes.now() if self.routes is not None else (self.model, self.canary)
+        model, arm = current or asked.model, CURRENT
+        if canary is not None and canary.takes(asked.branch(caller.tenant)):
+            model, arm = canary.model, CANARY
         consent = self.consent if asked.consent is None else asked.consent
         return Exchange(asked, caller.tenant, consent, model, arm, self.upstream.fingerprint(model))
 
