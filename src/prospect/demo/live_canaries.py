@@ -9,7 +9,7 @@ from pathlib import Path
 from prospect import progress
 from prospect.collect.migrating import opened
 from prospect.collect.promotion import Promotion, line
-from prospect.collect.registry import Registry
+from prospect.collect.registry import Move, Registry
 from prospect.collect.trial import look
 from prospect.demo.base import BASE
 from prospect.demo.live_customers import Acknowledged, customers_of, visit
@@ -60,6 +60,7 @@ class Canaries:
             with opened(str(self._desk.store)) as database:
                 checks = promotion.make_current(database)
         except PromotionError as error:
+            self._registry.end_canary("kto", Move("its votes did not show enough"))
             return False, str(error)
         return True, "; ".join(check.found for check in checks)
 

@@ -25,14 +25,12 @@ class Customer:
     """Somebody who writes, one conversation an inquiry, and gives a thumb on each answer.
 
     Attributes:
-        name: as the server is told it.
+        rater: how they vote; the server is told the name.
         inquiries: what they write.
-        noise: probability that a thumb is the opposite of what the rules say.
     """
 
-    name: str
+    rater: Rater
     inquiries: Sequence[Inquiry]
-    noise: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ class Acknowledged:
 def customers_of(inquiries: Sequence[Inquiry], name: str, each: int, noise: float) -> list[Customer]:
     """Return customers who write `each` of the inquiries."""
     return [
-        Customer(f"{name}-{start // each + 1}", inquiries[start : start + each], noise)
+        Customer(Rater(f"{name}-{start // each + 1}", noise), inquiries[start : start + each])
         for start in range(0, len(inquiries), each)
     ]
 
@@ -100,16 +98,15 @@ async def _chat_and_vote(
         "seed": seed,
     }
     who = {
-        "x-prospect-rater": customer.name,
-        "x-prospect-conversation": f"{customer.name}-{number}",
+        "x-prospect-rater": customer.rater.name,
+        "x-prospect-conversation": f"{customer.rater.name}-{number}",
         "x-prospect-consent": "yes",
     }
     async with session.post("/v1/chat/completions", json=asked, headers=who) as response:
         [choice] = (await _said(response))["choices"]
         turn, token = response.headers["x-prospect-turn"], response.headers["x-prospect-vote"]
     reply = Generated(choice["message"]["content"], 0, choice["finish_reason"] == "stop")
-    rater = Rater(customer.name, customer.noise)
-    [thumb] = collect_thumbs([inquiry], [[reply]], raters=[rater], seed=seed)
+    [thumb] = collect_thumbs([inquiry], [[reply]], raters=[customer.rater], seed=seed)
     vote = {"id": turn, "value": 1 if thumb.desirable else -1}
     async with session.post("/v1/feedback", json=vote, headers={"x-prospect-vote": token}) as response:
         kept = await _said(response)
