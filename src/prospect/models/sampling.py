@@ -271,7 +271,7 @@ def generate_ids(
                 ) from None
             for row, (ids, logps) in zip(batch, completions, strict=True):
                 yield row.number, ids, logps
-            if len(batch) < len(rows):  # one batch has nothing to count, and may be a part of somebody else's phase
+            if drawn is None:  # who is told of every token knows how far it is
                 progress.count(start + len(batch), len(rows), "completions")
 
 
