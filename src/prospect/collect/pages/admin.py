@@ -7,6 +7,7 @@ import base64
 import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,7 @@ class AdminPage:
             exports=_exports(self.database, caller.tenant),
             most_exports=MOST_EXPORTS,
             share=_share,
+            minute=_minute,
         )
 
     def _canary(self) -> tuple[Models | None, CanaryResult | None, str]:
@@ -128,3 +130,9 @@ def _gaps(found: CanaryResult | None) -> dict[str, Gap]:
 
 def _share(rate: Rate) -> str:
     return f"{rate.rate:.1%} ({rate.low:.1%} to {rate.high:.1%})"
+
+
+def _minute(at: str | datetime) -> str:
+    """Return a time of the registry or the store, in UTC, to the minute."""
+    time = datetime.fromisoformat(at) if isinstance(at, str) else at
+    return f"{time:%Y-%m-%d %H:%M} UTC"

@@ -170,7 +170,10 @@ function newVersion(turn) {
   article.setAttribute("aria-busy", "true");
   for (const button of article.querySelectorAll("[data-value]")) {
     const value = Number(button.dataset.value);
-    button.addEventListener("click", () => vote(version, wanted(version.vote, value)));
+    button.addEventListener("click", () => {
+      vote(version, wanted(version.vote, value));
+      part(".why").scrollIntoView({ block: "nearest" });
+    });
   }
   for (const button of article.querySelectorAll("[data-reason]")) {
     const reason = button.dataset.reason;
