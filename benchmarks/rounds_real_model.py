@@ -68,6 +68,8 @@ def run(model: str) -> dict[str, Any]:
             "max_new_tokens": 40,
             "label": {"judge": "verifier:python:short_start.py:short_start", "cut": "judge"},
             "evaluate": {"prompts": "held_out.jsonl", "kl_prompts": 32},
+            "stop": {"kl": None},
+            "balance": {"max_desirable_weight": 3.0, "max_undesirable_weight": 3.0},
         },
         "model": {"name_or_path": model, "lora": {"r": 16}},
         "loss": {"name": "kto"},

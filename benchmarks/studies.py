@@ -67,7 +67,7 @@ def placed(page: str, name: str, text: str) -> str:
     """The page with a study's place filled."""
     place = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
     if not place.search(page):
-        raise SystemExit(f"{PAGE} has no place for {name}: two comments, <!-- {name} --> and <!-- end of {name} -->.")
+        raise SystemExit(f"the page has no place for {name}: two comments, <!-- {name} --> and <!-- end of {name} -->.")
     return place.sub(lambda found: f"{found[1]}\n{text}\n{found[2]}", page)
 
 

@@ -20,7 +20,7 @@ _KEPT = 2  # keys of tokens that stay valid after a rotation, with the new one
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_store(parser)
-    parser.add_argument("--file", metavar="FILE", help="keys in a file for `prospect serve --keys`, not in the store")
+    parser.add_argument("--file", metavar="FILE", help="keys in a file that the server is given, and not in the store")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--add", metavar="NAME", help="make a key, and print it once on stdout")
     what.add_argument("--revoke", metavar="NAME", help="refuse a key from now on")
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Make, revoke or list."""
     from prospect.collect.keys import KeyFile, StoredKeys
-    from prospect.collect.migrating import opened
+    from prospect.collect.migrating import check_rater_key, opened
     from prospect.collect.tokens import VOTE_KEYS
 
     if options.rotate_tokens:
@@ -52,6 +52,7 @@ def run(options: argparse.Namespace) -> int:
     if options.file is not None:
         return _run(KeyFile(Path(options.file)), options)
     with opened(options.db, make=options.add is not None) as database:
+        check_rater_key(database, rater_key())
         return _run(StoredKeys(database), options)
 
 

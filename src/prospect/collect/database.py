@@ -16,7 +16,7 @@ from prospect.errors import StoreError
 from prospect.feedback.files.store.source import CACHE_KB
 
 BUSY_MS = 5000  # how long a writer of SQLite waits for another process
-_CACHE = f"cache_size=-{CACHE_KB}"
+_USUAL_CACHE_KB = 8192  # of each connection: a server has four
 _POOL: dict[str, Any] = {"pool_size": 4, "max_overflow": 0, "pool_timeout": 30}
 _LOCK = 7_205_911_317  # names our advisory lock in a PostgreSQL database
 
@@ -43,9 +43,15 @@ class Database:
         self.is_sqlite = self.path is not None
 
     @contextlib.contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """Give a connection that sees one state of the store."""
+    def reading(self, *, much: bool = False) -> Iterator[Connection]:
+        """Give a connection that sees one state of the store.
+
+        Args:
+            much: whether most of the store will be read, for which SQLite may remember more of it.
+        """
         with self._explained(), self._engine.connect() as connection:
+            if self.is_sqlite:
+                connection.exec_driver_sql(f"PRAGMA cache_size=-{CACHE_KB if much else _USUAL_CACHE_KB}")
             isolation = "BEGIN" if self.is_sqlite else "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
             connection.exec_driver_sql(isolation)
             yield connection
@@ -69,7 +75,7 @@ class Database:
     def outside(self) -> Iterator[Connection]:
         """Give a connection without a transaction, for what SQLite does only there."""
         with self._explained(), self._engine.connect() as connection:
-            yield connection.execution_options(isolation_level="AUTOCOMMIT")
+            yield connection  # the driver begins none by itself
 
     def shorten_log(self) -> bool:
         """Write SQLite's log into the file and empty it; return whether that was possible, and true on PostgreSQL."""
@@ -160,7 +166,7 @@ def _check_file(path: Path, make: bool) -> None:
 def _sqlite(path: Path) -> Engine:
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000)
-        for setting in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON", _CACHE):
+        for setting in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
             connection.execute(f"PRAGMA {setting}")
         return connection
 

@@ -76,7 +76,7 @@ def export(
         purged: rows that were removed from a dataset, or whose rater was.
     """
     turns = Turns()
-    with database.reading() as connection:
+    with database.reading(much=True) as connection:
         query = querying(connection)
         items = _pair_items(query, selection, what, turns) if what.pairs else _vote_items(query, selection, turns)
         report = import_items(

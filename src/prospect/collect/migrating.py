@@ -6,11 +6,15 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, insert, select
 
 from prospect.collect.database import Database, version
+from prospect.collect.tables import setting
 from prospect.errors import DataError, StoreError
 from prospect.feedback.files.store.source import SCHEMA, check_schema
+from prospect.feedback.frozen.pseudonym import RATER_KEY, pseudonym
+
+_RATER_KEY = "rater_key"
 
 
 def migrate(database: Database) -> bool:
@@ -45,6 +49,28 @@ def opened(address: str, *, make: bool = False) -> Iterator[Database]:
         yield database
     finally:
         database.close()
+
+
+def check_rater_key(database: Database, key: bytes) -> None:
+    """Refuse a key of pseudonyms that is not the one the store began with.
+
+    With another key a rater would get a second name, an erasure would find nothing, and no API key would be known.
+    """
+    mark = pseudonym("the key of this store", key)
+    kept = select(setting.c.value).where(setting.c.name == _RATER_KEY)
+    with database.reading() as connection:
+        found = connection.execute(kept).scalar()
+    if found is None:
+        with database.writing() as connection:
+            found = connection.execute(kept).scalar()
+            if found is None:
+                connection.execute(insert(setting), {"name": _RATER_KEY, "value": mark})
+                return
+    if found != mark:
+        raise StoreError(
+            f"{database.name}: its raters have pseudonyms of another key. Set {RATER_KEY.variable}, or the file "
+            f"{RATER_KEY.path}, to what the server has that made the store"
+        )
 
 
 def check(database: Database) -> None:

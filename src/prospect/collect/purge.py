@@ -12,6 +12,7 @@ from sqlalchemy import Connection, delete, insert, update
 
 from prospect.collect.database import Database
 from prospect.collect.export import exports_with
+from prospect.collect.migrating import check_rater_key
 from prospect.collect.rows import milliseconds, text_of
 from prospect.collect.tables import event, owned, tombstone, turn, vote
 from prospect.feedback.files.store.text import unpack
@@ -58,6 +59,7 @@ class Purge:
     def __init__(
         self, database: Database, tenant: str, key: bytes, *, reason: str | None = None, dry_run: bool = False
     ) -> None:
+        check_rater_key(database, key)
         self._database = database
         self._tenant = tenant
         self._key = key

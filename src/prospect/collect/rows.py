@@ -41,10 +41,8 @@ Kept = TypeVar("Kept", Turn, Vote, Event)
 
 def writable(one: Kept) -> Kept:
     """Return it with names and comments that both databases take: without NUL and half characters."""
-    texts = {name: getattr(one, name) for name in _NAMES[type(one)]}
-    changed: dict[str, Any] = {
-        name: text_of(value) for name, value in texts.items() if value is not None and text_of(value) != value
-    }
+    texts = {name: getattr(one, name) or "" for name in _NAMES[type(one)]}
+    changed: dict[str, Any] = {name: text_of(value) for name, value in texts.items() if text_of(value) != value}
     return dataclasses.replace(one, **changed) if changed else one
 
 

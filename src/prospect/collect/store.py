@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from prospect.collect import rows
 from prospect.collect.database import Database
-from prospect.collect.migrating import check, migrate
+from prospect.collect.migrating import check, check_rater_key, migrate
 from prospect.collect.tables import owned, turn
 from prospect.collect.tables import vote as votes
 from prospect.collect.turns import Event, Turn, Vote
@@ -45,12 +45,14 @@ class Store:
             rater_key: of the raters' pseudonyms; that of `prospect.feedback.frozen.pseudonym.rater_key` if not given.
 
         Raises:
-            StoreError: it cannot be opened or written, its schema is newer, or a driver is missing.
+            StoreError: it cannot be opened or written, its schema is newer, it began with another key, or a driver is
+                missing.
         """
         key = usual_rater_key() if rater_key is None else rater_key
         database = Database(address, make=make)
         try:
             migrate(database) if make else check(database)
+            check_rater_key(database, key)
         except BaseException:
             database.close()
             raise

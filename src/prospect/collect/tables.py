@@ -121,6 +121,13 @@ export = Table(
     Index("export_tenant", "tenant"),
 )
 
+setting = Table(
+    "setting",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
 tombstone = Table(
     "tombstone",
     metadata,

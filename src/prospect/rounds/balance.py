@@ -1,4 +1,4 @@
-"""Rounds with many thumbs of one kind: rows of earlier rounds, fewer rows, and class weights with a cap."""
+"""Rounds with many thumbs of one kind: rows of earlier rounds, fewer rows, and class weights with caps."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Balanced:
         replayed: of them, rows of earlier rounds.
         left_out: rows of the larger class that are not among them.
         weights: factors on the loss of either class.
-        capped: whether the cap holds a factor down.
+        capped: whether a cap holds a factor down.
         note: what was done, in words; empty where nothing was.
         stop: why there is nothing to train on; empty where there is.
     """
@@ -76,7 +76,7 @@ def balance(rows: Sequence[Unpaired], earlier: Sequence[Unpaired], settings: Bal
     if short and settings.short != "keep":
         kept = _shortened(larger, mass([*smaller, *added]), settings.least_share, seed)
     trained = [*rows, *added] if len(kept) == len(larger) else _in_order([*rows, *added], [*smaller, *added, *kept])
-    weights = _weights(trained, settings.max_weight)
+    weights = _weights(trained, settings)
     left_out = len(larger) - len(kept)
     note = ""
     if added or left_out:
@@ -86,15 +86,17 @@ def balance(rows: Sequence[Unpaired], earlier: Sequence[Unpaired], settings: Bal
     return replace(weights, replayed=len(added), left_out=left_out, note=note)
 
 
-def _weights(rows: list[Unpaired], most: float) -> Balanced:
+def _weights(rows: list[Unpaired], settings: BalanceSettings) -> Balanced:
     desirable = mass(row for row in rows if row.desirable)
     undesirable = mass(row for row in rows if not row.desirable)
     if not desirable or not undesirable:
         return Balanced(rows)
     scale = 1 / min(desirable, undesirable, 1.0)  # masses below 1, of weights in feedback, are no empty class
     wanted = suggest_class_weights(desirable * scale, undesirable * scale)  # type: ignore[arg-type]
-    held = {"desirable_weight": min(wanted.desirable, most), "undesirable_weight": min(wanted.undesirable, most)}
-    return Balanced(rows, weights=held, capped=max(wanted) > most)
+    up = min(wanted.desirable, settings.max_desirable_weight)
+    down = min(wanted.undesirable, settings.max_undesirable_weight)
+    capped = (up, down) != (wanted.desirable, wanted.undesirable)
+    return Balanced(rows, weights={"desirable_weight": up, "undesirable_weight": down}, capped=capped)
 
 
 def mass(rows: Iterable[Feedback]) -> float:

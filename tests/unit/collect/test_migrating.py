@@ -16,6 +16,7 @@ from collecting import a_turn, a_vote, fill, open_store, with_store
 from prospect.collect import migrating
 from prospect.collect.database import Database, version
 from prospect.collect.migrating import check, migrate
+from prospect.collect.purge import Purge
 from prospect.collect.store import Store
 from prospect.collect.tables import metadata
 from prospect.errors import StoreError
@@ -91,3 +92,13 @@ def _open(address: str) -> bool:
 def test_of_several_that_open_a_new_store_at_once_one_migrates(store_address: str) -> None:
     with multiprocessing.get_context("spawn").Pool(4) as pool:
         assert sorted(pool.map(_open, [store_address] * 4)) == [False, False, False, True]
+
+
+def test_a_store_refuses_another_key_of_pseudonyms_than_it_began_with(store_address: str) -> None:
+    with open_store(store_address, rater_key=b"a" * 32):
+        pass
+    for make in (True, False):
+        with pytest.raises(StoreError, match="its raters have pseudonyms of another key"):
+            Store.open(store_address, make=make, rater_key=b"b" * 32)
+    with open_store(store_address, rater_key=b"a" * 32) as store, pytest.raises(StoreError, match="of another key"):
+        Purge(store.database, "main", b"b" * 32)

@@ -29,10 +29,23 @@ def counts(rows: list[Unpaired]) -> tuple[int, int]:
 MEASURED = a_round(581, 19)  # the second round on the demo's desk, in which a weight of 23.5 did harm
 
 
-def test_the_weights_of_the_measured_round_are_capped() -> None:
+def test_thumbs_down_get_no_weight_however_few_they_are() -> None:
     found = balance(MEASURED, [], BalanceSettings(short="keep"), 0)
-    assert found.weights == {"desirable_weight": 1.0, "undesirable_weight": 3.0} and found.capped
+    assert found.weights == {"desirable_weight": 1.0, "undesirable_weight": 1.0} and found.capped
     assert counts(found.rows) == (581, 19) and not found.note
+
+
+def test_few_thumbs_up_are_balanced() -> None:
+    found = balance(a_round(15, 105), [], BalanceSettings(), 0)
+    assert found.weights == {"desirable_weight": pytest.approx(105 / 15 * 7 / 6), "undesirable_weight": 1.0}
+    assert not found.capped and len(found.rows) == 120
+
+
+def test_each_class_has_a_cap_of_its_own() -> None:
+    settings = BalanceSettings(max_desirable_weight=2, max_undesirable_weight=3, short="keep")
+    few_up, few_down = balance(a_round(15, 105), [], settings, 0), balance(MEASURED, [], settings, 0)
+    assert few_up.weights == {"desirable_weight": 2.0, "undesirable_weight": 1.0} and few_up.capped
+    assert few_down.weights == {"desirable_weight": 1.0, "undesirable_weight": 3.0} and few_down.capped
 
 
 def test_the_measured_round_is_topped_up_with_the_latest_rows_first() -> None:
@@ -77,5 +90,5 @@ def test_a_sample_that_was_drawn_often_weighs_as_often() -> None:
     rows = [thumb(i, True, weight=3.0) for i in range(20)] + [thumb(i, False) for i in range(20, 60)]
     found = balance(rows, [], BalanceSettings(), 0)
     assert mass(row for row in rows if row.desirable) == 60
-    assert found.weights["desirable_weight"] == 1.0 and 1 < found.weights["undesirable_weight"] <= 3
+    assert found.weights["desirable_weight"] == found.weights["undesirable_weight"] == 1.0 and found.capped
     assert len(found.rows) == 60

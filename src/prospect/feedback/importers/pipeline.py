@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal
 
+import orjson
+
 from prospect.atomic import atomic_file
 from prospect.errors import DataError, UsageError
 from prospect.feedback.frozen.pseudonym import pseudonym, rater_key
@@ -302,7 +304,7 @@ class _Intake:
             made = make()
         except Unusable as problem:
             return str(problem)
-        self._spool.write(json.dumps([number, *made[:-1]]).encode() + b"\n" + made.line)
+        self._spool.write(orjson.dumps([number, *made[:-1]]) + b"\n" + made.line)
         return None
 
     def finish(self, output: Path | None) -> dict[str, Any]:
@@ -340,7 +342,7 @@ class _Intake:
         self._spool.seek(0)
         for facts in self._spool:
             line = self._spool.readline()
-            number, *fields = json.loads(facts)
+            number, *fields = orjson.loads(facts)
             if self._outcomes[number] != superseded:
                 yield Made._make([*fields, line])
 

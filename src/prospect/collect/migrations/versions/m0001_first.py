@@ -35,6 +35,12 @@ def upgrade() -> None:
     )
     op.create_index("export_tenant", "export", ["tenant"], unique=False)
     op.create_table(
+        "setting",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
+    op.create_table(
         "tombstone",
         sa.Column("id", COUNTED, autoincrement=True, nullable=False),
         sa.Column("tenant", sa.Text(), nullable=False),
