@@ -11,8 +11,6 @@ import json
 import threading
 from typing import Any, NamedTuple
 
-import uvicorn
-
 
 class Recording(NamedTuple):
     """One answer of a server: `chunks` as they leave it, and what a turn of it must hold, by choice."""
@@ -289,7 +287,7 @@ class FakeUpstream:
         elif (name == "drops-first" and len(self.asked) == 1) or name == "drops":
             return False
         elif name == "redirects":
-            writer.write(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n")
+            writer.write(b"HTTP/1.1 302 Found\r\nLocation: /v1/models\r\nContent-Length: 0\r\n\r\n")
         elif name == "repeats-key":
             said = json.dumps({"error": {"message": f"bad key {request.headers['authorization']}"}}).encode()
             writer.write(whole_head(401, said))
@@ -303,8 +301,10 @@ class FakeUpstream:
                 writer.write(sized(events(chunk({"content": "On and "}), done=False)[0]))
                 await writer.drain()
                 await asyncio.sleep(0.01)
-        elif name == "stalls":
-            writer.write(HEAD + sized(events(chunk({"content": "On its"}), done=False)[0]))
+        elif name in ("stalls", "stalls-at-its-end", "stalls-after-its-end"):
+            last = chunk({"content": "On its"}, None if name == "stalls" else "length")
+            for event in events(last, done=name == "stalls-after-its-end"):
+                writer.write((HEAD if b"On its" in event else b"") + sized(event))
             await asyncio.sleep(60)
         elif name == "floods":
             writer.write(HEAD)
@@ -334,10 +334,10 @@ class FakeUpstream:
         writer.write(b"0\r\n\r\n")
 
 
+MORE = "Set-Cookie: a=b\r\nX-Request-Id: r1\r\nConnection: keep-alive, X-Hop\r\nX-Hop: 1\r\n"
 HEAD = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n"
-    b"Set-Cookie: a=b\r\nX-Request-Id: r1\r\nConnection: keep-alive, X-Hop\r\nX-Hop: 1\r\n\r\n"
-)
+    f"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n{MORE}\r\n"
+).encode()
 
 
 def sized(piece: bytes) -> bytes:
@@ -345,16 +345,16 @@ def sized(piece: bytes) -> bytes:
 
 
 def whole_head(status: int, body: bytes) -> bytes:
-    head = (
-        f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nX-Request-Id: r1\r\nContent-Length: {len(body)}\r\n"
-    )
-    return head.encode() + b"\r\n" + body
+    head = f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n{MORE}Content-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
 
 
 class Running:
     """An ASGI application on a free port of the loopback, in a thread."""
 
     def __init__(self, app: Any) -> None:
+        import uvicorn
+
         config = uvicorn.Config(
             app, host="127.0.0.1", port=0, log_config=None, access_log=False, timeout_graceful_shutdown=1
         )

@@ -107,7 +107,6 @@ class Proxy:
         work, leaving = asyncio.ensure_future(answer), asyncio.ensure_future(_left(receive))
         try:
             await asyncio.wait({work, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            exchange.client_left = not work.done()
         finally:
             leaving.cancel()
             if not work.done():

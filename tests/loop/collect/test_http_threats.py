@@ -186,8 +186,9 @@ def test_the_upstream_gets_our_key_and_nothing_of_the_clients(
         assert not [line for line in ours if secret in line]
 
 
-def test_no_redirect_of_the_upstream_is_followed(desk: Callable[..., Any]) -> None:
+def test_no_redirect_of_the_upstream_is_followed(desk: Callable[..., Any], upstream: FakeUpstream) -> None:
     response = desk().chat("redirects")
+    assert len(upstream.asked) == 1
     assert response.status_code == 502
     assert "location" not in response.headers
 

@@ -113,6 +113,31 @@ def test_an_answer_that_was_whole_when_the_client_left_counts_as_whole(desk: Cal
     assert eventually(lambda: one.rows("select ended from turn")) == [("stop",)]
 
 
+def until(response: Any, word: str) -> Any:
+    """Read a stream up to a word; returns what is left, with which the connection would end."""
+    lines = response.iter_lines()
+    assert any(word in line for line in lines)
+    return lines
+
+
+def test_the_end_of_an_answer_is_its_end_though_the_client_leaves_then(desk: Callable[..., Any]) -> None:
+    one = desk()
+    body = {"model": "stalls-at-its-end", "messages": [{"role": "user", "content": "?"}], "stream": True}
+    with one.client.stream("POST", "/v1/chat/completions", json=body) as response:
+        until(response, "length")
+    assert eventually(lambda: one.rows("select ended from turn")) == [("length",)]
+
+
+def test_a_vote_may_follow_done_at_once(desk: Callable[..., Any]) -> None:
+    one = desk()
+    body = {"model": "stalls-after-its-end", "messages": [{"role": "user", "content": "?"}], "stream": True}
+    with one.client.stream("POST", "/v1/chat/completions", json=body) as response:
+        left = until(response, "[DONE]")
+        vote = {"id": response.headers["x-prospect-turn"], "value": 1}
+        assert httpx2.post(f"{one.running.url}/v1/feedback", json=vote).status_code == 200
+        del left
+
+
 def test_an_upstream_that_breaks_off_says_so_in_the_stream(desk: Callable[..., Any]) -> None:
     one = desk()
     response = one.chat("breaks", stream=True)

@@ -58,6 +58,14 @@ def test_an_id_within_a_tool_call_or_a_text_stays() -> None:
     assert with_id(body, OURS) == body[: body.rindex(b'"x"') + 1] + OURS.encode() + b'" }'
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"])
+def test_an_event_may_have_several_lines(end: bytes) -> None:
+    lines = [b'data: {"id":', b'data: "x", "choices":', b'data: [{"delta": {"content": "Ja"}}]}', b"", b""]
+    output, answer = read([end.join(lines)])
+    assert output == end.join(lines).replace(b'"x"', b'"' + OURS.encode() + b'"')
+    assert answer.choices[0].message()["content"] == "Ja"
+
+
 def test_tool_calls_are_put_together_from_their_fragments() -> None:
     [recording] = [r for r in STREAMS if r.name == "openai-stream-tools"]
     [choice] = read(recording.chunks)[1].choices.values()

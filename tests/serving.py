@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx2
-import pytest
 
 from prospect.collect.access import Access
 from prospect.collect.app import Serving, make_app
@@ -15,16 +13,9 @@ from prospect.collect.keys import KeyFile, KeyRing, make_key
 from prospect.collect.store import Store
 from prospect.collect.tokens import Signer
 from prospect.collect.upstream import HttpUpstream
-from upstreams import FakeUpstream, Running
+from upstreams import Running
 
 PEPPER = b"p" * 32
-
-
-@pytest.fixture
-def upstream() -> Iterator[FakeUpstream]:
-    server = FakeUpstream()
-    yield server
-    server.close()
 
 
 class Desk:
@@ -70,17 +61,3 @@ class Desk:
     def close(self) -> None:
         self.client.close()
         self.running.close()
-
-
-@pytest.fixture
-def desk(tmp_path: Path, upstream: FakeUpstream) -> Iterator[Callable[..., Desk]]:
-    desks: list[Desk] = []
-
-    def make(keys: dict[str, tuple[str, list[str]]] | None = None, **how: Any) -> Desk:
-        how.setdefault("consent", True)
-        desks.append(Desk(tmp_path, how.pop("url", upstream.url), keys, **how))
-        return desks[-1]
-
-    yield make
-    for one in desks:
-        one.close()
