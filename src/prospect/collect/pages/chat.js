@@ -187,7 +187,9 @@ function newVersion(turn) {
   });
   part(".why").addEventListener("submit", (event) => {
     event.preventDefault();
-    vote(version, { ...version.vote, comment: part(".why textarea").value.trim() || undefined });
+    const { value, reason } = version.vote, comment = part(".comment").value.trim() || undefined;
+    const correction = (value === -1 && part(".correction").value.trim()) || undefined;
+    vote(version, { value, reason, comment, correction });
   });
   part(".again").addEventListener("click", () => again(turn, version));
   part(".earlier").addEventListener("click", () => showVersion(turn, turn.at - 1, ".earlier"));
@@ -241,7 +243,7 @@ function vote(version, next) {
   });
 }
 
-// Pressing a thumb again takes it back; a comment stays when a thumb is changed, a reason does not.
+// Pressing a thumb again takes it back; a comment stays when a thumb is changed, what is of bad answers does not.
 function wanted(vote, value) {
   return vote.value === value ? { value: 0 } : { value, comment: vote.comment };
 }
@@ -262,7 +264,7 @@ function showVote(version) {
   }
   article.querySelector(".undo").hidden = vote.value === 0;
   article.querySelector(".why").hidden = vote.value === 0;
-  article.querySelector(".reasons").hidden = vote.value !== -1;
+  article.querySelector(".reasons").hidden = article.querySelector(".better").hidden = vote.value !== -1;
 }
 
 // Asking for another answer is an event, and says nothing about the first one.

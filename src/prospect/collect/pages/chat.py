@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from prospect.collect.limits import MOST_COMMENT
+from prospect.collect.limits import MOST_COMMENT, MOST_CORRECTION
 from prospect.collect.pages.page import page
 
 REASON_WORDS = {
@@ -21,4 +21,10 @@ _BYTES = 3  # of a UTF-16 unit in UTF-8, at most: browsers count units
 
 async def chat_page() -> Response:
     """Return the page."""
-    return page("chat.html.j2", script="chat.js", reasons=REASON_WORDS, longest_comment=MOST_COMMENT // _BYTES)
+    return page(
+        "chat.html.j2",
+        script="chat.js",
+        reasons=REASON_WORDS,
+        longest_comment=MOST_COMMENT // _BYTES,
+        longest_correction=MOST_CORRECTION // _BYTES,
+    )

@@ -92,12 +92,15 @@ def test_people_chat_vote_and_think_again(desk: Callable[..., Any], visit: Calla
     page.keyboard.press("Enter")
     kept(second, "your vote is kept")
     assert (down.get_attribute("aria-pressed"), up.get_attribute("aria-pressed")) == ("true", "false")
-    second.get_by_text("Wrong").click()
+    with page.expect_response("**/v1/feedback"):
+        second.get_by_text("Wrong").click()
     second.get_by_label("Comment").fill("It <b>is</b> not.")
-    second.get_by_text("Send the comment").click()
-    one.client.get("/readyz")
-    page.wait_for_timeout(300)
-    assert one.rows("select value, reason, comment from vote") == [(-1, "wrong", "It <b>is</b> not.")]
+    second.get_by_label("What the answer should have been").fill("Tomorrow.")
+    with page.expect_response("**/v1/feedback"):
+        second.get_by_text("Send what I wrote").click()
+    assert one.rows("select value, reason, comment, correction from vote") == [
+        (-1, "wrong", "It <b>is</b> not.", "Tomorrow.")
+    ]
     second.get_by_text("Undo").click()
     kept(second, "taken back")
     assert down.get_attribute("aria-pressed") == "false"
@@ -186,7 +189,7 @@ def test_nothing_that_models_or_people_wrote_runs(
     assert page.locator("#model option").first.inner_text() == ATTACK
     answer.get_by_label("Bad answer").click()
     answer.get_by_label("Comment").fill(ATTACK)
-    answer.get_by_text("Send the comment").click()
+    answer.get_by_text("Send what I wrote").click()
     kept(answer, "your vote is kept")
     assert page.locator("#talk :is(img, script, a)").count() == 0
     admin = visit(one.running.url + "/admin")
