@@ -24,7 +24,7 @@ from prospect.collect.rows import moment
 from prospect.collect.stats import model_stats
 from prospect.collect.tables import export, owned
 from prospect.collect.trial import look
-from prospect.errors import ProspectError, StoreError
+from prospect.errors import CheckpointError, StoreError
 from prospect.results.canary import CanaryResult
 from prospect.statistics.rates import Rate
 from prospect.statistics.sequential import Gap
@@ -63,33 +63,31 @@ class AdminPage:
                 raise Refusal(503, "the store cannot be read. Try again.", retry_after=5) from None
 
     def _page(self, caller: Caller) -> Response:
-        models, canary, trouble = self._canary()
+        models, canary = self._canary()
         return page(
             "admin.html.j2",
             tenant=caller.tenant,
             models=model_stats(self.database, caller.tenant),
+            has_registry=self.registry is not None,
             registry=models,
             canary=canary,
             gaps=_gaps(canary),
-            trouble=trouble,
             exports=_exports(self.database, caller.tenant),
             most_exports=MOST_EXPORTS,
             share=_share,
             minute=_minute,
         )
 
-    def _canary(self) -> tuple[Models | None, CanaryResult | None, str]:
-        """Return the registry, how its canary does, and what kept us from knowing."""
+    def _canary(self) -> tuple[Models | None, CanaryResult | None]:
+        """Return the registry, None where none can be read, and how its canary does."""
         if self.registry is None:
-            return None, None, ""
+            return None, None
         try:
             models = self.registry.read()
-            tried = models.current is not None and models.canary is not None
-            return models, look(self.database, models, by_rater=False) if tried else None, ""
-        except StoreError:
-            raise
-        except (ProspectError, OSError) as error:
-            return None, None, str(error)
+        except (CheckpointError, OSError):
+            return None, None
+        tried = models.current is not None and models.canary is not None
+        return models, look(self.database, models, by_rater=False) if tried else None
 
 
 def _with_bearer(headers: Mapping[str, str]) -> Mapping[str, str]:
