@@ -30,6 +30,7 @@ from prospect.results.before_after import BeforeAfterResult
 from prospect.results.benchmarks import BenchmarksResult
 from prospect.results.contest import ContestResult, JudgeResult
 from prospect.results.feedback import FeedbackResult
+from prospect.results.registry import RegistryFile
 from prospect.results.rounds import Ledger
 from prospect.results.run import AlarmsRow, Provenance, RolloutRow, SampleRow
 from prospect.results.stored import Part
@@ -116,6 +117,7 @@ SCHEMAS: dict[str, type[Part]] = {
     "benchmarks": BenchmarksResult,
     "before_after": BeforeAfterResult,
     "rounds": Ledger,
+    "registry": RegistryFile,
     "study": StudyResult,
     "study_start": StartOutcome,
     "study_outcome": CellOutcome,

@@ -18,6 +18,7 @@ import torch
 
 from databases import Postgres, binaries, running_postgres
 from servers import Answer, RawServer, Server
+from upstreams import FakeUpstream
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = REPOSITORY.parent / "shared"
@@ -55,6 +56,31 @@ def store_address(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: p
         return str(tmp_path / "store.sqlite")
     server: Postgres = request.getfixturevalue("postgres")
     return server.empty_database()
+
+
+@pytest.fixture
+def upstream() -> Iterator[FakeUpstream]:
+    """A server of a model that plays recordings."""
+    server = FakeUpstream()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def desk(tmp_path: Path, upstream: FakeUpstream) -> Iterator[Callable[..., Any]]:
+    """Makes proxies that run in front of `upstream`; all are closed at the end."""
+    from serving import Desk
+
+    desks: list[Desk] = []
+
+    def make(keys: dict[str, tuple[str, list[str]]] | None = None, **how: Any) -> Desk:
+        how.setdefault("consent", True)
+        desks.append(Desk(tmp_path, how.pop("url", upstream.url), keys, **how))
+        return desks[-1]
+
+    yield make
+    for one in desks:
+        one.close()
 
 
 @pytest.fixture

@@ -49,6 +49,10 @@ class StoreError(ProspectError):
     """What was collected cannot be read or written."""
 
 
+class PromotionError(ProspectError):
+    """A model cannot be promoted or rolled back."""
+
+
 class RunStopped(KeyboardInterrupt):
     """A signal ended a run in good order. No error: what goes on after errors must not go on after this.
 

@@ -34,7 +34,9 @@ def test_generated_pages_are_up_to_date() -> None:
     assert [name for name, text in pages.items() if text != read(f"docs/{name}")] == [], "out of date: run make docs"
     schemas = {path.relative_to(REPOSITORY / "docs").as_posix() for path in REPOSITORY.glob("docs/schemas/*")}
     assert schemas == {name for name in pages if name.startswith("schemas/")}
-    named = "".join(read(f"docs/{page}.md") for page in ("run-directory", "evaluating", "comparing", "report"))
+    named = "".join(
+        read(f"docs/{page}.md") for page in ("run-directory", "evaluating", "comparing", "report", "promotion")
+    )
     assert [name for name in sorted(schemas) if f"({name})" not in named] == [], "on no page"
 
 

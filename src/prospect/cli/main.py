@@ -34,7 +34,9 @@ VERBS = {
     "evaluate": "score a model on held-out feedback",
     "contest": "let two sides answer the same prompts before a judge, or check the judge itself",
     "benchmark": "run a model on tasks of lm-evaluation-harness, beside another one",
+    "serve": "stand in front of a model that is in use: record its answers, take thumbs",
     "report": "write the report.html of a run, or of rounds, again",
+    "promote": "make a run the model that answers, by steps that can be taken back",
     "losses": "list, show, draw and check the losses",
 }
 

@@ -89,7 +89,7 @@ class Endpoint:
     _abandoned: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        self.url = _checked_url(self.url)
+        self.url = checked_url(self.url)
         if not self.model:
             raise UsageError(f"endpoint {self.url}: no model is named; expected URL#MODEL, as the server calls it.")
         self._fields = RequestFields(self.request)
@@ -280,16 +280,7 @@ class Endpoint:
         return ""
 
     def _key(self) -> str | None:
-        if self.api_key_env is None:
-            return None
-        key = os.environ.get(self.api_key_env, "").strip()
-        if not key:
-            raise UsageError(
-                f"endpoint {self.url}: the environment variable {self.api_key_env} is empty; put the key there."
-            )
-        if not key.isascii() or not key.isprintable():
-            raise UsageError(f"endpoint {self.url}: {self.api_key_env} holds characters that no key has.")
-        return key
+        return None if self.api_key_env is None else read_key(self.api_key_env, self.url)
 
     def _shown(self, text: str) -> str:
         """Return a message of the server for a terminal: in one line, and without our key, which some repeat."""
@@ -320,6 +311,24 @@ def origin_of(address: str) -> str:
     return f"{parts.scheme}://{parts.hostname}:{parts.port or PORTS[parts.scheme]}"
 
 
+def read_key(name: str, url: str) -> str:
+    """Return the key that an environment variable holds.
+
+    Args:
+        name: of the variable.
+        url: the server that the key is for, for the errors.
+
+    Raises:
+        UsageError: the variable is empty, or holds no key.
+    """
+    key = os.environ.get(name, "").strip()
+    if not key:
+        raise UsageError(f"endpoint {url}: the environment variable {name} is empty; put the key there.")
+    if not key.isascii() or not key.isprintable():
+        raise UsageError(f"endpoint {url}: {name} holds characters that no key has.")
+    return key
+
+
 def _split(url: str) -> urllib.parse.SplitResult:
     try:
         parts = urllib.parse.urlsplit(url.strip())
@@ -331,7 +340,12 @@ def _split(url: str) -> urllib.parse.SplitResult:
     raise UsageError(f"endpoint {shown}: expected an address such as http://localhost:8000/v1.")
 
 
-def _checked_url(url: str) -> str:
+def checked_url(url: str) -> str:
+    """Return the address of a server's API up to and with the version; /v1 is added where there is no path.
+
+    Raises:
+        UsageError: it is no address, or holds a password or a query.
+    """
     parts = _split(url)
     if parts.username is not None or parts.password is not None:
         raise UsageError(

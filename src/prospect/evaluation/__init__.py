@@ -44,6 +44,7 @@ _NAMES = {
     "evaluation.held_out.preference": ("Settings", "evaluate_feedback"),
     "evaluation.contest.text_measures": ("distinct_ngrams", "measure_texts", "repeated_ngrams"),
     "evaluation.contest.judges.verdict_cache": ("VerdictCache",),
+    "statistics.sequential": ("CanaryPlan", "Gap", "confidence_sequence", "plan_canary", "sequential_gap"),
     "statistics.rates": ("Rate", "overlap", "proportion", "win_rate"),
 }
 _HOMES = {name: f"prospect.{module}" for module, names in _NAMES.items() for name in names}

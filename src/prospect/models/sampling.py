@@ -38,6 +38,12 @@ _LONGEST_SHOWN = 60  # characters of a prompt in a message
 Progress = Callable[[int, int], None]
 """Told after each batch how many completions are done, and of how many."""
 
+Drawn = Callable[[int, int], None]
+"""Told the number of a completion and each token that is drawn for it, for a while beyond its end as well."""
+
+Heard = Callable[[int, str], None]
+"""Told after each token the number of a completion and its text so far; what it raises ends the generation."""
+
 
 class Generated(NamedTuple):
     """One completion.
@@ -167,6 +173,7 @@ def generate_each(
     seed: int,
     batch_size: int,
     rendering: Rendering | None = None,
+    heard: Heard | None = None,
 ) -> Iterator[tuple[int, Generated]]:
     """Yield the number of a completion that is asked for and the completion, as soon as its batch is done.
 
@@ -179,6 +186,7 @@ def generate_each(
         seed: another seed, other completions.
         batch_size: completions generated together.
         rendering: how prompts become text.
+        heard: see `Heard`.
     """
     prompts = {id(prompt): prompt for prompt, _ in asked}  # samples of one prompt are encoded once
     renderer = make_renderer(tokenizer, rendering)
@@ -193,12 +201,31 @@ def generate_each(
 
     wanted = [(encoded[id(prompt)], sample) for prompt, sample in asked]
     ends = end_ids(model, tokenizer, renderer)
+
+    def read(number: int, ids: list[int], logps: list[float]) -> Generated:
+        return _read(tokenizer, wanted[number][0], ids, logps, ends, plain=not renderer.is_chat(asked[number][0]))
+
+    so_far: dict[int, list[int]] = {}
+
+    def drawn(number: int, token: int) -> None:
+        ids = so_far.setdefault(number, [])
+        if heard is not None and (not ids or ids[-1] not in ends):  # rows that have ended are drawn for a while
+            ids.append(token)
+            heard(number, read(number, ids, []).text)
+
     each = generate_ids(
-        model, wanted, sampling, ends, max_new_tokens=max_new_tokens, seed=seed, batch_size=batch_size, name_of=name_of
+        model,
+        wanted,
+        sampling,
+        ends,
+        max_new_tokens=max_new_tokens,
+        seed=seed,
+        batch_size=batch_size,
+        name_of=name_of,
+        drawn=None if heard is None else drawn,
     )
     for number, ids, logps in each:
-        plain = not renderer.is_chat(asked[number][0])
-        yield number, _read(tokenizer, wanted[number][0], ids, logps, ends, plain=plain)
+        yield number, read(number, ids, logps)
 
 
 def generate_ids(
@@ -211,6 +238,7 @@ def generate_ids(
     seed: int,
     batch_size: int,
     name_of: Callable[[int], str],
+    drawn: Drawn | None = None,
 ) -> Iterator[tuple[int, list[int], list[float]]]:
     """Yield the number of a completion that is asked for, its tokens and the log-prob of each; see `Generated`.
 
@@ -223,6 +251,7 @@ def generate_ids(
         seed: another seed, other completions.
         batch_size: completions generated together.
         name_of: what messages call the prompt of the completion with this number.
+        drawn: see `Drawn`.
     """
     _check_counts(max_new_tokens=max_new_tokens, batch_size=batch_size)
     _check_context(model, [ids for ids, _ in asked], max_new_tokens)
@@ -233,7 +262,7 @@ def generate_ids(
         for start in range(0, len(rows), batch_size):
             batch = rows[start : start + batch_size]
             try:
-                completions = _complete(model, batch, sampling, ends, max_new_tokens, seed)
+                completions = _complete(model, batch, sampling, ends, max_new_tokens, seed, drawn)
             except _NotFiniteError as error:
                 raise ModelError(
                     f"the model's logits are not finite at token {error.step + 1} of its completion of prompt "
@@ -246,7 +275,13 @@ def generate_ids(
 
 
 def _complete(
-    model: Any, batch: Sequence[_Row], sampling: Sampling, ends: list[int], max_new_tokens: int, seed: int
+    model: Any,
+    batch: Sequence[_Row],
+    sampling: Sampling,
+    ends: list[int],
+    max_new_tokens: int,
+    seed: int,
+    drawn: Drawn | None,
 ) -> list[tuple[list[int], list[float]]]:
     """Return the generated ids of each row, up to and with its end token, and the log-prob of each."""
     prompts = list({tuple(row.ids): row.ids for row in batch}.values())
@@ -258,7 +293,11 @@ def _complete(
         broken = ~logits.amax(-1).isfinite()
         if bool(broken.any()):
             raise _NotFiniteError(int(rows[broken][0]), step)
-        return draw_tokens(logits, draws[rows, step], sampling)
+        tokens, logps = draw_tokens(logits, draws[rows, step], sampling)
+        if drawn is not None:
+            for row, token in zip(rows.tolist(), tokens.tolist(), strict=True):
+                drawn(batch[row].number, token)
+        return tokens, logps
 
     return decode(model, prompts, [places[tuple(row.ids)] for row in batch], draw, ends, max_new_tokens)
 

@@ -68,7 +68,7 @@ def proportion(successes: float, n: int, level: float = 0.95) -> Rate:
 
     Source: Clopper and Pearson, Biometrika 26 (1934).
     """
-    _check(successes, n, level)
+    check_counts(successes, n, level)
     # Not scipy.stats: that takes a second to import, and two quantiles are all we need.
     from scipy.special import betaincinv
 
@@ -93,7 +93,8 @@ def check_level(level: float) -> None:
         raise DataError(f"level is {level}; expected a share between 0 and 1, such as 0.95.")
 
 
-def _check(successes: float, n: int, level: float) -> None:
+def check_counts(successes: float, n: int, level: float) -> None:
+    """Refuse counts that have no share, and a coverage that is not between 0 and 1."""
     if n < 1:
         raise DataError(f"a rate over n = {n} trials has no value; expected at least one trial.")
     if not (math.isfinite(successes) and 0 <= successes <= n):

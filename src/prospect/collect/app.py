@@ -1,0 +1,151 @@
+"""The server: completions, votes, health and metrics, behind one shell of limits and headers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from prospect import __version__
+from prospect.collect.access import Access
+from prospect.collect.canary import Canary
+from prospect.collect.feedback_api import FeedbackApi
+from prospect.collect.limits import Gate, Limits
+from prospect.collect.metrics import Metrics
+from prospect.collect.openapi import PROXY_PATHS
+from prospect.collect.proxy import Proxy
+from prospect.collect.recorder import Recorder
+from prospect.collect.refusals import error_body
+from prospect.collect.routes import Routes, watch
+from prospect.collect.shell import Shell
+from prospect.collect.store import Store
+from prospect.collect.upstream import Upstream
+from prospect.errors import StoreError
+
+
+@dataclass(frozen=True)
+class Serving:
+    """How a server serves.
+
+    Attributes:
+        model: the name that the upstream is asked for, whatever the client says; empty leaves the client's.
+        canary: the model that answers a share of the conversations.
+        registry: the folder of a registry that says both instead; its canary is rolled back when it is worse.
+        consent: whether text is kept where the client says nothing about it.
+        origins: web pages of these origins may vote from a browser.
+        limits: how much a client may ask for.
+    """
+
+    model: str = ""
+    canary: Canary | None = None
+    registry: Path | None = None
+    consent: bool = False
+    origins: Sequence[str] = ()
+    limits: Limits = field(default_factory=Limits)
+
+
+def make_app(store: Store, upstream: Upstream, access: Access, serving: Serving | None = None) -> FastAPI:
+    """Return the server as an ASGI application; it closes upstream and store when it ends."""
+    serving = serving or Serving()
+    gate = Gate(serving.limits)
+    metrics = Metrics(lambda: store.waiting, lambda: gate.open)
+    recorder = Recorder(store, metrics)
+    routes = None if serving.registry is None else Routes(serving.registry)
+    limits, model, canary = serving.limits, serving.model, serving.canary
+    proxy = Proxy(upstream, recorder, access, metrics, gate, limits, serving.consent, model, canary, routes)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        watching = None
+        if routes is not None:
+            watching = asyncio.create_task(watch(routes.registry, store.database))
+        yield
+        if watching is not None:
+            watching.cancel()
+        await recorder.finish()
+        await upstream.close()
+        store.close()
+
+    app = FastAPI(
+        title="Prospect", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
+        description="Completions of an OpenAI-compatible server, and votes on them.",
+    )  # fmt: skip
+    app.add_middleware(Shell, keyed=access.keys is not None, origins=frozenset(serving.origins), metrics=metrics)
+    for path, handle, method in (
+        ("/v1/chat/completions", proxy.chat, "POST"),
+        ("/v1/completions", proxy.completions, "POST"),
+        ("/v1/models", proxy.models, "GET"),
+    ):
+        app.router.routes.append(Route(path, _Raw(handle), methods=[method]))
+    app.include_router(FeedbackApi(store, access, serving.limits, metrics).router())
+    _add_health(app, store, access, metrics)
+    app.add_exception_handler(HTTPException, _refuse)
+    app.add_exception_handler(RequestValidationError, _refuse_invalid)
+    app.add_exception_handler(Exception, _refuse_unforeseen)
+    app.openapi = _with_proxy_paths(app.openapi)  # type: ignore[method-assign]
+    return app
+
+
+class _Raw:
+    """An ASGI application of one function: Starlette takes a plain function for one that returns a response."""
+
+    def __init__(self, handle: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
+        self._handle = handle
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._handle(scope, receive, send)
+
+
+def _add_health(app: FastAPI, store: Store, access: Access, metrics: Metrics) -> None:
+    @app.get("/healthz", summary="Whether the server runs")
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/readyz", summary="Whether votes can be kept", responses={503: {"description": "they cannot"}})
+    async def readyz() -> Any:
+        try:
+            await store.ready()
+        except StoreError:
+            return Response(error_body(503, "the store cannot be written."), 503, media_type="application/json")
+        return {"status": "ok"}
+
+    @app.get("/metrics", include_in_schema=False)
+    async def metrics_text(request: Request) -> Response:
+        await access.caller(request.headers, "admin")
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    body = error_body(error.status_code, str(error.detail))
+    return Response(body, error.status_code, dict(error.headers or {}), "application/json")
+
+
+async def _refuse_invalid(request: Request, error: Exception) -> Response:
+    """Say which field is wrong, and nothing of what was in it."""
+    assert isinstance(error, RequestValidationError)
+    found = [f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors()[:5]]
+    return Response(error_body(422, "; ".join(found)[:1000]), 422, media_type="application/json")
+
+
+async def _refuse_unforeseen(request: Request, error: Exception) -> Response:
+    return Response(error_body(500, "an error that nobody foresaw."), 500, media_type="application/json")
+
+
+def _with_proxy_paths(made: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
+    def openapi() -> dict[str, Any]:
+        schema = made()
+        schema["paths"] = {**PROXY_PATHS, **schema["paths"]}
+        return schema
+
+    return openapi
