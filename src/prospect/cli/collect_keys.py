@@ -20,7 +20,7 @@ _KEPT = 2  # keys of tokens that stay valid after a rotation, with the new one
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_store(parser)
-    parser.add_argument("--file", metavar="FILE", help="keys in a file for `prospect serve --keys`, not in the store")
+    parser.add_argument("--file", metavar="FILE", help="keys in a file that the server is given, and not in the store")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--add", metavar="NAME", help="make a key, and print it once on stdout")
     what.add_argument("--revoke", metavar="NAME", help="refuse a key from now on")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
+import re
 import sqlite3
 import stat
 from datetime import timedelta
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+import prospect.collect
 from collecting import ANSWERED, ASKED, NOW, a_turn, a_vote, after, an_event, fill, open_store, with_store
 from prospect.collect.rows import KeyReusedError, UnknownTurnError
 from prospect.collect.store import Store
@@ -346,3 +348,10 @@ def test_turns_are_looked_up_by_their_ids_and_not_among_all_of_a_tenant(tmp_path
         ):
             plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", ("main", *"x" * 64)).all()
         assert "(id=?)" in str(plan) or "(turn=?)" in str(plan), plan
+
+
+def test_queries_are_built_by_the_function_that_adds_the_tenant() -> None:
+    """Some have none: a key says whose it is, settings are the store's, a canary is held on turns of all tenants."""
+    folder = Path(prospect.collect.__file__).parent
+    found = {path.name for path in folder.glob("*.py") if re.search(r"(?<!_)\bselect\(", path.read_text())}
+    assert found == {"tables.py", "keys.py", "migrating.py", "arms.py"}

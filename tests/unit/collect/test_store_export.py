@@ -102,7 +102,9 @@ def test_drafts_and_answers_asked_for_again_become_pairs_only_when_asked(store_a
             Contents(**wrong)
 
 
-def test_a_store_that_is_a_source_gives_the_rows_of_its_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_is_a_source_gives_the_rows_of_its_export(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("PROSPECT_RATER_KEY", "the key of the tests")
     draw = random.Random(0)
     things: list[Any] = []
@@ -121,6 +123,7 @@ def test_a_store_that_is_a_source_gives_the_rows_of_its_export(tmp_path: Path, m
     assert report.rows_out > 30
     assert [without_place(row) for row in load_feedback(store)] == [without_place(row) for row in rows]
     assert load_feedback(store)[0].where.startswith(f"{store}:")
+    assert capsys.readouterr().err.count(f"{store}: {len(rows)} of {report.rows_in} votes are used") == 1
 
 
 def without_place(row: Feedback) -> Feedback:

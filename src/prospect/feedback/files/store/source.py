@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from prospect.feedback.files.store.selection import Selection
 from prospect.feedback.files.store.votes import Collected, collected_votes
 from prospect.feedback.times import write_time
 from prospect.feedback.wording import names
+from prospect.terminal import say
 
 SCHEMA = "0001"
 """The newest schema that is read here, and that the store migrates to; later ones have a higher number."""
@@ -31,7 +33,7 @@ def read_store(path: Path) -> Iterator[RawRow]:
     """Yield the rows of the votes in a store, as they are now.
 
     Votes that cannot become rows are left out: those taken back, without consent, purged, of quarantined raters, and
-    on answers that are no text. `prospect collect export` counts them.
+    on answers that are no text. How many is said once; `prospect collect export` counts them by reason.
 
     Refuses a file that is no store, one with a newer schema, and one with several tenants.
     """
@@ -42,12 +44,20 @@ def read_store(path: Path) -> Iterator[RawRow]:
                 f"{path}: holds turns of {len(tenants)} tenants ({names(tenants)}); expected one, for rows of several "
                 "do not mix. Write those of each with `prospect collect export --tenant NAME`"
             )
+        seen = kept = 0
         for vote in collected_votes(query, Selection(tenant=tenants[0])) if tenants else ():
-            if vote.unusable is None and vote.value:
-                where = f"{path}:{vote.turn}"
-                row = _columns(vote)
-                if _is_readable(row, where):
-                    yield where, row["id"], row
+            seen += 1
+            where, row = f"{path}:{vote.turn}", _columns(vote)
+            if vote.unusable is None and vote.value and _is_readable(row, where):
+                kept += 1
+                yield where, row["id"], row
+        if kept < seen:
+            _tell(path, kept, seen)
+
+
+@cache
+def _tell(path: Path, kept: int, seen: int) -> None:
+    say(f"{path}: {kept} of {seen} votes are used; `prospect collect export --dry-run` says why not the others")
 
 
 @contextmanager
