@@ -149,6 +149,17 @@ def test_a_request_that_comes_again_changes_nothing(store_address: str) -> None:
     with_store(store_address, work)
 
 
+def test_turns_without_text_are_no_answers_to_one_prompt(store_address: str) -> None:
+    first, second = (a_turn(conversation=None, consent=False) for _ in range(2))
+
+    async def work(store: Store) -> None:
+        await fill(store, first, second)
+        with pytest.raises(UnknownTurnError):
+            await store.event(an_event(first, "preferred", other=second.id))
+
+    with_store(store_address, work)
+
+
 def test_a_second_tenant_sees_and_touches_nothing(store_address: str) -> None:
     turn = a_turn(conversation="c")
     sibling = a_turn(conversation="c")
