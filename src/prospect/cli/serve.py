@@ -109,6 +109,7 @@ def run(options: argparse.Namespace) -> int:
         say(f"http://{place}:{port}/v1 in front of {options.upstream or options.model}")
         kept = "texts are kept" if serving.consent else "texts are kept of requests with x-prospect-consent: yes alone"
         say(f"store    {store.database.name}; {kept}")
+        say(f"pages    http://{place}:{port}/ to chat and vote on, and /admin")
         uvicorn.Server(config).run(sockets=[listener])
     return 0
 

@@ -1,4 +1,4 @@
-"""The server: completions, votes, health and metrics, behind one shell of limits and headers."""
+"""The server: completions, votes, pages, health and metrics, behind one shell of limits and headers."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ from prospect.collect.feedback_api import FeedbackApi
 from prospect.collect.limits import Gate, Limits
 from prospect.collect.metrics import Metrics
 from prospect.collect.openapi import PROXY_PATHS
+from prospect.collect.pages.admin import AdminPage
+from prospect.collect.pages.chat import chat_page
 from prospect.collect.proxy import Proxy
 from prospect.collect.recorder import Recorder
 from prospect.collect.refusals import error_body
@@ -91,6 +93,9 @@ def make_app(store: Store, upstream: Upstream, access: Access, serving: Serving 
         app.router.routes.append(Route(path, _Raw(handle), methods=[method]))
     app.include_router(FeedbackApi(store, access, serving.limits, metrics).router())
     _add_health(app, store, access, metrics)
+    app.get("/", include_in_schema=False)(chat_page)
+    admin = AdminPage(store.database, access, None if routes is None else routes.registry)
+    app.get("/admin", include_in_schema=False)(admin.show)
     app.add_exception_handler(HTTPException, _refuse)
     app.add_exception_handler(RequestValidationError, _refuse_invalid)
     app.add_exception_handler(Exception, _refuse_unforeseen)

@@ -83,7 +83,7 @@ def insert_event(connection: Connection, one: Event, key: bytes) -> None:
     if one.other is not None:
         both = owned(turn, one.tenant, turn.c.sibling_group).where(turn.c.id.in_([one.turn, one.other]))
         groups = connection.execute(both).scalars().all()
-        if len(groups) != 2 or len(set(groups)) != 1:
+        if len(groups) != 2 or len(set(groups)) != 1 or None in groups:  # null is a turn whose text is not kept
             raise UnknownTurnError(f"{one.other}: answers no prompt that {one.turn} answers too")
     rater = None if one.rater is None else pseudonym_of(one.rater, key)
     _insert_event(connection, dataclasses.replace(one, rater=rater), one.kind, dict(one.detail), other=one.other)

@@ -149,6 +149,17 @@ def test_a_request_that_comes_again_changes_nothing(store_address: str) -> None:
     with_store(store_address, work)
 
 
+def test_turns_without_text_are_no_answers_to_one_prompt(store_address: str) -> None:
+    first, second = (a_turn(conversation=None, consent=False) for _ in range(2))
+
+    async def work(store: Store) -> None:
+        await fill(store, first, second)
+        with pytest.raises(UnknownTurnError):
+            await store.event(an_event(first, "preferred", other=second.id))
+
+    with_store(store_address, work)
+
+
 def test_a_second_tenant_sees_and_touches_nothing(store_address: str) -> None:
     turn = a_turn(conversation="c")
     sibling = a_turn(conversation="c")
@@ -351,7 +362,7 @@ def test_turns_are_looked_up_by_their_ids_and_not_among_all_of_a_tenant(tmp_path
 
 
 def test_queries_are_built_by_the_function_that_adds_the_tenant() -> None:
-    """Two have none: a key says whose it is, and the settings are the store's."""
+    """Some have none: a key says whose it is, settings are the store's, a canary is held on turns of all tenants."""
     folder = Path(prospect.collect.__file__).parent
     found = {path.name for path in folder.glob("*.py") if re.search(r"(?<!_)\bselect\(", path.read_text())}
-    assert found == {"tables.py", "keys.py", "migrating.py"}
+    assert found == {"tables.py", "keys.py", "migrating.py", "arms.py"}
