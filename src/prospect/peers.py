@@ -230,9 +230,7 @@ PEERS_COMMANDS: Mapping[str, str] = {
     **dict.fromkeys(("eval", "test"), "prospect evaluate MODEL --data FILE, or prospect benchmark MODEL --tasks A,B"),
     **dict.fromkeys(("lm_eval", "lm-eval", "benchmarks"), "prospect benchmark MODEL --tasks A,B"),
     **dict.fromkeys(("judge", "winrate", "win-rate"), "prospect contest MODEL --against OTHER --judge J"),
-    **dict.fromkeys(
-        ("chat", "serve", "deploy", "api", "webchat", "webui", "web-ui"), "none; serve RUN/model with vLLM"
-    ),
+    **dict.fromkeys(("chat", "deploy", "api", "webchat", "webui", "web-ui"), "prospect serve --model RUN_OR_MODEL"),
     **dict.fromkeys(("preprocess", "dataset"), "prospect train RECIPE --dry-run, which shows what would be trained on"),
 }
 

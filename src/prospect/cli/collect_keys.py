@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,7 +64,7 @@ def _run(place: KeyPlace, options: argparse.Namespace) -> int:
         secret, key = make_key(options.add, options.tenant, options.scopes, rater_key())
         place.add(key)
         say(f"key {key.name} of tenant {key.tenant}: {', '.join(sorted(key.scopes))}. It is shown this once:")
-        print(secret)
+        say(secret, sys.stdout)
     elif options.revoke is not None:
         if not place.revoke(options.tenant, options.revoke):
             raise UsageError(f"--revoke {options.revoke}: tenant {options.tenant} has no such key.")

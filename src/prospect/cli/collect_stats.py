@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from prospect.cli.serving import add_store
-from prospect.terminal import print_json, printable
+from prospect.terminal import print_json, printable, say
 
 if TYPE_CHECKING:
     from prospect.collect.stats import ModelStats
@@ -32,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print_json({"tenant": options.tenant, "models": [one.as_json() for one in models]})
     else:
-        print("\n".join(_lines(models)))
+        say("\n".join(_lines(models)), sys.stdout)
     return 0
 
 
