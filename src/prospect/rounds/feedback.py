@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
@@ -113,9 +114,8 @@ def _different(prompt: Text, answers: Sequence[Answer], name: str) -> list[Sampl
             continue
         known = found.get(answer.text)
         if known is not None:
-            found[answer.text] = Sample(
-                known.id, known.completion, finished=known.finished or answer.finished, count=known.count + 1
-            )
+            finished = known.finished or answer.finished
+            found[answer.text] = replace(known, finished=finished, count=known.count + 1)
             continue
         completion: Text = answer.text if isinstance(prompt, str) else (Message("assistant", answer.text),)
         found[answer.text] = Sample(f"{name}-{place}", completion, finished=answer.finished)
@@ -150,18 +150,9 @@ def _scored(
     for i, (_, sample) in enumerate(pairs):
         score = score_of.get(i, math.nan)
         thumb = thumbs.get(i, False if settings.cut == "undesirable" else None)
-        samples.append(
-            Sample(
-                sample.id,
-                sample.completion,
-                None if math.isnan(score) else score,
-                thumb,
-                sample.finished,
-                sample.count,
-            )
-        )
+        samples.append(replace(sample, score=None if math.isnan(score) else score, desirable=thumb))
     place = iter(samples)
-    judged = [Asked(one.prompt, [next(place) for _ in one.samples], one.teacher) for one in asked]
+    judged = [replace(one, samples=[next(place) for _ in one.samples]) for one in asked]
     return Verdicts(judged, _summary(judge, str(threshold), judged, unread, begun))
 
 
@@ -206,7 +197,7 @@ def _compared(
             unread += 1
         elif credits:
             soft[i][pair] = sum(credit for credit in credits if credit is not None) / len(credits)
-    found = [Asked(one.prompt, one.samples, one.teacher, some) for one, some in zip(asked, soft, strict=True)]
+    found = [replace(one, soft=some) for one, some in zip(asked, soft, strict=True)]
     decided = sum(share != 0.5 for some in soft for share in some.values())
     summary = Judged(
         judge=judge.name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -175,7 +176,7 @@ class RoundsRecipe(Section):
         """What becomes of a round's samples."""
         return get_protocol(self.rounds.protocol)
 
-    @property
+    @cached_property
     def base(self) -> Config:
         """A round's training recipe, with a stand-in for the rows."""
         data = {"eval": None, "class_weights": "none", **self.rest.get("data", {}), "train": "rows"}

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from prospect.results.rounds import Trained
 from prospect.rounds.folder import RoundFolder
 from prospect.run_dir import RunDir
+from prospect.training.checkpoints.state import describe_file
 from prospect.training.train import hold, run_steps, train
 
 
@@ -67,6 +68,5 @@ def weights_hash(folder: Path) -> str:
     """Return a hash of the weight files of a model's folder."""
     digest = hashlib.sha256()
     for path in sorted(folder.glob("*.safetensors")):
-        with path.open("rb") as file:
-            digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+        digest.update(path.name.encode() + bytes.fromhex(describe_file(path).sha256))
     return digest.hexdigest()

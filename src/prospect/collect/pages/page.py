@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import Response
+
+from prospect.content_policy import source_hash
 
 _HERE = Path(__file__).parent
 
@@ -24,20 +24,16 @@ def page(template: str, *, script: str = "", **values: Any) -> Response:
     """
     style, code = _read("page.css"), _read(script) if script else ""
     text = _environment().get_template(template).render(style=style, script=code, **values)
-    policy = ["default-src 'none'", f"style-src '{_hash(style)}'", "img-src data:", "base-uri 'none'"]
+    policy = ["default-src 'none'", f"style-src '{source_hash(style)}'", "img-src data:", "base-uri 'none'"]
     policy += ["form-action 'none'", "frame-ancestors 'none'"]
     if script:
-        policy += [f"script-src '{_hash(code)}'", "connect-src 'self'"]
+        policy += [f"script-src '{source_hash(code)}'", "connect-src 'self'"]
     return Response(text, headers={"content-security-policy": "; ".join(policy)}, media_type="text/html")
 
 
 @cache
 def _read(name: str) -> str:
     return (_HERE / name).read_text(encoding="utf-8")
-
-
-def _hash(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
 @cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import html
 import json
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from prospect.atomic import write_text
+from prospect.content_policy import source_hash
 from prospect.errors import DataError
 from prospect.evaluation.contest.judges.base import Candidate, Item, plain_text, text_key
 from prospect.evaluation.contest.judges.prompt import DEFAULT_QUESTION, DEFAULT_RUBRIC
@@ -159,13 +159,8 @@ def _render(data: Mapping[str, Any], rubric: str, title: str, form: _Form) -> st
         "DATA": encoded,
         "STYLE": style,
         "SCRIPT": script,
-        "STYLE_HASH": _hash(style),
-        "SCRIPT_HASH": _hash(script),
+        "STYLE_HASH": source_hash(style),
+        "SCRIPT_HASH": source_hash(script),
     }
     page = (here / "human_page.html").read_text(encoding="utf-8")
     return re.sub(r"@@([A-Z_]+)@@", lambda mark: parts[mark[1]], page)  # one pass: nothing in a text is filled in again
-
-
-def _hash(text: str) -> str:
-    """Return the page's content security policy: this script and this style, and none from a text."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
