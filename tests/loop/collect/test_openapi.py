@@ -36,6 +36,8 @@ def schema(tmp_path_factory: pytest.TempPathFactory) -> object:
 
 @pytest.mark.parametrize("mode", list(GenerationMode))
 def test_every_answer_is_one_that_the_page_names(schema: Any, mode: GenerationMode) -> None:
+    # Once in some thousand cases the generator of right bodies overlooks the pattern that forbids a NUL.
+    schema.config.generation.update(allow_x00=mode is GenerationMode.NEGATIVE)
     for result in schema.get_all_operations():
         operation = result.ok()
 
