@@ -29,13 +29,13 @@ from prospect.collect.pages.review import review_page
 from prospect.collect.proxy import Proxy
 from prospect.collect.recorder import Recorder
 from prospect.collect.refusals import error_body
-from prospect.collect.review import USUAL_REVIEWERS
 from prospect.collect.review_api import ReviewApi
 from prospect.collect.routes import Routes, watch
 from prospect.collect.shell import Shell
 from prospect.collect.store import Store
 from prospect.collect.upstream import Upstream
 from prospect.errors import StoreError
+from prospect.feedback.files.store.selection import USUAL_REVIEWERS
 
 
 @dataclass(frozen=True)

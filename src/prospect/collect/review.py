@@ -20,11 +20,10 @@ from prospect.collect.tables import owned, review, reward, turn, vote
 from prospect.collect.turns import Event, Turn
 from prospect.collect.votes import log_event
 from prospect.errors import StoreError
+from prospect.feedback.files.store.selection import USUAL_REVIEWERS
 
 Strategy = Literal["random", "disagreement", "new_raters", "margin", "flagged"]
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
-USUAL_REVIEWERS = 2
-"""Verdicts that an answer gets; with fewer there is no agreement to look at."""
 OPEN = timedelta(minutes=10)
 """How long a place among the reviewers of an answer is kept for who opened it."""
 FEW_VOTES = 10
