@@ -207,7 +207,7 @@ class ReviewApi:
             raise Refusal(403, "the API key is another reviewer's.")
         reviewer = caller.name or said
         if reviewer is None:
-            raise Refusal(400, "nobody says who reviews. Send a reviewer.")
+            raise Refusal(403, "without keys a request says who reviews. Send a reviewer.")
         return caller, reviewer
 
 

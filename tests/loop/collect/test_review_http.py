@@ -70,7 +70,7 @@ def test_with_keys_the_scope_is_needed_and_the_key_says_who_reviews(desk: Callab
 
 
 def test_without_keys_somebody_says_who_reviews(desk: Callable[..., Any]) -> None:
-    assert post(desk(), "/next").status_code == 400
+    assert post(desk(), "/next").status_code == 403
 
 
 def test_another_tenant_sees_and_changes_nothing(desk: Callable[..., Any]) -> None:
