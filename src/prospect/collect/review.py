@@ -31,7 +31,6 @@ FEW_VOTES = 10
 FLAGS = ("unsafe", "refused")
 
 _AHEAD = 8  # candidates that are read before one is taken, for other reviewers may be faster
-_TRIES = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,14 +75,10 @@ class Queue:
     async def open(self, strategy: Strategy, now: datetime) -> Turn | None:
         """Return the next turn, kept open for ten minutes; None where none waits. An earlier one is let go."""
         waiting = waiting_turns(self.tenant, strategy, self.reviewers, reviewer=self.reviewer, now=now)
-        for _ in range(_TRIES):
-            ids = await self.store.read(lambda connection: connection.execute(waiting.limit(_AHEAD)).scalars().all())
-            if not ids:
-                return None
-            some = waiting.where(turn.c.id.in_(ids))
-            taken = await self.store.write(partial(self._take, some=some, now=now))
-            if taken is not None:
-                return await self.store.turn(self.tenant, taken)
+        ids = await self.store.read(lambda connection: connection.execute(waiting.limit(_AHEAD)).scalars().all())
+        for id in ids:
+            if await self.store.write(partial(self._take, id=id, strategy=strategy, now=now)):
+                return await self.store.turn(self.tenant, id)
         return None
 
     async def decide(self, one: Review) -> tuple[Review, list[Any]]:
@@ -96,20 +91,18 @@ class Queue:
         """
         return await self.store.write(lambda connection: _decide(connection, one))
 
-    def _take(self, connection: Connection, some: Select[Any], now: datetime) -> str | None:
-        """Open the first of some turns that still waits."""
-        id = connection.execute(some.limit(1)).scalar()
-        if id is None:
-            return None
+    def _take(self, connection: Connection, id: str, strategy: Strategy, now: datetime) -> bool:
+        """Open a turn, unless others have taken its last place meanwhile."""
+        free = _free_turns(self.tenant, strategy, self.reviewers, self.reviewer, now)
+        if connection.execute(free.where(turn.c.id == id)).first() is None:
+            return False
         mine = (review.c.tenant == self.tenant, review.c.reviewer == self.reviewer)
         connection.execute(delete(review).where(*mine, review.c.verdict.is_(None), review.c.turn != id))
-        log_event(
-            connection, Event(turn=id, tenant=self.tenant, rater=self.reviewer, kind="opened", at=now), "opened", {}
-        )
+        log_review(connection, self.tenant, id, self.reviewer, "opened", now, {})
         row = {"turn": id, "reviewer": self.reviewer, "tenant": self.tenant, "version": 0, "at": milliseconds(now)}
         values = {**row, "verdict": None, "blind": None, "note": None, "open_until": milliseconds(now + OPEN)}
         connection.execute(_UPSERT[connection.dialect.name], values)
-        return id
+        return True
 
 
 def waiting_turns(
@@ -130,30 +123,35 @@ def waiting_turns(
         reviewer: leave out what this one has decided.
         now: count what others have open now as decided; None does not.
     """
-    others = [review.c.turn == turn.c.id, review.c.reviewer != reviewer]
-    decided: ColumnElement[bool] = review.c.verdict != 0
-    if now is not None:
-        decided = or_(decided, and_(review.c.verdict.is_(None), review.c.open_until > milliseconds(now)))
-    places = owned(review, tenant, func.count()).where(*others, decided).scalar_subquery()
-    mine = owned(review, tenant).where(
-        review.c.turn == turn.c.id, review.c.reviewer == reviewer, review.c.verdict.is_not(None)
-    )
-    query = owned(turn, tenant, turn.c.id).where(*_READABLE, not_(mine.exists()))
-    wanted: Any = reviewers
+    query = _free_turns(tenant, strategy, reviewers, reviewer, now)
     if strategy == "disagreement":
-        balance = owned(review, tenant, func.sum(review.c.verdict)).where(review.c.turn == turn.c.id).scalar_subquery()
-        wanted = reviewers + case((balance == 0, 1), else_=0)
         query = query.where(or_(*(turn.c.id.in_(some) for some in _opposed(tenant))))
     elif strategy == "new_raters":
         thumbs = vote.c.value != 0
         few = owned(vote, tenant, vote.c.rater).where(thumbs).group_by(vote.c.rater).having(func.count() < FEW_VOTES)
         query = query.where(turn.c.id.in_(owned(vote, tenant, vote.c.turn).where(thumbs, vote.c.rater.in_(few))))
     elif strategy == "margin":
-        query = query.join(reward, reward.c.turn == turn.c.id).order_by(func.abs(reward.c.value))
+        query = query.join(reward, (reward.c.turn == turn.c.id) & (reward.c.tenant == tenant))
+        query = query.order_by(func.abs(reward.c.value))
     elif strategy == "flagged":
         down = owned(vote, tenant, vote.c.turn).where(vote.c.value < 0, vote.c.reason.in_(FLAGS))
         query = query.where(turn.c.id.in_(down))
-    return query.where(places < wanted).order_by(turn.c.id)
+    return query.order_by(turn.c.id)
+
+
+def _free_turns(tenant: str, strategy: Strategy, reviewers: int, reviewer: str, now: datetime | None) -> Select[Any]:
+    """Return the query of the turns that have a place for a reviewer, whether or not they are what is looked for."""
+    here = review.c.turn == turn.c.id
+    decided: ColumnElement[bool] = review.c.verdict != 0
+    if now is not None:
+        decided = or_(decided, and_(review.c.verdict.is_(None), review.c.open_until > milliseconds(now)))
+    places = owned(review, tenant, func.count()).where(here, review.c.reviewer != reviewer, decided).scalar_subquery()
+    mine = owned(review, tenant).where(here, review.c.reviewer == reviewer, review.c.verdict.is_not(None))
+    wanted: Any = reviewers
+    if strategy == "disagreement":
+        balance = owned(review, tenant, func.sum(review.c.verdict)).where(here).scalar_subquery()
+        wanted = reviewers + case((balance == 0, 1), else_=0)
+    return owned(turn, tenant, turn.c.id).where(*_READABLE, not_(mine.exists()), places < wanted)
 
 
 _READABLE = (

@@ -108,7 +108,7 @@ review = Table(
     Column("open_until", BigInteger),  # so long a place is kept for who opened it
     Column("version", Integer, nullable=False),
     Column("at", BigInteger, nullable=False),
-    Index("review_tenant", "tenant", "verdict"),
+    Index("review_reviewer", "reviewer", "tenant"),
 )
 
 reward = Table(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 from datetime import datetime, timedelta
@@ -142,6 +143,17 @@ def test_an_answer_gets_as_many_reviewers_as_asked_and_who_opened_it_keeps_a_pla
         assert await opened(store, reviewer="fred", at=late + OPEN) == second.id
         assert await opened(store, reviewer="gina", at=late + OPEN, reviewers=3) == first.id
         assert review_stats(store.database, "main", 2).waiting["random"] == 1, "what is only open still waits"
+
+    with_store(store_address, work)
+
+
+def test_reviewers_who_come_at_once_get_different_answers(store_address: str) -> None:
+    made = turns(6)
+
+    async def work(store: Store) -> None:
+        await fill(store, *made)
+        found = await asyncio.gather(*(opened(store, reviewer=f"r{i}", reviewers=1) for i in range(6)))
+        assert sorted(found) == [turn.id for turn in made]
 
     with_store(store_address, work)
 

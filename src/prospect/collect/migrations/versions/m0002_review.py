@@ -23,7 +23,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["turn"], ["turn.id"]),
         sa.PrimaryKeyConstraint("turn", "reviewer"),
     )
-    op.create_index("review_tenant", "review", ["tenant", "verdict"], unique=False)
+    op.create_index("review_reviewer", "review", ["reviewer", "tenant"], unique=False)
     op.create_table(
         "reward",
         sa.Column("turn", sa.Text(), nullable=False),
