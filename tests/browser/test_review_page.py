@@ -60,7 +60,7 @@ def test_answers_are_judged_with_the_keyboard_and_blind(desk: Callable[..., Any]
     page.keyboard.press("s")
     said(page, "Passed over")
     assert answer(page) == "Third."
-    page.fill("#note", "1 2 s n")  # no keys of the page while somebody writes
+    page.locator("#note").press_sequentially("1 2 s n")  # no keys of the page while somebody writes
     page.get_by_text("Bad 2").click()
     said(page, "Your verdict is kept: bad.")
     page.keyboard.press("Enter")  # the focus is on the next answer
@@ -97,10 +97,20 @@ def test_marked_words_and_personal_data_are_taken_out(desk: Callable[..., Any], 
         "document.getSelection().setBaseAndExtent(text, 0, text, 3); }"
     )
     page.locator("#redacting summary").click()
-    page.get_by_text("Replace it, and what is marked").click()
+    assert page.input_value("#words") == "Zoe"
+    page.get_by_text("Replace", exact=True).click()
     said(page, "Replaced in 2 places.")
     assert answer(page) == "[REDACTED] has written to [EMAIL]."
-    assert b"Zoe" not in one.rows("select answer from turn")[0][0]
+    page.locator("#redacting summary").focus()  # with the keyboard alone
+    for key in ("Enter", "Tab"):
+        page.keyboard.press(key)
+    page.keyboard.type("written")
+    for key in ("Tab", "Enter"):
+        page.keyboard.press(key)
+    said(page, "Replaced in 1 place.")
+    assert one.rows("select answer from turn") == [
+        (b'{"role":"assistant","content":"[REDACTED] has [REDACTED] to [EMAIL]."}',)
+    ]
 
 
 def test_with_keys_the_page_asks_for_one_and_keeps_it_nowhere(

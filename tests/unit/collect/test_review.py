@@ -298,7 +298,7 @@ def test_words_are_taken_out_of_the_whole_conversation_and_it_goes_on(store_addr
     async def work(store: Store) -> None:
         await fill(store, first, second, other, a_vote(second, -1, comment="Zoe says no", reason="wrong"))
         await decide(store, a_review(first, 1, note="Zoe again"))
-        found = await redacted(store, second.id, "Zoe", "user", "text")
+        found = await redacted(store, second.id, "Zoe", "user", "wrong")
         assert found == {"marked": 5, "email": 2}
         kept = await store.turn("main", second.id)
         assert kept is not None

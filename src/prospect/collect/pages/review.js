@@ -111,7 +111,7 @@ function showItem() {
   one("answer").querySelector(".text").textContent = item.answer;
   one("answer").querySelector(".cut").hidden = item.finished;
   one("redacting").open = false;
-  showMarked();
+  one("words").value = "";
 }
 
 function showVerdict(votes) {
@@ -153,28 +153,23 @@ function showProgress(stats) {
   ].map((text) => line("li", "", text)));
 }
 
-// What is marked on the page counts if it is of the conversation, and not of the page around it.
-function marked() {
+// What is marked in the conversation is what to take out; the words can also be written there.
+function takeMarked() {
   const selection = document.getSelection();
   const inside = (node) => node && (one("talk").contains(node) || one("answer").contains(node));
-  const text = inside(selection.anchorNode) && inside(selection.focusNode) ? selection.toString().trim() : "";
-  return text.length >= 3 ? text : "";
+  if (!inside(selection.anchorNode) || !inside(selection.focusNode)) return;
+  const text = selection.toString().trim();
+  if (text) one("words").value = text;
 }
 
-let kept = ""; // a press on a button takes the marking away; this is what it was
-function showMarked() {
-  kept = item ? marked() : "";
-  one("marked").textContent = kept ? "Marked: " + kept : "";
-  one("redact-marked").disabled = !kept;
-}
-
-async function redact(texts) {
+async function redact() {
   if (!item || !confirm("Replace the words for good? This cannot be taken back.")) return;
-  const done = await post("/v1/review/redact", { id: item.id, texts });
+  const words = one("words").value.trim();
+  const done = await post("/v1/review/redact", { id: item.id, texts: words ? [words] : [] });
   item = done.item;
   showItem();
   const count = Object.values(done.replaced).reduce((sum, n) => sum + n, 0);
-  say(count ? "Replaced in " + count + " places." : "Nothing was found to replace.", !count && texts.length > 0);
+  say(count ? "Replaced in " + count + (count === 1 ? " place." : " places.") : "Nothing was found to replace.");
 }
 
 for (const button of document.querySelectorAll("[data-verdict]")) {
@@ -188,15 +183,12 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
   button.click();
 });
-document.addEventListener("selectionchange", () => {
-  if (!one("redacting").contains(document.activeElement)) showMarked();
-});
+document.addEventListener("selectionchange", takeMarked);
 one("verdict").addEventListener("submit", (event) => event.preventDefault());
 one("next").addEventListener("click", () => work(next));
 one("look").addEventListener("click", () => work(begin));
 one("strategy").addEventListener("change", () => work(begin));
-one("redact").addEventListener("click", () => work(() => redact([])));
-one("redact-marked").addEventListener("click", () => work(() => redact([kept])));
+one("redact").addEventListener("click", () => work(redact));
 one("who-line").addEventListener("submit", (event) => {
   event.preventDefault();
   if (one("name-label").hidden) key = one("key").value.trim();
