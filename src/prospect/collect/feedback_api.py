@@ -255,7 +255,10 @@ class _UnknownTurn(Refusal):
 
 
 async def kept(work: Coroutine[Any, Any, Result]) -> Result:
-    """Return what the store returns; its refusals as HTTP says them. A vote is acknowledged or refused, never lost."""
+    """Return what the store returns; its refusals as HTTP says them.
+
+    A vote or a verdict is acknowledged or refused, never lost.
+    """
     try:
         return await work
     except UnknownTurnError:
@@ -263,7 +266,7 @@ async def kept(work: Coroutine[Any, Any, Result]) -> Result:
     except KeyReusedError as error:
         raise Refusal(409, f"{error}.") from None
     except StoreError:
-        raise Refusal(503, "the vote could not be kept. Send it again.", retry_after=2) from None
+        raise Refusal(503, "the store cannot be read or written. Send it again.", retry_after=2) from None
 
 
 def now() -> datetime:

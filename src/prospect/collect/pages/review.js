@@ -87,7 +87,8 @@ async function decide(verdict) {
   decided = verdict;
   showVerdict(kept.votes);
   say("Your verdict is kept: " + verdict + ".");
-  one("next").focus();
+  one("votes").scrollIntoView({ block: "nearest" });
+  one("next").focus({ preventScroll: true });
   fetched("/v1/review/stats").then(showProgress).catch(() => {});
 }
 
