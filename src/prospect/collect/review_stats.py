@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, case, func, select
+from sqlalchemy import Connection, case, func
 
 from prospect.collect.database import Database
 from prospect.collect.review import STRATEGIES, Strategy, waiting_turns
@@ -91,8 +91,7 @@ def review_stats(database: Database, tenant: str, reviewers: int) -> ReviewStats
 
 
 def _count(connection: Connection, waiting: Any) -> int:
-    some = waiting.order_by(None).limit(MOST_COUNTED).subquery()
-    return int(connection.execute(select(func.count()).select_from(some)).scalar_one())
+    return len(connection.execute(waiting.order_by(None).limit(MOST_COUNTED)).all())
 
 
 def _decided(*counts: tuple[int, int]) -> bool:
