@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -28,11 +28,13 @@ from prospect.collect.pages.chat import chat_page
 from prospect.collect.proxy import Proxy
 from prospect.collect.recorder import Recorder
 from prospect.collect.refusals import error_body
-from prospect.collect.routes import Routes, watch
 from prospect.collect.shell import Shell
 from prospect.collect.store import Store
 from prospect.collect.upstream import Upstream
 from prospect.errors import StoreError
+
+if TYPE_CHECKING:
+    from prospect.collect.routes import Routes
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def make_app(store: Store, upstream: Upstream, access: Access, serving: Serving 
     gate = Gate(serving.limits)
     metrics = Metrics(lambda: store.waiting, lambda: gate.open)
     recorder = Recorder(store, metrics)
-    routes = None if serving.registry is None else Routes(serving.registry)
+    routes = None if serving.registry is None else _routes(serving.registry)
     limits, model, canary = serving.limits, serving.model, serving.canary
     proxy = Proxy(upstream, recorder, access, metrics, gate, limits, serving.consent, model, canary, routes)
 
@@ -72,6 +74,8 @@ def make_app(store: Store, upstream: Upstream, access: Access, serving: Serving 
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         watching = None
         if routes is not None:
+            from prospect.collect.routes import watch
+
             watching = asyncio.create_task(watch(routes.registry, store.database, serving.between_looks))
         yield
         if watching is not None:
@@ -101,6 +105,12 @@ def make_app(store: Store, upstream: Upstream, access: Access, serving: Serving 
     app.add_exception_handler(Exception, _refuse_unforeseen)
     app.openapi = _with_proxy_paths(app.openapi)  # type: ignore[method-assign]
     return app
+
+
+def _routes(registry: Path) -> Routes:
+    from prospect.collect.routes import Routes  # brings what trials need, which a server without one starts without
+
+    return Routes(registry)
 
 
 class _Raw:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from functools import cache
+from importlib import import_module
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert
-from sqlalchemy.dialects import postgresql, sqlite
 
 from prospect.collect.rows import KeyReusedError, UnknownTurnError, milliseconds, moment, text_of, writable
 from prospect.collect.tables import event, owned, turn, vote
@@ -16,15 +17,14 @@ from prospect.errors import StoreError
 from prospect.feedback.frozen.tombstones import pseudonym_of
 
 
-def _upsert(dialect: Any) -> Any:
-    statement = dialect.insert(vote)
+@cache  # making one costs more than the database takes
+def _upsert(dialect: str) -> Any:
+    statement = import_module(f"sqlalchemy.dialects.{dialect}").insert(vote)
     changed = ("value", "reason", "comment", "correction", "at", "event")
     set_ = {**{name: statement.excluded[name] for name in changed}, "version": vote.c.version + 1}
     return statement.on_conflict_do_update(index_elements=["turn", "rater"], set_=set_).returning(vote.c.version)
 
 
-# Built once: making them costs more than the database takes.
-_UPSERT = {"sqlite": _upsert(sqlite), "postgresql": _upsert(postgresql)}
 _WRITTEN = [column for column in event.c if column.name != "id"]
 _INSERT_EVENT = (
     insert(event)
@@ -54,7 +54,7 @@ def upsert_vote(connection: Connection, one: Vote, idempotency: str | None, key:
     number = _insert_event(connection, one, "vote", detail, key=idempotency)
     place = {"turn": one.turn, "rater": one.rater, "tenant": one.tenant}
     values = {**place, **detail, "version": 1, "at": milliseconds(one.at), "event": number}
-    version = connection.execute(_UPSERT[connection.dialect.name], values).scalar_one()
+    version = connection.execute(_upsert(connection.dialect.name), values).scalar_one()
     return dataclasses.replace(one, version=version, cursor=number)
 
 

@@ -21,6 +21,7 @@ from prospect.feedback.times import write_time
 _COLUMNS = ("prompt", "completion", "label", "chosen", "rejected", "completions", "scores", *OPTIONAL_COLUMNS)
 _KEYS = {name: f'{"{" if name == "prompt" else ", "}"{name}": '.encode() for name in _COLUMNS}  # prompt comes first
 _JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+_TURN = ("role", "content")
 _PROVENANCE_TEXT = ("source", "source_id", "model", "reason")
 
 
@@ -85,12 +86,27 @@ def encode(row: Feedback) -> bytes:
 
 
 def _encode(cell: Any) -> bytes:
-    """Return the bytes that json makes of a cell; numbers and verdicts without its set-up."""
+    """Return the bytes that json makes of a cell; numbers, verdicts and plain turns without its set-up."""
     if cell is True or cell is False:
         return b"true" if cell else b"false"
     if type(cell) is float and -math.inf < cell < math.inf:  # NaN is not
         return repr(cell).encode()
+    if type(cell) is list and (turns := _encoded_turns(cell)) is not None:
+        return turns
     return _JSON.encode(cell).encode()
+
+
+def _encoded_turns(cell: list[Any]) -> bytes | None:
+    """Return the same bytes of turns that have a role and a content; None where one is another thing."""
+    dumps, parts = orjson.dumps, []
+    for turn in cell:
+        if type(turn) is not dict or tuple(turn) != _TURN:
+            return None
+        role, content = turn.values()
+        if type(role) is not str or type(content) is not str:
+            return None
+        parts.append(b'{"role": %b, "content": %b}' % (dumps(role), dumps(content)))
+    return b"[%b]" % b", ".join(parts)
 
 
 def as_columns(row: Feedback) -> dict[str, Any]:

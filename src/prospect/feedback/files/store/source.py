@@ -7,17 +7,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prospect.errors import DataError
-from prospect.feedback.files.readers import RawRow
-from prospect.feedback.files.rows import RowParser
 from prospect.feedback.files.store.branches import Query
 from prospect.feedback.files.store.selection import Selection
 from prospect.feedback.files.store.votes import Collected, collected_votes
 from prospect.feedback.times import write_time
 from prospect.feedback.wording import names
 from prospect.terminal import say
+
+if TYPE_CHECKING:
+    from prospect.feedback.files.readers import RawRow
 
 SCHEMA = "0001"
 """The newest schema that is read here, and that the store migrates to; later ones have a higher number."""
@@ -115,6 +116,8 @@ def _columns(vote: Collected) -> dict[str, Any]:
 
 
 def _is_readable(row: Mapping[str, Any], where: str) -> bool:
+    from prospect.feedback.files.rows import RowParser  # a server knows this module's numbers, and reads no rows
+
     try:
         RowParser().parse(row, where, where)
     except DataError:
