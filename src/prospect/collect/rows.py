@@ -19,7 +19,6 @@ from prospect.feedback.files.store.branches import Branches, Query
 from prospect.feedback.files.store.text import pack, unpack
 from prospect.feedback.frozen.tombstones import pseudonym_of
 
-
 _FETCHED = 256  # rows at once: with their texts a few megabytes at most, as a rule
 
 
