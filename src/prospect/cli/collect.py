@@ -11,6 +11,7 @@ ACTIONS = {
     "export": "write feedback rows of the votes",
     "stats": "count turns and votes by model",
     "purge": "erase what somebody wrote, or what is too old",
+    "retention": "say for how long texts are kept",
     "keys": "make, list and revoke API keys",
     "migrate": "bring a store to the newest schema",
     "backup": "copy a store that is in use",

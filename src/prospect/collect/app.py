@@ -28,6 +28,7 @@ from prospect.collect.pages.chat import chat_page
 from prospect.collect.proxy import Proxy
 from prospect.collect.recorder import Recorder
 from prospect.collect.refusals import error_body
+from prospect.collect.retention import sweep_when_due
 from prospect.collect.shell import Shell
 from prospect.collect.store import Store
 from prospect.collect.upstream import Upstream
@@ -72,14 +73,14 @@ def make_app(store: Store, upstream: Upstream, access: Access, serving: Serving 
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        watching = None
+        beside = [asyncio.create_task(sweep_when_due(store))]
         if routes is not None:
             from prospect.collect.routes import watch
 
-            watching = asyncio.create_task(watch(routes.registry, store.database, serving.between_looks))
+            beside.append(asyncio.create_task(watch(routes.registry, store.database, serving.between_looks)))
         yield
-        if watching is not None:
-            watching.cancel()
+        for task in beside:
+            task.cancel()
         await recorder.finish()
         await upstream.close()
         store.close()

@@ -11,7 +11,7 @@ from sqlalchemy import case, distinct, func
 
 from prospect.collect.database import Database
 from prospect.collect.rows import milliseconds
-from prospect.collect.tables import owned, turn, vote
+from prospect.collect.tables import owned, tombstone, turn, vote
 from prospect.statistics.rates import Rate, proportion
 
 
@@ -72,6 +72,13 @@ def model_stats(database: Database, tenant: str, *, since: datetime | None = Non
         turns = connection.execute(shown.group_by(turn.c.model, turn.c.arm)).all()
         votes = {row[:2]: row[2:] for row in connection.execute(thumbs.group_by(turn.c.model, turn.c.arm))}
     return sorted((_of_model(row, votes) for row in turns), key=lambda one: (-one.turns, one.model, one.arm or ""))
+
+
+def erased_turns(database: Database, tenant: str) -> dict[str, int]:
+    """Return how many turns lost their text, by what was erased: rater, conversation, turn or retention."""
+    query = owned(tombstone, tenant, tombstone.c.what, func.sum(tombstone.c.turns)).group_by(tombstone.c.what)
+    with database.reading() as connection:
+        return {what: int(turns) for what, turns in connection.execute(query.order_by(tombstone.c.what))}
 
 
 def _of_model(row: Any, votes: Mapping[Any, Any]) -> ModelStats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -14,6 +15,7 @@ from sqlalchemy import Connection
 from prospect.collect import rows
 from prospect.collect.database import Database
 from prospect.collect.migrating import check, check_rater_key, migrate
+from prospect.collect.retention import sweep
 from prospect.collect.tables import owned, turn
 from prospect.collect.tables import vote as votes
 from prospect.collect.turns import Event, Turn, Vote
@@ -114,6 +116,10 @@ class Store:
             StoreError: it cannot.
         """
         await self._written(lambda connection: connection.execute(owned(turn, "", turn.c.id).limit(1)).first())
+
+    def sweep(self, stop: threading.Event) -> dict[str, int]:
+        """Erase what is older than its tenant keeps texts, where that is due; see `retention.sweep`."""
+        return sweep(self.database, self._key, stop)
 
     @property
     def waiting(self) -> int:
