@@ -118,7 +118,7 @@ def make(turns: int, voted: float, key: bytes) -> Iterator[dict[str, dict[str, A
                 id=f"{draw.getrandbits(128):032x}", tenant="main", rater=rater, consent=True, messages=history,
                 completion=answer, ended="stop", model=f"m{made % 3}", created=at, conversation=f"c{first}",
             )  # fmt: skip
-            rows = {"turn": turn_row(one, key, parent and (parent, one.conversation), chain(one))}
+            rows = {"turn": turn_row(one, key, parent and (parent, one.conversation), chain(one, key))}
             if draw.random() < voted:
                 votes += 1
                 place = {"turn": one.id, "tenant": "main", "rater": rows["turn"]["rater"], "at": milliseconds(at)}

@@ -14,6 +14,7 @@ import numpy as np
 from sqlalchemy import insert
 
 from prospect.collect.database import Database
+from prospect.collect.kept_text import said_of
 from prospect.collect.rows import milliseconds, querying
 from prospect.collect.tables import export as exports
 from prospect.collect.tables import owned
@@ -83,7 +84,7 @@ def export(
             items,
             output,
             importer=IMPORTER,
-            why=f"tenant {selection.tenant}",
+            why="; ".join(filter(None, (f"tenant {selection.tenant}", said_of(connection)))),
             paths=[Path(database.name)],
             corrections=what.corrections,
             redact=what.redact,

@@ -87,7 +87,7 @@ class Purge:
     def conversation(self, name: str) -> Purged:
         """Erase the turns of a conversation."""
         with self._database.reading() as connection:
-            ids = self._ids(connection, turn.c.conversation == text_of(name))
+            ids = self._ids(connection, turn.c.conversation.in_([text_of(name), pseudonym(name, self._key)]))
         return self._erase(ids, "conversation", pseudonym(f"conversation:{name}", self._key))
 
     def turn(self, id: str) -> Purged:

@@ -9,11 +9,11 @@ import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection
 
 from prospect.collect.database import Database
 from prospect.collect.rows import milliseconds
-from prospect.collect.tables import setting
+from prospect.collect.settings import names_of_settings, read_setting, write_setting
 from prospect.errors import ProspectError, UsageError
 
 if TYPE_CHECKING:
@@ -44,10 +44,7 @@ def set_retention(database: Database, tenant: str, days: float | None) -> None:
     if days is not None and not 0 < days < float("inf"):
         raise UsageError(f"the retention is {days:g} days; expected a number above 0, or off.")
     with database.writing() as connection:
-        connection.execute(delete(setting).where(setting.c.name == _NAME + tenant))
-        if days is not None:
-            value = json.dumps({"days": days, "due": 0})
-            connection.execute(insert(setting), {"name": _NAME + tenant, "value": value})
+        write_setting(connection, _NAME + tenant, None if days is None else json.dumps({"days": days, "due": 0}))
 
 
 def sweep(database: Database, key: bytes, stop: threading.Event, *, now: datetime | None = None) -> dict[str, int]:
@@ -63,8 +60,7 @@ def sweep(database: Database, key: bytes, stop: threading.Event, *, now: datetim
     """
     now = now or datetime.now(UTC)
     with database.reading() as connection:
-        names = connection.execute(select(setting.c.name).where(setting.c.name.startswith(_NAME))).scalars().all()
-    tenants = sorted(name.removeprefix(_NAME) for name in names)
+        tenants = [name.removeprefix(_NAME) for name in names_of_settings(connection, _NAME)]
     return {tenant: _sweep_one(database, tenant, key, stop, now) for tenant in tenants if _take(database, tenant, now)}
 
 
@@ -94,7 +90,7 @@ def _take(database: Database, tenant: str, now: datetime) -> bool:
         kept = _kept(connection, tenant)
         if kept is None or kept["due"] > milliseconds(now):
             return False
-        _write(connection, tenant, {**kept, "due": milliseconds(now + _LEASE)})
+        write_setting(connection, _NAME + tenant, json.dumps({**kept, "due": milliseconds(now + _LEASE)}))
     return True
 
 
@@ -102,16 +98,12 @@ def _set_due(database: Database, tenant: str, due: datetime) -> None:
     with database.writing() as connection:
         kept = _kept(connection, tenant)
         if kept is not None and kept["due"]:  # 0: the days were set anew meanwhile, so it is due at once
-            _write(connection, tenant, {**kept, "due": milliseconds(due)})
+            write_setting(connection, _NAME + tenant, json.dumps({**kept, "due": milliseconds(due)}))
 
 
 def _kept(connection: Connection, tenant: str) -> dict[str, Any] | None:
-    value = connection.execute(select(setting.c.value).where(setting.c.name == _NAME + tenant)).scalar()
+    value = read_setting(connection, _NAME + tenant)
     return None if value is None else json.loads(value)
-
-
-def _write(connection: Connection, tenant: str, kept: dict[str, Any]) -> None:
-    connection.execute(update(setting).where(setting.c.name == _NAME + tenant).values(value=json.dumps(kept)))
 
 
 async def sweep_when_due(store: Store) -> None:

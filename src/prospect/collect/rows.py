@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -17,6 +18,7 @@ from prospect.collect.turns import Chain, Event, Turn, Vote, chain, plain
 from prospect.errors import StoreError
 from prospect.feedback.files.store.branches import Branches, Query
 from prospect.feedback.files.store.text import pack, unpack
+from prospect.feedback.frozen.pseudonym import pseudonym
 from prospect.feedback.frozen.tombstones import pseudonym_of
 
 _FETCHED = 256  # rows at once: with their texts a few megabytes at most, as a rule
@@ -50,6 +52,27 @@ def writable(one: Kept) -> Kept:
     return dataclasses.replace(one, **changed) if changed else one
 
 
+def without_personal_data(one: Kept, key: bytes) -> Kept:
+    """Return it with [EMAIL] and the like in its texts, and pseudonyms for names that are such data."""
+    from prospect.feedback.texts.personal_data import redacted
+
+    changed: dict[str, Any] = {name: redacted(_listed(getattr(one, name)), Counter()) for name in _TEXTS[type(one)]}
+    if isinstance(one, Turn) and one.conversation is not None:
+        changed["conversation"] = name_of(one.conversation, key)
+    return dataclasses.replace(one, **changed)
+
+
+def name_of(name: str, key: bytes) -> str:
+    """Return a name that a client gave, or its pseudonym where it is personal data."""
+    from prospect.feedback.texts.personal_data import find_personal_data
+
+    return pseudonym(name, key) if find_personal_data(name) else name
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
 def text_of(value: str) -> str:
     """Return a text that both databases take."""
     if value.isascii() and "\0" not in value:
@@ -62,12 +85,19 @@ _NAMES: dict[type, tuple[str, ...]] = {
     Vote: ("turn", "tenant", "comment", "correction"),
     Event: ("turn", "tenant", "other"),
 }
+_TEXTS: dict[type, tuple[str, ...]] = {
+    Turn: ("messages", "completion", "tools", "sampling"),
+    Vote: ("comment", "correction"),
+    Event: ("detail",),
+}
 
 
-def insert_turn(connection: Connection, one: Turn, key: bytes) -> None:
-    """Write a turn beside the one that it follows."""
+def insert_turn(connection: Connection, one: Turn, key: bytes, *, redact: bool = False) -> None:
+    """Write a turn beside the one that it follows; `redact` replaces personal data in it."""
     one = writable(one)
-    links = chain(one) if one.consent else None
+    links = chain(one, key) if one.consent else None  # of what was sent: the next request sends it again
+    if redact:
+        one = without_personal_data(one, key)
     follows = None
     if links and links.known:
         earlier = owned(turn, one.tenant, turn.c.id, turn.c.conversation).where(turn.c.reach == links.known)

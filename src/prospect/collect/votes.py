@@ -10,7 +10,16 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert
 
-from prospect.collect.rows import KeyReusedError, UnknownTurnError, milliseconds, moment, text_of, writable
+from prospect.collect.rows import (
+    KeyReusedError,
+    UnknownTurnError,
+    milliseconds,
+    moment,
+    name_of,
+    text_of,
+    without_personal_data,
+    writable,
+)
 from prospect.collect.tables import event, owned, turn, vote
 from prospect.collect.turns import EVENTS, REASONS, Event, Vote
 from prospect.errors import StoreError
@@ -38,14 +47,19 @@ _INSERT_EVENT = (
 )
 
 
-def upsert_vote(connection: Connection, one: Vote, idempotency: str | None, key: bytes) -> Vote:
-    """Write a vote in the history and as the rater's latest on the turn."""
+def upsert_vote(
+    connection: Connection, one: Vote, idempotency: str | None, key: bytes, *, redact: bool = False
+) -> Vote:
+    """Write a vote in the history and as the rater's latest on the turn; `redact` replaces personal data in it."""
     if one.value not in (1, 0, -1):
         raise StoreError(f"the vote is {one.value}; expected 1, -1, or 0 to take it back")
     if one.reason is not None and one.reason not in REASONS:
         raise StoreError(f"the reason is {one.reason}; expected {', '.join(REASONS)}")
     one = dataclasses.replace(writable(one), rater=pseudonym_of(one.rater, key))
     idempotency = None if idempotency is None else text_of(idempotency)
+    if redact:
+        one = without_personal_data(one, key)
+        idempotency = None if idempotency is None else name_of(idempotency, key)
     detail = {
         "value": one.value, "reason": one.reason, "comment": one.comment, "correction": one.correction
     }  # fmt: skip
@@ -73,13 +87,15 @@ def _with_key(connection: Connection, one: Vote, detail: dict[str, Any], key: st
     return dataclasses.replace(one, at=moment(found.at), version=version, cursor=found.id)
 
 
-def insert_event(connection: Connection, one: Event, key: bytes) -> None:
-    """Write an event in the history."""
+def insert_event(connection: Connection, one: Event, key: bytes, *, redact: bool = False) -> None:
+    """Write an event in the history; `redact` replaces personal data in it."""
     if one.kind not in EVENTS:
         raise StoreError(f"the event is {one.kind}; expected {', '.join(EVENTS)}")
     if (one.other is not None) != (one.kind == "preferred"):
         raise StoreError(f"the event is {one.kind}; expected another turn with `preferred`, and only there")
     one = writable(one)
+    if redact:
+        one = without_personal_data(one, key)
     if one.other is not None:
         both = owned(turn, one.tenant, turn.c.sibling_group).where(turn.c.id.in_([one.turn, one.other]))
         groups = connection.execute(both).scalars().all()
