@@ -132,6 +132,7 @@ def test_a_store_is_made_by_migrate_alone(folder: Path, capsys: pytest.CaptureFi
     [
         (["export"], "-o OUT.jsonl says where the feedback goes"),
         (["export", "-o", "x.jsonl", "--share", "0"], "--share 0.0: expected a number above 0"),
+        (["export", "-o", "x.jsonl", "--duplicates", "-1"], "--duplicates -1: expected 0, for no limit, or more"),
         (["export", "-o", "x.jsonl", "--since", "yesterday"], "--since yesterday: expected a date or time"),
         (["export", "-o", "x.jsonl", "--regenerated", "0.5"], "expected a number between 0 and 1, with pairs"),
         (["purge", "--rater", "r1", "--runs", "nowhere"], "nowhere: no such folder of runs"),

@@ -21,6 +21,7 @@ from prospect.collect.tables import owned
 from prospect.errors import UsageError
 from prospect.feedback.files.manifest import file_hash
 from prospect.feedback.files.store.branches import Query
+from prospect.feedback.files.store.duplicates import BEYOND_DUPLICATES, DuplicateCap
 from prospect.feedback.files.store.selection import Selection
 from prospect.feedback.files.store.source import SOURCE
 from prospect.feedback.files.store.votes import Collected, Pair, collected_pairs, collected_votes
@@ -72,14 +73,14 @@ def export(
     Args:
         database: of the store.
         output: the .jsonl file to write; None only counts.
-        selection: whose votes, and the rules for raters.
+        selection: whose votes, and the rules for raters and duplicates.
         what: which rows.
         purged: rows that were removed from a dataset, or whose rater was.
     """
-    turns = Turns()
+    turns, cap = Turns(), DuplicateCap(selection.duplicates)
     with database.reading(much=True) as connection:
         query = querying(connection)
-        items = _pair_items(query, selection, what, turns) if what.pairs else _vote_items(query, selection, turns)
+        items = _pair_items(query, selection, what, turns) if what.pairs else _vote_items(query, selection, turns, cap)
         report = import_items(
             items,
             output,
@@ -90,6 +91,7 @@ def export(
             redact=what.redact,
             keep_rater_names=True,  # they are pseudonyms already
             purged=purged,
+            late=lambda: dict.fromkeys(cap.beyond(), BEYOND_DUPLICATES),
         )
     if report.output is not None:
         with database.writing() as connection:
@@ -123,8 +125,9 @@ class Turns:
         return np.unique(np.frombuffer(bytes(self._digests), "<u8")).astype("<u8").tobytes()
 
 
-def _vote_items(query: Query, selection: Selection, turns: Turns) -> Iterator[Item]:
+def _vote_items(query: Query, selection: Selection, turns: Turns, cap: DuplicateCap) -> Iterator[Item]:
     for vote in collected_votes(query, selection):
+        cap.add(vote)
         if vote.unusable is not None:
             yield Dropped(where=f"{vote.turn}:{vote.rater}", reason=vote.unusable)
             continue
