@@ -124,7 +124,8 @@ def make(turns: int, voted: float, key: bytes) -> Iterator[dict[str, dict[str, A
                 place = {"turn": one.id, "tenant": "main", "rater": rows["turn"]["rater"], "at": milliseconds(at)}
                 detail = {"value": 1 if draw.random() < 0.7 else -1}
                 rows["event"] = {**place, "id": votes, "kind": "vote", "detail": json.dumps(detail)}
-                rows["vote"] = {**place, **detail, "version": 1, "event": votes}
+                of_turn = {"model": one.model, "arm": None, "shown": milliseconds(at)}
+                rows["vote"] = {**place, **detail, **of_turn, "version": 1, "event": votes}
             yield rows
             history, parent, made = [*history, answer], one.id, made + 1
 

@@ -54,7 +54,7 @@ def writable(one: Kept) -> Kept:
 
 def without_personal_data(one: Kept, key: bytes) -> Kept:
     """Return it with [EMAIL] and the like in its texts, and pseudonyms for names that are such data."""
-    from prospect.feedback.texts.personal_data import redacted
+    from prospect.feedback.importers.made_rows import redacted
 
     changed: dict[str, Any] = {name: redacted(_listed(getattr(one, name)), Counter()) for name in _TEXTS[type(one)]}
     if isinstance(one, Turn) and one.conversation is not None:

@@ -58,19 +58,19 @@ def model_stats(database: Database, tenant: str, *, since: datetime | None = Non
     thumbs = owned(
         vote,
         tenant,
-        turn.c.model,
-        turn.c.arm,
+        vote.c.model,
+        vote.c.arm,
         func.count(distinct(vote.c.turn)).label("voted"),
         _count(vote.c.value > 0),
         _count(vote.c.value < 0),
     )
-    thumbs = thumbs.join_from(vote, turn, turn.c.id == vote.c.turn).where(vote.c.value != 0)
+    thumbs = thumbs.where(vote.c.value != 0)
     if since is not None:
         shown = shown.where(turn.c.created >= milliseconds(since))
-        thumbs = thumbs.where(turn.c.created >= milliseconds(since))
+        thumbs = thumbs.where(vote.c.shown >= milliseconds(since))
     with database.reading() as connection:
         turns = connection.execute(shown.group_by(turn.c.model, turn.c.arm)).all()
-        votes = {row[:2]: row[2:] for row in connection.execute(thumbs.group_by(turn.c.model, turn.c.arm))}
+        votes = {row[:2]: row[2:] for row in connection.execute(thumbs.group_by(vote.c.model, vote.c.arm))}
     return sorted((_of_model(row, votes) for row in turns), key=lambda one: (-one.turns, one.model, one.arm or ""))
 
 

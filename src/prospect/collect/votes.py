@@ -25,10 +25,17 @@ from prospect.collect.turns import EVENTS, REASONS, Event, Vote
 from prospect.errors import StoreError
 from prospect.feedback.frozen.tombstones import pseudonym_of
 
+_OF_TURN = {"model": "model", "arm": "arm", "shown": "created"}  # columns of a vote, and of its turn
+
 
 @cache  # making one costs more than the database takes
 def _upsert(dialect: str) -> Any:
+    said = [column for column in vote.c if column.name not in _OF_TURN]
+    values = (bindparam(column.name, type_=column.type) for column in said)
+    of_turn = owned(turn, bindparam("tenant"), *values, *(turn.c[name] for name in _OF_TURN.values()))
     statement = import_module(f"sqlalchemy.dialects.{dialect}").insert(vote)
+    names = [*(column.name for column in said), *_OF_TURN]
+    statement = statement.from_select(names, of_turn.where(turn.c.id == bindparam("turn")))
     changed = ("value", "reason", "comment", "correction", "at", "event")
     set_ = {**{name: statement.excluded[name] for name in changed}, "version": vote.c.version + 1}
     return statement.on_conflict_do_update(index_elements=["turn", "rater"], set_=set_).returning(vote.c.version)

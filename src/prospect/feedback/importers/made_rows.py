@@ -109,8 +109,6 @@ class RowMaker:
         if is_correction:
             row["id"] += ":correction"
         if self._redact:
-            from prospect.feedback.texts.personal_data import redacted
-
             for column in (*texts, "reason"):
                 row[column] = redacted(row[column], found)
         row = {column: value for column, value in row.items() if value is not None or column in texts}
@@ -218,6 +216,21 @@ class Tally:
 def digest(text: str) -> bytes:
     """Return 12 bytes that stand for a text: of a million texts two share them with a chance of 10^-17."""
     return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=12).digest()
+
+
+def redacted(value: Any, found: Counter[str]) -> Any:
+    """Return a text, or the turns of a conversation, with personal data replaced; what was found is added up."""
+    if isinstance(value, str):
+        from prospect.feedback.texts.personal_data import redact
+
+        text, kinds = redact(value)
+        found.update(kinds)
+        return text
+    if isinstance(value, list):
+        return [redacted(item, found) for item in value]
+    if isinstance(value, dict):
+        return {key: item if key == "role" else redacted(item, found) for key, item in value.items()}
+    return value
 
 
 def _refuse_texts(row: dict[str, Any], columns: Iterable[str]) -> None:

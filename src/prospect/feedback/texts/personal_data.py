@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 
 class Match(NamedTuple):
@@ -68,19 +68,6 @@ def redact(text: str) -> tuple[str, Counter[str]]:
             last = end
         text = "".join([*parts, text[last:]])
     return text, counts
-
-
-def redacted(value: Any, found: Counter[str]) -> Any:
-    """Return a text, or the turns of a conversation, with personal data replaced; what was found is added up."""
-    if isinstance(value, str):
-        text, kinds = redact(value)
-        found.update(kinds)
-        return text
-    if isinstance(value, list):
-        return [redacted(item, found) for item in value]
-    if isinstance(value, dict):
-        return {key: item if key == "role" else redacted(item, found) for key, item in value.items()}
-    return value
 
 
 Spans = Iterator[tuple[int, int]]

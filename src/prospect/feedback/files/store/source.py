@@ -21,7 +21,7 @@ from prospect.terminal import say
 if TYPE_CHECKING:
     from prospect.feedback.files.readers import RawRow
 
-SCHEMA = "0001"
+SCHEMA = "0002"
 """The newest schema that is read here, and that the store migrates to; later ones have a higher number."""
 
 CACHE_KB = 65536
