@@ -11,6 +11,7 @@ CPU time and its largest resident memory; on a machine that others use, CPU time
 from __future__ import annotations
 
 import argparse
+import asyncio
 import itertools
 import json
 import os
@@ -34,7 +35,10 @@ GOAL = 10_000  # rows a second of an export
 def main() -> None:
     options = parse_arguments()
     os.environ.update(KEY)
-    results: dict[str, Any] = {"turns": options.turns, "voted": options.voted}
+    if options.admin:
+        print(json.dumps(admin(options.db)))
+        return
+    results: dict[str, Any] = {"load": os.getloadavg()[0], "turns": options.turns, "voted": options.voted}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(options.keep or temporary)
         folder.mkdir(exist_ok=True)
@@ -51,6 +55,8 @@ def main() -> None:
         if not options.db:
             results["inspect the store"] = command("data", "inspect", address, "--json")
             del results["inspect the store"]["printed"]
+        results["admin page"] = command(__file__, "--admin", "--db", address, module=False)
+        results["admin page"] |= results["admin page"].pop("printed")
         for name, arguments in {
             "stats": ["stats", "--json"],
             "purge one rater": ["purge", "--rater", "r17", "--json"],
@@ -67,6 +73,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--db", help="an empty PostgreSQL database instead of a SQLite file")
     parser.add_argument("--keep", help="a folder for the store, which is used again if it is there")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--admin", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -136,10 +143,29 @@ def text(draw: random.Random, length: int) -> str:
     return " ".join(words)
 
 
-def command(*arguments: str) -> dict[str, Any]:
-    """Run a command of `prospect`, and return what it took and what it printed."""
+def admin(address: str) -> dict[str, float]:
+    """Return what the admin page takes in a server that runs: the second one, for the first brings libraries."""
+    from starlette.requests import Request
+
+    from prospect.collect.access import Access
+    from prospect.collect.database import Database
+    from prospect.collect.pages.admin import AdminPage
+    from prospect.collect.tokens import Signer
+
+    request = Request({"type": "http", "headers": []})
+    page = AdminPage(Database(address, make=False), Access(None, Signer()), None)
+    asyncio.run(page.show(request))
+    wall, cpu = time.perf_counter(), time.process_time()
+    asyncio.run(page.show(request))
+    return {"page_wall_s": round(time.perf_counter() - wall, 2), "page_cpu_s": round(time.process_time() - cpu, 2)}
+
+
+def command(*arguments: str, module: bool = True) -> dict[str, Any]:
+    """Run a command of `prospect`, or a script, and return what it took and what it printed."""
     wall = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", "prospect", *arguments], stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, *(["-m", "prospect"] if module else []), *arguments], stdout=subprocess.PIPE
+    )
     assert process.stdout is not None
     printed = process.stdout.read()
     _, status, used = os.wait4(process.pid, 0)
