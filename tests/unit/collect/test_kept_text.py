@@ -82,6 +82,21 @@ def test_nothing_of_it_is_written_and_the_next_request_finds_its_turn(store_addr
     with_store(store_address, work)  # what the store was told holds for who opens it later
 
 
+def test_histories_that_differ_in_an_address_alone_are_not_taken_for_one(store_address: str) -> None:
+    anna, bob = (a_turn([said(f"I am {name}@example.org.")], rater=None, conversation="c") for name in ("anna", "bob"))
+
+    async def work(store: Store) -> None:
+        later = after(bob, "And now?", "Soon.", rater=None)
+        await fill(store, anna, later)
+        first, kept = [await store.turn("main", turn.id) for turn in (anna, later)]
+        assert first is not None and kept is not None
+        assert kept.parent is None and len(kept.messages) == 3 and MAIL not in everything(store)
+
+    with open_store(store_address, text="redacted"):
+        pass
+    with_store(store_address, work)
+
+
 def test_whole_texts_are_kept_until_the_store_is_told_otherwise(store_address: str) -> None:
     async def work(store: Store) -> None:
         (first, *_) = await fill_with_mail(store)
