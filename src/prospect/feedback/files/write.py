@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -72,9 +72,10 @@ def encoded(rows: Iterable[Feedback], path: Path) -> Iterator[bytes]:
 
 def encode(row: Feedback) -> bytes:
     """Return the row as one line of JSON, with its line feed; refuse what JSON cannot say."""
-    dumps, columns = orjson.dumps, as_columns(row)
-    parts, place = [b"}\n"] * (2 * len(columns) + 1), 0
+    dumps = orjson.dumps
     try:
+        columns = as_columns(row, _encoded_text)
+        parts, place = [b"}\n"] * (2 * len(columns) + 1), 0
         for name, cell in columns.items():
             parts[place] = _KEYS[name]
             parts[place + 1] = dumps(cell) if type(cell) is str else _encode(cell)
@@ -90,19 +91,42 @@ def _encode(cell: Any) -> bytes:
         return b"true" if cell else b"false"
     if type(cell) is float and -math.inf < cell < math.inf:  # NaN is not
         return repr(cell).encode()
+    if type(cell) is bytes:  # the turns of a text
+        return cell
     return _JSON.encode(cell).encode()
 
 
-def as_columns(row: Feedback) -> dict[str, Any]:
-    """Return the record as column -> cell, without the optional columns that say nothing."""
-    columns: dict[str, Any] = {"prompt": _as_cell(row.prompt)}
+def _encoded_text(text: Text) -> str | bytes:
+    """Return a text, or the bytes that json makes of its turns."""
+    if isinstance(text, str):
+        return text
+    dumps, parts = orjson.dumps, []
+    for message in text:
+        if message.extra:
+            return _JSON.encode([turn.as_dict() for turn in text]).encode()
+        parts.append(b'{"role": %b, "content": %b}' % (dumps(message.role), dumps(message.content)))
+    return b"[%b]" % b", ".join(parts)
+
+
+def _as_cell(text: Text) -> str | list[dict[str, Any]]:
+    return text if isinstance(text, str) else [message.as_dict() for message in text]
+
+
+def as_columns(row: Feedback, as_cell: Callable[[Text], Any] = _as_cell) -> dict[str, Any]:
+    """Return the record as column -> cell, without the optional columns that say nothing.
+
+    Args:
+        row: the record.
+        as_cell: what a prompt or completion becomes; a list of messages, if it is one.
+    """
+    columns: dict[str, Any] = {"prompt": as_cell(row.prompt)}
     if isinstance(row, Unpaired):
-        columns["completion"] = _as_cell(row.completion)
+        columns["completion"] = as_cell(row.completion)
         columns["label"] = row.desirable
     elif isinstance(row, Paired):
-        columns["chosen"], columns["rejected"] = _as_cell(row.chosen), _as_cell(row.rejected)
+        columns["chosen"], columns["rejected"] = as_cell(row.chosen), as_cell(row.rejected)
     elif isinstance(row, Demonstration):
-        columns["completion"] = _as_cell(row.completion)
+        columns["completion"] = as_cell(row.completion)
     elif isinstance(row, Scored):
         columns["completions"], columns["scores"] = [_as_cell(text) for text in row.completions], list(row.scores)
     columns["id"] = row.id
@@ -132,7 +156,3 @@ def _time_text(time: datetime) -> str:
     if time.tzinfo is UTC:
         return orjson.dumps(time, option=orjson.OPT_UTC_Z)[1:-1].decode()
     return write_time(time)
-
-
-def _as_cell(text: Text) -> str | list[dict[str, Any]]:
-    return text if isinstance(text, str) else [message.as_dict() for message in text]
