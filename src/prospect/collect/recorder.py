@@ -27,33 +27,38 @@ class Recorder:
 
     def __init__(self, store: Store, metrics: Metrics) -> None:
         self._store, self._metrics = store, metrics
-        self._writing: set[asyncio.Task[None]] = set()
+        self._writing: set[asyncio.Future[None]] = set()
         self._warned = -_BETWEEN_WARNINGS
 
-    async def record(self, turns: Sequence[Turn]) -> None:
+    def record(self, turns: Sequence[Turn]) -> None:
         """Hand turns to the store's writer, which works in order: a vote that comes later finds its turn.
 
         An answer does not wait for the commit of its turn, which takes as long as the disk.
         """
         for turn in turns:
-            task = asyncio.ensure_future(self._write(turn))
-            self._writing.add(task)
-            task.add_done_callback(self._writing.discard)
-        await asyncio.sleep(0)  # the tasks begin, and each hands its turn over at once
+            self._metrics.turn(turn.model, turn.arm or "", turn.ended)
+            try:
+                writing = self._store.record(turn)
+            except Exception as error:  # whatever is wrong with the store, the answer goes on
+                self._failed(error)
+            else:
+                self._writing.add(writing)
+                writing.add_done_callback(self._written)
 
     async def finish(self) -> None:
         """Return when all that was recorded is written."""
         while self._writing:
             await asyncio.wait(self._writing)
 
-    async def _write(self, turn: Turn) -> None:
-        self._metrics.turn(turn.model, turn.arm or "", turn.ended)
-        try:
-            await self._store.record(turn)
-        except Exception as error:  # whatever is wrong with the store, the answer goes on
-            self._metrics.unrecorded.inc()
-            now = time.monotonic()
-            if now - self._warned >= _BETWEEN_WARNINGS:
-                self._warned = now
-                reason = str(error) if isinstance(error, StoreError) else type(error).__name__  # no text of a turn
-                _log.warning("a turn could not be recorded: %s", reason)
+    def _written(self, writing: asyncio.Future[None]) -> None:
+        self._writing.discard(writing)
+        if error := writing.exception():
+            self._failed(error)
+
+    def _failed(self, error: BaseException) -> None:
+        self._metrics.unrecorded.inc()
+        now = time.monotonic()
+        if now - self._warned >= _BETWEEN_WARNINGS:
+            self._warned = now
+            reason = str(error) if isinstance(error, StoreError) else type(error).__name__  # no text of a turn
+            _log.warning("a turn could not be recorded: %s", reason)

@@ -58,15 +58,15 @@ class Store:
             raise
         return cls(database, key)
 
-    async def record(self, one: Turn) -> None:
-        """Keep a turn; return when it is on disk.
+    def record(self, one: Turn) -> asyncio.Future[None]:
+        """Keep a turn; what is returned is done when it is on disk. What is asked for later finds it.
 
         Text is kept only with consent. A turn whose history the store knows is kept as what is new in it.
 
         Raises:
             StoreError: it could not be written.
         """
-        await self._written(lambda connection: rows.insert_turn(connection, one, self._key))
+        return self._writer.submit(lambda connection: rows.insert_turn(connection, one, self._key))
 
     async def vote(self, one: Vote, key: str | None = None) -> Vote:
         """Keep a vote in place of the rater's earlier one on the turn; return it when it is on disk.
@@ -80,11 +80,12 @@ class Store:
             KeyReusedError: the key belongs to another request.
             StoreError: it could not be written.
         """
-        return await self._written(lambda connection: upsert_vote(connection, one, key, self._key))
+        kept: Vote = await self._writer.submit(lambda connection: upsert_vote(connection, one, key, self._key))
+        return kept
 
     async def event(self, one: Event) -> None:
         """Keep an event; errors are those of `vote`."""
-        await self._written(lambda connection: insert_event(connection, one, self._key))
+        await self._writer.submit(lambda connection: insert_event(connection, one, self._key))
 
     async def turn(self, tenant: str, id: str) -> Turn | None:
         """Return a tenant's turn with its whole prompt; None where the tenant has none of this id."""
@@ -113,7 +114,7 @@ class Store:
         Raises:
             StoreError: it cannot.
         """
-        await self._written(lambda connection: connection.execute(owned(turn, "", turn.c.id).limit(1)).first())
+        await self._writer.submit(lambda connection: connection.execute(owned(turn, "", turn.c.id).limit(1)).first())
 
     @property
     def waiting(self) -> int:
@@ -125,9 +126,6 @@ class Store:
         self._writer.close()
         self._readers.shutdown()
         self.database.close()
-
-    async def _written(self, work: Callable[[Connection], Result]) -> Result:
-        return await asyncio.wrap_future(self._writer.submit(work))
 
     async def _read(self, read: Callable[[Connection], Result]) -> Result:
         def run() -> Result:
