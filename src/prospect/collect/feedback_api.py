@@ -9,8 +9,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar
 
-from fastapi import APIRouter, Query, Request
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    ValidationError,
+)
 
 from prospect.collect.access import Access, unknown_rater
 from prospect.collect.limits import MOST_COMMENT, MOST_CORRECTION, MOST_NAME, Limits, Rates, check_size
@@ -144,6 +156,25 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
+class _VoteRoute(APIRoute):
+    """The route of a vote, which FastAPI describes and does not read: it takes twice as long as all else in a vote."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return what answers a request."""
+        vote = self.endpoint
+
+        async def answer(request: Request) -> Response:
+            try:
+                said = FeedbackIn.model_validate_json(await request.body())
+            except ValidationError as error:
+                found = [{**one, "loc": ("body", *one["loc"])} for one in error.errors(include_input=False)]
+                raise RequestValidationError(found) from None
+            kept: VoteOut = await vote(request, said)
+            return Response(kept.model_dump_json(), media_type="application/json")
+
+        return answer
+
+
 @dataclass
 class FeedbackApi:
     """Takes votes for a store.
@@ -169,7 +200,7 @@ class FeedbackApi:
         router = APIRouter(prefix="/v1", responses=ERRORS)
         add: Any = router.add_api_route
         vote = {"response_model": VoteOut, "openapi_extra": _VOTING}
-        add("/feedback", self.vote, methods=["POST"], summary="Vote on a turn", **vote)
+        add("/feedback", self.vote, methods=["POST"], summary="Vote on a turn", route_class_override=_VoteRoute, **vote)
         add("/feedback", self.retract, methods=["DELETE"], summary="Take a vote back", **vote)
         add("/feedback", self.votes, methods=["GET"], summary="Votes as they are now", response_model=VotesOut)
         event = {"response_model": Kept, "openapi_extra": {"parameters": [_TOKEN]}}

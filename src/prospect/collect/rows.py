@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, insert, text
+from sqlalchemy import Connection, bindparam, insert, text
 
+from prospect.collect.prepared import Prepared
 from prospect.collect.tables import owned, turn
 from prospect.collect.turns import Event, Turn, Vote, chain, plain
 from prospect.errors import StoreError
@@ -60,6 +61,10 @@ _NAMES: dict[type, tuple[str, ...]] = {
 }
 
 
+_WRITTEN = [column.name for column in turn.c if column.name != "purged"]
+_INSERT = Prepared.everywhere(insert(turn).values({name: bindparam(name) for name in _WRITTEN}))
+
+
 def insert_turn(connection: Connection, one: Turn, key: bytes) -> None:
     """Write a turn beside the one that it follows."""
     one = writable(one)
@@ -75,8 +80,8 @@ def insert_turn(connection: Connection, one: Turn, key: bytes) -> None:
         found = connection.execute(follows.order_by(turn.c.created.desc()).limit(1)).first()
         if found:
             parent, conversation = found
-    connection.execute(
-        insert(turn),
+    _INSERT.run(
+        connection,
         {
             "id": one.id,
             "tenant": one.tenant,

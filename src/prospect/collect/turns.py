@@ -18,6 +18,7 @@ REASONS = ("not_followed", "wrong", "style", "refused", "unsafe", "too_long", "o
 EVENTS = ("regenerated", "copied", "edited", "abandoned", "preferred")
 
 _HASH_BYTES = 16
+_ENCODE = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode  # `json.dumps` would make one for each value
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -176,5 +177,4 @@ def plain(message: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _hash(before: str, value: Any) -> str:
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.blake2b(f"{before}\0{text}".encode(), digest_size=_HASH_BYTES).hexdigest()
+    return hashlib.blake2b(f"{before}\0{_ENCODE(value)}".encode(), digest_size=_HASH_BYTES).hexdigest()

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, insert
 from sqlalchemy.dialects import postgresql, sqlite
 
+from prospect.collect.prepared import Prepared
 from prospect.collect.rows import KeyReusedError, UnknownTurnError, milliseconds, moment, text_of, writable
 from prospect.collect.tables import event, owned, turn, vote
 from prospect.collect.turns import EVENTS, REASONS, Event, Vote
@@ -17,16 +18,15 @@ from prospect.feedback.frozen.tombstones import pseudonym_of
 
 
 def _upsert(dialect: Any) -> Any:
-    statement = dialect.insert(vote)
+    statement = dialect.insert(vote).values({column.name: bindparam(column.name) for column in vote.c})
     changed = ("value", "reason", "comment", "correction", "at", "event")
     set_ = {**{name: statement.excluded[name] for name in changed}, "version": vote.c.version + 1}
     return statement.on_conflict_do_update(index_elements=["turn", "rater"], set_=set_).returning(vote.c.version)
 
 
-# Built once: making them costs more than the database takes.
-_UPSERT = {"sqlite": _upsert(sqlite), "postgresql": _upsert(postgresql)}
+_UPSERT = Prepared({"sqlite": _upsert(sqlite), "postgresql": _upsert(postgresql)})
 _WRITTEN = [column for column in event.c if column.name != "id"]
-_INSERT_EVENT = (
+_INSERT_EVENT = Prepared.everywhere(
     insert(event)
     .from_select(
         [column.name for column in _WRITTEN],
@@ -54,7 +54,7 @@ def upsert_vote(connection: Connection, one: Vote, idempotency: str | None, key:
     number = _insert_event(connection, one, "vote", detail, key=idempotency)
     place = {"turn": one.turn, "rater": one.rater, "tenant": one.tenant}
     values = {**place, **detail, "version": 1, "at": milliseconds(one.at), "event": number}
-    version = connection.execute(_UPSERT[connection.dialect.name], values).scalar_one()
+    version = _UPSERT.run(connection, values).scalar_one()
     return dataclasses.replace(one, version=version, cursor=number)
 
 
@@ -109,7 +109,7 @@ def _insert_event(
         "key": key,
         "at": milliseconds(one.at),
     }
-    number = connection.execute(_INSERT_EVENT, values).scalar()
+    number = _INSERT_EVENT.run(connection, values).scalar()
     if number is None:
         raise UnknownTurnError(f"{one.turn}: there is no such turn")
     return int(number)
