@@ -30,6 +30,7 @@ from prospect.collect.metrics import Metrics
 from prospect.collect.refusals import Refusal
 from prospect.collect.request import named
 from prospect.collect.rows import KeyReusedError, UnknownTurnError
+from prospect.collect.spans import Spans
 from prospect.collect.store import MOST_ON_A_PAGE, Store
 from prospect.collect.turns import Event, Vote
 from prospect.errors import StoreError
@@ -184,12 +185,14 @@ class FeedbackApi:
         access: who may vote.
         limits: how often.
         metrics: counts votes.
+        spans: tells OpenTelemetry of votes, where somebody listens.
     """
 
     store: Store
     access: Access
     limits: Limits
     metrics: Metrics
+    spans: Spans | None = None
 
     def __post_init__(self) -> None:
         self._by_key = Rates(self.limits.votes, 2 * self.limits.votes)
@@ -254,6 +257,8 @@ class FeedbackApi:
         key = named(request.headers, "idempotency-key")
         kept = await self._written(lambda: self.store.vote(one, key))
         self.metrics.vote(kept.value)
+        if self.spans is not None:
+            self.spans.vote(kept)
         return _shown(kept)
 
     async def _written(self, write: Callable[[], Coroutine[Any, Any, Result]]) -> Result:

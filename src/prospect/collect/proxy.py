@@ -24,6 +24,7 @@ from prospect.collect.recorder import Recorder
 from prospect.collect.refusals import Refusal, error_body
 from prospect.collect.request import Asked, header_value, read_request
 from prospect.collect.routes import Routes
+from prospect.collect.shadow import Shadow
 from prospect.collect.stream import StreamReader, parse, with_id
 from prospect.collect.upstream import Reply, Upstream, UpstreamError
 
@@ -43,6 +44,7 @@ class Proxy:
         model: the name that the upstream is asked for, whatever the client says; empty leaves the client's.
         canary: the model that answers a share of the conversations.
         routes: says both instead, where a registry does.
+        shadow: answers a share of the requests a second time, unseen.
     """
 
     upstream: Upstream
@@ -55,6 +57,7 @@ class Proxy:
     model: str = ""
     canary: Canary | None = None
     routes: Routes | None = None
+    shadow: Shadow | None = None
 
     def __post_init__(self) -> None:
         self._rates = Rates(self.limits.requests, 2 * self.limits.requests)
@@ -91,6 +94,8 @@ class Proxy:
         exchange = self._exchange(read_request(bytes(body), headers, chat=path == "chat/completions"), caller)
         with self.gate.enter(caller.key):
             await self._unless_left(exchange, self._answer(exchange, path, headers, send), receive)
+        if self.shadow is not None:
+            self.shadow.after(exchange)
 
     def _exchange(self, asked: Asked, caller: Caller) -> Exchange:
         """Decide which model answers."""
@@ -189,7 +194,7 @@ class Proxy:
         """Write the turns of an exchange, once."""
         if not exchange.recorded:
             exchange.recorded = True
-            self.recorder.record(exchange.turns())
+            self.recorder.record(exchange)
 
     def _measure(self, exchange: Exchange, seconds: float) -> None:
         if exchange.upstream_seconds is not None:

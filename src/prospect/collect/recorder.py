@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
 
+from prospect.collect.exchange import Exchange
 from prospect.collect.metrics import Metrics
+from prospect.collect.spans import Spans
 from prospect.collect.store import Store
-from prospect.collect.turns import Turn
 from prospect.errors import StoreError
 
 _BETWEEN_WARNINGS = 10.0  # seconds
@@ -23,19 +23,23 @@ class Recorder:
     Args:
         store: where to.
         metrics: counts turns, and those that were not kept.
+        spans: tells OpenTelemetry of them, where somebody listens.
     """
 
-    def __init__(self, store: Store, metrics: Metrics) -> None:
-        self._store, self._metrics = store, metrics
+    def __init__(self, store: Store, metrics: Metrics, spans: Spans | None = None) -> None:
+        self._store, self._metrics, self._spans = store, metrics, spans
         self._writing: set[asyncio.Future[None]] = set()
         self._warned = -_BETWEEN_WARNINGS
 
-    def record(self, turns: Sequence[Turn]) -> None:
-        """Hand turns to the store's writer, which works in order: a vote that comes later finds its turn.
+    def record(self, exchange: Exchange) -> None:
+        """Hand the turns of an exchange to the store's writer.
 
-        An answer does not wait for the commit of its turn, which takes as long as the disk.
+        It works in order: a vote that comes later finds its turn. An answer does not wait for the commit of its turn,
+        which takes as long as the disk.
         """
-        for turn in turns:
+        if self._spans is not None:
+            self._spans.exchange(exchange)
+        for turn in exchange.turns():
             self._metrics.turn(turn.model, turn.arm or "", turn.ended)
             try:
                 writing = self._store.record(turn)

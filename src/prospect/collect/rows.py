@@ -71,7 +71,13 @@ def insert_turn(connection: Connection, one: Turn, key: bytes) -> None:
     links = chain(one) if one.consent else None
     parent = conversation = None
     rater = None if one.rater is None else pseudonym_of(one.rater, key)
-    if links and links.known:
+    if one.beside is not None:
+        seen = owned(turn, one.tenant, turn.c.parent, turn.c.conversation)
+        found = connection.execute(seen.where(turn.c.id == one.beside, turn.c.purged.is_(None))).first()
+        if not found:
+            raise UnknownTurnError(f"{one.beside}: there is no such turn, or no longer; its shadow is not kept")
+        parent, conversation = found
+    elif links and links.known:
         follows = owned(turn, one.tenant, turn.c.id, turn.c.conversation).where(turn.c.reach == links.known)
         if one.conversation is not None:
             follows = follows.where(turn.c.conversation == one.conversation)
@@ -85,14 +91,14 @@ def insert_turn(connection: Connection, one: Turn, key: bytes) -> None:
         {
             "id": one.id,
             "tenant": one.tenant,
-            "conversation": one.conversation or conversation or one.id,
+            "conversation": conversation or one.conversation or one.id,
             "parent": parent,
             "sibling_group": one.sibling_group or (links.asked if links else None),
             "rater": rater,
             "consent": one.consent,
             "said": pack(_said(one, links.new if links and parent else None)) if one.consent else None,
             "answer": pack(_answer(one.completion)) if one.consent and one.completion is not None else None,
-            "reach": links.reach if links else None,
+            "reach": links.reach if links and one.beside is None else None,  # nothing follows what nobody saw
             "ended": one.ended,
             "model": one.model,
             "fingerprint": one.fingerprint,

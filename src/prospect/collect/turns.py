@@ -37,7 +37,7 @@ class Turn:
         ended: how; only `stop` is a whole answer.
         model: the name that the upstream was asked for.
         fingerprint: of the weights that answered, as far as they are known.
-        arm: `current` or `canary`.
+        arm: `current`, `canary`, or `shadow` for an answer that nobody asked for or saw.
         sampling: settings of the request, such as temperature.
         prompt_tokens: as the upstream counted them.
         completion_tokens: likewise.
@@ -47,6 +47,7 @@ class Turn:
         upstream_id: what the upstream called the response.
         parent: the turn before; the store finds it.
         sibling_group: the same for all answers to one prompt in a conversation; the store finds it.
+        beside: of a shadow's answer, the turn whose answer people saw: it stands in the same conversation.
     """
 
     id: str
@@ -70,6 +71,7 @@ class Turn:
     upstream_id: str | None = None
     parent: str | None = None
     sibling_group: str | None = None
+    beside: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

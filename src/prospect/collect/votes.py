@@ -6,9 +6,10 @@ import dataclasses
 import json
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert
+from sqlalchemy import Connection, bindparam, insert, or_
 from sqlalchemy.dialects import postgresql, sqlite
 
+from prospect.collect.canary import SHADOW
 from prospect.collect.prepared import Prepared
 from prospect.collect.rows import KeyReusedError, UnknownTurnError, milliseconds, moment, text_of, writable
 from prospect.collect.tables import event, owned, turn, vote
@@ -31,7 +32,10 @@ _INSERT_EVENT = Prepared.everywhere(
     .from_select(
         [column.name for column in _WRITTEN],
         owned(turn, bindparam("tenant"), *(bindparam(column.name, type_=column.type) for column in _WRITTEN)).where(
-            turn.c.id == bindparam("turn"), turn.c.purged.is_(None)
+            turn.c.id == bindparam("turn"),
+            turn.c.purged.is_(None),
+            # Nobody saw a shadow's answer, so that nobody can judge it alone.
+            or_(turn.c.arm.is_distinct_from(SHADOW), bindparam("kind") == "preferred"),
         ),
     )
     .returning(event.c.id)
