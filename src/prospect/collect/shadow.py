@@ -17,6 +17,7 @@ from prospect.collect.stream import parse
 from prospect.collect.upstream import Upstream, UpstreamError
 
 AT_ONCE = 4  # answers under way; more would take the upstream from people who wait
+_OF_THE_CLIENT = ("stream", "stream_options", "n")  # how the answer comes, and how often
 _HEADERS = {"content-type": "application/json"}
 
 _log = logging.getLogger(__name__)
@@ -55,10 +56,10 @@ class Shadow:
             task.cancel()
 
     async def _answer(self, seen: Exchange) -> None:
-        fields = {name: value for name, value in seen.asked.fields.items() if name != "stream_options"}
-        fields |= {"model": self._model.model, "stream": False, "n": 1}
+        fields = {name: value for name, value in seen.asked.fields.items() if name not in _OF_THE_CLIENT}
+        fields["model"] = self._model.model
         exchange = Exchange(
-            dataclasses.replace(seen.asked, fields=fields),
+            dataclasses.replace(seen.asked, body=orjson.dumps(fields), fields=fields),
             seen.tenant,
             seen.consent,
             self._model.model,
@@ -78,7 +79,7 @@ class Shadow:
         self._recorder.record(exchange)
 
     async def _ask(self, exchange: Exchange) -> None:
-        reply = await self._upstream.ask("chat/completions", orjson.dumps(exchange.asked.fields), _HEADERS)
+        reply = await self._upstream.ask("chat/completions", exchange.asked.body, _HEADERS)
         try:
             content = parse(await reply.whole())
             if reply.status >= 500 or not isinstance(content, dict):
