@@ -37,8 +37,6 @@ class Recorder:
         It works in order: a vote that comes later finds its turn. An answer does not wait for the commit of its turn,
         which takes as long as the disk.
         """
-        if self._spans is not None:
-            self._spans.exchange(exchange)
         for turn in exchange.turns():
             self._metrics.turn(turn.model, turn.arm or "", turn.ended)
             try:
@@ -48,6 +46,8 @@ class Recorder:
             else:
                 self._writing.add(writing)
                 writing.add_done_callback(self._written)
+        if self._spans is not None:
+            self._spans.exchange(exchange)
 
     async def finish(self) -> None:
         """Return when all that was recorded is written."""

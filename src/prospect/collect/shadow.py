@@ -73,8 +73,8 @@ class Shadow:
             exchange.failed = True
         except Refusal:
             return  # as for people, what was refused is no turn
-        except Exception:
-            _log.exception("a shadow's answer failed")
+        except Exception as error:
+            _log.error("a shadow's answer failed: %s", type(error).__name__)  # no text of a turn
             return
         self._recorder.record(exchange)
 
