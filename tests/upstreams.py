@@ -283,7 +283,12 @@ class FakeUpstream:
         """Answer; return whether the connection stays open."""
         name = request.body.get("model") or ""
         if request.method == "GET":
-            writer.write(whole_head(200, b'{"object":"list","data":[{"id":"m"}]}'))
+            known = {
+                "/v1/models": b'{"object":"list","data":[{"id":"m"}]}',
+                "/v1/models/our%2Fm%201": b'{"id":"our/m 1"}',
+            }
+            missing = b'{"error":{"message":"no such model"}}'
+            writer.write(whole_head(200 if request.path in known else 404, known.get(request.path, missing)))
         elif (name == "drops-first" and len(self.asked) == 1) or name == "drops":
             return False
         elif name == "redirects":

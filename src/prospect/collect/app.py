@@ -89,6 +89,7 @@ def make_app(store: Store, upstream: Upstream, access: Access, serving: Serving 
         ("/v1/chat/completions", proxy.chat, "POST"),
         ("/v1/completions", proxy.completions, "POST"),
         ("/v1/models", proxy.models, "GET"),
+        ("/v1/models/{id:path}", proxy.models, "GET"),
     ):
         app.router.routes.append(Route(path, _Raw(handle), methods=[method]))
     app.include_router(FeedbackApi(store, access, serving.limits, metrics).router())

@@ -222,7 +222,7 @@ class FeedbackApi:
     async def _keep(self, one: Vote, request: Request) -> VoteOut:
         key = named(request.headers, "idempotency-key")
         kept = await self._written(lambda: self.store.vote(one, key))
-        self.metrics.vote(kept.value)
+        self.metrics.vote(kept.value, kept.model)
         return _shown(kept)
 
     async def _written(self, write: Callable[[], Coroutine[Any, Any, Result]]) -> Result:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
 import orjson
 
@@ -36,10 +37,7 @@ class LocalUpstream:
     async def ask(self, path: str, body: bytes | None, headers: Mapping[str, str]) -> Reply:
         """Return the answer, which begins when those before it have ended."""
         if body is None:
-            listed = [
-                {"id": n, "object": "model", "created": self._began, "owned_by": "prospect"} for n in self._models
-            ]
-            return _reply(b"application/json", _once({"object": "list", "data": listed}), lambda: None)
+            return _reply(b"application/json", _once(self._described(path)), lambda: None)
         if len(self._jobs) >= MOST_WAITING:
             raise Refusal(503, f"{MOST_WAITING} requests wait for the model already. Try again.", retry_after=5)
         fields = orjson.loads(body)
@@ -58,6 +56,16 @@ class LocalUpstream:
         if fields.get("stream"):
             return _reply(b"text/event-stream", answer.events(), job.left.set)
         return _reply(b"application/json", answer.whole(), job.left.set)
+
+    def _described(self, path: str) -> dict[str, Any]:
+        """Return the list of models, or the one that the path names."""
+        said = {n: {"id": n, "object": "model", "created": self._began, "owned_by": "prospect"} for n in self._models}
+        name = unquote(path.removeprefix("models").removeprefix("/"))
+        if not name:
+            return {"object": "list", "data": list(said.values())}
+        if name not in said:
+            raise Refusal(404, "there is no such model.")
+        return said[name]
 
     def fingerprint(self, model: str) -> str:
         """Return what the model's files are known by."""

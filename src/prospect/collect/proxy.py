@@ -23,7 +23,7 @@ from prospect.collect.limits import Gate, Limits, Rates
 from prospect.collect.metrics import Metrics
 from prospect.collect.recorder import Recorder
 from prospect.collect.refusals import Refusal, error_body
-from prospect.collect.request import Asked, header_value, read_request
+from prospect.collect.request import Asked, header_value, path_of_models, read_request
 from prospect.collect.routes import Routes
 from prospect.collect.stream import StreamReader, parse, with_id
 from prospect.collect.upstream import Reply, Upstream, UpstreamError
@@ -61,10 +61,10 @@ class Proxy:
         self._rates = Rates(self.limits.requests, 2 * self.limits.requests)
 
     async def models(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """GET /v1/models: what the upstream says."""
+        """GET /v1/models, and /v1/models/ID: what the upstream says."""
         headers = Headers(scope=scope)
         self._rates.take((await self.access.caller(headers, "chat")).key, "requests")
-        reply = await self.upstream.ask("models", None, headers)
+        reply = await self.upstream.ask(path_of_models(scope["path_params"].get("id")), None, headers)
         try:
             await _send_whole(send, reply, await reply.whole())
         finally:

@@ -86,6 +86,7 @@ class Vote:
         correction: the answer that the rater would have liked.
         version: how many times the rater voted on the turn; given by the store.
         cursor: where it stands in the history of the store; given by the store.
+        model: whose answer it is about; given by the store when it keeps the vote.
     """
 
     turn: str
@@ -98,6 +99,7 @@ class Vote:
     correction: str | None = None
     version: int = 0
     cursor: int = 0
+    model: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -88,7 +88,7 @@ class Upstream(Protocol):
         """Return the answer to a request.
 
         Args:
-            path: `chat/completions`, `completions` or `models`.
+            path: `chat/completions`, `completions`, `models`, or `models/ID` with ID quoted.
             body: None for a GET.
             headers: of the client.
 

@@ -20,7 +20,9 @@ def _upsert(dialect: Any) -> Any:
     statement = dialect.insert(vote)
     changed = ("value", "reason", "comment", "correction", "at", "event")
     set_ = {**{name: statement.excluded[name] for name in changed}, "version": vote.c.version + 1}
-    return statement.on_conflict_do_update(index_elements=["turn", "rater"], set_=set_).returning(vote.c.version)
+    model = owned(turn, bindparam("whose"), turn.c.model).where(turn.c.id == bindparam("voted")).scalar_subquery()
+    upsert = statement.on_conflict_do_update(index_elements=["turn", "rater"], set_=set_)
+    return upsert.returning(vote.c.version, model)
 
 
 # Built once: making them costs more than the database takes.
@@ -54,13 +56,15 @@ def upsert_vote(connection: Connection, one: Vote, idempotency: str | None, key:
     number = _insert_event(connection, one, "vote", detail, key=idempotency)
     place = {"turn": one.turn, "rater": one.rater, "tenant": one.tenant}
     values = {**place, **detail, "version": 1, "at": milliseconds(one.at), "event": number}
-    version = connection.execute(_UPSERT[connection.dialect.name], values).scalar_one()
-    return dataclasses.replace(one, version=version, cursor=number)
+    values.update(voted=one.turn, whose=one.tenant)  # the columns' own names are taken
+    version, model = connection.execute(_UPSERT[connection.dialect.name], values).one()
+    return dataclasses.replace(one, version=version, cursor=number, model=model)
 
 
 def _with_key(connection: Connection, one: Vote, detail: dict[str, Any], key: str) -> Vote | None:
     """Return the vote as it was kept when this request came first; None where it did not."""
-    found = connection.execute(owned(event, one.tenant).where(event.c.key == key)).first()
+    with_key = owned(event, one.tenant, *event.c, turn.c.model).join_from(event, turn, turn.c.id == event.c.turn)
+    found = connection.execute(with_key.where(event.c.key == key)).first()
     if found is None:
         return None
     same = found.turn == one.turn and found.rater == one.rater and found.kind == "vote"
@@ -70,7 +74,7 @@ def _with_key(connection: Connection, one: Vote, detail: dict[str, Any], key: st
         event.c.turn == one.turn, event.c.rater == one.rater, event.c.kind == "vote", event.c.id <= found.id
     )
     version = len(connection.execute(earlier).all())
-    return dataclasses.replace(one, at=moment(found.at), version=version, cursor=found.id)
+    return dataclasses.replace(one, at=moment(found.at), version=version, cursor=found.id, model=found.model)
 
 
 def insert_event(connection: Connection, one: Event, key: bytes) -> None:

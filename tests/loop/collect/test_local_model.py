@@ -86,6 +86,9 @@ def test_plain_text_is_continued(client: Any) -> None:
 
 def test_it_names_itself(client: Any) -> None:
     assert [model.id for model in client.models.list()] == [str(BASE)]
+    assert client.models.retrieve(str(BASE)).id == str(BASE)
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve("another")
 
 
 def turns(running: Any) -> int:
