@@ -8,7 +8,7 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prospect.cli.serving import add_store, needs_serve
+from prospect.cli.serving import add_store, needs_serve, share
 from prospect.errors import UsageError
 from prospect.terminal import say
 
@@ -59,6 +59,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="whether text is kept where a request does not say x-prospect-consent: given keeps it (default: ask)",
     )
     parser.add_argument(
+        "--ask",
+        type=share,
+        default="5%",
+        metavar="SHARE",
+        help="the share of the turns whose readers the chat page asks for a vote, drawn by chance (default: 5%%)",
+    )
+    parser.add_argument(
         "--allow-origin", action="append", default=[], metavar="ORIGIN", help="pages of this origin may send votes"
     )
     parser.add_argument(
@@ -89,6 +96,7 @@ def run(options: argparse.Namespace) -> int:
         registry=None if options.registry is None else options.registry.expanduser(),
         consent=options.consent == "given",
         origins=options.allow_origin,
+        ask=options.ask,
         limits=Limits(requests=options.rate, votes=2 * options.rate),
     )
     with contextlib.ExitStack() as opened:

@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from prospect import __version__
 from prospect.collect.access import Access
+from prospect.collect.asking import USUAL_SHARE
 from prospect.collect.canary import Canary
 from prospect.collect.feedback_api import FeedbackApi
 from prospect.collect.limits import Gate, Limits
@@ -46,6 +47,7 @@ class Serving:
         consent: whether text is kept where the client says nothing about it.
         origins: web pages of these origins may vote from a browser.
         limits: how much a client may ask for.
+        ask: the share of the turns whose readers are asked for a vote, so that these votes are a fair sample.
         between_looks: seconds from one look at the registry's canary to the next.
     """
 
@@ -55,6 +57,7 @@ class Serving:
     consent: bool = False
     origins: Sequence[str] = ()
     limits: Limits = field(default_factory=Limits)
+    ask: float = USUAL_SHARE
     between_looks: float = 60.0  # every look holds, so that more of them cost only time
 
 
@@ -65,8 +68,10 @@ def make_app(store: Store, upstream: Upstream, access: Access, serving: Serving 
     metrics = Metrics(lambda: store.waiting, lambda: gate.open)
     recorder = Recorder(store, metrics)
     routes = None if serving.registry is None else Routes(serving.registry)
-    limits, model, canary = serving.limits, serving.model, serving.canary
-    proxy = Proxy(upstream, recorder, access, metrics, gate, limits, serving.consent, model, canary, routes)
+    proxy = Proxy(
+        upstream, recorder, access, metrics, gate, serving.limits, serving.consent,
+        serving.model, serving.canary, routes, serving.ask,
+    )  # fmt: skip
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -95,7 +100,7 @@ def make_app(store: Store, upstream: Upstream, access: Access, serving: Serving 
     app.include_router(FeedbackApi(store, access, serving.limits, metrics).router())
     _add_health(app, store, access, metrics)
     app.get("/", include_in_schema=False)(chat_page)
-    admin = AdminPage(store.database, access, None if routes is None else routes.registry)
+    admin = AdminPage(store.database, access, None if routes is None else routes.registry, serving.ask)
     app.get("/admin", include_in_schema=False)(admin.show)
     app.add_exception_handler(HTTPException, _refuse)
     app.add_exception_handler(RequestValidationError, _refuse_invalid)

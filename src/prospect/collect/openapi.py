@@ -9,6 +9,7 @@ _HEADERS = {
     "x-prospect-turn": "The turn's id, also that of the response.",
     "x-prospect-vote": "A token with which a browser may vote on the turn.",
     "x-prospect-model": "The model that was asked.",
+    "x-prospect-ask": "yes where chance has drawn the turn: ask its reader for a vote.",
 }
 _ASKING: dict[str, tuple[str, dict[str, Any]]] = {
     "x-prospect-consent": ("Whether text may be kept.", {"enum": ["yes", "no"]}),

@@ -17,6 +17,7 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from prospect.collect.access import Access, Caller
+from prospect.collect.asking import is_asked
 from prospect.collect.canary import CANARY, CURRENT, Canary
 from prospect.collect.exchange import Exchange
 from prospect.collect.limits import Gate, Limits, Rates
@@ -44,6 +45,7 @@ class Proxy:
         model: the name that the upstream is asked for, whatever the client says; empty leaves the client's.
         canary: the model that answers a share of the conversations.
         routes: says both instead, where a registry does.
+        ask: the share of the turns whose readers are asked for a vote.
     """
 
     upstream: Upstream
@@ -56,6 +58,7 @@ class Proxy:
     model: str = ""
     canary: Canary | None = None
     routes: Routes | None = None
+    ask: float = 0.0
 
     def __post_init__(self) -> None:
         self._rates = Rates(self.limits.requests, 2 * self.limits.requests)
@@ -146,6 +149,7 @@ class Proxy:
             (b"x-prospect-turn", exchange.id.encode()),
             (b"x-prospect-vote", self.access.token(exchange.id, exchange.tenant, exchange.asked.rater).encode()),
             (b"x-prospect-model", header_value(exchange.model)),
+            (b"x-prospect-ask", b"yes" if is_asked(exchange.id, self.ask) else b"no"),
         ]
 
     async def _whole(self, exchange: Exchange, reply: Reply, send: Send) -> None:

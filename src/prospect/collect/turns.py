@@ -15,7 +15,8 @@ from prospect.feedback.files.store.selection import MAIN as MAIN
 Ended = Literal["stop", "length", "client_left", "upstream_error"]
 ENDED: tuple[Ended, ...] = ("stop", "length", "client_left", "upstream_error")
 REASONS = ("not_followed", "wrong", "style", "refused", "unsafe", "too_long", "other")
-EVENTS = ("regenerated", "copied", "edited", "abandoned", "preferred")
+OF_TWO = ("preferred", "same")  # events on two answers to one prompt, shown side by side
+EVENTS = ("regenerated", "copied", "edited", "abandoned", *OF_TWO)
 
 _HASH_BYTES = 16
 
@@ -112,7 +113,7 @@ class Event:
         rater: who did it; the store keeps a pseudonym.
         kind: one of `EVENTS`.
         at: when.
-        other: of `preferred`, the sibling that this turn was preferred to.
+        other: of `preferred`, the sibling that this turn was preferred to; of `same`, the one that is as good.
         detail: anything small, such as the order in which two drafts were shown; no text of people.
     """
 

@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from prospect.collect.rows import KeyReusedError, UnknownTurnError, milliseconds, moment, text_of, writable
 from prospect.collect.tables import event, owned, turn, vote
-from prospect.collect.turns import EVENTS, REASONS, Event, Vote
+from prospect.collect.turns import EVENTS, OF_TWO, REASONS, Event, Vote
 from prospect.errors import StoreError
 from prospect.feedback.frozen.tombstones import pseudonym_of
 
@@ -81,8 +81,8 @@ def insert_event(connection: Connection, one: Event, key: bytes) -> None:
     """Write an event in the history."""
     if one.kind not in EVENTS:
         raise StoreError(f"the event is {one.kind}; expected {', '.join(EVENTS)}")
-    if (one.other is not None) != (one.kind == "preferred"):
-        raise StoreError(f"the event is {one.kind}; expected another turn with `preferred`, and only there")
+    if (one.other is not None) != (one.kind in OF_TWO):
+        raise StoreError(f"the event is {one.kind}; expected another turn with {' or '.join(OF_TWO)}, and only there")
     one = writable(one)
     if one.other is not None:
         both = owned(turn, one.tenant, turn.c.sibling_group).where(turn.c.id.in_([one.turn, one.other]))

@@ -254,6 +254,14 @@ def test_the_name_of_a_model_leads_to_no_other_place_of_the_upstream(
     assert upstream.asked == []
 
 
+@pytest.mark.parametrize(("share", "said"), [(0.0, {"no"}), (0.5, {"no", "yes"}), (1.0, {"yes"})])
+def test_the_answer_says_whether_its_reader_is_asked(share: float, said: set[str], desk: Callable[..., Any]) -> None:
+    one = desk(ask=share)
+    answers = [one.chat("openai").headers for _ in range(40)]
+    assert {answer["x-prospect-ask"] for answer in answers} == said
+    assert all((a["x-prospect-turn"] < "8") == (a["x-prospect-ask"] == "yes") for a in answers if share == 0.5)
+
+
 def test_votes_are_counted_by_model(desk: Callable[..., Any]) -> None:
     one = desk()
     for model, value in (("openai", 1), ("openai", 1), ("vllm", -1)):
