@@ -3,79 +3,18 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from chatting import ask, complete, kept, wide
 
 import upstreams
 from upstreams import FakeUpstream, Recording, chunk, events, said
 
-pytest.importorskip("playwright", reason="playwright is not installed; a page needs a browser to be looked at")
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed; a page needs one to be looked at")
-
 PHONE = {"width": 390, "height": 780}
 ATTACK = "<img src=x onerror=\"window.ran=1\"><script>window.ran=1</script><a href='javascript:window.ran=1'>x</a>"
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def visit(chromium: Any) -> Iterator[Callable[..., Any]]:
-    """Open a page; at the end no script of it has failed, and none was stopped by the policy."""
-    contexts, wrong = [], []
-
-    def visit(url: str, **how: Any) -> Any:
-        contexts.append(chromium.new_context(**how))
-        page = contexts[-1].new_page()
-        page.set_default_timeout(20_000)
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("console", lambda line: wrong.append(line.text) if "Content Security Policy" in line.text else None)
-        page.goto(url)
-        return page
-
-    yield visit
-    for context in contexts:
-        context.close()
-    assert not wrong
-
-
-def ask(page: Any, text: str) -> Any:
-    """Ask with the keyboard, and return the answer once it is complete."""
-    count = page.locator("article").count()
-    page.fill("#question", text)
-    page.press("#question", "Enter")
-    return complete(page, count)
-
-
-def complete(page: Any, place: int) -> Any:
-    from playwright.sync_api import expect
-
-    answer = page.locator("article").nth(place)
-    expect(answer).to_have_attribute("aria-busy", "false", timeout=20_000)
-    return answer
-
-
-def kept(answer: Any, words: str) -> None:
-    from playwright.sync_api import expect
-
-    expect(answer.locator(".kept")).to_contain_text(words, timeout=20_000)
-
-
-def wide(page: Any) -> int:
-    """Return by how many pixels the page is wider than its window."""
-    return int(page.evaluate("document.documentElement.scrollWidth - innerWidth"))
 
 
 def test_people_chat_vote_and_think_again(desk: Callable[..., Any], visit: Callable[..., Any]) -> None:
@@ -114,16 +53,15 @@ def test_people_chat_vote_and_think_again(desk: Callable[..., Any], visit: Calla
 def test_another_answer_is_an_event_and_no_thumb(desk: Callable[..., Any], visit: Callable[..., Any]) -> None:
     one = desk(model="openai-stream")
     page = visit(one.running.url)
-    page.check("#consent")
     ask(page, "Where is it?")
     page.get_by_text("Another answer").click()
     second = complete(page, 1)
+    assert page.get_by_text("Which is better?").is_hidden(), "a choice between texts that are not kept is of no use"
     assert second.locator(".place").inner_text() == "2 of 2"
     second.get_by_label("Earlier answer").click()
     assert page.locator("article").nth(0).is_visible() and not second.is_visible()
     assert one.rows("select kind from event") == [("regenerated",)]
     assert one.rows("select count(*) from vote") == [(0,)]
-    assert one.rows("select count(distinct sibling_group) from turn") == [(1,)]
 
 
 def test_an_answer_can_be_stopped_and_voted_on(desk: Callable[..., Any], visit: Callable[..., Any]) -> None:
@@ -211,4 +149,4 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(
     small = [box for box in (b.bounding_box() for b in page.locator("button:visible").all()) if box["height"] < 40]
     assert not small, "a thumb is larger than that"
     page.goto(one.running.url + "/admin")
-    assert wide(page) == 0 and page.locator("tbody tr").count() == 1
+    assert wide(page) == 0 and page.locator("tbody tr").count() == 2
