@@ -14,6 +14,7 @@ from prospect.terminal import say
 
 if TYPE_CHECKING:
     from prospect.collect.canary import Canary
+    from prospect.collect.held import HeldModels
     from prospect.collect.keys import KeyRing
     from prospect.collect.store import Store
     from prospect.collect.upstream import Upstream
@@ -50,7 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--registry",
         type=Path,
         metavar="DIR",
-        help="the upstream's models that prospect promote names there answer; a canary that is worse is rolled back",
+        help="the models that prospect promote names there answer, of the upstream or, with --model, loaded by this "
+        "process; a canary that is worse is rolled back",
     )
     parser.add_argument(
         "--consent",
@@ -114,7 +116,7 @@ def run(options: argparse.Namespace) -> int:
         )
         host, port = listener.getsockname()[:2]
         place = f"[{host}]" if ":" in host else host
-        say(f"http://{place}:{port}/v1 in front of {options.upstream or options.model}")
+        say(f"http://{place}:{port}/v1 in front of {options.upstream or options.registry or options.model}")
         kept = "texts are kept" if serving.consent else "texts are kept of requests with x-prospect-consent: yes alone"
         say(f"store    {store.database.name}; {kept}")
         say(f"pages    http://{place}:{port}/ to chat and vote on, and /admin")
@@ -130,8 +132,6 @@ def _check(options: argparse.Namespace) -> None:
         )
     if options.api_key_env is not None and options.upstream is None:
         raise UsageError("--api-key-env: it is for --upstream; a model of this process needs no key.")
-    if options.registry is not None and options.upstream is None:
-        raise UsageError("--registry: it is for --upstream; a model of this process stays the same until it ends.")
     if not options.rate > 0:
         raise UsageError(f"--rate {options.rate:g}: expected more than 0.")
     if not 0 <= options.port < 2**16:
@@ -147,15 +147,34 @@ def _upstream(options: argparse.Namespace, canary: Canary | None) -> tuple[Upstr
         if canary is not None and not model:
             raise UsageError("--canary: compared with which model? Name it: --upstream URL#MODEL.")
         return HttpUpstream(url, options.api_key_env), model
-    from prospect.cli.announce import announce_gguf
     from prospect.cli.train import quiet_libraries
     from prospect.collect.local import LocalUpstream
-    from prospect.collect.local_job import LocalModel
 
     quiet_libraries()
-    names = [options.model, *([canary.model] if canary is not None else [])]
-    announce_gguf(*names)
-    return LocalUpstream(*(LocalModel.load(name) for name in names)), options.model
+    models, name = _models(options, canary)
+    return LocalUpstream(models), name
+
+
+def _models(options: argparse.Namespace, canary: Canary | None) -> tuple[HeldModels, str]:
+    """Return the models of this process, and which of them answers.
+
+    They are those of the registry, or that of the command as long as none is current there.
+    """
+    from prospect.cli.announce import announce_gguf
+    from prospect.collect.held import HeldModels
+    from prospect.collect.local_job import LocalModel
+    from prospect.collect.registry import Registry
+
+    registry = None if options.registry is None else Registry(options.registry.expanduser()).read()
+    if registry is None or registry.current is None:
+        names = [options.model, *([canary.model] if canary is not None else [])]
+        announce_gguf(*names)
+        return HeldModels([LocalModel.load(name) for name in names]), options.model
+    models = HeldModels([])
+    for entry in filter(None, (registry.current, registry.canary)):
+        announce_gguf(entry.source)
+        models.load(entry)
+    return models, registry.current.model
 
 
 def _keys(options: argparse.Namespace, store: Store) -> KeyRing | None:

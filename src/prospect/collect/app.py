@@ -43,7 +43,8 @@ class Serving:
     Attributes:
         model: the name that the upstream is asked for, whatever the client says; empty leaves the client's.
         canary: the model that answers a share of the conversations.
-        registry: the folder of a registry that says both instead; its canary is rolled back when it is worse.
+        registry: the folder of a registry that says both, from when it has a current model; its canary is rolled back
+            when it is worse.
         consent: whether text is kept where the client says nothing about it.
         origins: web pages of these origins may vote from a browser.
         limits: how much a client may ask for.
@@ -67,7 +68,7 @@ def make_app(store: Store, upstream: Upstream, access: Access, serving: Serving 
     gate = Gate(serving.limits)
     metrics = Metrics(lambda: store.waiting, lambda: gate.open)
     recorder = Recorder(store, metrics)
-    routes = None if serving.registry is None else Routes(serving.registry)
+    routes = None if serving.registry is None else Routes(serving.registry, upstream, serving.model)
     proxy = Proxy(
         upstream, recorder, access, metrics, gate, serving.limits, serving.consent,
         serving.model, serving.canary, routes, serving.ask,

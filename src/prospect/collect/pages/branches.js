@@ -68,6 +68,7 @@ function endVersion(turn, version) {
   }
   if (!turn.versions.length) takeAway(turn);
   show();
+  if (turn.pair) turn.box.querySelector(".compare").scrollIntoView({ block: "nearest" });
 }
 
 function takeAway(turn) {
