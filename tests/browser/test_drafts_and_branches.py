@@ -42,28 +42,30 @@ def focus(page: Any, name: str, presses: int = 60) -> None:
     pytest.fail(f"the keyboard does not reach {name}")
 
 
-@pytest.mark.parametrize(("byte", "new_is_left"), [(0, True), (255, False)])
+@pytest.mark.parametrize(("byte", "side"), [(0, 1), (0, 2), (255, 1), (255, 2)])
 def test_the_side_is_drawn_and_kept_with_the_choice(
-    byte: int, new_is_left: bool, desk: Callable[..., Any], visit: Callable[..., Any]
+    byte: int, side: int, desk: Callable[..., Any], visit: Callable[..., Any]
 ) -> None:
     one = desk(model="openai-stream")
     page = visit("about:blank", viewport=DESK)
     page.add_init_script(with_chance(byte))
     page.goto(one.running.url)
     left, right = two_answers(page)
-    assert [side.locator(".which").inner_text() for side in (left, right)] == ["Answer 1", "Answer 2"]
-    boxes = [side.bounding_box() for side in (left, right)]
+    assert [each.locator(".which").inner_text() for each in (left, right)] == ["Answer 1", "Answer 2"]
+    boxes = [each.bounding_box() for each in (left, right)]
     assert boxes[0]["y"] == boxes[1]["y"] and boxes[0]["x"] < boxes[1]["x"]
-    page.get_by_role("button", name="Answer 1").click()
+    page.get_by_role("button", name=f"Answer {side}").click()
     page.get_by_text("your choice is kept").wait_for()
     old, new = (row[0] for row in one.rows("select id from turn order by created"))
-    better, worse = (new, old) if new_is_left else (old, new)
+    new_is_better = (byte == 0) == (side == 1)
+    better, worse = (new, old) if new_is_better else (old, new)
+    first = "id" if side == 1 else "other"
     assert one.rows("select turn, other, detail from event where kind = 'preferred'") == [
-        (better, worse, '{"first": "id"}')
+        (better, worse, f'{{"first": "{first}"}}')
     ]
     assert one.rows("select count(*) from vote") == [(0,)]
     assert page.locator("article:visible").count() == 1, "the better one goes on"
-    assert page.locator("article:visible .versions .place").inner_text() == ("2 of 2" if new_is_left else "1 of 2")
+    assert page.locator("article:visible .versions .place").inner_text() == ("2 of 2" if new_is_better else "1 of 2")
     assert one.rows("select count(distinct sibling_group) from turn") == [(1,)]
 
 
