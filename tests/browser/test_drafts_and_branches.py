@@ -105,6 +105,19 @@ def test_an_answer_that_was_stopped_is_not_compared(desk: Callable[..., Any], vi
     assert page.locator("article:visible").count() == 1
 
 
+def test_an_answer_with_nothing_in_it_is_not_compared(desk: Callable[..., Any], visit: Callable[..., Any]) -> None:
+    page = visit(desk(model="openai-stream").running.url)
+    page.check("#consent")
+    ask(page, "Where is it?")
+    nothing = 'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n'
+    answers = "**/v1/chat/completions"
+    page.route(answers, lambda route: route.fulfill(body=nothing, content_type="text/event-stream"))
+    page.get_by_text("Another answer").click()
+    page.get_by_text("The model answered with nothing.").wait_for()
+    assert page.get_by_text("Which is better?").is_hidden()
+    assert page.locator("article:visible .text").all_inner_texts() == ["On its way."]
+
+
 def test_a_question_in_other_words_starts_a_branch_that_one_can_leave(
     desk: Callable[..., Any], visit: Callable[..., Any], upstream: FakeUpstream
 ) -> None:

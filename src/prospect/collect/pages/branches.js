@@ -59,7 +59,7 @@ function addVersion(turn, beside) {
 
 // An answer ended. One that never began leaves no trace; its question goes back to where it was written.
 function endVersion(turn, version) {
-  if (turn.pair && !turn.pair.every((each) => each.whole)) turn.pair = null; // one that was cut is not compared
+  if (turn.pair && !(version.whole && version.text)) turn.pair = null; // one that was cut is not compared
   if (version.text) version.end();
   else {
     version.article.remove();
