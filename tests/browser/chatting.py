@@ -25,8 +25,3 @@ def kept(answer: Any, words: str) -> None:
     from playwright.sync_api import expect
 
     expect(answer.locator(".kept")).to_contain_text(words, timeout=20_000)
-
-
-def wide(page: Any) -> int:
-    """Return by how many pixels the page is wider than its window."""
-    return int(page.evaluate("document.documentElement.scrollWidth - innerWidth"))

@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chatting import ask, complete, kept, wide
+from chatting import ask, complete, kept
 
 import upstreams
+from browsers import ATTACK, PHONE, wide
 from upstreams import FakeUpstream, Recording, chunk, events, said
-
-PHONE = {"width": 390, "height": 780}
-ATTACK = "<img src=x onerror=\"window.ran=1\"><script>window.ran=1</script><a href='javascript:window.ran=1'>x</a>"
 
 
 def test_people_chat_vote_and_think_again(desk: Callable[..., Any], visit: Callable[..., Any]) -> None:

@@ -6,15 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from chatting import ask, complete, kept, wide
+from chatting import ask, complete, kept
 
 import upstreams
+from browsers import PHONE, wide
 from upstreams import FakeUpstream, Recording, chunk, events, said
 
 ATTACK = (
     "</div><img src=x onerror=\"window.ran=1\"><script>window.ran=1</script><a href='javascript:window.ran=1'>x</a>"
 )
-PHONE, DESK = {"width": 390, "height": 780}, {"width": 1100, "height": 800}
+DESK = {"width": 1100, "height": 800}
 
 
 def with_chance(byte: int) -> str:
