@@ -112,25 +112,22 @@ def describe_image(content: bytes, what: str, *, path: Path, inside: bool = Fals
     return Image(path, digest, width, height, "jpeg" if form == "mpo" else form, content if inside else None)
 
 
-def decode_image(image: Image, what: str) -> Picture:
-    """Return the pixels of an image as 8-bit RGB, upright.
-
-    CMYK, grey and palettes are converted, transparency is laid on white, and the rotation that a camera noted is
-    applied.
-
-    Raises:
-        DataError: the file is broken, is missing by now, or is not the one that the record was made of.
-    """
+def image_bytes(image: Image, what: str) -> bytes:
+    """Return the bytes of an image's file; refuse a file that is not the one that the record was made of."""
     content = image.data if image.data is not None else read_bytes(image.path, what)
     if hashlib.sha256(content).hexdigest() != image.sha256:
         raise DataError(f"{what} was changed after its row was read. Run this again when nothing writes to it")
-    return _decoded(open_image(content, what), what)
+    return content
+
+
+def decode_image(image: Image, what: str) -> Picture:
+    """Return the pixels of an image; see `decode_bytes` and `image_bytes`."""
+    return decode_bytes(image_bytes(image, what), what)
 
 
 def conversions(image: Image, what: str) -> list[str]:
     """Return what is converted before the image is seen: `cmyk`, `grey`, `palette`, `transparency`, `rotation`."""
-    content = image.data if image.data is not None else read_bytes(image.path, what)
-    picture, orientation = open_image(content, what)
+    picture, orientation = open_image(image_bytes(image, what), what)
     found = {
         "cmyk": picture.mode == "CMYK",
         "grey": picture.mode in ("1", "L", "LA"),
@@ -141,15 +138,23 @@ def conversions(image: Image, what: str) -> list[str]:
     return [name for name, here in found.items() if here]
 
 
-def _decoded(opened: Opened, what: str) -> Picture:
+def decode_bytes(content: bytes, what: str) -> Picture:
+    """Return the pixels of an image as 8-bit RGB, upright.
+
+    CMYK, grey and palettes are converted, transparency is laid on white, and the rotation that a camera noted is
+    applied.
+
+    Raises:
+        DataError: what `open_image` refuses, or the pixels are broken.
+    """
     pillow = _pillow()
-    picture = opened.picture
+    picture, orientation = open_image(content, what)
     try:
         picture.load()
         if picture.has_transparency_data:
             layer = picture.convert("RGBA")
             picture = pillow.alpha_composite(pillow.new("RGBA", layer.size, "white"), layer)
-        upright = _UPRIGHT.get(opened.orientation)
+        upright = _UPRIGHT.get(orientation)
         picture = picture.convert("RGB")
         return picture if upright is None else picture.transpose(pillow.Transpose[upright])
     except Exception as error:
