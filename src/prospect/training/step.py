@@ -19,6 +19,7 @@ import torch
 
 from prospect import progress
 from prospect.data.batch import AnyRow, flatten
+from prospect.data.draw import Draw
 from prospect.data.loader import count_tokens, micro_batches, share_out
 from prospect.errors import TrainingError
 from prospect.losses.base import Loss
@@ -28,7 +29,7 @@ from prospect.models.in_place import adding_in_place
 from prospect.models.modes import evaluating
 from prospect.models.reference import Reference
 from prospect.training.arguments import Comparison, arrange, concatenate, contrast, first_rows
-from prospect.training.medium import AnyBatch, Draw, Learner, Medium
+from prospect.training.medium import AnyBatch, Learner, Medium
 from prospect.training.metrics import Tally, summarise, tally_rows, tally_sampled
 from prospect.training.processes.world import World
 from prospect.training.sampled_point import SampledPoint, choose_prompts
