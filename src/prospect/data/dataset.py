@@ -21,7 +21,7 @@ from prospect.feedback.convert.kinds import as_kind
 from prospect.feedback.files.rows import Ignored
 from prospect.feedback.files.sources import load_feedback
 from prospect.feedback.files.verdict_columns import describe_ignored
-from prospect.feedback.records import Demonstration, Feedback, Kind, Paired, Scored, Text, Unpaired
+from prospect.feedback.records import Demonstration, Feedback, Kind, Paired, Scored, Text, Unpaired, text_of
 from prospect.feedback.split import prompt_key, split_by_prompt
 from prospect.results.run import DataSummary, LeftOut, LengthHistogram, Lengths
 
@@ -207,14 +207,18 @@ def sides(record: Feedback) -> list[Side]:
     """
     match record:
         case Paired():
-            return [Side(record.chosen, True), Side(record.rejected, False)]
+            return [
+                Side(text_of(record.chosen, record.where), True),
+                Side(text_of(record.rejected, record.where), False),
+            ]
         case Unpaired():
-            return [Side(record.completion, record.desirable)]
+            return [Side(text_of(record.completion, record.where), record.desirable)]
         case Demonstration():
-            return [Side(record.completion, True)]
+            return [Side(text_of(record.completion, record.where), True)]
         case Scored(completions=completions, scores=scores):
             top = max(scores)
-            return [Side(text, score == top, score) for text, score in zip(completions, scores, strict=True)]
+            texts = [text_of(completion, record.where) for completion in completions]
+            return [Side(text, score == top, score) for text, score in zip(texts, scores, strict=True)]
     raise TypeError(f"not a feedback record: {record!r}")
 
 

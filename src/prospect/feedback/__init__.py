@@ -7,7 +7,7 @@ from prospect.feedback.convert.scored import Unscorable, count_unscorable, to_sc
 from prospect.feedback.convert.verdicts import to_demonstrations, to_unpaired
 from prospect.feedback.files.sources import iter_feedback, load_feedback, load_prompts
 from prospect.feedback.files.write import as_columns, write_jsonl
-from prospect.feedback.records import Demonstration, Feedback, Kind, Message, Paired, Scored, Text, Unpaired
+from prospect.feedback.records import Demonstration, Feedback, Image, Kind, Message, Paired, Scored, Text, Unpaired
 from prospect.feedback.split import prompt_key, split_by_prompt
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "ClassWeights",
     "Demonstration",
     "Feedback",
+    "Image",
     "Kind",
     "Message",
     "Paired",

@@ -15,10 +15,21 @@ import orjson
 from prospect.atomic import atomic_file
 from prospect.errors import DataError
 from prospect.feedback.files.layouts import OPTIONAL_COLUMNS
-from prospect.feedback.records import Demonstration, Feedback, Paired, Scored, Text, Unpaired
+from prospect.feedback.records import Completion, Demonstration, Feedback, Image, Paired, Scored, Unpaired
 from prospect.feedback.times import write_time
 
-_COLUMNS = ("prompt", "completion", "label", "chosen", "rejected", "completions", "scores", *OPTIONAL_COLUMNS)
+_IMAGE_COLUMNS = {
+    "completion": "image",
+    "chosen": "chosen_image",
+    "rejected": "rejected_image",
+    "completions": "images",
+}
+"""What a column of completions is called where these are images."""
+_COLUMNS = (
+    *("prompt", "completion", "label", "chosen", "rejected", "completions", "scores"),
+    *_IMAGE_COLUMNS.values(),
+    *OPTIONAL_COLUMNS,
+)
 _KEYS = {name: f'{"{" if name == "prompt" else ", "}"{name}": '.encode() for name in _COLUMNS}  # prompt comes first
 _JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 _PROVENANCE_TEXT = ("source", "source_id", "model", "reason")
@@ -94,17 +105,22 @@ def _encode(cell: Any) -> bytes:
 
 
 def as_columns(row: Feedback) -> dict[str, Any]:
-    """Return the record as column -> cell, without the optional columns that say nothing."""
+    """Return the record as column -> cell, without the optional columns that say nothing.
+
+    The cell of an image is its name by content, so that the columns are the same wherever the file lies.
+    """
     columns: dict[str, Any] = {"prompt": _as_cell(row.prompt)}
     if isinstance(row, Unpaired):
-        columns["completion"] = _as_cell(row.completion)
+        columns[_column("completion", row.completion)] = _as_cell(row.completion)
         columns["label"] = row.desirable
     elif isinstance(row, Paired):
-        columns["chosen"], columns["rejected"] = _as_cell(row.chosen), _as_cell(row.rejected)
+        columns[_column("chosen", row.chosen)] = _as_cell(row.chosen)
+        columns[_column("rejected", row.rejected)] = _as_cell(row.rejected)
     elif isinstance(row, Demonstration):
-        columns["completion"] = _as_cell(row.completion)
+        columns[_column("completion", row.completion)] = _as_cell(row.completion)
     elif isinstance(row, Scored):
-        columns["completions"], columns["scores"] = [_as_cell(text) for text in row.completions], list(row.scores)
+        columns[_column("completions", row.completions[0])] = [_as_cell(text) for text in row.completions]
+        columns["scores"] = list(row.scores)
     columns["id"] = row.id
     if row.weight != 1.0:
         columns["weight"] = row.weight
@@ -134,5 +150,11 @@ def _time_text(time: datetime) -> str:
     return write_time(time)
 
 
-def _as_cell(text: Text) -> str | list[dict[str, Any]]:
+def _column(column: str, completion: Completion) -> str:
+    return _IMAGE_COLUMNS[column] if isinstance(completion, Image) else column
+
+
+def _as_cell(text: Completion) -> str | list[dict[str, Any]]:
+    if isinstance(text, Image):
+        return text.name
     return text if isinstance(text, str) else [message.as_dict() for message in text]

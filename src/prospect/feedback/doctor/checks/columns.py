@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from prospect.feedback.doctor.checks.table import Completion, Row, frame
-from prospect.feedback.records import Demonstration, Feedback, Paired, Scored, Text, Unpaired
+from prospect.feedback.records import Demonstration, Feedback, Image, Paired, Scored, Text, Unpaired
 from prospect.feedback.texts.characters import odd_characters, script_of
 from prospect.feedback.texts.near_duplicates import NearDuplicates
 from prospect.feedback.texts.personal_data import find_personal_data
@@ -97,7 +97,7 @@ class Columns:
         completions, verdicts, scores = _judged(record)
         texts, hashes = [], []
         for completion, verdict, score in zip(completions, verdicts, scores, strict=True):
-            text, size, key = _text(completion)
+            text, size, key = _completion(completion)
             self._completions.append(Completion(row, prompt, key, _words(text), size, verdict, score))
             texts.append(text)
             hashes.append(key)
@@ -158,7 +158,7 @@ def _traits(record: Feedback, prompt: str, texts: list[str], hashes: list[int], 
     return [name for name, here in holds.items() if here] + [f"odd:{name}" for name in odd]
 
 
-def _judged(record: Feedback) -> tuple[tuple[Text, ...], tuple[int | None, ...], tuple[float | None, ...]]:
+def _judged(record: Feedback) -> tuple[tuple[Text | Image, ...], tuple[int | None, ...], tuple[float | None, ...]]:
     """Return the completions of a record, the verdict on each and its score."""
     if isinstance(record, Unpaired):
         return (record.completion,), (int(record.desirable),), (record.score,)
@@ -179,6 +179,13 @@ def _text(text: Text) -> tuple[str, int, int]:
     turns = [[turn.role, turn.content, dict(turn.extra)] for turn in text]
     identity = json.dumps(turns, sort_keys=True, default=str).encode()
     return plain, len(plain.encode()), _hash(identity, 1)
+
+
+def _completion(completion: Text | Image) -> tuple[str, int, int]:
+    """Return the same of a completion; an image has no words and no length."""
+    if isinstance(completion, Image):
+        return "", 0, _hash(completion.sha256.encode(), 2)
+    return _text(completion)
 
 
 def _hash(value: bytes, salt: int = 0) -> int:
