@@ -18,6 +18,7 @@ class TrainedModel:
         identity: hash of the weights it was loaded with, and of what else decides its log-probs.
         has_adapter: whether it has an adapter; of what is trained then nothing else is trained.
         base_identity: the same hash without the adapter; None where no adapter was there when it was loaded.
+        value_head: what a loss with `needs_values` asks for the value of each token; None of what has no tokens.
     """
 
     model: Any
@@ -25,10 +26,15 @@ class TrainedModel:
     identity: str
     has_adapter: bool
     base_identity: str | None
+    value_head: Any = None
 
     def logps(self, batch: Any) -> torch.Tensor:
         """Return log-probs of completions: (N,) nats."""
         raise TypeError(f"{type(self).__name__} must say how it scores a batch")
+
+    def score_tokens(self, batch: Any) -> Any:
+        """Return log-probs by token, of completions that are made of tokens."""
+        raise TypeError(f"{type(self).__name__} scores completions as a whole")
 
     @property
     def device(self) -> torch.device:
