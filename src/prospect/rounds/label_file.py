@@ -195,7 +195,7 @@ def read_completions(
     """
     found: list[Completion] = []
     for place in find_places(source):
-        parser, rows = RowParser(label_map), 0
+        parser, rows = RowParser(label_map, place=place), 0
         for where, name, row in raw_rows(place):
             columns = with_own_columns(row, where).keys()
             if "prompt" in columns and columns.isdisjoint(_ANSWERED):

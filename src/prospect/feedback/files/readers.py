@@ -208,7 +208,7 @@ def read_hub(name: str, split: str) -> Iterator[RawRow]:
     import datasets
 
     try:
-        rows = datasets.load_dataset(name, split=split)
+        rows = _encoded(datasets.load_dataset(name, split=split))
     except Exception as error:  # whatever went wrong there, the user gets its reason, not its traceback
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise DataError(
@@ -218,6 +218,38 @@ def read_hub(name: str, split: str) -> Iterator[RawRow]:
     for number, row in enumerate(rows, start=1):
         where = f"{name}:{split}:row {number}"
         yield where, where, _without_filled_nulls(_bounded(row, where))
+
+
+def is_saved_dataset(folder: Path) -> bool:
+    """Whether a folder is what `save_to_disk` of Datasets writes."""
+    return (folder / "state.json").is_file() or (folder / "dataset_dict.json").is_file()
+
+
+def read_saved(folder: Path) -> Iterator[RawRow]:
+    """Yield the rows of a dataset that was saved to disk; of several splits, those of `train`."""
+    import datasets
+
+    try:
+        rows = datasets.load_from_disk(str(folder))
+        if isinstance(rows, datasets.DatasetDict):
+            rows = rows["train"]
+        rows = _encoded(rows)
+    except Exception as error:  # whatever is broken there, the user gets its reason, not its traceback
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise DataError(f"{folder}: is not a readable dataset: {reason}. Save it again, or write Parquet") from error
+    for number, row in enumerate(rows, start=1):
+        where = f"{folder}:row {number}"
+        yield where, f"{folder.name}:row {number}", _without_filled_nulls(_bounded(row, where))
+
+
+def _encoded(rows: Any) -> Any:
+    """Return a dataset whose images come as the bytes of their files: they are decoded here, within bounds."""
+    import datasets
+
+    for column, feature in (getattr(rows, "features", None) or {}).items():
+        if isinstance(feature, datasets.Image):
+            rows = rows.cast_column(column, datasets.Image(decode=False))
+    return rows
 
 
 def _without_filled_nulls(row: dict[str, Any]) -> dict[str, Any]:
