@@ -20,13 +20,17 @@ IMAGE_BASE = Path(str(files("prospect.demo"))) / "image_base"
 
 
 def load_image_base(path: Path = IMAGE_BASE) -> Any:
-    """Return the base model, or one that was aligned from it: a WordPipeline in float32."""
-    from diffusers.utils import logging
+    """Return the base model, or one that was aligned from it: a WordPipeline in float32.
 
-    from prospect.models.diffusion.word_pipeline import WordPipeline
+    Raises:
+        ModelError: it cannot be loaded, or the extra `diffusion` is not installed.
+    """
+    from prospect.models.diffusion.library import reading
 
-    logging.disable_progress_bar()
-    return WordPipeline.from_pretrained(path, use_safetensors=True, local_files_only=True)
+    with reading(str(path), "model"):
+        from prospect.models.diffusion.word_pipeline import WordPipeline
+
+        return WordPipeline.from_pretrained(path, use_safetensors=True, local_files_only=True)
 
 
 def draw_images(pipeline: Any, wishes: Sequence[Wish], count: int, seed: int) -> list[list[np.ndarray]]:

@@ -13,6 +13,12 @@ import torch
 from prospect.errors import DataError
 
 
+def knows_words(prompt: str, words: Sequence[str], length: int) -> bool:
+    """Whether a prompt has at most `length` words, all of them in the list."""
+    asked = prompt.split()
+    return len(asked) <= length and set(asked) <= set(words)
+
+
 def encode_words(prompt: str, words: Sequence[str], length: int) -> torch.Tensor:
     """Return what a denoiser attends to: float32 (L, V), zeros where the prompt has fewer than L words.
 
