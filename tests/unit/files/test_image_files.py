@@ -8,7 +8,7 @@ from pictures import encoded, picture, save_picture
 from prospect.errors import ConfigError, DataError
 from prospect.feedback import Image
 from prospect.feedback.images import opening
-from prospect.feedback.images.opening import conversions, decode_image, describe_image
+from prospect.feedback.images.opening import decode_image, describe_image, open_image
 from prospect.feedback.images.pixels import bucket_of, buckets, load_image
 
 
@@ -115,7 +115,7 @@ def test_a_file_that_changed_after_it_was_read_is_refused(tmp_path):
 )
 def test_other_modes_become_rgb(tmp_path, name, mode, found):
     image = describe(save_picture(tmp_path / name, mode=mode))
-    assert conversions(image, "x") == found
+    assert open_image(image.path.read_bytes(), "x").converted == tuple(found)
     pixels = load_image(image, (24, 16), "f:1")
     assert pixels.shape == (16, 24, 3) and pixels.dtype == np.uint8
     assert np.abs(pixels.astype(int) - np.asarray(picture(mode=mode).convert("RGB")).astype(int)).mean() < 8
@@ -124,7 +124,7 @@ def test_other_modes_become_rgb(tmp_path, name, mode, found):
 def test_transparency_is_laid_on_white(tmp_path):
     Pillow.new("RGBA", (4, 4), (255, 0, 0, 0)).save(tmp_path / "x.png")
     image = describe(tmp_path / "x.png")
-    assert conversions(image, "x") == ["transparency"]
+    assert open_image(image.path.read_bytes(), "x").converted == ("transparency",)
     assert (load_image(image, (4, 4), "f:1") == 255).all()
 
 

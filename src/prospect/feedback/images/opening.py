@@ -45,6 +45,28 @@ class Opened(NamedTuple):
         width, height = self.picture.size
         return (height, width) if self.orientation in _TURNED else (width, height)
 
+    @property
+    def converted(self) -> tuple[str, ...]:
+        """What is converted by `decode`: `cmyk`, `grey`, `palette`, `transparency`, `rotation`."""
+        mode = self.picture.mode
+        found = {
+            "cmyk": mode == "CMYK",
+            "grey": mode in ("1", "L", "LA"),
+            "palette": mode in ("P", "PA"),
+            "transparency": self.picture.has_transparency_data,
+            "rotation": self.orientation != 1,
+        }
+        return tuple(name for name, here in found.items() if here)
+
+    def exif(self, tag: int) -> Any:
+        """Return a value of the EXIF data that is before the pixels; None where there is none."""
+        if self.picture.format == "PNG" and "exif" not in self.picture.info:
+            return None  # to look for it behind the pixels decodes them all
+        try:
+            return self.picture.getexif().get(tag)
+        except Exception:  # what a camera wrote may be broken; the picture need not be
+            return None
+
 
 def read_bytes(path: Path, what: str) -> bytes:
     """Return the bytes of an image file; refuse one that is missing, empty or of more than `MOST_BYTES`.
@@ -94,7 +116,8 @@ def open_image(content: bytes, what: str) -> Opened:
         )
     if picture.mode[0] in "IF" or any(";16" in str(tile[3]) for tile in picture.tile):
         raise DataError(f"{what} has more than 8 bits a channel; expected 8. Save it with 8")
-    return Opened(picture, _orientation(picture, what))
+    orientation = Opened(picture, 1).exif(_ORIENTATION)
+    return Opened(picture, orientation if orientation in _UPRIGHT else 1)
 
 
 def describe_image(content: bytes, what: str, *, path: Path, inside: bool = False) -> Image:
@@ -121,34 +144,21 @@ def image_bytes(image: Image, what: str) -> bytes:
 
 
 def decode_image(image: Image, what: str) -> Picture:
-    """Return the pixels of an image; see `decode_bytes` and `image_bytes`."""
-    return decode_bytes(image_bytes(image, what), what)
+    """Return the pixels of an image; see `decode` and `image_bytes`."""
+    return decode(open_image(image_bytes(image, what), what), what)
 
 
-def conversions(image: Image, what: str) -> list[str]:
-    """Return what is converted before the image is seen: `cmyk`, `grey`, `palette`, `transparency`, `rotation`."""
-    picture, orientation = open_image(image_bytes(image, what), what)
-    found = {
-        "cmyk": picture.mode == "CMYK",
-        "grey": picture.mode in ("1", "L", "LA"),
-        "palette": picture.mode in ("P", "PA"),
-        "transparency": picture.has_transparency_data,
-        "rotation": orientation != 1,
-    }
-    return [name for name, here in found.items() if here]
-
-
-def decode_bytes(content: bytes, what: str) -> Picture:
+def decode(opened: Opened, what: str) -> Picture:
     """Return the pixels of an image as 8-bit RGB, upright.
 
     CMYK, grey and palettes are converted, transparency is laid on white, and the rotation that a camera noted is
     applied.
 
     Raises:
-        DataError: what `open_image` refuses, or the pixels are broken.
+        DataError: the pixels are broken.
     """
     pillow = _pillow()
-    picture, orientation = open_image(content, what)
+    picture, orientation = opened
     try:
         picture.load()
         if picture.has_transparency_data:
@@ -170,16 +180,6 @@ _UPRIGHT = {
     7: "TRANSVERSE",
     8: "ROTATE_90",
 }
-
-
-def _orientation(picture: Picture, what: str) -> int:
-    if picture.format == "PNG" and "exif" not in picture.info:  # to look for it behind the pixels decodes them all
-        return 1
-    try:
-        found = picture.getexif().get(_ORIENTATION, 1)
-    except Exception as error:
-        raise _broken(what, error) from None
-    return found if found in _UPRIGHT else 1
 
 
 def _broken(what: str, error: Exception) -> DataError:
