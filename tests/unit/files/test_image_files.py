@@ -1,5 +1,8 @@
 """Image files: what is refused, what is converted, and what training gets of them."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image as Pillow
@@ -175,3 +178,22 @@ def test_an_image_goes_to_the_bucket_of_the_nearest_aspect(tmp_path, size, bucke
 def test_a_resolution_that_its_step_does_not_divide_is_refused():
     with pytest.raises(ConfigError, match="expected a multiple of 64"):
         buckets(500)
+
+
+def test_without_pillow_one_sentence_says_what_to_install(tmp_path, monkeypatch):
+    path = save_picture(tmp_path / "x.png")
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    with pytest.raises(
+        DataError, match=r"needs Pillow, which is not installed: pip install 'prospect-align\[diffusion\]'"
+    ):
+        describe(path)
+
+
+def test_commands_on_text_import_no_pillow(tmp_path):
+    path = tmp_path / "f.jsonl"
+    path.write_text('{"prompt": "p", "completion": "c", "label": true}\n')
+    read = f"from prospect.feedback import load_feedback; load_feedback({str(path)!r})"
+    code = f"import sys; {read}; print('PIL' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -63,7 +65,8 @@ class Opened(NamedTuple):
         if self.picture.format == "PNG" and "exif" not in self.picture.info:
             return None  # to look for it behind the pixels decodes them all
         try:
-            return self.picture.getexif().get(tag)
+            with _quiet():
+                return self.picture.getexif().get(tag)
         except Exception:  # what a camera wrote may be broken; the picture need not be
             return None
 
@@ -97,11 +100,12 @@ def open_image(content: bytes, what: str) -> Opened:
     """
     pillow = _pillow()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", pillow.DecompressionBombWarning)  # `MOST_PIXELS` is less than its limit
+        with _quiet():
             picture = pillow.open(io.BytesIO(content), formats=FORMATS)
+            frames = (
+                1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
+            )  # a camera's JPEG and its preview
         width, height = picture.size
-        frames = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)  # a camera's JPEG and its preview
     except pillow.DecompressionBombError as error:
         raise DataError(f"{what} is too large: {error}. {_MENDED}") from None
     except Exception as error:  # Pillow's readers raise whatever the broken bytes lead to
@@ -160,12 +164,13 @@ def decode(opened: Opened, what: str) -> Picture:
     pillow = _pillow()
     picture, orientation = opened
     try:
-        picture.load()
-        if picture.has_transparency_data:
-            layer = picture.convert("RGBA")
-            picture = pillow.alpha_composite(pillow.new("RGBA", layer.size, "white"), layer)
+        with _quiet():
+            picture.load()
+            if picture.has_transparency_data:
+                layer = picture.convert("RGBA")
+                picture = pillow.alpha_composite(pillow.new("RGBA", layer.size, "white"), layer)
+            picture = picture.convert("RGB")
         upright = _UPRIGHT.get(orientation)
-        picture = picture.convert("RGB")
         return picture if upright is None else picture.transpose(pillow.Transpose[upright])
     except Exception as error:
         raise _broken(what, error) from None
@@ -187,6 +192,14 @@ def _broken(what: str, error: Exception) -> DataError:
     if type(error).__name__ == "UnidentifiedImageError":
         said = f"none of {', '.join(FORMATS)}"
     return DataError(f"{what} is broken or no picture: {said[:200]}; expected a whole image file. {_MENDED}")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Pillow's warnings off the terminal: what matters of them is refused here, in our own words."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _pillow() -> Any:
