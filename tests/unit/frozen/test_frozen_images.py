@@ -41,6 +41,10 @@ def test_the_content_does_not_depend_on_where_images_lie(tmp_path):
     assert freeze(tmp_path / "f.parquet", tmp_path / "two").manifest["content"] == one["content"]
     assert freeze(tmp_path / "one", tmp_path / "three").manifest["content"] == one["content"]
     assert not freeze(tmp_path / "f.parquet", tmp_path / "one").written
+    for i, row in enumerate(rows):
+        place = save_picture(tmp_path / "sorted" / ("liked" if row["label"] else "disliked") / f"{i}.png", seed=i)
+        place.with_suffix(".txt").write_text(row["prompt"])
+    assert freeze(tmp_path / "sorted", tmp_path / "four").manifest["content"] == one["content"]
     assert not diff_feedback(tmp_path / "data/feedback.jsonl", tmp_path / "two")
 
 

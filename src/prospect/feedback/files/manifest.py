@@ -27,7 +27,7 @@ def own_id(row: Feedback) -> str | None:
     """Return the id that the row brought along; None where it only has its place in the file as one."""
     if not row.where.endswith(row.id):  # nearly always, and quickly known
         return row.id
-    return None if row.id in (row.where, Path(row.where).name) else row.id
+    return None if row.id == row.where or row.where.endswith(f"/{row.id}") else row.id
 
 
 def columns_of(row: Feedback) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from prospect.errors import DataError
 from prospect.feedback.files.manifest import file_hash
 from prospect.feedback.files.write import IMAGE_COLUMNS
 from prospect.feedback.images.cells import read_image
-from prospect.feedback.images.opening import decode_bytes, image_bytes
+from prospect.feedback.images.opening import decode, image_bytes, open_image
 from prospect.feedback.records import Feedback, images_of
 
 IMAGES = "images"
@@ -35,7 +35,7 @@ class ImageCopies:
                 continue
             what = f"{row.where}: image ({image.path})"
             content = image_bytes(image, what)
-            decode_bytes(content, what)
+            decode(open_image(content, what), what)
             self._names.add(image.name)
             if self._folder is not None:
                 (self._folder / IMAGES).mkdir(exist_ok=True)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -45,6 +47,29 @@ class Opened(NamedTuple):
         width, height = self.picture.size
         return (height, width) if self.orientation in _TURNED else (width, height)
 
+    @property
+    def converted(self) -> tuple[str, ...]:
+        """What is converted by `decode`: `cmyk`, `grey`, `palette`, `transparency`, `rotation`."""
+        mode = self.picture.mode
+        found = {
+            "cmyk": mode == "CMYK",
+            "grey": mode in ("1", "L", "LA"),
+            "palette": mode in ("P", "PA"),
+            "transparency": self.picture.has_transparency_data,
+            "rotation": self.orientation != 1,
+        }
+        return tuple(name for name, here in found.items() if here)
+
+    def exif(self, tag: int) -> Any:
+        """Return a value of the EXIF data that is before the pixels; None where there is none."""
+        if self.picture.format == "PNG" and "exif" not in self.picture.info:
+            return None  # to look for it behind the pixels decodes them all
+        try:
+            with _quiet():
+                return self.picture.getexif().get(tag)
+        except Exception:  # what a camera wrote may be broken; the picture need not be
+            return None
+
 
 def read_bytes(path: Path, what: str) -> bytes:
     """Return the bytes of an image file; refuse one that is missing, empty or of more than `MOST_BYTES`.
@@ -75,11 +100,12 @@ def open_image(content: bytes, what: str) -> Opened:
     """
     pillow = _pillow()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", pillow.DecompressionBombWarning)  # `MOST_PIXELS` is less than its limit
+        with _quiet():
             picture = pillow.open(io.BytesIO(content), formats=FORMATS)
+            frames = (
+                1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
+            )  # a camera's JPEG and its preview
         width, height = picture.size
-        frames = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)  # a camera's JPEG and its preview
     except pillow.DecompressionBombError as error:
         raise DataError(f"{what} is too large: {error}. {_MENDED}") from None
     except Exception as error:  # Pillow's readers raise whatever the broken bytes lead to
@@ -94,7 +120,8 @@ def open_image(content: bytes, what: str) -> Opened:
         )
     if picture.mode[0] in "IF" or any(";16" in str(tile[3]) for tile in picture.tile):
         raise DataError(f"{what} has more than 8 bits a channel; expected 8. Save it with 8")
-    return Opened(picture, _orientation(picture, what))
+    orientation = Opened(picture, 1).exif(_ORIENTATION)
+    return Opened(picture, orientation if orientation in _UPRIGHT else 1)
 
 
 def describe_image(content: bytes, what: str, *, path: Path, inside: bool = False) -> Image:
@@ -121,41 +148,29 @@ def image_bytes(image: Image, what: str) -> bytes:
 
 
 def decode_image(image: Image, what: str) -> Picture:
-    """Return the pixels of an image; see `decode_bytes` and `image_bytes`."""
-    return decode_bytes(image_bytes(image, what), what)
+    """Return the pixels of an image; see `decode` and `image_bytes`."""
+    return decode(open_image(image_bytes(image, what), what), what)
 
 
-def conversions(image: Image, what: str) -> list[str]:
-    """Return what is converted before the image is seen: `cmyk`, `grey`, `palette`, `transparency`, `rotation`."""
-    picture, orientation = open_image(image_bytes(image, what), what)
-    found = {
-        "cmyk": picture.mode == "CMYK",
-        "grey": picture.mode in ("1", "L", "LA"),
-        "palette": picture.mode in ("P", "PA"),
-        "transparency": picture.has_transparency_data,
-        "rotation": orientation != 1,
-    }
-    return [name for name, here in found.items() if here]
-
-
-def decode_bytes(content: bytes, what: str) -> Picture:
+def decode(opened: Opened, what: str) -> Picture:
     """Return the pixels of an image as 8-bit RGB, upright.
 
     CMYK, grey and palettes are converted, transparency is laid on white, and the rotation that a camera noted is
     applied.
 
     Raises:
-        DataError: what `open_image` refuses, or the pixels are broken.
+        DataError: the pixels are broken.
     """
     pillow = _pillow()
-    picture, orientation = open_image(content, what)
+    picture, orientation = opened
     try:
-        picture.load()
-        if picture.has_transparency_data:
-            layer = picture.convert("RGBA")
-            picture = pillow.alpha_composite(pillow.new("RGBA", layer.size, "white"), layer)
+        with _quiet():
+            picture.load()
+            if picture.has_transparency_data:
+                layer = picture.convert("RGBA")
+                picture = pillow.alpha_composite(pillow.new("RGBA", layer.size, "white"), layer)
+            picture = picture.convert("RGB")
         upright = _UPRIGHT.get(orientation)
-        picture = picture.convert("RGB")
         return picture if upright is None else picture.transpose(pillow.Transpose[upright])
     except Exception as error:
         raise _broken(what, error) from None
@@ -172,21 +187,19 @@ _UPRIGHT = {
 }
 
 
-def _orientation(picture: Picture, what: str) -> int:
-    if picture.format == "PNG" and "exif" not in picture.info:  # to look for it behind the pixels decodes them all
-        return 1
-    try:
-        found = picture.getexif().get(_ORIENTATION, 1)
-    except Exception as error:
-        raise _broken(what, error) from None
-    return found if found in _UPRIGHT else 1
-
-
 def _broken(what: str, error: Exception) -> DataError:
     said = " ".join(str(error).split()) or type(error).__name__
     if type(error).__name__ == "UnidentifiedImageError":
         said = f"none of {', '.join(FORMATS)}"
     return DataError(f"{what} is broken or no picture: {said[:200]}; expected a whole image file. {_MENDED}")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Pillow's warnings off the terminal: what matters of them is refused here, in our own words."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _pillow() -> Any:
