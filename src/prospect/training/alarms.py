@@ -128,8 +128,8 @@ def errors_alarm(rows: Sequence[MetricsRow]) -> Alarm | None:
         return None
     return Alarm(
         "rewards",
-        f"the log-ratio of desirable images is {log_ratio:.1f} nats, the error on them {error:.2f} times the reference's:"
-        " the model forgets how to make them. Look at the class balance (data.desirable_share), lower the learning "
+        f"desirable images have a log-ratio of {log_ratio:.1f} nats and {error:.2f} times the reference's error: "
+        "the model forgets how to make them. Look at the class balance (data.desirable_share), lower the learning "
         "rate to a third, or raise beta.",
     )
 

@@ -121,7 +121,7 @@ class Encodings:
         with reading(pipeline.name, "text encoders"):
             loaded = getattr(diffusers, str(pipeline.index["_class_name"])).from_pretrained(
                 pipeline.folder,
-                torch_dtype=getattr(torch, self._dtype),
+                dtype=getattr(torch, self._dtype),
                 use_safetensors=True,
                 local_files_only=True,
                 **absent,
@@ -138,7 +138,7 @@ class Encodings:
             vae = diffusers.AutoencoderKL.from_pretrained(
                 pipeline.folder,
                 subfolder="vae",
-                torch_dtype=torch.float32,
+                dtype=torch.float32,
                 use_safetensors=True,
                 local_files_only=True,
             )
@@ -183,7 +183,7 @@ def _prompt_key(row: ImageRow) -> str:
 
 def _pixels(row: ImageRow) -> torch.Tensor:
     """Return a row's image as float32 (3, H, W) in [-1, 1]."""
-    pixels = torch.from_numpy(load_image(row.image, row.size, row.id))
+    pixels = torch.tensor(load_image(row.image, row.size, row.id))
     return pixels.permute(2, 0, 1).float() / 127.5 - 1
 
 
