@@ -56,7 +56,7 @@ def t5_tokenizer() -> Any:
 
     letters = [(letter, -3.0) for letter in "abcdefghijklmnopqrstuvwxyz"]
     special = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
-    return T5Tokenizer(vocab=[*special, *letters], extra_ids=0)
+    return T5Tokenizer(vocab=[*special, *letters], extra_ids=0, model_max_length=24)
 
 
 def clip(*, width: int = 16, projected: bool = False) -> Any:

@@ -171,7 +171,7 @@ def load_frozen(settings: ModelSettings, pipeline: Pipeline, precision: str, dev
         model, info = getattr(diffusers, pipeline.family.denoiser).from_pretrained(
             pipeline.folder,
             subfolder=pipeline.family.part,
-            torch_dtype=dtype,
+            dtype=dtype,
             use_safetensors=True,
             local_files_only=True,
             output_loading_info=True,

@@ -121,7 +121,7 @@ class Encodings:
         with reading(pipeline.name, "text encoders"):
             loaded = getattr(diffusers, str(pipeline.index["_class_name"])).from_pretrained(
                 pipeline.folder,
-                torch_dtype=getattr(torch, self._dtype),
+                dtype=getattr(torch, self._dtype),
                 use_safetensors=True,
                 local_files_only=True,
                 **absent,
@@ -138,7 +138,7 @@ class Encodings:
             vae = diffusers.AutoencoderKL.from_pretrained(
                 pipeline.folder,
                 subfolder="vae",
-                torch_dtype=torch.float32,
+                dtype=torch.float32,
                 use_safetensors=True,
                 local_files_only=True,
             )

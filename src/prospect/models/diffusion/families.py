@@ -89,8 +89,9 @@ def _predict_sdxl(model: Any, noised: Noised, told: Conditions, cell: int) -> to
 
 
 def _encode_sd3(pipe: Any, prompt: str) -> dict[str, torch.Tensor]:
+    longest = _longest(pipe.tokenizer_3, 256)
     embedded, _, pooled, _ = pipe.encode_prompt(
-        prompt, None, None, device=pipe.device, do_classifier_free_guidance=False
+        prompt, None, None, device=pipe.device, do_classifier_free_guidance=False, max_sequence_length=longest
     )
     return {"text": embedded[0], "pooled": pooled[0]}
 
@@ -107,8 +108,14 @@ def _predict_sd3(model: Any, noised: Noised, told: Conditions, cell: int) -> tor
     )
 
 
+def _longest(tokenizer: Any, usual: int) -> int:
+    """Return how many tokens T5 gets: as in sampling, unless its tokenizer says fewer; SD3 may be without T5."""
+    return usual if tokenizer is None else min(usual, tokenizer.model_max_length)
+
+
 def _encode_flux(pipe: Any, prompt: str) -> dict[str, torch.Tensor]:
-    embedded, pooled, _ = pipe.encode_prompt(prompt, device=pipe.device)
+    longest = _longest(pipe.tokenizer_2, 512)
+    embedded, pooled, _ = pipe.encode_prompt(prompt, device=pipe.device, max_sequence_length=longest)
     return {"text": embedded[0], "pooled": pooled[0]}
 
 
