@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from prospect.demo.image_world import Wish
+from prospect.model_source import find_model
 
 STEPS = 20  # of DDIM; more change no verdict of this world
 BATCH = 128  # images drawn together: a model this small is fastest so
@@ -25,12 +26,9 @@ def load_image_base(path: Path = IMAGE_BASE) -> Any:
     Raises:
         ModelError: it cannot be loaded, or the extra `diffusion` is not installed.
     """
-    from prospect.models.diffusion.library import reading
+    from prospect.models.diffusion.sampling import load_pipeline
 
-    with reading(str(path), "model"):
-        from prospect.models.diffusion.word_pipeline import WordPipeline
-
-        return WordPipeline.from_pretrained(path, use_safetensors=True, local_files_only=True)
+    return load_pipeline(find_model(path))
 
 
 def draw_images(pipeline: Any, wishes: Sequence[Wish], count: int, seed: int) -> list[list[np.ndarray]]:

@@ -17,7 +17,38 @@ import numpy as np
 import torch
 
 from prospect.errors import ConfigError, ModelError
+from prospect.model_source import ModelSource
+from prospect.models.diffusion.library import reading, require_diffusers
+from prospect.models.diffusion.pipelines import read_pipeline
+from prospect.models.loading import default_device
 from prospect.models.modes import evaluating
+
+
+def load_pipeline(source: ModelSource) -> Any:
+    """Return a pipeline whole, with encoders and VAE, in float32 and where models go by default.
+
+    Raises:
+        ModelError: it cannot be loaded, or it knows classes and takes no prompts.
+    """
+    require_diffusers()
+    import diffusers
+
+    from prospect.models.diffusion.word_pipeline import WordPipeline
+
+    found = read_pipeline(source)
+    name = str(found.index["_class_name"])
+    if found.family.vocabulary == "id2label":
+        raise ModelError(f"{source.name}: a {name} is asked for classes, and images are drawn here from prompts alone.")
+    with reading(source.name, "pipeline"):
+        kind = WordPipeline if name == WordPipeline.__name__ else getattr(diffusers, name)
+        loaded = kind.from_pretrained(
+            found.folder,
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            **{part: None for part in found.family.unused if part in found.index},
+        )
+    return loaded.to(default_device())
 
 
 @dataclass(frozen=True, slots=True)
