@@ -172,3 +172,20 @@ def test_a_few_thumbnails_of_each_verdict_are_kept(tmp_path):
     looks = inspect_feedback(thumbs(tmp_path, count=240, prompts=30)).looks
     assert [look.verdict for look in looks].count(1) == [look.verdict for look in looks].count(0) == 12
     assert all(look.thumbnail.startswith(b"\xff\xd8") for look in looks)
+
+
+def test_of_many_images_in_one_piece_few_thumbnails_are_held(monkeypatch):
+    from prospect.feedback import Image, Unpaired
+    from prospect.feedback.doctor.checks import columns
+
+    look = columns.Look(0, 1, "x", 0, 8, 8, "png", (), 0, False, False, b"small")
+    monkeypatch.setattr(columns, "look_at", lambda image, row, *rest: look._replace(row=row, key=row * 7919 % 4001))
+    held = columns.Columns(0, columns.Settings())
+    most = 0
+    for i in range(4000):
+        image = Image(path="x", sha256=f"{i:064}", width=8, height=8, format="png")
+        held.add(Unpaired(prompt="p", completion=image, desirable=True, id="", where=""), i, implicit=False)
+        most = max(most, sum(bool(one.thumbnail) for one in held._looks[-600:]))
+    assert most <= columns._THUMBNAILS_HELD + columns.THUMBNAILS + 1
+    kept = [one.key for one in held.part().looks if one.thumbnail]
+    assert sorted(kept) == list(range(12))

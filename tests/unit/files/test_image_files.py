@@ -75,8 +75,8 @@ def test_a_colour_png_of_16_bits_is_refused(tmp_path):
         describe_image(content, "x", path=tmp_path)
 
 
-def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path):
-    width = 1 << 15
+@pytest.mark.parametrize("width", [(1 << 13) + 1, 1 << 15])
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path, width):
     path = tmp_path / "bomb.png"
     Pillow.new("1", (width, width)).save(path)
     assert path.stat().st_size < 1 << 20

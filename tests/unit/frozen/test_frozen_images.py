@@ -9,6 +9,7 @@ import pytest
 from pictures import encoded, save_picture, thumbs, write_rows
 from prospect.errors import DataError
 from prospect.feedback import load_feedback
+from prospect.feedback.files.manifest import file_hash
 from prospect.feedback.frozen.diff import diff_feedback
 from prospect.feedback.frozen.filters import Filters
 from prospect.feedback.frozen.freeze import check_frozen, describe_files, freeze
@@ -135,3 +136,18 @@ def test_a_difference_names_the_image_column(tmp_path):
     )
     found = diff_feedback(before, after)
     assert (found.changed, found.columns, found.flips) == (2, {"image": 1, "label": 1}, {"to_desirable": 1})
+
+
+def test_a_purge_copies_only_images_whatever_rows_name(tmp_path, rated):
+    freeze(rated, tmp_path / "frozen")
+    rows = tmp_path / "frozen/rows.jsonl"
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(b"x")
+    lines = [json.loads(line) for line in rows.read_text().splitlines()]
+    write_rows(rows, [*lines, {"prompt": "p", "image": "../../secret.png", "label": True}])
+    manifest = json.loads((tmp_path / "frozen/manifest.json").read_text())
+    manifest["file"]["sha256"] = file_hash(rows)
+    (tmp_path / "frozen/manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DataError):
+        purge([tmp_path / "frozen"], rater="ada")
+    assert secret.read_bytes() == b"x" and len(rows.read_text().splitlines()) == 8

@@ -112,7 +112,8 @@ def convert_files(
         if conversion.one_per_prompt:
             lines = _lowest_lines(made, shares, conversion, path.parent, left_out)
         else:
-            lines = (encode(row, path.parent) for row in (shares if conversion.to == "unpaired" else made))
+            folder = path.parent
+            lines = (encode(row, folder) for row in (shares if conversion.to == "unpaired" else made))
         try:
             written = _write(lines, file)
             left_out[:0] = [left for maker in makers for left in maker.finish()]

@@ -77,12 +77,12 @@ def nothing_to_write(path: Path) -> DataError:
 
 def encoded(rows: Iterable[Feedback], path: Path) -> Iterator[bytes]:
     """Yield the line of each row; refuse two kinds, and what JSON cannot say. `path` is for messages."""
-    kind = None
+    kind, folder = None, path.parent
     for row in rows:
         kind = kind or row.kind
         if row.kind != kind:
             raise DataError(f"{row.where}: the row is {row.kind}, but {path} began {kind}. Write one file per kind")
-        yield encode(row, path.parent)
+        yield encode(row, folder)
 
 
 def encode(row: Feedback, folder: Path) -> bytes:

@@ -26,7 +26,7 @@ from prospect.feedback.files.manifest import (
     row_hash,
 )
 from prospect.feedback.files.readers import read_jsonl
-from prospect.feedback.files.sources import Source, find_places, iter_feedback
+from prospect.feedback.files.sources import Source, find_places, folder_contents, iter_feedback
 from prospect.feedback.frozen.filters import Filters, counted
 from prospect.feedback.frozen.images import ImageCopies, check_images, describe_images
 from prospect.feedback.records import Feedback
@@ -227,8 +227,8 @@ def _describe(place: Path | str) -> dict[str, Any]:
 
 
 def _describe_folder(folder: Path) -> dict[str, Any]:
-    """Return the bytes of a folder's files, and the SHA-256 of their names and hashes, as `sha256sum` lists them."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    """Return the bytes of the files that are read, and the SHA-256 of their hashes and names, a line each."""
+    files = folder_contents(folder)
     listed = "".join(f"{file_hash(path)}  {path.relative_to(folder).as_posix()}\n" for path in files)
     return {"bytes": sum(path.stat().st_size for path in files), "sha256": hashlib.sha256(listed.encode()).hexdigest()}
 
@@ -240,5 +240,5 @@ def _map_for(place: Path | str, label_map: Mapping[Any, bool] | None) -> Mapping
 def _stamp(place: Path | str) -> tuple[int, int] | None:
     if isinstance(place, str):
         return None
-    stats = [path.stat() for path in (place.rglob("*") if place.is_dir() else [place])]
-    return sum(stat.st_size for stat in stats), max(stat.st_mtime_ns for stat in stats)
+    stats = [path.stat() for path in (folder_contents(place) if place.is_dir() else [place])]
+    return sum(stat.st_size for stat in stats), max((stat.st_mtime_ns for stat in stats), default=0)

@@ -49,10 +49,10 @@ def describe_images(folder: Path) -> dict[str, Any]:
 
 
 def copy_images(old: Path, new: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Copy the images that rows name from one folder to another."""
-    for name in {name for row in rows for name in _image_names(row)}:
-        (new / name).parent.mkdir(exist_ok=True)
-        shutil.copy2(old / name, new / name)
+    """Copy the images that rows name from one folder to another; no other file, whatever rows name."""
+    for name in {Path(name).name for row in rows for name in _image_names(row)}:
+        (new / IMAGES).mkdir(exist_ok=True)
+        shutil.copy2(old / IMAGES / name, new / IMAGES / name)
 
 
 def named_by_content(row: Mapping[str, Any], file: Path) -> dict[str, Any]:

@@ -65,9 +65,9 @@ class Opened(NamedTuple):
         if self.picture.format == "PNG" and "exif" not in self.picture.info:
             return None  # to look for it behind the pixels decodes them all
         try:
-            with _quiet():
+            with _in_our_words(""):
                 return self.picture.getexif().get(tag)
-        except Exception:  # what a camera wrote may be broken; the picture need not be
+        except DataError:  # what a camera wrote may be broken; the picture need not be
             return None
 
 
@@ -98,22 +98,15 @@ def open_image(content: bytes, what: str) -> Opened:
     Raises:
         DataError: it is no picture, too large, animated, or has more than 8 bits a channel.
     """
-    pillow = _pillow()
-    try:
-        with _quiet():
-            picture = pillow.open(io.BytesIO(content), formats=FORMATS)
-            frames = (
-                1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
-            )  # a camera's JPEG and its preview
-        width, height = picture.size
-    except pillow.DecompressionBombError as error:
-        raise DataError(f"{what} is too large: {error}. {_MENDED}") from None
-    except Exception as error:  # Pillow's readers raise whatever the broken bytes lead to
-        raise _broken(what, error) from None
+    with _in_our_words(what):
+        picture = _pillow().open(io.BytesIO(content), formats=FORMATS)
+    width, height = picture.size
     if width * height > MOST_PIXELS:
         raise DataError(
-            f"{what} is too large, {width} x {height} pixels; expected at most {MOST_PIXELS:,} pixels. Make it smaller"
+            f"{what} is too large, {width} x {height} pixels; expected at most {MOST_PIXELS:,}. Make it smaller"
         )
+    with _in_our_words(what):  # an MPO is a camera's JPEG with a preview
+        frames = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
     if frames > 1:
         raise DataError(
             f"{what} is animated or has pages, {frames} of them; expected one still picture. Save the one that counts"
@@ -163,17 +156,14 @@ def decode(opened: Opened, what: str) -> Picture:
     """
     pillow = _pillow()
     picture, orientation = opened
-    try:
-        with _quiet():
-            picture.load()
-            if picture.has_transparency_data:
-                layer = picture.convert("RGBA")
-                picture = pillow.alpha_composite(pillow.new("RGBA", layer.size, "white"), layer)
-            picture = picture.convert("RGB")
-        upright = _UPRIGHT.get(orientation)
-        return picture if upright is None else picture.transpose(pillow.Transpose[upright])
-    except Exception as error:
-        raise _broken(what, error) from None
+    with _in_our_words(what):
+        picture.load()
+        if picture.has_transparency_data:
+            layer = picture.convert("RGBA")
+            picture = pillow.alpha_composite(pillow.new("RGBA", layer.size, "white"), layer)
+        picture = picture.convert("RGB")
+    upright = _UPRIGHT.get(orientation)
+    return picture if upright is None else picture.transpose(pillow.Transpose[upright])
 
 
 _UPRIGHT = {
@@ -187,19 +177,23 @@ _UPRIGHT = {
 }
 
 
-def _broken(what: str, error: Exception) -> DataError:
-    said = " ".join(str(error).split()) or type(error).__name__
-    if type(error).__name__ == "UnidentifiedImageError":
-        said = f"none of {', '.join(FORMATS)}"
-    return DataError(f"{what} is broken or no picture: {said[:200]}; expected a whole image file. {_MENDED}")
-
-
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Pillow's warnings off the terminal: what matters of them is refused here, in our own words."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+def _in_our_words(what: str) -> Iterator[None]:
+    """Make one refusal of whatever Pillow raises at broken bytes, and keep its warnings off the terminal."""
+    pillow = _pillow()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except pillow.DecompressionBombError as error:
+        raise DataError(f"{what} is too large: {error}. Make it smaller") from None
+    except Exception as error:
+        said = " ".join(str(error).split()) or type(error).__name__
+        if type(error).__name__ == "UnidentifiedImageError":
+            said = f"none of {', '.join(FORMATS)}"
+        raise DataError(
+            f"{what} is broken or no picture: {said[:200]}; expected a whole image file. {_MENDED}"
+        ) from None
 
 
 def _pillow() -> Any:

@@ -28,7 +28,7 @@ _OPENING_WORDS = 8  # two different prompts hardly begin with the same eight wor
 _SCRIPT_CHARACTERS = 2000  # enough to know the script of a text
 _NEAR_CHARACTERS = 4000  # of a row, for near duplicates: copies of a text are alike at its beginning too
 THUMBNAILS = 12  # of each verdict
-_MOST_THUMBNAILS = 512  # looks in a piece, before the thumbnails of most are dropped
+_THUMBNAILS_HELD = 512  # new ones, before most of them are dropped
 _LONGEST_NAME = 200  # characters of an id or a rater's name; nobody looks a longer one up
 
 
@@ -82,6 +82,7 @@ class Columns:
         self._near, self._near_prompts = NearDuplicates(), NearDuplicates()
         self._samples: list[tuple[int, Feedback]] = []
         self._looks: list[Look] = []
+        self._thinned = 0  # looks of which only a few keep their thumbnails
         self.of_images = False
         self._file = file
         self._settings = settings
@@ -117,8 +118,8 @@ class Columns:
         self.of_images = of_images
         if of_images:
             self._looks += _looks(record, row)
-        if len(self._looks) > _MOST_THUMBNAILS:
-            self._looks = keep_thumbnails(self._looks)
+            if len(self._looks) - self._thinned > _THUMBNAILS_HELD:
+                self._looks, self._thinned = keep_thumbnails(self._looks), len(self._looks)
         prompt_text, prompt_bytes, prompt = _text(record.prompt)
         if record.tools:  # with other tools it is another prompt
             prompt = _hash(json.dumps(record.tools, sort_keys=True, default=str).encode(errors="replace"), prompt)

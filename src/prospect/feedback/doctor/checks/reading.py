@@ -13,7 +13,7 @@ from prospect.errors import DataError
 from prospect.feedback.files.csv_reader import LONGEST_CELL, check_header, typed_cells
 from prospect.feedback.files.json_text import Fault, json_items
 from prospect.feedback.files.readers import is_json_lines, parse_line
-from prospect.feedback.files.sources import raw_rows
+from prospect.feedback.files.sources import folder_contents, raw_rows
 from prospect.feedback.wording import type_name
 
 PIECE_BYTES = 8 << 20  # of a JSON lines file: some 8,000 rows, a fifth of a second of work
@@ -99,7 +99,7 @@ def estimate_rows(place: Path | str) -> int:
     if isinstance(place, str):
         return 1_000_000
     if place.is_dir():
-        return sum(1 for path in place.rglob("*") if path.is_file()) + 1
+        return len(folder_contents(place)) + 1
     size = _size(place)
     if place.suffix.lower() == ".parquet":
         return size // _LINE_GUESS + 1
