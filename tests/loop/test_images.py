@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,55 +11,20 @@ import pytest
 import torch
 
 import prospect
-from conftest import write_rows
-from pipelines import FAMILIES, SIDE, image_pairs, image_rows, save_pipeline
+from pipelines import FAMILIES, SIDE, image_rows, save_pipeline
 from prospect.config import load_config
 from prospect.errors import ConfigError, DataError, ModelError
 from prospect.models.reference import build_reference
 from prospect.training.objective import build_objective, build_policy, encode_images
 from prospect.training.prepare import Prepared, prepare
 from prospect.training.step import Objective, accumulate_gradient, score
-from runs import Killed, killed_after
-from tolerances import distance, near
+from prospect.training.train import hold, run_steps
+from runs import killed_after, numbers
+from tolerances import distance, near, rounding
 
 TERMS = 3000  # additions behind one another: the numbers of an image, over some rows
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
-
-
-@pytest.fixture(scope="session")
-def pipelines(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Folders of tiny pipelines, each made once."""
-    folder = tmp_path_factory.mktemp("pipelines")
-
-    def path(family: str) -> Path:
-        made = folder / family
-        return made if made.is_dir() else save_pipeline(family, made)
-
-    return path
-
-
-@pytest.fixture
-def images(tmp_path: Path, pipelines: Callable[[str], Path]) -> Callable[..., dict[str, Any]]:
-    """Makes a small recipe: `images("sd15", "kto", rows, train={...}, ...)` writes the rows and gives the mapping."""
-
-    def make(family: str, loss: Any = "kto", rows: list[dict[str, Any]] | None = None, **sections: Any) -> Any:
-        name = loss if isinstance(loss, str) else loss["name"]
-        folder = tmp_path / "feedback"
-        if rows is None:
-            rows = image_pairs(folder, 8) if name in ("dpo", "ipo", "hinge") else image_rows(folder, 16)
-        values: dict[str, Any] = {
-            "model": {"name_or_path": str(pipelines(family))},
-            "data": {"train": str(write_rows(folder / "feedback.jsonl", rows)), "eval": None, "resolution": SIDE},
-            "loss": {"name": loss} if isinstance(loss, str) else loss,
-            "train": {"batch_size": 8, "learning_rate": 1e-3, "max_steps": 3, "save_every": None},
-            "output": str(tmp_path / "run"),
-        }
-        for section, changes in sections.items():
-            values[section] = {**values.get(section, {}), **changes} if isinstance(changes, dict) else changes
-        return values
-
-    return make
 
 
 def moved_objective(recipe: dict[str, Any]) -> tuple[Objective, Prepared]:
@@ -113,8 +77,8 @@ def test_full_weights_train_and_load_in_plain_diffusers(family: str, images: Any
 def test_an_adapter_loads_in_plain_diffusers_and_is_nothing_when_off(family: str, images: Any) -> None:
     """What was trained, and what diffusers makes of the file, predict the same."""
     recipe = images(family, model={"lora": {"r": 2, "alpha": 6}}, train={"learning_rate": 1e-2})
-    with prospect.training.train.hold(recipe, quiet=True) as session:
-        prospect.training.train.run_steps(session)
+    with hold(recipe, quiet=True) as session:
+        run_steps(session)
         session.finish()
         policy, medium = session.policy, session.objective.medium
         batch = medium.collate([row for (row,) in session.prepared.train.examples[:4]])
@@ -132,8 +96,13 @@ def test_an_adapter_loads_in_plain_diffusers_and_is_nothing_when_off(family: str
         pipe.load_lora_weights(session.run.model_path)
         plain.model = getattr(pipe, part).eval()
         theirs = plain.logps(batch)
-    assert theirs.tolist() == near(ours.tolist(), TERMS)
+    assert float((theirs - ours).abs().max()) < rounding(TERMS, float(ours.abs().max()))
     assert (ours - off).abs().min() > 1e-3
+    if part == "unet":  # the names that ComfyUI knows, which diffusers knows too
+        pipe.unload_lora_weights()
+        pipe.load_lora_weights(session.run.model_path, weight_name="comfyui.safetensors")
+        with torch.no_grad():
+            assert torch.allclose(plain.logps(batch), theirs)
     assert "load_lora_weights" in card and type(pipe).__name__ in card
 
 
@@ -141,7 +110,7 @@ def test_an_adapter_loads_in_plain_diffusers_and_is_nothing_when_off(family: str
 
 
 @pytest.mark.parametrize(
-    ("family", "loss"), [("sd15", "kto"), ("sd21", "dpo"), ("flux", "bco"), ("pixels", "ipo"), ("dit", "sft")]
+    ("family", "loss"), [("sd15", "kto"), ("sd21", "dpo"), ("flux", "hinge"), ("pixels", "ipo"), ("dit", "sft")]
 )
 def test_neither_micro_batches_nor_order_change_the_gradient(family: str, loss: str, images: Any) -> None:
     objective, prepared = moved_objective(images(family, loss))
@@ -150,7 +119,7 @@ def test_neither_micro_batches_nor_order_change_the_gradient(family: str, loss: 
     assert whole.norm() > 0
     for at_once in (3, 2):
         cut = replace(objective, max_tokens=at_once)
-        assert distance(gradient(cut, examples[::-1]), whole) < 1e-6
+        assert distance(gradient(cut, examples[::-1]), whole) < rounding(TERMS)
         assert score(cut, examples).metrics == near(metrics, TERMS)
 
 
@@ -161,7 +130,7 @@ def test_images_of_two_sizes_make_one_step(images: Any, tmp_path: Path) -> None:
     assert sizes is not None and len(sizes) == 2 and sum(sizes.values()) == 16
     examples = prepared.train.examples
     whole = gradient(objective, examples)
-    assert distance(gradient(replace(objective, max_tokens=2), examples), whole) < 1e-6
+    assert distance(gradient(replace(objective, max_tokens=2), examples), whole) < rounding(TERMS)
 
 
 def test_noise_is_another_in_every_step_and_the_same_in_every_evaluation(images: Any) -> None:
@@ -197,14 +166,11 @@ def test_matched_z0_is_the_clamped_mean_of_the_steps_own_log_ratios(images: Any)
 def test_a_killed_run_resumes_to_the_same_bits(images: Any, tmp_path: Path) -> None:
     recipe = images("sd15", data={"eval": 2}, train={"max_steps": 4, "save_every": 2, "eval_every": 2})
     whole = prospect.train({**recipe, "output": str(tmp_path / "whole")}, quiet=True)
-    with killed_after(3), pytest.raises(Killed):
+    with killed_after(3):
         prospect.train(recipe, quiet=True)
     resumed = prospect.train(recipe, resume=True, quiet=True)
-    for part in ("unet/diffusion_pytorch_model.safetensors",):
-        assert (resumed.model_path / part).read_bytes() == (whole.model_path / part).read_bytes()
-    timed = {"tokens_per_second"}
-    rows = [[{k: v for k, v in row.items() if k not in timed} for row in run.metrics()] for run in (whole, resumed)]
-    assert rows[0] == rows[1]
+    written = [(run.model_path / "unet/diffusion_pytorch_model.safetensors").read_bytes() for run in (whole, resumed)]
+    assert written[0] == written[1] and numbers(whole) == numbers(resumed)
 
 
 def test_what_is_encoded_is_encoded_once(images: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,7 +203,7 @@ def test_gradient_checkpointing_and_bf16_train(images: Any) -> None:
     plain, _ = moved_objective(images("sd15"))
     changed, prepared = moved_objective(images("sd15", train={"gradient_checkpointing": True}))
     examples = prepared.train.examples
-    assert distance(gradient(changed, examples), gradient(plain, examples)) < 1e-6
+    assert distance(gradient(changed, examples), gradient(plain, examples)) < rounding(TERMS)
     run = prospect.train(images("sd15", train={"precision": "bf16", "max_steps": 2}), quiet=True)
     assert run.metrics()[0]["loss"] == 0.5
 

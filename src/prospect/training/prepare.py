@@ -286,6 +286,8 @@ def _resolve(config: Config, loss: Loss, train: Dataset, max_length: int | None,
     values["train"]["max_tokens_per_micro_batch"] = max_tokens
     values["reference_point"] |= _reference_point(config.reference_point, loss, train)
     check_modifiers(config, loss)
+    if config.data.desirable_share is not None and not all(train.class_counts()):
+        raise ConfigError("data.desirable_share mixes two classes, and the feedback has one. Leave it out.")
     _check_sharding(config)
     values["reference"] |= _reference(config, loss)
     return Config.model_validate(values)

@@ -114,7 +114,7 @@ def model_card(prepared: Prepared, run: RunDir) -> str:
         f"the loss `{loss}`{f' ({hyperparameters})' if hyperparameters else ''} for {prepared.total_steps} steps of up "
         f"to {prepared.config.train.batch_size} examples, learning rate {prepared.config.train.learning_rate:g}.",
         held_out_table(metrics),
-        how_to_load(known.policy.loads_with or ""),
+        how_to_load(known.policy.loads_with or "", known.policy.base),
         "The recipe is `config.yaml` in the run directory; it runs again as it is.",
     ]
     body = "\n\n".join(section for section in sections if section)

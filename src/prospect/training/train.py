@@ -22,6 +22,7 @@ from prospect.errors import CheckpointError, ConfigError, RunStopped
 from prospect.run_dir import RunDir
 from prospect.training.checkpoints.checkpoint import latest_checkpoint
 from prospect.training.checkpoints.resume import require_same_recipe, with_saved_date
+from prospect.training.image_recipe import beta_in_words
 from prospect.training.memory.allocator import keep_freed_memory
 from prospect.training.memory.out_of_memory import name_the_setting
 from prospect.training.objective import build_policy, encode_images
@@ -134,6 +135,8 @@ class _Claimed:
             session = Session.start(self.prepared, policy, self.run, self.begun, self.world)
         session.shown, session.stop = self.shown, self.stop
         try:
+            if self.prepared.pipeline is not None:
+                progress.note(beta_in_words(self.prepared.config, self.prepared.loss, self.prepared.pipeline))
             for warning in self.prepared.train.ignored:
                 progress.note(f"warning: {warning}")
             yield session

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from prospect.models.loading import default_device, resolve_precision, weights_i
 from prospect.models.policy import require_trainable_dtype
 from prospect.models.trained import TrainedModel
 
+COMFYUI_WEIGHTS = "comfyui.safetensors"
 # Attention's projections, as the papers' scripts adapt them.
 _ADAPTED = ["to_q", "to_k", "to_v", "to_out.0"]
 # Beside the parts that diffusers loads a folder may hold weights for other programs, which would be those of the base.
@@ -95,11 +97,14 @@ class Denoiser(TrainedModel):
         """Write the pipeline with these weights, or the adapter, and the model card, all or nothing.
 
         The other parts of the pipeline are copied as they are. An adapter is written as diffusers' `load_lora_weights`
-        reads it.
+        reads it; ComfyUI reads that of a transformer, and of a UNet a second file with the names that it knows.
         """
         with atomic_directory(path) as temporary:
             if self.has_adapter:
-                save_file(self._lora(), temporary / LORA_WEIGHTS)
+                weights = self._lora()
+                save_file(weights, temporary / LORA_WEIGHTS)
+                if self.pipeline.family.part == "unet":
+                    save_file(_by_kohya_names(weights), temporary / COMFYUI_WEIGHTS)
             else:
                 part = self.pipeline.family.part
                 shutil.copytree(self.pipeline.folder, temporary, dirs_exist_ok=True, ignore=_NOT_COPIED)
@@ -120,6 +125,18 @@ class Denoiser(TrainedModel):
             name.replace("base_model.model", part, 1): (value * scale if "lora_B" in name else value).contiguous().cpu()
             for name, value in get_peft_model_state_dict(self.model).items()
         }
+
+
+def _by_kohya_names(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return a UNet's adapter by the names of kohya's scripts, with alpha = r, which is a scale of 1."""
+    found: dict[str, torch.Tensor] = {}
+    for name, value in weights.items():
+        module, _, kind = name.removesuffix(".weight").rpartition(".")
+        module = f"lora_{module.replace('.', '_')}"
+        found[f"{module}.{'lora_down' if kind == 'lora_A' else 'lora_up'}.weight"] = value
+        if kind == "lora_A":
+            found[f"{module}.alpha"] = torch.tensor(float(len(value)))
+    return found
 
 
 def load_denoiser(config: Config, pipeline: Pipeline, device: torch.device | None = None) -> Denoiser:
