@@ -59,6 +59,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="whether text is kept where a request does not say x-prospect-consent: given keeps it (default: ask)",
     )
     parser.add_argument(
+        "--store-text",
+        choices=("whole", "redacted"),
+        help="redacted replaces e-mail addresses and other personal data before anything is written, from now on and "
+        "for every server of the store (default: as the store was told last; whole at first)",
+    )
+    parser.add_argument(
         "--allow-origin", action="append", default=[], metavar="ORIGIN", help="pages of this origin may send votes"
     )
     add_reviewers(parser)
@@ -94,7 +100,7 @@ def run(options: argparse.Namespace) -> int:
         reviewers=options.reviewers,
     )
     with contextlib.ExitStack() as opened:
-        store = Store.open(options.db)
+        store = Store.open(options.db, text=options.store_text)
         opened.callback(store.close)
         app = make_app(store, upstream, Access(_keys(options, store), Signer()), serving)
         listener = opened.enter_context(_listen(options.host, options.port))
@@ -110,6 +116,7 @@ def run(options: argparse.Namespace) -> int:
         place = f"[{host}]" if ":" in host else host
         say(f"http://{place}:{port}/v1 in front of {options.upstream or options.model}")
         kept = "texts are kept" if serving.consent else "texts are kept of requests with x-prospect-consent: yes alone"
+        kept += ", with personal data replaced" if store.redacts else ""
         say(f"store    {store.database.name}; {kept}")
         say(f"pages    http://{place}:{port}/ to chat and vote on, /review and /admin")
         uvicorn.Server(config).run(sockets=[listener])

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -29,13 +29,17 @@ from prospect.collect.pages.review import review_page
 from prospect.collect.proxy import Proxy
 from prospect.collect.recorder import Recorder
 from prospect.collect.refusals import error_body
+from prospect.collect.retention import sweep_when_due
 from prospect.collect.review_api import ReviewApi
-from prospect.collect.routes import Routes, watch
+from prospect.collect.routes import Routes
 from prospect.collect.shell import Shell
 from prospect.collect.store import Store
 from prospect.collect.upstream import Upstream
 from prospect.errors import StoreError
 from prospect.feedback.files.store.selection import USUAL_REVIEWERS
+
+if TYPE_CHECKING:
+    from prospect.collect.routes import Routes
 
 
 @dataclass(frozen=True)
@@ -69,18 +73,20 @@ def make_app(store: Store, upstream: Upstream, access: Access, serving: Serving 
     gate = Gate(serving.limits)
     metrics = Metrics(lambda: store.waiting, lambda: gate.open)
     recorder = Recorder(store, metrics)
-    routes = None if serving.registry is None else Routes(serving.registry)
+    routes = None if serving.registry is None else _routes(serving.registry)
     limits, model, canary = serving.limits, serving.model, serving.canary
     proxy = Proxy(upstream, recorder, access, metrics, gate, limits, serving.consent, model, canary, routes)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        watching = None
+        beside = [asyncio.create_task(sweep_when_due(store))]
         if routes is not None:
-            watching = asyncio.create_task(watch(routes.registry, store.database, serving.between_looks))
+            from prospect.collect.routes import watch
+
+            beside.append(asyncio.create_task(watch(routes.registry, store.database, serving.between_looks)))
         yield
-        if watching is not None:
-            watching.cancel()
+        for task in beside:
+            task.cancel()
         await recorder.finish()
         await upstream.close()
         store.close()
@@ -108,6 +114,12 @@ def make_app(store: Store, upstream: Upstream, access: Access, serving: Serving 
     app.add_exception_handler(Exception, _refuse_unforeseen)
     app.openapi = _with_proxy_paths(app.openapi)  # type: ignore[method-assign]
     return app
+
+
+def _routes(registry: Path) -> Routes:
+    from prospect.collect.routes import Routes  # brings what trials need, which a server without one starts without
+
+    return Routes(registry)
 
 
 class _Raw:

@@ -12,6 +12,7 @@ import contextlib
 import time
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
@@ -24,9 +25,11 @@ from prospect.collect.metrics import Metrics
 from prospect.collect.recorder import Recorder
 from prospect.collect.refusals import Refusal, error_body
 from prospect.collect.request import Asked, header_value, read_request
-from prospect.collect.routes import Routes
 from prospect.collect.stream import StreamReader, parse, with_id
 from prospect.collect.upstream import Reply, Upstream, UpstreamError
+
+if TYPE_CHECKING:
+    from prospect.collect.routes import Routes
 
 
 @dataclass

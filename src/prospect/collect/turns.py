@@ -145,21 +145,21 @@ class Chain:
     new: int
 
 
-def chain(turn: Turn) -> Chain:
-    """Return the hashes of a turn's history.
+def chain(turn: Turn, key: bytes) -> Chain:
+    """Return the hashes of a turn's history, keyed, so that nobody who reads them can try texts until one fits.
 
     Each message is hashed with the hash of those before it, so that equal hashes mean an equal history: one changed
     word, role or tool schema, and the turn starts a new root.
     """
     if isinstance(turn.messages, str):
-        return Chain(_hash(turn.tenant, {"text": turn.messages}), None, None, 1)
-    link = _hash(turn.tenant, {"tools": turn.tools or None})
+        return Chain(_hash(turn.tenant, {"text": turn.messages}, key), None, None, 1)
+    link = _hash(turn.tenant, {"tools": turn.tools or None}, key)
     known, new = None, len(turn.messages)
     for number, message in enumerate(map(plain, turn.messages), start=1):
-        link = _hash(link, message)
+        link = _hash(link, message, key)
         if message.get("role") == "assistant":
             known, new = link, len(turn.messages) - number
-    reach = _hash(link, plain(turn.completion)) if isinstance(turn.completion, Mapping) else None
+    reach = _hash(link, plain(turn.completion), key) if isinstance(turn.completion, Mapping) else None
     return Chain(link, known, reach, new)
 
 
@@ -175,6 +175,6 @@ def plain(message: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _hash(before: str, value: Any) -> str:
+def _hash(before: str, value: Any, key: bytes) -> str:
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.blake2b(f"{before}\0{text}".encode(), digest_size=_HASH_BYTES).hexdigest()
+    return hashlib.blake2b(f"{before}\0{text}".encode(), key=key[:64], digest_size=_HASH_BYTES).hexdigest()
