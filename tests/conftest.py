@@ -16,6 +16,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import torch
 
+from browsers import chromium as chromium
+from browsers import visit as visit
 from databases import Postgres, binaries, running_postgres
 from servers import Answer, RawServer, Server
 from upstreams import FakeUpstream

@@ -3,52 +3,15 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import upstreams
+from browsers import ATTACK, PHONE, wide
 from upstreams import FakeUpstream, Recording, chunk, events, said
-
-pytest.importorskip("playwright", reason="playwright is not installed; a page needs a browser to be looked at")
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed; a page needs one to be looked at")
-
-PHONE = {"width": 390, "height": 780}
-ATTACK = "<img src=x onerror=\"window.ran=1\"><script>window.ran=1</script><a href='javascript:window.ran=1'>x</a>"
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def visit(chromium: Any) -> Iterator[Callable[..., Any]]:
-    """Open a page; at the end no script of it has failed, and none was stopped by the policy."""
-    contexts, wrong = [], []
-
-    def visit(url: str, **how: Any) -> Any:
-        contexts.append(chromium.new_context(**how))
-        page = contexts[-1].new_page()
-        page.set_default_timeout(20_000)
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("console", lambda line: wrong.append(line.text) if "Content Security Policy" in line.text else None)
-        page.goto(url)
-        return page
-
-    yield visit
-    for context in contexts:
-        context.close()
-    assert not wrong
 
 
 def ask(page: Any, text: str) -> Any:
@@ -71,11 +34,6 @@ def kept(answer: Any, words: str) -> None:
     from playwright.sync_api import expect
 
     expect(answer.locator(".kept")).to_contain_text(words, timeout=20_000)
-
-
-def wide(page: Any) -> int:
-    """Return by how many pixels the page is wider than its window."""
-    return int(page.evaluate("document.documentElement.scrollWidth - innerWidth"))
 
 
 def test_people_chat_vote_and_think_again(desk: Callable[..., Any], visit: Callable[..., Any]) -> None:

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
-from collecting import a_turn, a_vote, fill, with_store
+from collecting import NOW, a_turn, a_vote, fill, with_store
 from prospect.cli.main import main
 from prospect.collect.database import Database
 from prospect.collect.keys import StoredKeys
+from prospect.collect.review import Queue, Review
+from prospect.collect.store import Store
 from prospect.feedback.files.sources import load_feedback
 
 
@@ -53,6 +55,30 @@ def test_stats_give_each_share_its_interval(folder: Path, capsys: pytest.Capture
     assert "  with a vote   6: 60.0% (26.2% to 87.8%)" in capsys.readouterr().out
     assert main(["collect", "stats", "--tenant", "other"]) == 0
     assert capsys.readouterr().out == "no turns\n"
+
+
+def test_the_review_is_counted_and_its_majority_exported(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async def review(store: Store) -> None:
+        for number in range(3):
+            for name in ("ada", "bob"):
+                queue = Queue(store, "main", name)
+                turn = await queue.open("random", NOW)
+                assert turn is not None
+                verdict = -1 if number else 1
+                await queue.decide(Review(turn=turn.id, tenant="main", reviewer=name, verdict=verdict, at=NOW))
+
+    with_store("store.sqlite", review)
+    assert main(["collect", "review", "--json"]) == 0
+    found = out(capsys)
+    assert (found["turns"], found["good"], found["bad"], found["reviewers"]) == (3, 2, 4, 2)
+    assert found["waiting"]["random"] == 7 and found["among_reviewers"]["kappa"]["value"] == 1
+    assert main(["collect", "review", "--reviewers", "3"]) == 0
+    said = capsys.readouterr().out
+    assert "  random        10\n" in said and "  verdicts      2 good, 4 bad; 0 passed over\n" in said
+    assert "agree on 100.0% (29.2% to 100.0%) of 3 answers; kappa 1.00" in said
+    assert main(["collect", "export", "--reviewed", "-o", "rows.jsonl"]) == 0
+    assert sorted(row.desirable for row in load_feedback("rows.jsonl")) == [False, False, True]
+    assert {row.source for row in load_feedback("rows.jsonl")} == {"prospect-review"}
 
 
 def test_a_purge_names_files_and_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,6 +150,12 @@ def test_a_store_is_made_by_migrate_alone(folder: Path, capsys: pytest.CaptureFi
         (["export", "-o", "x.jsonl", "--share", "0"], "--share 0.0: expected a number above 0"),
         (["export", "-o", "x.jsonl", "--since", "yesterday"], "--since yesterday: expected a date or time"),
         (["export", "-o", "x.jsonl", "--regenerated", "0.5"], "expected a number between 0 and 1, with pairs"),
+        (
+            ["export", "-o", "x.jsonl", "--reviewed", "--corrections"],
+            "do not go into one file",
+        ),
+        (["review", "--limit", "0"], "--limit 0: expected at least 1"),
+        (["review", "--margin", "no/such/run"], "no/such/run"),
         (["purge", "--rater", "r1", "--runs", "nowhere"], "nowhere: no such folder of runs"),
     ],
 )

@@ -9,6 +9,7 @@ from types import ModuleType
 # Action to its line of help; its module is prospect.cli.collect_ACTION, with add_arguments(parser) and run(options).
 ACTIONS = {
     "export": "write feedback rows of the votes",
+    "review": "count what waits for review, and how far people agree",
     "stats": "count turns and votes by model",
     "purge": "erase what somebody wrote, or what is too old",
     "keys": "make, list and revoke API keys",

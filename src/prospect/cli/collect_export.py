@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--until", metavar="TIME", help="only votes from before then")
     parser.add_argument("--corrections", action="store_true", help="answers that raters wrote become desirable rows")
     parser.add_argument("--pairs", action="store_true", help="write pairs of drafts between which people chose")
+    parser.add_argument("--reviewed", action="store_true", help="write the reviewers' majority on each answer")
     parser.add_argument(
         "--regenerated",
         type=float,
@@ -67,7 +68,11 @@ def run(options: argparse.Namespace) -> int:
         new_raters=options.new_raters,
     )
     what = Contents(
-        corrections=options.corrections, pairs=options.pairs, regenerated=options.regenerated, redact=options.redact
+        corrections=options.corrections,
+        pairs=options.pairs,
+        reviewed=options.reviewed,
+        regenerated=options.regenerated,
+        redact=options.redact,
     )
     output = None if options.dry_run else Path(options.output)
     with opened(options.db) as database:

@@ -8,7 +8,7 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prospect.cli.serving import add_store, needs_serve
+from prospect.cli.serving import add_reviewers, add_store, needs_serve
 from prospect.errors import UsageError
 from prospect.terminal import say
 
@@ -61,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-origin", action="append", default=[], metavar="ORIGIN", help="pages of this origin may send votes"
     )
+    add_reviewers(parser)
     parser.add_argument(
         "--rate",
         type=float,
@@ -90,6 +91,7 @@ def run(options: argparse.Namespace) -> int:
         consent=options.consent == "given",
         origins=options.allow_origin,
         limits=Limits(requests=options.rate, votes=2 * options.rate),
+        reviewers=options.reviewers,
     )
     with contextlib.ExitStack() as opened:
         store = Store.open(options.db)
@@ -109,7 +111,7 @@ def run(options: argparse.Namespace) -> int:
         say(f"http://{place}:{port}/v1 in front of {options.upstream or options.model}")
         kept = "texts are kept" if serving.consent else "texts are kept of requests with x-prospect-consent: yes alone"
         say(f"store    {store.database.name}; {kept}")
-        say(f"pages    http://{place}:{port}/ to chat and vote on, and /admin")
+        say(f"pages    http://{place}:{port}/ to chat and vote on, /review and /admin")
         uvicorn.Server(config).run(sockets=[listener])
     return 0
 

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Iterator
 
 from prospect.errors import UsageError
-from prospect.feedback.files.store.selection import MAIN
+from prospect.feedback.files.store.selection import MAIN, USUAL_REVIEWERS
 
 USUAL_STORE = "store.sqlite"
 
@@ -37,3 +37,20 @@ def add_store(parser: argparse.ArgumentParser, *, tenant: bool = True) -> None:
     )
     if tenant:
         parser.add_argument("--tenant", default=MAIN, metavar="NAME", help=f"whose turns (default: {MAIN})")
+
+
+def add_reviewers(parser: argparse.ArgumentParser) -> None:
+    """Declare how many verdicts of reviewers an answer gets."""
+    parser.add_argument(
+        "--reviewers",
+        type=_a_few,
+        default=USUAL_REVIEWERS,
+        metavar="N",
+        help=f"how many people review an answer (default: {USUAL_REVIEWERS})",
+    )
+
+
+def _a_few(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text}: expected a whole number of at least 1")
+    return int(text)

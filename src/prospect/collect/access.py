@@ -20,10 +20,12 @@ class Caller:
     Attributes:
         key: names the key, for limits.
         tenant: whose turns it may see.
+        name: of the key; empty where there are no keys.
     """
 
     key: str
     tenant: str
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Access:
             raise Refusal(401, "no valid API key. Send one of this server's as Authorization: Bearer KEY.")
         if scope not in key.scopes:
             raise Refusal(403, f'the API key has no scope "{scope}".')
-        return Caller(f"{key.tenant}\0{key.name}", key.tenant)
+        return Caller(f"{key.tenant}\0{key.name}", key.tenant, key.name)
 
     def token(self, turn: str, tenant: str, rater: str | None) -> str:
         """Return the token with which a browser may vote on a turn.

@@ -25,14 +25,17 @@ from prospect.collect.metrics import Metrics
 from prospect.collect.openapi import PROXY_PATHS
 from prospect.collect.pages.admin import AdminPage
 from prospect.collect.pages.chat import chat_page
+from prospect.collect.pages.review import review_page
 from prospect.collect.proxy import Proxy
 from prospect.collect.recorder import Recorder
 from prospect.collect.refusals import error_body
+from prospect.collect.review_api import ReviewApi
 from prospect.collect.routes import Routes, watch
 from prospect.collect.shell import Shell
 from prospect.collect.store import Store
 from prospect.collect.upstream import Upstream
 from prospect.errors import StoreError
+from prospect.feedback.files.store.selection import USUAL_REVIEWERS
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Serving:
         consent: whether text is kept where the client says nothing about it.
         origins: web pages of these origins may vote from a browser.
         limits: how much a client may ask for.
+        reviewers: how many verdicts of reviewers an answer gets.
         between_looks: seconds from one look at the registry's canary to the next.
     """
 
@@ -55,6 +59,7 @@ class Serving:
     consent: bool = False
     origins: Sequence[str] = ()
     limits: Limits = field(default_factory=Limits)
+    reviewers: int = USUAL_REVIEWERS
     between_looks: float = 60.0  # every look holds, so that more of them cost only time
 
 
@@ -92,8 +97,10 @@ def make_app(store: Store, upstream: Upstream, access: Access, serving: Serving 
     ):
         app.router.routes.append(Route(path, _Raw(handle), methods=[method]))
     app.include_router(FeedbackApi(store, access, serving.limits, metrics).router())
+    app.include_router(ReviewApi(store, access, serving.limits, serving.reviewers).router())
     _add_health(app, store, access, metrics)
     app.get("/", include_in_schema=False)(chat_page)
+    app.get("/review", include_in_schema=False)(review_page)
     admin = AdminPage(store.database, access, None if routes is None else routes.registry)
     app.get("/admin", include_in_schema=False)(admin.show)
     app.add_exception_handler(HTTPException, _refuse)

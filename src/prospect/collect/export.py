@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,6 +21,7 @@ from prospect.collect.tables import owned
 from prospect.errors import UsageError
 from prospect.feedback.files.manifest import file_hash
 from prospect.feedback.files.store.branches import Query
+from prospect.feedback.files.store.reviews import Reviewed, collected_reviews
 from prospect.feedback.files.store.selection import Selection
 from prospect.feedback.files.store.source import SOURCE
 from prospect.feedback.files.store.votes import Collected, Pair, collected_pairs, collected_votes
@@ -27,6 +29,7 @@ from prospect.feedback.frozen.tombstones import Graveyard
 from prospect.feedback.importers.pipeline import import_items
 from prospect.feedback.importers.report import ImportReport
 from prospect.feedback.importers.shapes.base import Dropped, Importer, Item, Preference, Vote
+from prospect.feedback.wording import names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +39,14 @@ class Contents:
     Attributes:
         corrections: whether answers that raters wrote become desirable rows beside the votes.
         pairs: pairs of drafts instead of votes.
+        reviewed: the reviewers' majority on each turn instead of votes.
         regenerated: the weight, below 1, of pairs in which an answer that was asked for again loses; None for none.
         redact: whether personal data in the texts is replaced.
     """
 
     corrections: bool = False
     pairs: bool = False
+    reviewed: bool = False
     regenerated: float | None = None
     redact: bool = False
 
@@ -51,8 +56,9 @@ class Contents:
                 f"the weight of regenerated answers is {self.regenerated}; expected a number between 0 and 1, with "
                 "pairs: that somebody wanted another answer is a weaker sign than a choice"
             )
-        if self.pairs and self.corrections:
-            raise UsageError("pairs and corrections do not go into one file. Export each by itself")
+        several = [name for name in ("pairs", "corrections", "reviewed") if getattr(self, name)]
+        if len(several) > 1:
+            raise UsageError(f"{names(several)} do not go into one file. Export each by itself")
 
 
 def export(
@@ -78,11 +84,10 @@ def export(
     turns = Turns()
     with database.reading(much=True) as connection:
         query = querying(connection)
-        items = _pair_items(query, selection, what, turns) if what.pairs else _vote_items(query, selection, turns)
         report = import_items(
-            items,
+            _items(query, selection, what, turns),
             output,
-            importer=IMPORTER,
+            importer=REVIEWS if what.reviewed else IMPORTER,
             why=f"tenant {selection.tenant}",
             paths=[Path(database.name)],
             corrections=what.corrections,
@@ -120,6 +125,36 @@ class Turns:
     def sorted(self) -> bytes:
         """Return the digests, each once."""
         return np.unique(np.frombuffer(bytes(self._digests), "<u8")).astype("<u8").tobytes()
+
+
+def _items(query: Query, selection: Selection, what: Contents, turns: Turns) -> Iterator[Item]:
+    if what.reviewed:
+        return _review_items(query, selection, turns)
+    return _pair_items(query, selection, what, turns) if what.pairs else _vote_items(query, selection, turns)
+
+
+def _review_items(query: Query, selection: Selection, turns: Turns) -> Iterator[Item]:
+    for one in collected_reviews(query, selection):
+        if one.unusable is not None:
+            yield Dropped(where=one.turn, reason=one.unusable)
+            continue
+        turns.add(one.turn)
+        yield _review_item(one)
+
+
+def _review_item(one: Reviewed) -> Vote:
+    return Vote(
+        where=one.turn,
+        prompt=one.prompt,
+        completion=one.completion,
+        verdict=1 if one.good > one.bad else -1,
+        source_id=one.turn,
+        time=one.at,
+        model=one.model,
+        reason=f"{max(one.good, one.bad)} of {one.good + one.bad} reviewers",
+        tools=one.tools,
+        finished=one.finished,
+    )
 
 
 def _vote_items(query: Query, selection: Selection, turns: Turns) -> Iterator[Item]:
@@ -203,3 +238,5 @@ IMPORTER = Importer(
     read=_never,
     polarity={"1": True, "-1": False},
 )
+REVIEWS = dataclasses.replace(IMPORTER, name=f"{SOURCE}-review", title="Prospect's review")
+"""The source of rows whose label is the reviewers', which are thereby never taken for users'."""

@@ -52,11 +52,13 @@ TurnId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}(-[1-9][0-9]{0,2})?$", desc
 Reason = Literal["not_followed", "wrong", "style", "refused", "unsafe", "too_long", "other"]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """A body that has nothing but its fields."""
+
     model_config = ConfigDict(extra="forbid")
 
 
-class FeedbackIn(_Strict):
+class FeedbackIn(Strict):
     """A vote on a turn."""
 
     id: TurnId
@@ -87,7 +89,7 @@ class VotesOut(BaseModel):
     cursor: int | None = Field(description="of the next page; null after the last")
 
 
-class EventIn(_Strict):
+class EventIn(Strict):
     """Something done with a turn that is no verdict on it."""
 
     id: TurnId
@@ -95,7 +97,7 @@ class EventIn(_Strict):
     rater: Name | None = None
 
 
-class PreferenceIn(_Strict):
+class PreferenceIn(Strict):
     """Which of two answers to one prompt was preferred."""
 
     id: TurnId
@@ -183,7 +185,7 @@ class FeedbackApi:
         tenant, rater = await self._rater(request, said.id, said.rater)
         value = (1 if said.value else -1) if isinstance(said.value, bool) else said.value
         one = Vote(
-            turn=said.id, tenant=tenant, rater=rater, value=value, at=_now(),
+            turn=said.id, tenant=tenant, rater=rater, value=value, at=now(),
             reason=said.reason, comment=said.comment, correction=said.correction,
         )  # fmt: skip
         return await self._keep(one, request)
@@ -193,7 +195,7 @@ class FeedbackApi:
     ) -> VoteOut:
         """Take a vote back; the same as a vote of 0."""
         tenant, rater = await self._rater(request, id, rater)
-        one = Vote(turn=id, tenant=tenant, rater=rater, value=0, at=_now())
+        one = Vote(turn=id, tenant=tenant, rater=rater, value=0, at=now())
         return await self._keep(one, request)
 
     async def votes(
@@ -206,7 +208,7 @@ class FeedbackApi:
         """Return the tenant's votes in the order of their last change."""
         caller = await self.access.caller(request.headers, "review")
         self._by_key.take(caller.key, "requests")
-        found = await _kept(self.store.votes(caller.tenant, after=cursor, since=since, limit=limit))
+        found = await kept(self.store.votes(caller.tenant, after=cursor, since=since, limit=limit))
         return VotesOut(votes=[_shown(one) for one in found], cursor=found[-1].cursor if len(found) == limit else None)
 
     async def event(
@@ -215,7 +217,7 @@ class FeedbackApi:
         """Keep an event: regenerating, copying or editing an answer is no thumb."""
         tenant, rater = await self._rater(request, said.id, said.rater)
         other = said.other if isinstance(said, PreferenceIn) else None
-        one = Event(turn=said.id, tenant=tenant, rater=rater, kind=said.kind, at=_now(), other=other)
+        one = Event(turn=said.id, tenant=tenant, rater=rater, kind=said.kind, at=now(), other=other)
         await self._written(lambda: self.store.event(one))
         return Kept()
 
@@ -228,10 +230,10 @@ class FeedbackApi:
     async def _written(self, write: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
         """Return what the store returns; a turn of another process may still be on its way there."""
         try:
-            return await _kept(write())
+            return await kept(write())
         except _UnknownTurn:
             await asyncio.sleep(_ON_ITS_WAY)
-            return await _kept(write())
+            return await kept(write())
 
     async def _rater(self, request: Request, turn: str, said: str | None) -> tuple[str, str]:
         """Return tenant and rater of a vote that may be made now: a token says both, a key the tenant."""
@@ -252,8 +254,11 @@ class _UnknownTurn(Refusal):
     """A vote on a turn that is not there, or not yet."""
 
 
-async def _kept(work: Coroutine[Any, Any, Result]) -> Result:
-    """Return what the store returns; its refusals as HTTP says them. A vote is acknowledged or refused, never lost."""
+async def kept(work: Coroutine[Any, Any, Result]) -> Result:
+    """Return what the store returns; its refusals as HTTP says them.
+
+    A vote or a verdict is acknowledged or refused, never lost.
+    """
     try:
         return await work
     except UnknownTurnError:
@@ -261,10 +266,10 @@ async def _kept(work: Coroutine[Any, Any, Result]) -> Result:
     except KeyReusedError as error:
         raise Refusal(409, f"{error}.") from None
     except StoreError:
-        raise Refusal(503, "the vote could not be kept. Send it again.", retry_after=2) from None
+        raise Refusal(503, "the store cannot be read or written. Send it again.", retry_after=2) from None
 
 
-def _now() -> datetime:
+def now() -> datetime:
     """Return the time in whole milliseconds, as the store keeps it: a repeated request gets the same answer."""
     now = datetime.now(UTC)
     return now.replace(microsecond=now.microsecond // 1000 * 1000)

@@ -14,7 +14,7 @@ from prospect.collect.database import Database
 from prospect.collect.export import exports_with
 from prospect.collect.migrating import check_rater_key
 from prospect.collect.rows import milliseconds, text_of
-from prospect.collect.tables import event, owned, tombstone, turn, vote
+from prospect.collect.tables import event, owned, review, reward, tombstone, turn, vote
 from prospect.feedback.files.store.text import unpack
 from prospect.feedback.frozen.pseudonym import pseudonym
 from prospect.feedback.frozen.tombstones import pseudonym_of, rater_mark
@@ -170,6 +170,9 @@ def _forget(connection: Connection, tenant: str, ids: list[str], now: int) -> No
     connection.execute(update(turn).where(turn.c.tenant == tenant, turn.c.id.in_(ids)).values(gone))
     words: dict[str, Any] = {"comment": None, "correction": None}
     connection.execute(update(vote).where(vote.c.tenant == tenant, vote.c.turn.in_(ids)).values(words))
+    reviewed = (review.c.tenant == tenant, review.c.turn.in_(ids))
+    connection.execute(update(review).where(*reviewed).values(note=None))
+    connection.execute(delete(reward).where(reward.c.tenant == tenant, reward.c.turn.in_(ids)))
     mine = (event.c.tenant == tenant, event.c.turn.in_(ids))
     connection.execute(update(event).where(*mine).values(detail=None, key=None))
 

@@ -66,7 +66,7 @@ class Store:
         Raises:
             StoreError: it could not be written.
         """
-        await self._written(lambda connection: rows.insert_turn(connection, one, self._key))
+        await self.write(lambda connection: rows.insert_turn(connection, one, self._key))
 
     async def vote(self, one: Vote, key: str | None = None) -> Vote:
         """Keep a vote in place of the rater's earlier one on the turn; return it when it is on disk.
@@ -80,15 +80,15 @@ class Store:
             KeyReusedError: the key belongs to another request.
             StoreError: it could not be written.
         """
-        return await self._written(lambda connection: upsert_vote(connection, one, key, self._key))
+        return await self.write(lambda connection: upsert_vote(connection, one, key, self._key))
 
     async def event(self, one: Event) -> None:
         """Keep an event; errors are those of `vote`."""
-        await self._written(lambda connection: insert_event(connection, one, self._key))
+        await self.write(lambda connection: insert_event(connection, one, self._key))
 
     async def turn(self, tenant: str, id: str) -> Turn | None:
         """Return a tenant's turn with its whole prompt; None where the tenant has none of this id."""
-        return await self._read(lambda connection: rows.read_turn(connection, tenant, id))
+        return await self.read(lambda connection: rows.read_turn(connection, tenant, id))
 
     async def votes(
         self, tenant: str, *, after: int = 0, since: datetime | None = None, limit: int = MOST_ON_A_PAGE
@@ -105,7 +105,7 @@ class Store:
         if since is not None:
             query = query.where(votes.c.at >= rows.milliseconds(since))
         query = query.limit(min(limit, MOST_ON_A_PAGE))
-        return await self._read(lambda connection: [as_vote(row) for row in connection.execute(query)])
+        return await self.read(lambda connection: [as_vote(row) for row in connection.execute(query)])
 
     async def ready(self) -> None:
         """Return if the store can be read and written.
@@ -113,7 +113,7 @@ class Store:
         Raises:
             StoreError: it cannot.
         """
-        await self._written(lambda connection: connection.execute(owned(turn, "", turn.c.id).limit(1)).first())
+        await self.write(lambda connection: connection.execute(owned(turn, "", turn.c.id).limit(1)).first())
 
     @property
     def waiting(self) -> int:
@@ -126,10 +126,21 @@ class Store:
         self._readers.shutdown()
         self.database.close()
 
-    async def _written(self, work: Callable[[Connection], Result]) -> Result:
+    async def write(self, work: Callable[[Connection], Result]) -> Result:
+        """Let `work` write in the writer's thread; return what it returned, once that is on disk.
+
+        Raises:
+            StoreError: it could not be written.
+        """
         return await asyncio.wrap_future(self._writer.submit(work))
 
-    async def _read(self, read: Callable[[Connection], Result]) -> Result:
+    async def read(self, read: Callable[[Connection], Result]) -> Result:
+        """Return what `read` finds in one state of the store.
+
+        Raises:
+            StoreError: it could not be read.
+        """
+
         def run() -> Result:
             with self.database.reading() as connection:
                 return read(connection)

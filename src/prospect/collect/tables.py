@@ -66,7 +66,7 @@ event = Table(
     metadata,
     Column("id", _counted, primary_key=True, autoincrement=True),
     Column("tenant", Text, nullable=False),
-    Column("kind", Text, nullable=False),  # vote, or one of EVENTS
+    Column("kind", Text, nullable=False),  # vote, one of EVENTS, or of reviewers: opened, review, redacted
     Column("turn", Text, ForeignKey("turn.id"), nullable=False),
     Column("rater", Text),
     Column("other", Text, ForeignKey("turn.id")),
@@ -94,6 +94,32 @@ vote = Table(
     Column("event", _counted, ForeignKey("event.id"), nullable=False),  # the last that changed it
     Index("vote_rater", "rater", "tenant"),
     Index("vote_event", "event", "tenant"),
+)
+
+review = Table(
+    "review",
+    metadata,
+    Column("turn", Text, ForeignKey("turn.id"), primary_key=True),
+    Column("reviewer", Text, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("verdict", SmallInteger),  # 1, -1, 0 for passed over; null while it is open
+    Column("blind", SmallInteger),  # the first of 1 and -1, given before the votes were shown
+    Column("note", Text),
+    Column("open_until", BigInteger),  # so long a place is kept for who opened it
+    Column("version", Integer, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Index("review_reviewer", "reviewer", "tenant"),
+)
+
+reward = Table(
+    "reward",
+    metadata,
+    Column("turn", Text, ForeignKey("turn.id"), primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("policy", Text, nullable=False),  # a hash of its weights, and of what it was compared with
+    Column("value", Float, nullable=False),  # its implied reward of the answer
+    Column("at", BigInteger, nullable=False),
+    Index("reward_tenant", "tenant"),
 )
 
 api_key = Table(

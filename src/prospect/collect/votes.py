@@ -51,7 +51,7 @@ def upsert_vote(connection: Connection, one: Vote, idempotency: str | None, key:
     }  # fmt: skip
     if idempotency is not None and (before := _with_key(connection, one, detail, idempotency)):
         return before
-    number = _insert_event(connection, one, "vote", detail, key=idempotency)
+    number = log_event(connection, one, "vote", detail, key=idempotency)
     place = {"turn": one.turn, "rater": one.rater, "tenant": one.tenant}
     values = {**place, **detail, "version": 1, "at": milliseconds(one.at), "event": number}
     version = connection.execute(_UPSERT[connection.dialect.name], values).scalar_one()
@@ -86,10 +86,10 @@ def insert_event(connection: Connection, one: Event, key: bytes) -> None:
         if len(groups) != 2 or len(set(groups)) != 1 or None in groups:  # null is a turn whose text is not kept
             raise UnknownTurnError(f"{one.other}: answers no prompt that {one.turn} answers too")
     rater = None if one.rater is None else pseudonym_of(one.rater, key)
-    _insert_event(connection, dataclasses.replace(one, rater=rater), one.kind, dict(one.detail), other=one.other)
+    log_event(connection, dataclasses.replace(one, rater=rater), one.kind, dict(one.detail), other=one.other)
 
 
-def _insert_event(
+def log_event(
     connection: Connection,
     one: Vote | Event,
     kind: str,
@@ -98,7 +98,11 @@ def _insert_event(
     key: str | None = None,
     other: str | None = None,
 ) -> int:
-    """Write one line of the history, if the tenant has the turn; return its number."""
+    """Write one line of the history, if the tenant has the turn; return its number.
+
+    Raises:
+        UnknownTurnError: it has not, or the turn was purged.
+    """
     values = {
         "tenant": one.tenant,
         "turn": one.turn,

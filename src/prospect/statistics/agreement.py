@@ -1,4 +1,4 @@
-"""How good is a judge? Its agreement with people who judged the same, beyond what chance gives."""
+"""Agreement beyond what chance gives: of a judge with people who judged the same, and of several people."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from prospect.errors import DataError
 from prospect.statistics.arrays import as_groups, check_length
 from prospect.statistics.bootstrap import RESAMPLES, Estimate, Statistic, UndefinedError, resample
 from prospect.statistics.means import FEW_PROMPTS, rate_by_prompt
-from prospect.statistics.rates import Rate, check_level
+from prospect.statistics.rates import Rate, check_level, proportion
 
 
 class Agreement(NamedTuple):
@@ -87,6 +87,78 @@ def measure_agreement(
     return Agreement(rate, kappa, labels, tuple(tuple(int(cell) for cell in row) for row in table))
 
 
+class RatersAgreement(NamedTuple):
+    """Several people who judged the same items.
+
+    Attributes:
+        rate: share of the pairs of verdicts on an item that are equal, averaged over items, with its interval; its n
+            is the number of items.
+        kappa: Fleiss' kappa: 0 is what chance gives, 1 full agreement; None where all verdicts are the same, for then
+            chance explains everything.
+        verdicts: how many were compared.
+    """
+
+    rate: Rate
+    kappa: Estimate | None
+    verdicts: int
+
+
+def measure_raters(
+    counts: Sequence[Sequence[int]], *, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
+) -> RatersAgreement | None:
+    """Return the agreement of people who judged the same items, whoever judged which.
+
+    kappa = (p_o - p_e) / (1 - p_e),  p_o the mean over items of sum_j n_j (n_j - 1) / (m (m - 1)),  p_e = sum_j p_j^2
+
+    with n_j of an item's m verdicts for label j, and p_j the label's share of all verdicts. m may differ between items;
+    items with one verdict are left out. The interval of kappa is of draws of items. Where that cannot be (fewer than
+    ten items, all agree) it is the interval of p_o with p_e taken as it is.
+
+    Args:
+        counts: verdicts of each item, by label.
+        level: coverage of the intervals.
+        resamples: number of draws of items.
+        seed: of the draws.
+
+    Returns:
+        None where no item has two verdicts.
+
+    Source: Fleiss, Psychological Bulletin 76 (1971).
+    """
+    check_level(level)
+    table = np.array([row for row in counts if sum(row) > 1], dtype=float)
+    if not table.size:
+        return None
+    size = table.sum(axis=1)
+    agreed = (table * (table - 1)).sum(axis=1) / (size * (size - 1))
+    by_chance = float(np.sum((table.sum(axis=0) / size.sum()) ** 2))
+    rate = proportion(float(agreed.sum()), len(table), level)
+    kappa: Estimate | None = None
+    if by_chance < 1:
+        if len(table) >= FEW_PROMPTS:
+            with suppress(UndefinedError):
+                drawn = resample(_fleiss(table, agreed), len(table), resamples=resamples, seed=seed)
+                kappa = None if drawn.constant else drawn.interval(level)
+        kappa = kappa or _kappa_of_rate(rate, by_chance, len(table))
+    return RatersAgreement(rate, kappa, int(size.sum()))
+
+
+def _fleiss(table: np.ndarray, agreed: np.ndarray) -> Statistic:
+    def kappa(weights: np.ndarray) -> np.ndarray:
+        labels = weights @ table
+        shares = labels / labels.sum(axis=1, keepdims=True)
+        observed, by_chance = weights @ agreed / weights.sum(axis=1), np.sum(shares**2, axis=1)
+        return _beyond(observed, by_chance)
+
+    return kappa
+
+
+def _beyond(observed: np.ndarray, by_chance: np.ndarray) -> np.ndarray:
+    """Return kappa; NaN where chance explains everything."""
+    room = 1 - by_chance
+    return np.divide(observed - by_chance, room, out=np.full(room.shape, np.nan), where=room > 1e-12)
+
+
 def _codes(judge: Sequence[Hashable], people: Sequence[Hashable]) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     judge, people = list(judge), list(people)
     check_length(len(people), "people", len(judge))
@@ -131,7 +203,6 @@ def _weighted_kappa(said: np.ndarray, meant: np.ndarray, labels: int) -> Statist
         total = weights.sum(axis=1)
         observed = weights @ agreed / total
         by_chance = np.sum((weights @ of_judge) * (weights @ of_people), axis=1) / total**2
-        room = 1 - by_chance
-        return np.divide(observed - by_chance, room, out=np.full(room.shape, np.nan), where=room > 1e-12)
+        return _beyond(observed, by_chance)
 
     return kappa

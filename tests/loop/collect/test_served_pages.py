@@ -33,7 +33,7 @@ def voted(one: Any, value: int, client: str | None = None, **more: Any) -> None:
 
 def test_a_page_runs_its_own_script_and_no_other(desk: Callable[..., Any]) -> None:
     one = desk()
-    for path, scripts in (("/", 1), ("/admin", 0)):
+    for path, scripts in (("/", 1), ("/review", 1), ("/admin", 0)):
         response = one.client.get(path)
         policy = dict(part.split(" ", 1) for part in response.headers["content-security-policy"].split("; "))
         assert policy["default-src"] == policy["frame-ancestors"] == policy["base-uri"] == "'none'"

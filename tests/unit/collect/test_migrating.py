@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import multiprocessing
+import re
+import sqlite3
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 import prospect.collect.migrations
-from collecting import a_turn, a_vote, fill, open_store, with_store
+from collecting import NOW, a_turn, a_vote, fill, open_store, with_store
 from prospect.collect import migrating
 from prospect.collect.database import Database, version
 from prospect.collect.migrating import check, migrate
 from prospect.collect.purge import Purge
+from prospect.collect.review import Queue
 from prospect.collect.store import Store
 from prospect.collect.tables import metadata
 from prospect.errors import StoreError
@@ -47,6 +51,58 @@ def test_a_store_is_migrated_once_and_keeps_what_it_has(store_address: str) -> N
 
     async def work(store: Store) -> None:
         assert len(await store.votes("main")) == 1
+
+    with_store(store_address, work)
+
+
+def old_store(address: str) -> None:
+    """Make a store of the first schema, with two turns, two votes and an event, as its version of the program did."""
+    lines = (Path(__file__).parent / "store_0001.sql").read_text()
+    if "://" not in address:
+        connection = sqlite3.connect(address)
+        connection.executescript(lines)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.close()
+        return
+    config = Config()
+    config.set_main_option("script_location", str(Path(prospect.collect.migrations.__file__).parent))
+    rows = [line for line in lines.splitlines() if line.startswith("INSERT") and "_version" not in line]
+    rows = [line for table in ("setting", "turn", "event", "vote") for line in rows if f'"{table}"' in line]
+    database = Database(address)
+    with database.writing() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        for line in rows:
+            connection.exec_driver_sql(as_postgres(line))
+        connection.exec_driver_sql("SELECT setval('event_id_seq', 3)")
+    database.close()
+
+
+def as_postgres(line: str) -> str:
+    """Return the insertion of a row with PostgreSQL's bytes, and its truth for the column `consent`."""
+    line = re.sub(r"X'([0-9A-F]*)'", r"decode('\1', 'hex')", line)
+    return re.sub(r"('r-[0-9a-f]{16}'),1,(decode)", r"\1,true,\2", line)
+
+
+def test_a_store_of_the_first_schema_is_brought_over_with_all_it_holds(store_address: str) -> None:
+    old_store(store_address)
+    with pytest.raises(StoreError, match=r"has an older schema\. Run `prospect collect migrate`"):
+        Store.open(store_address, make=False)
+
+    async def work(store: Store) -> None:
+        with store.database.reading() as connection:
+            context = MigrationContext.configure(connection, opts={"compare_type": True})
+            assert compare_metadata(context, metadata) == []
+            assert version(connection) == SCHEMA
+        assert [(vote.value, vote.comment, vote.cursor) for vote in await store.votes("main")] == [
+            (-1, "No.", 1), (1, None, 2)
+        ]  # fmt: skip
+        second = await store.turn("main", "0" * 31 + "2")
+        assert second is not None and [message["content"] for message in second.messages] == [
+            "Where is my parcel?", "On its way.", "And now?",
+        ]  # fmt: skip
+        found = await Queue(store, "main", "ada").open("flagged", NOW)
+        assert found is not None and found.id == "0" * 31 + "1"
 
     with_store(store_address, work)
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from prospect.errors import DataError
-from prospect.statistics.agreement import measure_agreement
+from prospect.statistics.agreement import measure_agreement, measure_raters
 from prospect.statistics.rates import proportion
 
 TABLE = [[25, 4, 3], [6, 30, 5], [2, 7, 18]]
@@ -91,3 +91,36 @@ def test_an_unparsed_verdict_is_a_disagreement() -> None:
 def test_what_cannot_agree_is_refused(call, message) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(DataError, match=message):
         call()
+
+
+# Ten items, fourteen people, five labels: the example of Fleiss' paper as it is worked out on Wikipedia.
+FLEISS = [
+    [0, 0, 0, 0, 14], [0, 2, 6, 4, 2], [0, 0, 3, 5, 6], [0, 3, 9, 2, 0], [2, 2, 8, 1, 1],
+    [7, 7, 0, 0, 0], [3, 2, 6, 3, 0], [2, 5, 3, 2, 2], [6, 5, 2, 1, 0], [0, 2, 2, 3, 7],
+]  # fmt: skip
+
+
+def test_kappa_of_several_people_is_that_of_the_textbook() -> None:
+    found = measure_raters(FLEISS)
+    assert found is not None and found.kappa is not None
+    assert found.rate.rate == pytest.approx(0.378, abs=5e-4) and found.rate.n == 10
+    assert found.kappa.value == pytest.approx(0.210, abs=5e-4)
+    assert found.kappa.low < found.kappa.value < found.kappa.high
+    assert found.verdicts == 140
+
+
+def test_items_may_have_any_number_of_verdicts_and_one_is_none() -> None:
+    # p_o = (1 + 1/3 + 0) / 3, p_+ = 4/7: p_e = (16 + 9) / 49
+    found = measure_raters([[2, 0], [1, 2], [1, 1], [1, 0], [0, 0]])
+    assert found is not None and found.kappa is not None
+    assert (found.rate.n, found.verdicts) == (3, 7)
+    assert found.kappa.value == pytest.approx((4 / 9 - 25 / 49) / (24 / 49))
+    assert measure_raters([[1, 0], [0, 1]]) is None and measure_raters([]) is None
+
+
+def test_where_all_say_the_same_chance_explains_it() -> None:
+    same = measure_raters([[2, 0]] * 20)
+    assert same is not None and same.kappa is None and same.rate == proportion(20, 20)
+    full = measure_raters([[2, 0], [0, 2]] * 10)
+    assert full is not None and full.kappa is not None and full.kappa.value == 1
+    assert full.kappa.low < 0.9, "full agreement is not certainty"

@@ -16,7 +16,7 @@ REASON_WORDS = {
     "too_long": "Too long",
     "other": "Something else",
 }
-_BYTES = 3  # of a UTF-16 unit in UTF-8, at most: browsers count units
+BYTES = 3  # of a UTF-16 unit in UTF-8, at most: browsers count units
 
 
 async def chat_page() -> Response:
@@ -25,6 +25,6 @@ async def chat_page() -> Response:
         "chat.html.j2",
         script="chat.js",
         reasons=REASON_WORDS,
-        longest_comment=MOST_COMMENT // _BYTES,
-        longest_correction=MOST_CORRECTION // _BYTES,
+        longest_comment=MOST_COMMENT // BYTES,
+        longest_correction=MOST_CORRECTION // BYTES,
     )

@@ -188,31 +188,41 @@ def _by_policy(
     subject: Subject, records: list[Feedback], source: str, reference: str | None, settings: Settings
 ) -> tuple[_Models, _Numbers, Dataset]:
     """Both models' log-probs, and what follows from them. Only one of the two is in memory, but for an adapter's."""
-    precision = subject.config.train.precision if subject.config else "auto"
-    with progress.phase(f"loading {subject.name}"):
-        policy = load_for_scoring(subject.settings, precision)
-    data = data_settings(subject)
-    max_length = settings.max_length or data.max_length or resolve_max_length(None, policy.model.config)
-    rendering = settings.rendering.for_scoring(subject)
-    encoder = Encoder(policy.tokenizer, max_length, end_token=data.end_token, rendering=rendering)
-    dataset = encode_records(records, records[0].kind, encoder, data, source)
+    policy, encoder, dataset = load_and_encode(subject, records, source, settings)
     other = reference_of(subject, reference)
     rows = flatten(dataset.examples)
     seed = subject.config.train.seed if subject.config else settings.seed
     z0 = has_reference_point(subject, other)
     samples = _own_samples(policy, dataset, encoder, settings) if other and settings.kl_prompts else None
-    asked = _Asked(rows, crossed(rows, seed, max_length) if z0 else [], samples)
+    asked = _Asked(rows, crossed(rows, seed, encoder.max_length) if z0 else [], samples)
     device = policy.device
     ours = asked.score(policy.logps, device, settings, f"model {subject.name}")
     theirs, compared = None, None
     if other:
-        compared = _load_reference(subject, policy, other, precision)
+        compared = load_reference(subject, policy, other)
         theirs = asked.score(compared.score, device, settings, f"reference {compared.name}")
     about = None
     if compared:
         about = ComparedModel(name=compared.name, kind=compared.kind, identity=compared.identity)
     models = _Models(policy.identity, about, notes_on_reference(subject, about.identity if about else None, reference))
     return models, _measure(subject, dataset, asked, ours, theirs, settings), dataset
+
+
+def load_and_encode(
+    subject: Subject, records: list[Feedback], source: str, settings: Settings
+) -> tuple[Policy, Encoder, Dataset]:
+    """Load a policy and encode the records for it."""
+    with progress.phase(f"loading {subject.name}"):
+        policy = load_for_scoring(subject.settings, _precision(subject))
+    data = data_settings(subject)
+    max_length = settings.max_length or data.max_length or resolve_max_length(None, policy.model.config)
+    rendering = settings.rendering.for_scoring(subject)
+    encoder = Encoder(policy.tokenizer, max_length, end_token=data.end_token, rendering=rendering)
+    return policy, encoder, encode_records(records, records[0].kind, encoder, data, source)
+
+
+def _precision(subject: Subject) -> str:
+    return subject.config.train.precision if subject.config else "auto"
 
 
 def _by_reward_model(
@@ -324,7 +334,14 @@ def _own_samples(policy: Policy, dataset: Dataset, encoder: Encoder, settings: S
     )
 
 
-def _load_reference(subject: Subject, policy: Policy, name: str, precision: str) -> Compared:
+def load_reference(subject: Subject, policy: Policy, name: str) -> Compared:
+    """Load what a policy is compared with, in place of the policy unless that is the policy without its adapter.
+
+    Args:
+        subject: the policy's.
+        policy: whose log-probs are known; its model is let go.
+        name: of `reference_of`.
+    """
     if name == ADAPTER_OFF:
         if not subject.base:
             raise UsageError(f"--reference {ADAPTER_OFF}: {subject.name} has no adapter. Name a model.")
@@ -334,7 +351,7 @@ def _load_reference(subject: Subject, policy: Policy, name: str, precision: str)
     if other.kind in ("endpoint", "completions"):
         raise UsageError(f"--reference {name}: log-ratios need the log-probs of a model that is loaded.")
     held = subject.settings.model_copy(update={"name_or_path": other.weights, "adapter": _as_in_the_run(subject, name)})
-    return frozen(held, policy.tokenizer, precision, name)
+    return frozen(held, policy.tokenizer, _precision(subject), name)
 
 
 def _as_in_the_run(subject: Subject, name: str) -> Any:

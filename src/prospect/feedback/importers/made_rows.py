@@ -220,16 +220,24 @@ def digest(text: str) -> bytes:
 
 def redacted(value: Any, found: Counter[str]) -> Any:
     """Return a text, or the turns of a conversation, with personal data replaced; what was found is added up."""
-    if isinstance(value, str):
-        from prospect.feedback.texts.personal_data import redact
+    from prospect.feedback.texts.personal_data import redact
 
-        text, kinds = redact(value)
+    def replaced(text: str) -> str:
+        text, kinds = redact(text)
         found.update(kinds)
         return text
+
+    return with_texts(value, replaced)
+
+
+def with_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """Return a text, or the turns of a conversation, with `change` made to every text but roles and types."""
+    if isinstance(value, str):
+        return change(value)
     if isinstance(value, list):
-        return [redacted(item, found) for item in value]
+        return [with_texts(item, change) for item in value]
     if isinstance(value, dict):
-        return {key: item if key == "role" else redacted(item, found) for key, item in value.items()}
+        return {key: item if key in ("role", "type") else with_texts(item, change) for key, item in value.items()}
     return value
 
 

@@ -9,6 +9,9 @@ from typing import Any
 MAIN = "main"
 """The tenant of a store that has only one."""
 
+USUAL_REVIEWERS = 2
+"""Verdicts of reviewers that an answer gets; with fewer there is no agreement to look at."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:

@@ -19,7 +19,7 @@ from prospect.feedback.times import write_time
 from prospect.feedback.wording import names
 from prospect.terminal import say
 
-SCHEMA = "0001"
+SCHEMA = "0002"
 """The newest schema that is read here, and that the store migrates to; later ones have a higher number."""
 
 CACHE_KB = 65536

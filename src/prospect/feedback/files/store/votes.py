@@ -98,7 +98,7 @@ def collected_votes(query: Query, selection: Selection) -> Iterator[Collected]:
         for vote in votes:
             if vote.unusable is None:
                 prompt, tools = branches.prompt(vote.turn)
-                completion = _cell(branches.answer(vote.turn))
+                completion = cell(branches.answer(vote.turn))
                 vote = vote._replace(prompt=prompt, completion=completion, tools=tools)
             yield vote
 
@@ -134,33 +134,25 @@ _REGENERATED = (
 def _pairs(query: Query, selection: Selection, sql: str, values: dict[str, Any], *, relative: bool) -> Iterator[Pair]:
     branches = Branches(query, selection.tenant)
     for id, turn, other, rater, at, model, consent, purged in query(sql, values):
-        pair = Pair(id, turn, other, rater, _moment(at), model, relative)
+        pair = Pair(id, turn, other, rater, moment(at), model, relative)
         unusable = NO_CONSENT if not consent else PURGED if purged is not None else None
         chosen, rejected = branches.answer(turn), branches.answer(other)
         if unusable or chosen is None or rejected is None:
             yield pair._replace(unusable=unusable or NO_ANSWER)
             continue
         prompt, tools = branches.prompt(turn)
-        yield pair._replace(prompt=prompt, chosen=_cell(chosen), rejected=_cell(rejected), tools=tools)
+        yield pair._replace(prompt=prompt, chosen=cell(chosen), rejected=cell(rejected), tools=tools)
 
 
 def _vote(row: Sequence[Any], raters: Raters) -> Collected:
     turn, rater, value, at, reason, comment, correction, model, ended, consent, purged, empty = row
-    unusable = raters.refusal(rater, turn) if value else None
-    if not consent:
-        unusable = NO_CONSENT
-    elif purged is not None:
-        unusable = PURGED
-    elif empty:
-        unusable = NO_ANSWER
-    elif ended == "upstream_error":
-        unusable = FAILED
+    unusable = unusable_turn(consent, purged, empty, ended) or (raters.refusal(rater, turn) if value else None)
     words = [_REASONS.get(reason, reason), comment] if reason else [comment]
     return Collected(
         turn=turn,
         rater=rater,
         value=value,
-        at=_moment(at),
+        at=moment(at),
         model=model,
         finished=ended == "stop",
         weight=raters.weight(rater),
@@ -170,9 +162,22 @@ def _vote(row: Sequence[Any], raters: Raters) -> Collected:
     )
 
 
-def _cell(answer: Any) -> Cell:
+def unusable_turn(consent: Any, purged: int | None, empty: Any, ended: str) -> str | None:
+    """Return why a turn cannot become a row; None where it can."""
+    if not consent:
+        return NO_CONSENT
+    if purged is not None:
+        return PURGED
+    if empty:
+        return NO_ANSWER
+    return FAILED if ended == "upstream_error" else None
+
+
+def cell(answer: Any) -> Cell:
+    """Return an answer as a file of feedback has it: text, or messages."""
     return answer if isinstance(answer, str) else [answer]
 
 
-def _moment(kept: int) -> datetime:
+def moment(kept: int) -> datetime:
+    """Return a time of the store."""
     return datetime.fromtimestamp(kept / 1000, UTC)

@@ -1,0 +1,117 @@
+BEGIN TRANSACTION;
+CREATE TABLE alembic_version (
+	version_num VARCHAR(32) NOT NULL, 
+	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
+);
+INSERT INTO "alembic_version" VALUES('0001');
+CREATE TABLE api_key (
+	hash TEXT NOT NULL, 
+	name TEXT NOT NULL, 
+	tenant TEXT NOT NULL, 
+	scopes TEXT NOT NULL, 
+	created BIGINT NOT NULL, 
+	revoked BIGINT, 
+	PRIMARY KEY (hash)
+);
+CREATE TABLE event (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	tenant TEXT NOT NULL, 
+	kind TEXT NOT NULL, 
+	turn TEXT NOT NULL, 
+	rater TEXT, 
+	other TEXT, 
+	detail TEXT, 
+	"key" TEXT, 
+	at BIGINT NOT NULL, 
+	FOREIGN KEY(other) REFERENCES turn (id), 
+	FOREIGN KEY(turn) REFERENCES turn (id)
+);
+INSERT INTO "event" VALUES(1,'main','vote','00000000000000000000000000000001','r-4ed3ba258d271733',NULL,'{"value": -1, "reason": "unsafe", "comment": "No.", "correction": null}',NULL,1796040000000);
+INSERT INTO "event" VALUES(2,'main','vote','00000000000000000000000000000002','r-972fa7f0c984a9d2',NULL,'{"value": 1, "reason": null, "comment": null, "correction": null}',NULL,1796040000000);
+INSERT INTO "event" VALUES(3,'main','copied','00000000000000000000000000000001','r-4ed3ba258d271733',NULL,'{}',NULL,1796040000000);
+CREATE TABLE export (
+	id INTEGER NOT NULL, 
+	tenant TEXT NOT NULL, 
+	at BIGINT NOT NULL, 
+	path TEXT NOT NULL, 
+	sha256 TEXT NOT NULL, 
+	settings TEXT NOT NULL, 
+	turns BLOB NOT NULL, 
+	PRIMARY KEY (id)
+);
+CREATE TABLE setting (
+	name TEXT NOT NULL, 
+	value TEXT NOT NULL, 
+	PRIMARY KEY (name)
+);
+INSERT INTO "setting" VALUES('rater_key','r-7f3e905e88c07d2b');
+CREATE TABLE tombstone (
+	id INTEGER NOT NULL, 
+	tenant TEXT NOT NULL, 
+	at BIGINT NOT NULL, 
+	what TEXT NOT NULL, 
+	mark TEXT, 
+	reason TEXT, 
+	turns INTEGER NOT NULL, 
+	votes INTEGER NOT NULL, 
+	PRIMARY KEY (id)
+);
+CREATE TABLE turn (
+	id TEXT NOT NULL, 
+	tenant TEXT NOT NULL, 
+	conversation TEXT NOT NULL, 
+	parent TEXT, 
+	sibling_group TEXT, 
+	rater TEXT, 
+	consent BOOLEAN NOT NULL, 
+	said BLOB, 
+	answer BLOB, 
+	reach TEXT, 
+	ended TEXT NOT NULL, 
+	model TEXT NOT NULL, 
+	fingerprint TEXT, 
+	arm TEXT, 
+	sampling TEXT NOT NULL, 
+	prompt_tokens INTEGER, 
+	completion_tokens INTEGER, 
+	ms_first FLOAT, 
+	ms_last FLOAT, 
+	created BIGINT NOT NULL, 
+	upstream_id TEXT, 
+	purged BIGINT, 
+	PRIMARY KEY (id), 
+	FOREIGN KEY(parent) REFERENCES turn (id)
+);
+INSERT INTO "turn" VALUES('00000000000000000000000000000001','main','c',NULL,'6730e4c3ec62c2da51c300291818a1e0','r-4ed3ba258d271733',1,X'7B226D65737361676573223A5B7B22726F6C65223A2275736572222C22636F6E74656E74223A225768657265206973206D792070617263656C3F227D5D7D',X'7B22726F6C65223A22617373697374616E74222C22636F6E74656E74223A224F6E20697473207761792E227D','3652676353e3897ef9fb8046b81b9f61','stop','m',NULL,NULL,'{}',NULL,NULL,NULL,NULL,1796040000000,NULL,NULL);
+INSERT INTO "turn" VALUES('00000000000000000000000000000002','main','c','00000000000000000000000000000001','e4c6964a9a955a1e8c9f34ea36c95851','r-4ed3ba258d271733',1,X'7B226D65737361676573223A5B7B22726F6C65223A2275736572222C22636F6E74656E74223A22416E64206E6F773F227D5D7D',X'7B22726F6C65223A22617373697374616E74222C22636F6E74656E74223A22536F6F6E2E227D','7cde664a5ece2e1b9be19dbd49c9b4e6','stop','m',NULL,NULL,'{}',NULL,NULL,NULL,NULL,1796040060000,NULL,NULL);
+CREATE TABLE vote (
+	turn TEXT NOT NULL, 
+	rater TEXT NOT NULL, 
+	tenant TEXT NOT NULL, 
+	value SMALLINT NOT NULL, 
+	reason TEXT, 
+	comment TEXT, 
+	correction TEXT, 
+	version INTEGER NOT NULL, 
+	at BIGINT NOT NULL, 
+	event INTEGER NOT NULL, 
+	PRIMARY KEY (turn, rater), 
+	FOREIGN KEY(event) REFERENCES event (id), 
+	FOREIGN KEY(turn) REFERENCES turn (id)
+);
+INSERT INTO "vote" VALUES('00000000000000000000000000000001','r-4ed3ba258d271733','main',-1,'unsafe','No.',NULL,1,1796040000000,1);
+INSERT INTO "vote" VALUES('00000000000000000000000000000002','r-972fa7f0c984a9d2','main',1,NULL,NULL,NULL,1,1796040000000,2);
+CREATE UNIQUE INDEX api_key_name ON api_key (tenant, name);
+CREATE INDEX export_tenant ON export (tenant);
+CREATE INDEX tombstone_tenant ON tombstone (tenant);
+CREATE INDEX turn_conversation ON turn (conversation, created, tenant);
+CREATE INDEX turn_model ON turn (model, arm, consent, created, tenant);
+CREATE INDEX turn_reach ON turn (reach);
+CREATE UNIQUE INDEX event_key ON event ("key", tenant);
+CREATE INDEX event_rater ON event (rater, tenant);
+CREATE INDEX event_turn ON event (turn);
+CREATE INDEX vote_event ON vote (event, tenant);
+CREATE INDEX vote_rater ON vote (rater, tenant);
+DELETE FROM "sqlite_sequence";
+INSERT INTO "sqlite_sequence" VALUES('event',3);
+COMMIT;
