@@ -41,9 +41,15 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def thumbs(folder: Path, count: int = 6, prompts: int = 3) -> Path:
-    """Write pictures and a file of thumbs on them, in turn up and down."""
+    """Write pictures and a file of thumbs on them: up and down in turn, and in turn for each prompt."""
     rows = []
     for i in range(count):
         save_picture(folder / "pics" / f"{i}.png", seed=i)
-        rows.append({"prompt": f"prompt {i % prompts}", "image": f"pics/{i}.png", "label": i // prompts % 2 == 0})
+        rows.append(
+            {
+                "prompt": f"prompt {i % prompts}",
+                "image": f"pics/{i}.png",
+                "label": (i % prompts + i // prompts) % 2 == 0,
+            }
+        )
     return write_rows(folder / "feedback.jsonl", rows)

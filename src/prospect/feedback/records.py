@@ -183,6 +183,17 @@ class Scored(Feedback):
         return self.scores.index(min(self.scores))
 
 
+def images_of(row: Feedback) -> tuple[Image, ...]:
+    """Return the images of a row, in its order; none where its completions are texts."""
+    if isinstance(row, Paired):
+        completions: tuple[Completion, ...] = (row.chosen, row.rejected)
+    elif isinstance(row, Scored):
+        completions = row.completions
+    else:
+        completions = (row.completion,) if isinstance(row, Unpaired | Demonstration) else ()
+    return tuple(completion for completion in completions if isinstance(completion, Image))
+
+
 def record(kind: type[Record], fields: dict[str, Any]) -> Record:
     """Return the record with these fields, as its constructor would, at a quarter of the price.
 

@@ -1,5 +1,8 @@
 """Image files: what is refused, what is converted, and what training gets of them."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image as Pillow
@@ -8,7 +11,7 @@ from pictures import encoded, picture, save_picture
 from prospect.errors import ConfigError, DataError
 from prospect.feedback import Image
 from prospect.feedback.images import opening
-from prospect.feedback.images.opening import conversions, decode_image, describe_image
+from prospect.feedback.images.opening import decode_image, describe_image, open_image
 from prospect.feedback.images.pixels import bucket_of, buckets, load_image
 
 
@@ -72,8 +75,8 @@ def test_a_colour_png_of_16_bits_is_refused(tmp_path):
         describe_image(content, "x", path=tmp_path)
 
 
-def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path):
-    width = 1 << 15
+@pytest.mark.parametrize("width", [(1 << 13) + 1, 1 << 15])
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path, width):
     path = tmp_path / "bomb.png"
     Pillow.new("1", (width, width)).save(path)
     assert path.stat().st_size < 1 << 20
@@ -115,7 +118,7 @@ def test_a_file_that_changed_after_it_was_read_is_refused(tmp_path):
 )
 def test_other_modes_become_rgb(tmp_path, name, mode, found):
     image = describe(save_picture(tmp_path / name, mode=mode))
-    assert conversions(image, "x") == found
+    assert open_image(image.path.read_bytes(), "x").converted == tuple(found)
     pixels = load_image(image, (24, 16), "f:1")
     assert pixels.shape == (16, 24, 3) and pixels.dtype == np.uint8
     assert np.abs(pixels.astype(int) - np.asarray(picture(mode=mode).convert("RGB")).astype(int)).mean() < 8
@@ -124,7 +127,7 @@ def test_other_modes_become_rgb(tmp_path, name, mode, found):
 def test_transparency_is_laid_on_white(tmp_path):
     Pillow.new("RGBA", (4, 4), (255, 0, 0, 0)).save(tmp_path / "x.png")
     image = describe(tmp_path / "x.png")
-    assert conversions(image, "x") == ["transparency"]
+    assert open_image(image.path.read_bytes(), "x").converted == ("transparency",)
     assert (load_image(image, (4, 4), "f:1") == 255).all()
 
 
@@ -175,3 +178,22 @@ def test_an_image_goes_to_the_bucket_of_the_nearest_aspect(tmp_path, size, bucke
 def test_a_resolution_that_its_step_does_not_divide_is_refused():
     with pytest.raises(ConfigError, match="expected a multiple of 64"):
         buckets(500)
+
+
+def test_without_pillow_one_sentence_says_what_to_install(tmp_path, monkeypatch):
+    path = save_picture(tmp_path / "x.png")
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    with pytest.raises(
+        DataError, match=r"needs Pillow, which is not installed: pip install 'prospect-align\[diffusion\]'"
+    ):
+        describe(path)
+
+
+def test_commands_on_text_import_no_pillow(tmp_path):
+    path = tmp_path / "f.jsonl"
+    path.write_text('{"prompt": "p", "completion": "c", "label": true}\n')
+    read = f"from prospect.feedback import load_feedback; load_feedback({str(path)!r})"
+    code = f"import sys; {read}; print('PIL' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"

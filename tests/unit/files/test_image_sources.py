@@ -17,7 +17,7 @@ from prospect.feedback import Demonstration, Image, Paired, Scored, Unpaired, lo
 def test_thumbs_in_json_lines_name_images_beside_their_file(tmp_path):
     rows = load_feedback(thumbs(tmp_path))
     assert all(isinstance(row, Unpaired) for row in rows)
-    assert [row.desirable for row in rows] == [True, True, True, False, False, False]
+    assert [row.desirable for row in rows] == [True, False, True, False, True, False]
     image = rows[0].completion
     content = (tmp_path / "pics/0.png").read_bytes()
     assert image == Image(tmp_path / "x", hashlib.sha256(content).hexdigest(), 24, 16, "png")

@@ -18,6 +18,7 @@ VERDICTS = {"liked": True, "disliked": False}
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 _NAME, _CAPTIONS = "file_name", ("text", "caption")
 _CAPTION = ".txt"
+_OF_SYSTEMS = ("Thumbs.db", "desktop.ini")  # what Windows leaves in folders of pictures
 
 
 def image_folder(folder: Path) -> Path | None:
@@ -49,13 +50,11 @@ def read_image_folder(folder: Path) -> Iterator[tuple[str, str, dict[str, Any]]]
 
 def folder_files(folder: Path) -> list[Path]:
     """Return the files of `liked/` and `disliked/`, hidden ones passed over, by name."""
-    found = [
-        Path(place) / name
-        for verdict in VERDICTS
-        for place, _, files in os.walk(folder / verdict)
-        for name in files
-        if not name.startswith(".")
-    ]
+    found: list[Path] = []
+    for verdict in VERDICTS:
+        for place, inner, files in os.walk(folder / verdict):
+            inner[:] = [name for name in inner if not name.startswith(".")]
+            found += [Path(place) / name for name in files if not name.startswith(".") and name not in _OF_SYSTEMS]
     return sorted(found, key=lambda path: (path.name, str(path)))
 
 

@@ -12,15 +12,11 @@ from prospect.feedback.wording import names
 
 
 class Layout(NamedTuple):
-    """The columns that a row must have to be read as one kind of feedback."""
+    """The columns that a row must have to be read as one kind of feedback, and whether its completions are images."""
 
     kind: Kind
     columns: tuple[str, ...]
-
-    @property
-    def is_of_images(self) -> bool:
-        """Whether the completions are images."""
-        return not _IMAGES.isdisjoint(self.columns)
+    of_images: bool = False
 
     def __str__(self) -> str:
         article = "a " if self.kind == "demonstration" else ""
@@ -37,10 +33,10 @@ LAYOUTS = (
     Layout("demonstration", ("prompt", "completion")),
     Layout("demonstration", ("messages",)),
     Layout("demonstration", ("text",)),
-    Layout("paired", ("prompt", "chosen_image", "rejected_image")),
-    Layout("unpaired", ("prompt", "image", "label")),
-    Layout("scored", ("prompt", "images", "scores")),
-    Layout("demonstration", ("prompt", "image")),
+    Layout("paired", ("prompt", "chosen_image", "rejected_image"), of_images=True),
+    Layout("unpaired", ("prompt", "image", "label"), of_images=True),
+    Layout("scored", ("prompt", "images", "scores"), of_images=True),
+    Layout("demonstration", ("prompt", "image"), of_images=True),
 )
 OPTIONAL_COLUMNS = ("weight", "score", "id", "rater", "tools", "finished", *PROVENANCE)
 UNDERSTOOD = (
@@ -57,7 +53,6 @@ _IMAGES = {"image", "images", "chosen_image", "rejected_image"}
 _THUMBS = {"prompt", "completion", "label"}
 _VERDICTS = {"label", "chosen", "rejected"}
 _TEXTS = {"completion", "completions", "messages", "chosen", "rejected"}
-_JUDGED_IMAGES = {"chosen_image", "rejected_image", "images", "image"}
 _GROUP = {"completions", "scores"}
 # What makes a row one kind and no other; a row with two of these says two things.
 _EVIDENCE: tuple[tuple[Kind, tuple[str, str]], ...] = (
@@ -112,8 +107,8 @@ def _kinds_at_once(columns: set[str], row: Mapping[str, Any]) -> list[str]:
 
 def _lacks_a_column(layout: Layout, columns: set[str], row: Mapping[str, Any]) -> bool:
     """Whether other columns speak for a fuller layout, so that ignoring them would lose what people said."""
-    if layout.is_of_images:  # an image beside text is no completion, and half a pair no demonstration
-        return not columns.isdisjoint(_TEXTS) or not (columns & _JUDGED_IMAGES).issubset(layout.columns)
+    if layout.of_images:  # an image beside text is no completion, and half a pair no demonstration
+        return not columns.isdisjoint(_TEXTS) or not (columns & _IMAGES).issubset(layout.columns)
     if layout.kind == "demonstration":
         return bool(_verdicts(columns)) or (layout.columns == ("text",) and "prompt" in columns)
     if layout.columns == ("chosen", "rejected"):  # two answers that only share "The " have no prompt in them
@@ -148,7 +143,7 @@ def _what_is_missing(row: Mapping[str, Any], columns: set[str]) -> str:
             f"column{'s' * plural} {names(missing)} {'are' if plural else 'is'} {state}; found {names(row)}.",
             *(f'Found "{have}": did you mean "{want}"? Rename it.' for have, want in meant),
             *([_IMPORT] if meant and named >= _THUMBS else []),
-            _UNDERSTOOD_OF_IMAGES if closest.is_of_images else UNDERSTOOD,
+            _UNDERSTOOD_OF_IMAGES if closest.of_images else UNDERSTOOD,
         ]
     )
 
@@ -158,7 +153,7 @@ def _fit(layout: Layout, columns: set[str], row: Mapping[str, Any]) -> tuple[int
     renamed = columns | {want for _, want in _suggestions(columns)}
     missing = set(layout.columns) - renamed
     judged = _verdicts(renamed) | renamed & {"chosen_image", "rejected_image"}
-    null = layout.is_of_images and row.keys() >= set(layout.columns)
+    null = layout.of_images and row.keys() >= set(layout.columns)
     return len(judged.intersection(layout.columns)), -len(missing), null
 
 

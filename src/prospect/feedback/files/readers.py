@@ -24,6 +24,7 @@ RawRow = tuple[str, str, dict[str, Any]]
 
 _LONGEST_INTEGER = 2.0**63
 _BUFFER = 2**20  # bytes read at once
+_BATCH, _MOST_ROWS = 2**26, 1024  # bytes and rows of a Parquet file read at once
 _ESCAPED_COLON = re.compile(rb"\\u003[aA]")
 
 
@@ -158,7 +159,8 @@ def read_parquet(path: Path) -> Iterator[RawRow]:
 
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            rows = (row for batch in file.iter_batches(batch_size=1024) for row in _batch_rows(batch))
+            batches = file.iter_batches(batch_size=_rows_at_once(file.metadata))
+            rows = (row for batch in batches for row in _batch_rows(batch))
             for number, row in enumerate(rows, start=1):
                 where = f"{path}:row {number}"
                 yield where, f"{path.name}:row {number}", _without_filled_nulls(_bounded(row, where))
@@ -166,6 +168,12 @@ def read_parquet(path: Path) -> Iterator[RawRow]:
         raise DataError(
             f"{path}: is not a readable Parquet file: {error}. Write it again, or use JSON lines"
         ) from error
+
+
+def _rows_at_once(metadata: Any) -> int:
+    """Return how many rows of a Parquet file are read at once: fewer where rows hold whole images."""
+    size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+    return max(1, min(_MOST_ROWS, _BATCH * metadata.num_rows // max(size, 1)))
 
 
 def _batch_rows(batch: Any) -> list[dict[str, Any]]:

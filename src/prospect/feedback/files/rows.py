@@ -20,6 +20,7 @@ from prospect.feedback.files.others.cells import UnreadableRow
 from prospect.feedback.files.others.layouts import find_other_layout, may_be_other_layout, number_of, own_columns
 from prospect.feedback.files.text import encodable, join_prompt, parse_text, parse_turns, split_last_turn
 from prospect.feedback.files.verdict_columns import Looks, ignored_verdicts, names_a_verdict, says_no
+from prospect.feedback.images.cells import check_one_size, read_image
 from prospect.feedback.records import (
     Demonstration,
     Feedback,
@@ -104,7 +105,7 @@ class RowParser:
                 fields[column] = read(cell, where)
         if ignored:
             self._note_ignored(ignored, row, layout, where)
-        if layout.is_of_images:
+        if layout.of_images:
             return self._of_images(row, layout, where, fields)
         if layout.kind == "unpaired":
             fields["prompt"], fields["completion"] = _prompt_and_completion(row, layout, where)
@@ -120,8 +121,6 @@ class RowParser:
 
     def _of_images(self, row: Row, layout: Layout, where: str, fields: dict[str, Any]) -> Feedback:
         """Return the record of a row whose completions are images."""
-        from prospect.feedback.images.cells import check_one_size, read_image
-
         folder = folder_of(self._place)
         fields["prompt"] = _plain_text(row["prompt"], "prompt", where)
         if layout.kind == "scored":
@@ -175,7 +174,7 @@ class RowParser:
         if self._first is None:
             self._first = layout, where
         first, first_where = self._first
-        if layout.kind != first.kind or layout.is_of_images != first.is_of_images:
+        if layout.kind != first.kind or layout.of_images != first.of_images:
             raise DataError(
                 f"{where}: the row is {layout}, but {first_where} is {first}; expected one kind in one file. "
                 "Split the file by kind, or complete the columns of the odd rows"

@@ -12,7 +12,7 @@ from typing import Any
 
 from prospect.errors import DataError
 from prospect.feedback.files.csv_reader import read_csv
-from prospect.feedback.files.image_folders import image_folder, read_image_folder
+from prospect.feedback.files.image_folders import folder_files, image_folder, read_image_folder
 from prospect.feedback.files.manifest import ROWS, frozen_folder
 from prospect.feedback.files.patterns import matching_files
 from prospect.feedback.files.prompts import read_prompt
@@ -128,6 +128,13 @@ def _folder(source: str | Path, path: Path) -> Path:
     if rows is None:
         raise DataError(f'{source}: is a folder; expected files. Name them, with a glob: "{path}/*.jsonl"')
     return rows
+
+
+def folder_contents(folder: Path) -> list[Path]:
+    """Return the files that the rows of a folder, as `find_places` returns one, are read from."""
+    if is_saved_dataset(folder):
+        return sorted(path for path in folder.rglob("*") if path.is_file())
+    return folder_files(folder)
 
 
 def _known_format(path: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ _IMAGE_COLUMNS = {
     "completions": "images",
 }
 """What a column of completions is called where these are images."""
+IMAGE_COLUMNS = frozenset(_IMAGE_COLUMNS.values())
 _COLUMNS = (
     *("prompt", "completion", "label", "chosen", "rejected", "completions", "scores"),
     *_IMAGE_COLUMNS.values(),
@@ -37,6 +39,8 @@ _PROVENANCE_TEXT = ("source", "source_id", "model", "reason")
 
 def write_jsonl(rows: Iterable[Feedback], path: str | Path) -> int:
     """Write records of one kind to a .jsonl file and return how many there were.
+
+    Images are named by their paths from the file's folder, and must lie in it.
 
     `load_feedback` reads them back as they were, but for `where`. The file appears whole or not at all: it is
     written beside its place and moved there.
@@ -73,17 +77,24 @@ def nothing_to_write(path: Path) -> DataError:
 
 def encoded(rows: Iterable[Feedback], path: Path) -> Iterator[bytes]:
     """Yield the line of each row; refuse two kinds, and what JSON cannot say. `path` is for messages."""
-    kind = None
+    kind, folder = None, path.parent
     for row in rows:
         kind = kind or row.kind
         if row.kind != kind:
             raise DataError(f"{row.where}: the row is {row.kind}, but {path} began {kind}. Write one file per kind")
-        yield encode(row)
+        yield encode(row, folder)
 
 
-def encode(row: Feedback) -> bytes:
-    """Return the row as one line of JSON, with its line feed; refuse what JSON cannot say."""
+def encode(row: Feedback, folder: Path) -> bytes:
+    """Return the row as one line of JSON, with its line feed; refuse what JSON cannot say.
+
+    Args:
+        row: a record.
+        folder: where the file will be, from which paths of images count.
+    """
     dumps, columns = orjson.dumps, as_columns(row)
+    if not IMAGE_COLUMNS.isdisjoint(columns):
+        columns |= {name: path_cell(row, name, folder) for name in columns if name in IMAGE_COLUMNS}
     parts, place = [b"}\n"] * (2 * len(columns) + 1), 0
     try:
         for name, cell in columns.items():
@@ -148,6 +159,30 @@ def _time_text(time: datetime) -> str:
     if time.tzinfo is UTC:
         return orjson.dumps(time, option=orjson.OPT_UTC_Z)[1:-1].decode()
     return write_time(time)
+
+
+def path_cell(row: Feedback, column: str, folder: Path) -> str | list[str]:
+    """Return the cell of an image column with paths from a folder; refuse images outside it, or inside another file."""
+    images = getattr(row, next(name for name, of_images in _IMAGE_COLUMNS.items() if of_images == column))
+    if isinstance(images, tuple):
+        return [_path_from(image, folder, row.where) for image in images]
+    return _path_from(images, folder, row.where)
+
+
+def _path_from(image: Image, folder: Path, where: str) -> str:
+    if image.data is not None:
+        raise DataError(
+            f"{where}: the image ({image.path}) is inside another file; expected an image file, for rows to name it. "
+            "Write the images out first: prospect data freeze FILE -o FOLDER, and use that folder"
+        )
+    path = Path(os.path.abspath(image.path))  # noqa: PTH100 - links stay: they are the user's names
+    root = Path(os.path.abspath(folder))  # noqa: PTH100
+    if not path.is_relative_to(root):
+        raise DataError(
+            f"{where}: the image ({image.path}) is not in {root} or below; expected a file beside its images. "
+            "Write the file into a folder that holds them, or use a frozen dataset: prospect data freeze FILE -o FOLDER"
+        )
+    return path.relative_to(root).as_posix()
 
 
 def _column(column: str, completion: Completion) -> str:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -45,6 +47,29 @@ class Opened(NamedTuple):
         width, height = self.picture.size
         return (height, width) if self.orientation in _TURNED else (width, height)
 
+    @property
+    def converted(self) -> tuple[str, ...]:
+        """What is converted by `decode`: `cmyk`, `grey`, `palette`, `transparency`, `rotation`."""
+        mode = self.picture.mode
+        found = {
+            "cmyk": mode == "CMYK",
+            "grey": mode in ("1", "L", "LA"),
+            "palette": mode in ("P", "PA"),
+            "transparency": self.picture.has_transparency_data,
+            "rotation": self.orientation != 1,
+        }
+        return tuple(name for name, here in found.items() if here)
+
+    def exif(self, tag: int) -> Any:
+        """Return a value of the EXIF data that is before the pixels; None where there is none."""
+        if self.picture.format == "PNG" and "exif" not in self.picture.info:
+            return None  # to look for it behind the pixels decodes them all
+        try:
+            with _in_our_words(""):
+                return self.picture.getexif().get(tag)
+        except DataError:  # what a camera wrote may be broken; the picture need not be
+            return None
+
 
 def read_bytes(path: Path, what: str) -> bytes:
     """Return the bytes of an image file; refuse one that is missing, empty or of more than `MOST_BYTES`.
@@ -73,28 +98,23 @@ def open_image(content: bytes, what: str) -> Opened:
     Raises:
         DataError: it is no picture, too large, animated, or has more than 8 bits a channel.
     """
-    pillow = _pillow()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", pillow.DecompressionBombWarning)  # `MOST_PIXELS` is less than its limit
-            picture = pillow.open(io.BytesIO(content), formats=FORMATS)
-        width, height = picture.size
-        frames = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)  # a camera's JPEG and its preview
-    except pillow.DecompressionBombError as error:
-        raise DataError(f"{what} is too large: {error}. {_MENDED}") from None
-    except Exception as error:  # Pillow's readers raise whatever the broken bytes lead to
-        raise _broken(what, error) from None
+    with _in_our_words(what):
+        picture = _pillow().open(io.BytesIO(content), formats=FORMATS)
+    width, height = picture.size
     if width * height > MOST_PIXELS:
         raise DataError(
-            f"{what} is too large, {width} x {height} pixels; expected at most {MOST_PIXELS:,} pixels. Make it smaller"
+            f"{what} is too large, {width} x {height} pixels; expected at most {MOST_PIXELS:,}. Make it smaller"
         )
+    with _in_our_words(what):  # an MPO is a camera's JPEG with a preview
+        frames = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
     if frames > 1:
         raise DataError(
             f"{what} is animated or has pages, {frames} of them; expected one still picture. Save the one that counts"
         )
     if picture.mode[0] in "IF" or any(";16" in str(tile[3]) for tile in picture.tile):
         raise DataError(f"{what} has more than 8 bits a channel; expected 8. Save it with 8")
-    return Opened(picture, _orientation(picture, what))
+    orientation = Opened(picture, 1).exif(_ORIENTATION)
+    return Opened(picture, orientation if orientation in _UPRIGHT else 1)
 
 
 def describe_image(content: bytes, what: str, *, path: Path, inside: bool = False) -> Image:
@@ -112,48 +132,38 @@ def describe_image(content: bytes, what: str, *, path: Path, inside: bool = Fals
     return Image(path, digest, width, height, "jpeg" if form == "mpo" else form, content if inside else None)
 
 
+def image_bytes(image: Image, what: str) -> bytes:
+    """Return the bytes of an image's file; refuse a file that is not the one that the record was made of."""
+    content = image.data if image.data is not None else read_bytes(image.path, what)
+    if hashlib.sha256(content).hexdigest() != image.sha256:
+        raise DataError(f"{what} was changed after its row was read. Run this again when nothing writes to it")
+    return content
+
+
 def decode_image(image: Image, what: str) -> Picture:
+    """Return the pixels of an image; see `decode` and `image_bytes`."""
+    return decode(open_image(image_bytes(image, what), what), what)
+
+
+def decode(opened: Opened, what: str) -> Picture:
     """Return the pixels of an image as 8-bit RGB, upright.
 
     CMYK, grey and palettes are converted, transparency is laid on white, and the rotation that a camera noted is
     applied.
 
     Raises:
-        DataError: the file is broken, is missing by now, or is not the one that the record was made of.
+        DataError: the pixels are broken.
     """
-    content = image.data if image.data is not None else read_bytes(image.path, what)
-    if hashlib.sha256(content).hexdigest() != image.sha256:
-        raise DataError(f"{what} was changed after its row was read. Run this again when nothing writes to it")
-    return _decoded(open_image(content, what), what)
-
-
-def conversions(image: Image, what: str) -> list[str]:
-    """Return what is converted before the image is seen: `cmyk`, `grey`, `palette`, `transparency`, `rotation`."""
-    content = image.data if image.data is not None else read_bytes(image.path, what)
-    picture, orientation = open_image(content, what)
-    found = {
-        "cmyk": picture.mode == "CMYK",
-        "grey": picture.mode in ("1", "L", "LA"),
-        "palette": picture.mode in ("P", "PA"),
-        "transparency": picture.has_transparency_data,
-        "rotation": orientation != 1,
-    }
-    return [name for name, here in found.items() if here]
-
-
-def _decoded(opened: Opened, what: str) -> Picture:
     pillow = _pillow()
-    picture = opened.picture
-    try:
+    picture, orientation = opened
+    with _in_our_words(what):
         picture.load()
         if picture.has_transparency_data:
             layer = picture.convert("RGBA")
             picture = pillow.alpha_composite(pillow.new("RGBA", layer.size, "white"), layer)
-        upright = _UPRIGHT.get(opened.orientation)
         picture = picture.convert("RGB")
-        return picture if upright is None else picture.transpose(pillow.Transpose[upright])
-    except Exception as error:
-        raise _broken(what, error) from None
+    upright = _UPRIGHT.get(orientation)
+    return picture if upright is None else picture.transpose(pillow.Transpose[upright])
 
 
 _UPRIGHT = {
@@ -167,21 +177,23 @@ _UPRIGHT = {
 }
 
 
-def _orientation(picture: Picture, what: str) -> int:
-    if picture.format == "PNG" and "exif" not in picture.info:  # to look for it behind the pixels decodes them all
-        return 1
+@contextmanager
+def _in_our_words(what: str) -> Iterator[None]:
+    """Make one refusal of whatever Pillow raises at broken bytes, and keep its warnings off the terminal."""
+    pillow = _pillow()
     try:
-        found = picture.getexif().get(_ORIENTATION, 1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except pillow.DecompressionBombError as error:
+        raise DataError(f"{what} is too large: {error}. Make it smaller") from None
     except Exception as error:
-        raise _broken(what, error) from None
-    return found if found in _UPRIGHT else 1
-
-
-def _broken(what: str, error: Exception) -> DataError:
-    said = " ".join(str(error).split()) or type(error).__name__
-    if type(error).__name__ == "UnidentifiedImageError":
-        said = f"none of {', '.join(FORMATS)}"
-    return DataError(f"{what} is broken or no picture: {said[:200]}; expected a whole image file. {_MENDED}")
+        said = " ".join(str(error).split()) or type(error).__name__
+        if type(error).__name__ == "UnidentifiedImageError":
+            said = f"none of {', '.join(FORMATS)}"
+        raise DataError(
+            f"{what} is broken or no picture: {said[:200]}; expected a whole image file. {_MENDED}"
+        ) from None
 
 
 def _pillow() -> Any:

@@ -47,7 +47,7 @@ def bucket_of(image: Image, resolution: int, step: int = STEP) -> tuple[int, int
 
 
 def load_image(image: Image, size: tuple[int, int], where: str) -> NDArray[Any]:
-    """Return the pixels of an image in a bucket: uint8 (height, width, 3), RGB.
+    """Return the pixels of an image in a bucket: uint8 (height, width, 3), RGB, to be written to.
 
     The image is cropped around its centre to the bucket's aspect, and resized. One that has the size already keeps its
     pixels.
@@ -64,8 +64,8 @@ def load_image(image: Image, size: tuple[int, int], where: str) -> NDArray[Any]:
 
     picture = decode_image(image, f"{where}: image ({image.path})")
     if picture.size == size:
-        return np.asarray(picture)
+        return np.array(picture)
     from PIL import ImageOps
     from PIL.Image import Resampling
 
-    return np.asarray(ImageOps.fit(picture, size, method=Resampling.LANCZOS))
+    return np.array(ImageOps.fit(picture, size, method=Resampling.LANCZOS))
