@@ -243,6 +243,7 @@ def test_undesirable_images_may_not_pull_more(images: Any, tmp_path: Path) -> No
     [
         ("ppo", {}, "loss ppo scores single tokens|learns from completions"),
         ("orpo", {}, "orpo compares log-probs without a reference"),
+        ("kto", {"model": {"attn_implementation": "sdpa"}}, "attn_implementation is of Transformers' models"),
         ("kto", {"data": {"max_length": 64}}, "data.max_length is about texts"),
         ("kto", {"data": {"resolution": 15}}, "data.resolution is 15; .* multiples of"),
         ("kto", {"reference_point": {"kind": "micro_batch"}}, "images have step or matched"),

@@ -141,6 +141,9 @@ def _refuse(config: Config, pipeline: Pipeline, loss: Loss) -> None:
         f"reference_point is {config.reference_point.kind}; images have step or matched": (
             config.reference_point.kind not in ("step", "matched")
         ),
+        "model.attn_implementation is of Transformers' models. Leave it out": (
+            config.model.attn_implementation is not None
+        ),
         "loss.humanline clips tokens, and images have none. Leave it out": config.loss.humanline is not None,
         "train.parallel is fsdp, which spreads the layers of Transformers' models. Set ddp": (
             config.train.parallel == "fsdp"

@@ -30,8 +30,8 @@ from prospect.models.trained import TrainedModel
 COMFYUI_WEIGHTS = "comfyui.safetensors"
 # Attention's projections, as the papers' scripts adapt them.
 _ADAPTED = ["to_q", "to_k", "to_v", "to_out.0"]
-# Beside the parts that diffusers loads a folder may hold weights for other programs, which would be those of the base.
-_NOT_COPIED = shutil.ignore_patterns("*.bin", "*.ckpt", "*.pt", "*.pth", "*.msgpack", "*.onnx*", "README.md", ".*")
+# Of the other parts: their configurations, tokenizers and safetensors weights.
+_COPIED = (".json", ".txt", ".model", ".safetensors")
 
 
 @dataclass
@@ -106,11 +106,20 @@ class Denoiser(TrainedModel):
                 if self.pipeline.family.part == "unet":
                     save_file(_by_kohya_names(weights), temporary / COMFYUI_WEIGHTS)
             else:
-                part = self.pipeline.family.part
-                shutil.copytree(self.pipeline.folder, temporary, dirs_exist_ok=True, ignore=_NOT_COPIED)
-                shutil.rmtree(temporary / part)
-                self.model.save_pretrained(temporary / part, safe_serialization=True)
+                shutil.copytree(self.pipeline.folder, temporary, dirs_exist_ok=True, ignore=self._left_out)
+                self.model.save_pretrained(temporary / self.pipeline.family.part, safe_serialization=True)
             write_text(temporary / CARD, card)
+
+    def _left_out(self, folder: str, names: list[str]) -> set[str]:
+        """Return what of a folder of the pipeline is not copied: the denoiser, and weights for other programs."""
+        place, at_root = Path(folder), Path(folder) == self.pipeline.folder
+        return {
+            name
+            for name in names
+            if name.startswith(".")
+            or (name == self.pipeline.family.part if (place / name).is_dir() else Path(name).suffix not in _COPIED)
+            or (at_root and name.endswith(".safetensors"))
+        }
 
     def _lora(self) -> dict[str, torch.Tensor]:
         """Return the adapter's weights by the names that diffusers has for them.
