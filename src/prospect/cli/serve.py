@@ -52,6 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="the upstream's models that prospect promote names there answer; a canary that is worse is rolled back",
     )
+    second.add_argument(
+        "--shadow",
+        metavar="MODEL=5%%",
+        help="a second model of the upstream answers this share of the requests again, unseen, for people to compare",
+    )
     parser.add_argument(
         "--consent",
         choices=("ask", "given"),
@@ -89,10 +94,12 @@ def run(options: argparse.Namespace) -> int:
         from prospect.collect.tokens import Signer
     _check(options)
     canary = None if options.canary is None else Canary.parse(options.canary)
+    shadow = None if options.shadow is None else Canary.parse(options.shadow, "--shadow")
     upstream, model = _upstream(options, canary)
     serving = Serving(
         model=model,
         canary=canary,
+        shadow=shadow,
         registry=None if options.registry is None else options.registry.expanduser(),
         consent=options.consent == "given",
         origins=options.allow_origin,
@@ -133,6 +140,8 @@ def _check(options: argparse.Namespace) -> None:
         raise UsageError("--api-key-env: it is for --upstream; a model of this process needs no key.")
     if options.registry is not None and options.upstream is None:
         raise UsageError("--registry: it is for --upstream; a model of this process stays the same until it ends.")
+    if options.shadow is not None and "#" not in (options.upstream or ""):
+        raise UsageError("--shadow: beside which model of a server? Name it: --upstream URL#MODEL.")
     if not options.rate > 0:
         raise UsageError(f"--rate {options.rate:g}: expected more than 0.")
     if not 0 <= options.port < 2**16:

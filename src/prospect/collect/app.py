@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Route
@@ -32,7 +33,9 @@ from prospect.collect.refusals import error_body
 from prospect.collect.retention import sweep_when_due
 from prospect.collect.review_api import ReviewApi
 from prospect.collect.routes import Routes
+from prospect.collect.shadow import Shadow
 from prospect.collect.shell import Shell
+from prospect.collect.spans import Spans
 from prospect.collect.store import Store
 from prospect.collect.upstream import Upstream
 from prospect.errors import StoreError
@@ -49,6 +52,7 @@ class Serving:
     Attributes:
         model: the name that the upstream is asked for, whatever the client says; empty leaves the client's.
         canary: the model that answers a share of the conversations.
+        shadow: the model that answers a share of the requests a second time, unseen.
         registry: the folder of a registry that says both instead; its canary is rolled back when it is worse.
         consent: whether text is kept where the client says nothing about it.
         origins: web pages of these origins may vote from a browser.
@@ -59,6 +63,7 @@ class Serving:
 
     model: str = ""
     canary: Canary | None = None
+    shadow: Canary | None = None
     registry: Path | None = None
     consent: bool = False
     origins: Sequence[str] = ()
@@ -72,10 +77,12 @@ def make_app(store: Store, upstream: Upstream, access: Access, serving: Serving 
     serving = serving or Serving()
     gate = Gate(serving.limits)
     metrics = Metrics(lambda: store.waiting, lambda: gate.open)
-    recorder = Recorder(store, metrics)
+    spans = Spans.configured()
+    recorder = Recorder(store, metrics, spans)
+    shadow = None if serving.shadow is None else Shadow(serving.shadow, upstream, recorder, metrics)
     routes = None if serving.registry is None else _routes(serving.registry)
     limits, model, canary = serving.limits, serving.model, serving.canary
-    proxy = Proxy(upstream, recorder, access, metrics, gate, limits, serving.consent, model, canary, routes)
+    proxy = Proxy(upstream, recorder, access, metrics, gate, limits, serving.consent, model, canary, routes, shadow)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -87,6 +94,8 @@ def make_app(store: Store, upstream: Upstream, access: Access, serving: Serving 
         yield
         for task in beside:
             task.cancel()
+        if shadow is not None:
+            shadow.stop()
         await recorder.finish()
         await upstream.close()
         store.close()
@@ -94,6 +103,7 @@ def make_app(store: Store, upstream: Upstream, access: Access, serving: Serving 
     app = FastAPI(
         title="Prospect", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
         description="Completions of an OpenAI-compatible server, and votes on them.",
+        telemetry=_NO_TELEMETRY,
     )  # fmt: skip
     app.add_middleware(Shell, keyed=access.keys is not None, origins=frozenset(serving.origins), metrics=metrics)
     for path, handle, method in (
@@ -102,7 +112,7 @@ def make_app(store: Store, upstream: Upstream, access: Access, serving: Serving 
         ("/v1/models", proxy.models, "GET"),
     ):
         app.router.routes.append(Route(path, _Raw(handle), methods=[method]))
-    app.include_router(FeedbackApi(store, access, serving.limits, metrics).router())
+    app.include_router(FeedbackApi(store, access, serving.limits, metrics, spans).router())
     app.include_router(ReviewApi(store, access, serving.limits, serving.reviewers).router())
     _add_health(app, store, access, metrics)
     app.get("/", include_in_schema=False)(chat_page)
@@ -120,6 +130,10 @@ def _routes(registry: Path) -> Routes:
     from prospect.collect.routes import Routes  # brings what trials need, which a server without one starts without
 
     return Routes(registry)
+
+
+# FastAPI's own spans and logs hold addresses with names of raters, and the words of errors.
+_NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
 
 
 class _Raw:

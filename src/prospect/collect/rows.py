@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, TextClause, insert, text
+from sqlalchemy import Connection, TextClause, bindparam, insert, text
 
+from prospect.collect.prepared import Prepared
 from prospect.collect.tables import owned, turn
 from prospect.collect.turns import Chain, Event, Turn, Vote, chain, plain
 from prospect.errors import StoreError
@@ -92,21 +93,35 @@ _TEXTS: dict[type, tuple[str, ...]] = {
 }
 
 
+_WRITTEN = [column.name for column in turn.c if column.name != "purged"]
+_INSERT = Prepared.everywhere(insert(turn).values({name: bindparam(name) for name in _WRITTEN}))
+
+
 def insert_turn(connection: Connection, one: Turn, key: bytes, *, redact: bool = False) -> None:
     """Write a turn beside the one that it follows; `redact` replaces personal data in it."""
     one = writable(one)
     links = chain(one, key) if one.consent else None  # of what was sent: the next request sends it again
     if redact:
         one = without_personal_data(one, key)
-    follows = None
-    if links and links.known:
-        earlier = owned(turn, one.tenant, turn.c.id, turn.c.conversation).where(turn.c.reach == links.known)
-        if one.conversation is not None:
-            earlier = earlier.where(turn.c.conversation == one.conversation)
-        else:
-            earlier = earlier.where(turn.c.rater == _rater(one, key))
-        follows = connection.execute(earlier.order_by(turn.c.created.desc()).limit(1)).first()
-    connection.execute(insert(turn), turn_row(one, key, follows, links))
+    _INSERT.run(connection, turn_row(one, key, _follows(connection, one, key, links), links))
+
+
+def _follows(connection: Connection, one: Turn, key: bytes, links: Chain | None) -> Sequence[str] | None:
+    """Return the turn before and its conversation; those of the turn beside, for one that nobody saw."""
+    if one.beside is not None:
+        seen = owned(turn, one.tenant, turn.c.parent, turn.c.conversation)
+        found = connection.execute(seen.where(turn.c.id == one.beside, turn.c.purged.is_(None))).first()
+        if not found:
+            raise UnknownTurnError(f"{one.beside}: there is no such turn, or no longer; its shadow is not kept")
+        return found
+    if links is None or not links.known:
+        return None
+    earlier = owned(turn, one.tenant, turn.c.id, turn.c.conversation).where(turn.c.reach == links.known)
+    if one.conversation is not None:
+        earlier = earlier.where(turn.c.conversation == one.conversation)
+    else:
+        earlier = earlier.where(turn.c.rater == _rater(one, key))
+    return connection.execute(earlier.order_by(turn.c.created.desc()).limit(1)).first()
 
 
 def turn_row(one: Turn, key: bytes, follows: Sequence[str] | None, links: Chain | None) -> dict[str, Any]:
@@ -122,14 +137,14 @@ def turn_row(one: Turn, key: bytes, follows: Sequence[str] | None, links: Chain 
     return {
         "id": one.id,
         "tenant": one.tenant,
-        "conversation": one.conversation or conversation or one.id,
+        "conversation": conversation or one.conversation or one.id,
         "parent": parent,
         "sibling_group": one.sibling_group or (links.asked if links else None),
         "rater": _rater(one, key),
         "consent": one.consent,
         "said": pack(_said(one, links.new if links and parent else None)) if one.consent else None,
         "answer": pack(_answer(one.completion)) if one.consent and one.completion is not None else None,
-        "reach": links.reach if links else None,
+        "reach": links.reach if links and one.beside is None else None,  # nothing follows what nobody saw
         "ended": one.ended,
         "model": one.model,
         "fingerprint": one.fingerprint,

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import case, distinct, func
 
+from prospect.collect.canary import SHADOW
 from prospect.collect.database import Database
 from prospect.collect.rows import milliseconds
 from prospect.collect.tables import owned, tombstone, turn, vote
@@ -21,13 +22,13 @@ class ModelStats:
 
     Attributes:
         model: its name.
-        arm: `current` or `canary`, if it has one.
-        turns: how many were shown.
+        arm: `current`, `canary` or `shadow`, if it has one.
+        turns: how many were shown; of a shadow, how many were not.
         consented: how many of them may be kept.
         voted: how many have a vote.
         up: votes up.
         down: votes down.
-        coverage: turns with a vote among those shown; None without turns. An up-share of few turns says little.
+        coverage: turns with a vote among those shown; None where none was. An up-share of few turns says little.
         up_share: votes up among votes, as if raters were independent; None without votes.
     """
 
@@ -92,7 +93,7 @@ def _of_model(row: Any, votes: Mapping[Any, Any]) -> ModelStats:
         voted=voted,
         up=up,
         down=down,
-        coverage=proportion(voted, turns) if turns else None,
+        coverage=proportion(voted, turns) if turns and arm != SHADOW else None,
         up_share=proportion(up, up + down) if up + down else None,
     )
 

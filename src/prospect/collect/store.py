@@ -67,15 +67,15 @@ class Store:
             raise
         return cls(database, key, redact=redact)
 
-    async def record(self, one: Turn) -> None:
-        """Keep a turn; return when it is on disk.
+    def record(self, one: Turn) -> asyncio.Future[None]:
+        """Keep a turn; what is returned is done when it is on disk. What is asked for later finds it.
 
         Text is kept only with consent. A turn whose history the store knows is kept as what is new in it.
 
         Raises:
             StoreError: it could not be written.
         """
-        await self.write(lambda connection: rows.insert_turn(connection, one, self._key, redact=self._redact))
+        return self._writer.submit(lambda connection: rows.insert_turn(connection, one, self._key, redact=self._redact))
 
     async def vote(self, one: Vote, key: str | None = None) -> Vote:
         """Keep a vote in place of the rater's earlier one on the turn; return it when it is on disk.
@@ -150,7 +150,8 @@ class Store:
         Raises:
             StoreError: it could not be written.
         """
-        return await asyncio.wrap_future(self._writer.submit(work))
+        kept: Result = await self._writer.submit(work)
+        return kept
 
     async def read(self, read: Callable[[Connection], Result]) -> Result:
         """Return what `read` finds in one state of the store.

@@ -18,6 +18,7 @@ REASONS = ("not_followed", "wrong", "style", "refused", "unsafe", "too_long", "o
 EVENTS = ("regenerated", "copied", "edited", "abandoned", "preferred")
 
 _HASH_BYTES = 16
+_ENCODE = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode  # `json.dumps` would make one for each value
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +37,7 @@ class Turn:
         ended: how; only `stop` is a whole answer.
         model: the name that the upstream was asked for.
         fingerprint: of the weights that answered, as far as they are known.
-        arm: `current` or `canary`.
+        arm: `current`, `canary`, or `shadow` for an answer that nobody asked for or saw.
         sampling: settings of the request, such as temperature.
         prompt_tokens: as the upstream counted them.
         completion_tokens: likewise.
@@ -46,6 +47,7 @@ class Turn:
         upstream_id: what the upstream called the response.
         parent: the turn before; the store finds it.
         sibling_group: the same for all answers to one prompt in a conversation; the store finds it.
+        beside: of a shadow's answer, the turn whose answer people saw: it stands in the same conversation.
     """
 
     id: str
@@ -69,6 +71,7 @@ class Turn:
     upstream_id: str | None = None
     parent: str | None = None
     sibling_group: str | None = None
+    beside: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -176,5 +179,5 @@ def plain(message: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _hash(before: str, value: Any, key: bytes) -> str:
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.blake2b(f"{before}\0{text}".encode(), key=key[:64], digest_size=_HASH_BYTES).hexdigest()
+    text = f"{before}\0{_ENCODE(value)}"
+    return hashlib.blake2b(text.encode(), key=key[:64], digest_size=_HASH_BYTES).hexdigest()

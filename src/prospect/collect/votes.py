@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from functools import cache
 from importlib import import_module
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert
+from sqlalchemy import Connection, bindparam, insert, or_
 
+from prospect.collect.canary import SHADOW
+from prospect.collect.prepared import Prepared
 from prospect.collect.rows import (
     KeyReusedError,
     UnknownTurnError,
@@ -28,7 +29,6 @@ from prospect.feedback.frozen.tombstones import pseudonym_of
 _OF_TURN = {"model": "model", "arm": "arm", "shown": "created"}  # columns of a vote, and of its turn
 
 
-@cache  # making one costs more than the database takes
 def _upsert(dialect: str) -> Any:
     said = [column for column in vote.c if column.name not in _OF_TURN]
     values = (bindparam(column.name, type_=column.type) for column in said)
@@ -41,13 +41,17 @@ def _upsert(dialect: str) -> Any:
     return statement.on_conflict_do_update(index_elements=["turn", "rater"], set_=set_).returning(vote.c.version)
 
 
+_UPSERT = Prepared(_upsert)
 _WRITTEN = [column for column in event.c if column.name != "id"]
-_INSERT_EVENT = (
+_INSERT_EVENT = Prepared.everywhere(
     insert(event)
     .from_select(
         [column.name for column in _WRITTEN],
         owned(turn, bindparam("tenant"), *(bindparam(column.name, type_=column.type) for column in _WRITTEN)).where(
-            turn.c.id == bindparam("turn"), turn.c.purged.is_(None)
+            turn.c.id == bindparam("turn"),
+            turn.c.purged.is_(None),
+            # Nobody saw a shadow's answer, so that nobody can judge it alone.
+            or_(turn.c.arm.is_distinct_from(SHADOW), bindparam("kind") == "preferred"),
         ),
     )
     .returning(event.c.id)
@@ -75,7 +79,7 @@ def upsert_vote(
     number = log_event(connection, one, "vote", detail, key=idempotency)
     place = {"turn": one.turn, "rater": one.rater, "tenant": one.tenant}
     values = {**place, **detail, "version": 1, "at": milliseconds(one.at), "event": number}
-    version = connection.execute(_upsert(connection.dialect.name), values).scalar_one()
+    version = _UPSERT.run(connection, values).scalar_one()
     return dataclasses.replace(one, version=version, cursor=number)
 
 
@@ -136,7 +140,7 @@ def log_event(
         "key": key,
         "at": milliseconds(one.at),
     }
-    number = connection.execute(_INSERT_EVENT, values).scalar()
+    number = _INSERT_EVENT.run(connection, values).scalar()
     if number is None:
         raise UnknownTurnError(f"{one.turn}: there is no such turn")
     return int(number)
