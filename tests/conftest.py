@@ -242,6 +242,46 @@ def recipe(tmp_path: Path, model_path: Path) -> Callable[..., dict[str, Any]]:
     return make
 
 
+@pytest.fixture(scope="session")
+def pipelines(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Folders of tiny pipelines that make images, each made once."""
+    from pipelines import save_pipeline
+
+    folder = tmp_path_factory.mktemp("pipelines")
+
+    def path(family: str) -> Path:
+        made = folder / family
+        return made if made.is_dir() else save_pipeline(family, made)
+
+    return path
+
+
+@pytest.fixture
+def images(tmp_path: Path, pipelines: Callable[[str], Path]) -> Callable[..., dict[str, Any]]:
+    """Makes a small recipe: `images("sd15", "kto", rows, train={...}, ...)` writes the rows and gives the mapping."""
+    from pipelines import SIDE, image_pairs, image_rows
+
+    def make(
+        family: str, loss: str | dict[str, Any] = "kto", rows: list[dict[str, Any]] | None = None, **sections: Any
+    ) -> dict[str, Any]:
+        name = loss if isinstance(loss, str) else loss["name"]
+        folder = tmp_path / "feedback"
+        if rows is None:
+            rows = image_pairs(folder, 8) if name in ("dpo", "ipo", "hinge") else image_rows(folder, 16)
+        values: dict[str, Any] = {
+            "model": {"name_or_path": str(pipelines(family))},
+            "data": {"train": str(write_rows(folder / "feedback.jsonl", rows)), "eval": None, "resolution": SIDE},
+            "loss": {"name": loss} if isinstance(loss, str) else loss,
+            "train": {"batch_size": 8, "learning_rate": 1e-3, "max_steps": 3, "save_every": None},
+            "output": str(tmp_path / "run"),
+        }
+        for section, changes in sections.items():
+            values[section] = {**values.get(section, {}), **changes} if isinstance(changes, dict) else changes
+        return values
+
+    return make
+
+
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Server]]:
     """Starts servers that answer by a function `(path, body) -> (status, JSON or bytes)`."""

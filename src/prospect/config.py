@@ -115,7 +115,7 @@ class ModelSettings(Section):
 
     name_or_path: str
     """A folder that Transformers can load, a run directory, an adapter's folder, a .gguf file or a folder that
-    holds one, or a hub name (docs/models.md)."""
+    holds one, or a hub name (docs/models.md). A pipeline that diffusers can load makes images."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """How frozen weights are held. Trained weights are always float32: at learning rates of alignment a
     bfloat16 weight does not move at all."""
@@ -160,6 +160,16 @@ class DataSettings(Section):
     loss's own defaults."""
     allow_one_class: bool = False
     """Whether a loss on thumbs may train on thumbs of one kind alone."""
+    desirable_share: Number | None = Field(default=None, gt=0.0, lt=1.0)
+    """Losses on thumbs: the share of desirable rows in every step, which are drawn from the feedback to that end; rows
+    of the rarer class come up more than once an epoch. class_weights: auto then weighs the classes alike. null takes
+    each row once."""
+    resolution: int | None = Field(default=None, ge=1)
+    """Images: side of a square image in pixels; others are brought to about as many pixels at the nearest aspect. null
+    takes the model's own."""
+    allow_imbalance: bool = False
+    """Images: whether undesirable rows may pull more than desirable ones (lambda_D n_D < lambda_U n_U), which a
+    denoiser meets by making noise of everything."""
     chat_template: str | None = None
     """The chat template of conversations: a file, the text itself, or the name of one of the tokenizer's several; null
     takes the tokenizer's own. It is saved with the model."""
@@ -201,6 +211,11 @@ class LossSettings(BaseModel):
     sft_weight: Annotated[Number, BeforeValidator(_no_switch)] = Field(default=0.0, ge=0.0, allow_inf_nan=False)
     """Adds this many times the sft loss of the step's desirable (chosen, best) completions. For every loss that
     compares completions."""
+    official_beta: Annotated[Number | None, BeforeValidator(_no_switch)] = Field(
+        default=None, gt=0.0, allow_inf_nan=False
+    )
+    """Images, in place of beta: --beta_dpo of Diffusion-KTO's script (losses on thumbs) or Diffusion-DPO's (pairs),
+    such as 5000. It becomes beta in nats."""
     humanline: Annotated[HumanlineSettings | None, BeforeValidator(_section_or_switch)] = None
     """Clip token log-ratios: true, or a section with low and high. For every loss that has a reference; unless
     reference.sync says otherwise, the reference is then set to the policy every 12 steps."""
@@ -252,11 +267,12 @@ class ReferenceSettings(Section):
 class ReferencePointSettings(Section):
     """How z0, the reference point of KTO and its kin, is estimated (docs/reference-point.md)."""
 
-    kind: Literal["step", "micro_batch", "sampled"] = "step"
+    kind: Literal["step", "micro_batch", "sampled", "matched"] = "step"
     """step: from each prompt with another prompt's completion, over the whole optimizer step, so that memory settings
     cannot change the result. micro_batch: over each micro-batch, as other trainers do; for comparison only. sampled:
     from completions that the policy writes to prompts of the step, which estimates KL(policy || reference) whatever
-    the feedback holds, and costs their generation. Evaluations on held-out feedback take step in any case."""
+    the feedback holds, and costs their generation. matched: from the step's own rows, as Diffusion-KTO's script does;
+    for comparison only. Evaluations on held-out feedback take step in any case."""
     every: int = Field(default=4, ge=1)
     """Steps from one sampled estimate to the next; those between keep it. At alignment's learning rates the KL moves
     little in 4 steps."""
@@ -277,6 +293,9 @@ class TrainSettings(Section):
     """Tokens, padding included, that go through the model at once. It changes memory and speed, never the result (but
     for `reference_point: micro_batch`). null means 1024 on a CPU, whose caches like it, and 16384 on a GPU, or the
     longest example where that is longer."""
+    images_per_micro_batch: int | None = Field(default=None, ge=1)
+    """Images that go through the model at once: memory and speed, never the result. null means 8 on a CPU and 4 on a
+    GPU."""
     epochs: int = Field(default=1, ge=1)
     """Passes over the feedback."""
     max_steps: int | None = Field(default=None, ge=1)

@@ -90,14 +90,16 @@ def front_matter(
     data = [str(source).partition(":")[0] for source in (sources if isinstance(sources, list) else [sources])]
     loads_with = provenance.policy.loads_with or ""
     adapter = "Peft" in loads_with if loads_with else bool(_mapping(config.get("model")).get("lora"))
+    images = loads_with.endswith("Pipeline")
     base, loss = base_model(config, provenance), loss_name(config, provenance)
     others = kept.to_dict() if kept is not None else {}
     tags, results = others.pop("tags", []), getattr(kept, "eval_results", None) or []
-    for name in ("library_name", "base_model", "datasets", "model-index", "eval_results", "model_name"):
+    for name in ("library_name", "pipeline_tag", "base_model", "datasets", "model-index", "eval_results", "model_name"):
         others.pop(name, None)
     results = [*_results(metrics, loads_with), *(one for one in results if one.dataset_name != _HELD_OUT_NAME)]
     return ModelCardData(
-        library_name="peft" if adapter else "transformers",
+        library_name="diffusers" if images else "peft" if adapter else "transformers",
+        pipeline_tag="text-to-image" if images else None,
         base_model=base if is_hub_name(base) else None,
         datasets=[source for source in dict.fromkeys(data) if is_hub_name(source)] or None,
         tags=["prospect", *([loss] if loss else []), *(tags if isinstance(tags, list) else [])],
@@ -170,7 +172,11 @@ def _results(metrics: Iterable[Mapping[str, Any]], loads_with: str) -> list[Eval
 
     return [
         EvalResult(
-            task_type="text-classification" if "Classification" in loads_with else "text-generation",
+            task_type="text-to-image"
+            if loads_with.endswith("Pipeline")
+            else "text-classification"
+            if "Classification" in loads_with
+            else "text-generation",
             dataset_type="feedback",
             dataset_name=_HELD_OUT_NAME,
             metric_type=str(_HELD_OUT[key][1]),
@@ -182,12 +188,15 @@ def _results(metrics: Iterable[Mapping[str, Any]], loads_with: str) -> list[Eval
     ]
 
 
-def how_to_load(model_class: str) -> str:
+def how_to_load(model_class: str, base: str | None = None) -> str:
     """Return the paragraph on how to load the folder of the card.
 
     Args:
-        model_class: the class of Transformers or PEFT that loads it.
+        model_class: the class of Transformers, PEFT or diffusers that loads it.
+        base: of an adapter of diffusers, what it is put on.
     """
+    if model_class.endswith("Pipeline"):
+        return _how_to_load_images(model_class, base)
     library = "peft" if "Peft" in model_class else "transformers"
     imports = f"from {library} import {model_class}\nfrom transformers import AutoTokenizer"
     if library == "transformers":
@@ -209,4 +218,19 @@ def how_to_load(model_class: str) -> str:
             "the hub or by a full path. `prospect merge` makes one folder of the two, which needs neither PEFT nor the "
             "base.",
         ]
+    return "\n".join(lines)
+
+
+def _how_to_load_images(model_class: str, base: str | None) -> str:
+    place = "path/of/this/folder" if base is None else base if is_hub_name(base) else "path/of/its/base"
+    lines = [
+        HOW_TO_LOAD,
+        "",
+        "```python",
+        f"from diffusers import {model_class}",
+        "",
+        f'pipe = {model_class}.from_pretrained("{place}")',
+        *(['pipe.load_lora_weights("path/of/this/folder")'] if base is not None else []),
+        "```",
+    ]
     return "\n".join(lines)

@@ -14,9 +14,10 @@ from typing import Any, Literal
 
 from prospect.errors import CheckpointError, ConfigError, ModelError
 
-ModelKind = Literal["model", "adapter", "gguf"]
+ModelKind = Literal["model", "adapter", "gguf", "pipeline"]
 
 MODEL_CONFIG, ADAPTER_CONFIG, ADAPTER_WEIGHTS = "config.json", "adapter_config.json", "adapter_model.safetensors"
+MODEL_INDEX, LORA_WEIGHTS = "model_index.json", "pytorch_lora_weights.safetensors"  # diffusers' names
 RUN_CONFIG, RUN_MODEL = "config.yaml", "model"
 _TOKENIZER_FILES = ("tokenizer_config.json", "tokenizer.json")
 # An adapter on an adapter on ...: more than this is a circle.
@@ -29,7 +30,8 @@ class ModelSource:
 
     Attributes:
         name: as the user wrote it.
-        kind: a whole model in Transformers' layout, a PEFT adapter, or quantised weights in one GGUF file.
+        kind: a whole model in Transformers' layout, a PEFT adapter, quantised weights in one GGUF file, or a
+            pipeline in diffusers' layout, which makes images.
         place: the folder, or the name on the hub.
         gguf: the GGUF file in `place`; empty for the other kinds.
         base: what an adapter sits on.
@@ -96,7 +98,7 @@ class ModelSource:
             ModelError: it cannot be read.
         """
         path = None if self.gguf else find_file(self.place, file)
-        return {} if path is None else _read_json(path)
+        return {} if path is None else read_json(path)
 
     def __str__(self) -> str:
         """For people: the kind, the place, and what is below."""
@@ -132,7 +134,9 @@ def _find_model(name: str, depth: int) -> ModelSource:
         raise ModelError(f"{name}: there is {what}.")
     if path.is_file():
         raise ModelError(f"{name}: a file; expected a model's folder, a run directory, a .gguf file or a hub name.")
-    return _adapter(name, name, depth) if find_file(name, ADAPTER_CONFIG) else ModelSource(name, "model", name)
+    if find_file(name, ADAPTER_CONFIG):
+        return _adapter(name, name, depth)
+    return ModelSource(name, "pipeline" if find_file(name, MODEL_INDEX) else "model", name)
 
 
 def is_path(name: str) -> bool:
@@ -162,6 +166,13 @@ def _of_folder(name: str, folder: Path, depth: int) -> ModelSource:
                 f"{name}: the run has no model/ yet. Let it finish (prospect train ... --resume), and name it then."
             )
         return replace(_of_folder(name, folder / RUN_MODEL, depth), run=folder)
+    if (folder / MODEL_INDEX).is_file():
+        return ModelSource(name, "pipeline", str(folder))
+    if (folder / LORA_WEIGHTS).is_file():
+        raise ModelError(
+            f"{name}: an adapter of diffusers, which does not say what it sits on. Name the pipeline that it was "
+            "trained from; pipeline.load_lora_weights puts it on there."
+        )
     files = sorted(file.name for file in folder.glob("*.gguf"))
     if not files or any(folder.glob("*.safetensors")):
         return ModelSource(name, "model", str(folder))
@@ -241,7 +252,12 @@ def _gguf_context(path: Path) -> int | None:
         return None
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object in a file of a model.
+
+    Raises:
+        ModelError: it cannot be read, or holds something else.
+    """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

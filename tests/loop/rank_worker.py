@@ -18,7 +18,7 @@ from prospect.errors import RunStopped
 from prospect.models.policy import Policy
 from prospect.models.reference import build_reference
 from prospect.run_dir import RunDir
-from prospect.training.objective import build_objective, build_policy
+from prospect.training.objective import build_objective, build_policy, encode_images
 from prospect.training.prepare import prepare
 from prospect.training.processes.sharding import shard_policy, whole
 from prospect.training.processes.world import World, join_world
@@ -87,6 +87,7 @@ def write_gradient(recipe: dict[str, Any], path: str) -> None:
     world = join_world(sharded=config.train.parallel == "fsdp")
     prepared = prepare(config)
     torch.manual_seed(0)
+    encode_images(prepared, world)
     policy = build_policy(prepared, to_spread=world.lockstep)
     reference = build_reference(prepared.config.reference, policy, prepared.loss.needs_reference, Path(path).parent)
     torch.manual_seed(1)

@@ -19,12 +19,13 @@ import prospect
 from prospect.cli.dry_run import show
 from prospect.config import load_config
 from prospect.data.batch import row_from_ids
+from prospect.data.draw import Draw
 from prospect.data.render import encode_prompt
 from prospect.errors import ConfigError, DataError
 from prospect.losses import get_loss
 from prospect.models.reference import NoReference, Reference
 from prospect.models.sampling import generate
-from prospect.training.medium import BothLogps, Draw, UnitLogps
+from prospect.training.medium import BothLogps, UnitLogps
 from prospect.training.objective import build_objective, build_policy
 from prospect.training.prepare import prepare
 from prospect.training.sampled_point import SampledPoint

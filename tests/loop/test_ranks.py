@@ -88,6 +88,19 @@ def test_two_processes_have_the_gradient_of_one(recipe: Any, tmp_path: Path) -> 
         assert two["metrics"] == near(one["metrics"])
 
 
+def test_two_processes_share_the_images_of_a_step(images: Any, tmp_path: Path) -> None:
+    """Each encodes its share of what is missing, and both read all."""
+    from rank_worker import write_gradient
+
+    recipe = images("pixels", train={"images_per_micro_batch": 3})
+    together(tmp_path, gradient=[[recipe, str(tmp_path / "two.pt")]])
+    write_gradient({**recipe, "output": str(tmp_path / "alone")}, str(tmp_path / "one.pt"))
+    one, two = torch.load(tmp_path / "one.pt"), torch.load(tmp_path / "two.pt")
+    assert (one["world"], two["world"]) == ([0, 1], [0, 2])
+    assert distance(two["gradient"], one["gradient"]) < rounding(BACKWARD)
+    assert two["metrics"] == near(one["metrics"], BACKWARD)
+
+
 def trained_alike(folder: Path, recipes: list[dict[str, Any]]) -> list[RunDir]:
     """Runs of two processes, each held against one process alone: weights, metrics, samples."""
     together(folder, train=recipes)

@@ -47,6 +47,24 @@ def test_each_step_holds_the_classes_in_their_proportion(verdicts: list[bool], b
 
 
 @settings(deadline=None)
+@given(verdicts=VERDICTS, batch_size=SIZES, seed=SEEDS, share=st.floats(0.05, 0.95))
+def test_a_desirable_share_holds_in_each_step_and_goes_through_a_class_before_it_repeats(
+    verdicts: list[bool], batch_size: int, seed: int, share: float
+) -> None:
+    verdicts = [*verdicts, True, False]
+    plan = Plan(examples_of(verdicts), batch_size, seed, desirable_share=share)
+    steps = plan.epoch(0)
+    for step in steps:
+        assert abs(sum(verdicts[i] for i in step) - share * len(step)) < 1.6
+    taken = Counter(sum(steps, []))
+    assert taken.total() == len(verdicts)
+    for label in (True, False):
+        counts = [taken[i] for i, verdict in enumerate(verdicts) if verdict is label]
+        assert max(counts) - min(counts) <= 1
+    assert plan.epoch(0) == steps
+
+
+@settings(deadline=None)
 @given(verdicts=VERDICTS, batch_size=SIZES, seed=SEEDS, stop=st.integers(1, 40), data=st.data())
 def test_steps_from_a_cursor_are_those_of_the_uninterrupted_run(
     verdicts: list[bool], batch_size: int, seed: int, stop: int, data: st.DataObject

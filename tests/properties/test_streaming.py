@@ -318,9 +318,9 @@ def test_a_row_is_written_as_json_writes_it_or_refused(row):
         expected = json.dumps(as_columns(row), ensure_ascii=False, allow_nan=False).encode() + b"\n"
     except ValueError:
         with pytest.raises(DataError, match="f: the row cannot be written as JSON"):
-            encode(row)
+            encode(row, Path())
     else:
-        assert encode(row) == expected
+        assert encode(row, Path()) == expected
 
 
 @settings(deadline=None)

@@ -17,7 +17,7 @@ from prospect.terminal import say
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("files", nargs="+", metavar="FILE", help="paths, globs or a hub dataset")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="paths, globs, folders of images or a hub dataset")
     parser.add_argument(
         "--model",
         metavar="M",
@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
     if options.html:
         from prospect.report.data.page import write_data_page
 
-        write_data_page(inspection.as_dict(), options.html)
+        write_data_page(inspection.as_dict(), options.html, inspection.looks)
         say(f"page: {options.html}")
     return int(options.strict and inspection.has_errors)
 

@@ -16,6 +16,7 @@ from prospect.errors import ConfigError
 from prospect.feedback.chat.thoughts import read_opening
 from prospect.progress import span
 from prospect.terminal import make_console
+from prospect.training.image_recipe import beta_in_words
 from prospect.training.memory.estimate import PARTS, estimate_memory
 from prospect.training.memory.probe import probe
 from prospect.training.online import examples_per_prompt
@@ -36,6 +37,8 @@ def show(config: Config, *, as_json: bool, probe_steps: int | None = None) -> No
     if probe_steps is not None and config.online is not None:
         raise ConfigError("--probe times steps on rows that are there, and the recipe samples its rows. Leave it out.")
     prepared = prepare(config)
+    if probe_steps is not None and prepared.pipeline is not None:
+        raise ConfigError("--probe times steps on texts, and the recipe's model makes images. Leave it out.")
     require_feedback_for_loss(prepared)
     with progress.phase("estimating memory"):
         facts = collect(prepared)  # before a probe: its estimate looks at the process as it is without a model
@@ -56,7 +59,11 @@ def _print_facts(prepared: Prepared, facts: dict[str, Any]) -> None:
     console.rule("resolved recipe")
     console.print(yaml.safe_dump(facts["config"], sort_keys=False, allow_unicode=True).strip(), markup=False)
     shown = prepared.train.examples[:ROWS_SHOWN]
-    if prepared.config.online is not None:
+    if prepared.pipeline is not None:
+        console.rule("first rows")
+        for image in flatten(prepared.train.examples[:ROWS_SHOWN]):
+            console.print(_image_in_words(image), markup=False)
+    elif prepared.config.online is not None:
         console.rule("first prompts, as the policy gets them")
         for (row,) in shown:
             console.print(prepared.tokenizer.decode(row.prompt_ids.tolist()), markup=False)
@@ -87,6 +94,7 @@ def collect(prepared: Prepared) -> dict[str, Any]:
         "model": model_in_words(prepared.config, prepared.source),
         "reference": reference_in_words(prepared.config, prepared.loss),
         "z0": _z0(prepared),
+        "beta": beta_in_words(prepared.config, prepared.loss, prepared.pipeline) if prepared.pipeline else "",
         "data": {
             "train": summary.as_dict(),
             "eval": prepared.held_out.summary().as_dict() if prepared.held_out else None,
@@ -97,10 +105,10 @@ def collect(prepared: Prepared) -> dict[str, Any]:
         "examples_per_step": round(examples / per_epoch, 2),
         "tokens": int((summary.tokens or 0) * prepared.total_steps / per_epoch),
         "plain_rows": _plain_rows(prepared),
-        "memory": estimate_memory(prepared),
+        "memory": estimate_memory(prepared) if prepared.pipeline is None else None,
         "rows": [
             [_described(prepared.tokenizer, row) for row in example]
-            for example in prepared.train.examples[: ROWS_SHOWN if online is None else 0]
+            for example in prepared.train.examples[: ROWS_SHOWN if online is None and not prepared.pipeline else 0]
         ],
     }
 
@@ -110,6 +118,8 @@ def _z0(prepared: Prepared) -> str:
     settings = prepared.config.reference_point
     if not prepared.loss.needs_reference_point:
         return ""
+    if settings.kind == "matched":
+        return "from the step's own rows"
     if settings.kind != "sampled":
         return f"from each prompt with another prompt's completion, over each {settings.kind.replace('_', '-')}"
     times = -(-prepared.total_steps // settings.every)
@@ -122,7 +132,12 @@ def _z0(prepared: Prepared) -> str:
 
 def _plain_rows(prepared: Prepared) -> int:
     """How many rows go to the model without the chat template that it has."""
-    return prepared.train.plain if prepared.tokenizer.chat_template else 0
+    return prepared.train.plain if prepared.tokenizer is not None and prepared.tokenizer.chat_template else 0
+
+
+def _image_in_words(row: Any) -> str:
+    width, height = row.size
+    return f"{row.prompt!r}: {row.image.path.name}, {width}x{height}, {'up' if row.desirable else 'down'}"
 
 
 def _described(tokenizer: Any, row: Row) -> dict[str, Any]:
@@ -153,12 +168,13 @@ def _marked(tokenizer: Any, row: Row, in_colour: bool) -> Text:
 
 def _sentences(facts: dict[str, Any]) -> dict[str, str]:
     data, held_out, memory = facts["data"]["train"], facts["data"]["eval"], facts["memory"]
-    parts = ", ".join(f"{name} {_size(memory[name])}" for name in PARTS if memory[name])
+    parts = ", ".join(f"{name} {_size(memory[name])}" for name in PARTS if memory[name]) if memory else ""
     weights = facts["class_weights"] or {}
     lines = {
         "model": facts["model"],
         "reference": facts["reference"],
         "z0": facts["z0"],
+        "beta": facts["beta"],
         "feedback": _feedback(data, facts["config"]["online"]),
         "balance": f"{data['desirable']} desirable, {data['undesirable']} undesirable completions",
         "weights": ", ".join(f"{name} {value:.4g}" for name, value in weights.items()),
@@ -172,9 +188,10 @@ def _sentences(facts: dict[str, Any]) -> dict[str, str]:
         "plain text": _plain(facts["plain_rows"], data["rows"]),
         "steps": f"{facts['steps']} of {facts['examples_per_step']} examples on average, "
         f"{facts['steps_per_epoch']} an epoch",
-        "tokens": f"{facts['tokens']:,} in all, prompts included" if facts["config"]["online"] is None else "",
-        "parameters": f"{memory['parameters']:,}, of which {memory['trainable_parameters']:,} are trained",
-        "memory": _memory(memory, parts),
+        "sizes": ", ".join(f"{count} of {size} pixels" for size, count in (data["sizes"] or {}).items()),
+        "tokens": f"{facts['tokens']:,} in all, prompts included" if facts["tokens"] else "",
+        "parameters": memory and f"{memory['parameters']:,}, of which {memory['trainable_parameters']:,} are trained",
+        "memory": memory and _memory(memory, parts),
     }
     if data["undesirable"] is None:
         del lines["balance"]

@@ -36,8 +36,8 @@ def print_inspection(inspection: Inspection) -> None:
     facts = inspection.as_dict()
     console.print(Text(_title(facts), style="bold"))
     console.print(Padding(_contents(facts), (0, 0, 0, 2)))
-    lengths = _lengths(facts)
-    if lengths.row_count:
+    lengths = _lengths(facts) if "lengths" in facts else None
+    if lengths is not None and lengths.row_count:
         console.print(Padding(lengths, (1, 0, 0, 2)))
     console.print()
     _print_findings(console, inspection.findings, [file["name"] for file in facts["files"]])
@@ -69,8 +69,11 @@ def _lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
     unreadable = facts["unreadable"]
     if unreadable["rows"]:
         lines.append(("unreadable", f"{unreadable['rows']:,} rows"))
-    lines.append(("turns", _listed({f"{number}": count for number, count in facts["turns"].items()}, rows)))
-    lines.append(("scripts", _listed(facts["scripts"], rows)))
+    if "pictures" in facts:
+        lines += _pictures(facts["pictures"])
+    else:
+        lines.append(("turns", _listed({f"{number}": count for number, count in facts["turns"].items()}, rows)))
+        lines.append(("scripts", _listed(facts["scripts"], rows)))
     raters = facts["raters"]
     if raters["known"]:
         most = {entry["rater"]: entry["rows"] for entry in raters["most"]}
@@ -80,6 +83,15 @@ def _lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
         first, last = (datetime.fromisoformat(facts["time"][end]).strftime("%Y-%m-%d") for end in ("first", "last"))
         lines.append(("time", f"{first} to {last}" if first != last else first))
     return lines
+
+
+def _pictures(pictures: dict[str, Any]) -> list[tuple[str, str]]:
+    images = pictures["images"]
+    return [
+        ("images", f"{images:,}, of {several(pictures['different'], 'different file')}"),
+        ("sizes", _listed(pictures["sizes"], images)),
+        ("formats", _listed(pictures["formats"], images)),
+    ]
 
 
 def _listed(counts: dict[str, int], rows: int) -> str:

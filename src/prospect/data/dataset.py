@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ from prospect.feedback.convert.kinds import as_kind
 from prospect.feedback.files.rows import Ignored
 from prospect.feedback.files.sources import load_feedback
 from prospect.feedback.files.verdict_columns import describe_ignored
-from prospect.feedback.records import Demonstration, Feedback, Kind, Paired, Scored, Text, Unpaired
+from prospect.feedback.records import Completion, Demonstration, Feedback, Kind, Paired, Scored, Text, Unpaired, text_of
 from prospect.feedback.split import prompt_key, split_by_prompt
 from prospect.results.run import DataSummary, LeftOut, LengthHistogram, Lengths
 
@@ -29,8 +29,16 @@ HISTOGRAM_BINS = 24  # enough to see a shape, few enough to read
 PLACES_SHOWN = 5  # of rows that were left out: enough to look at
 
 
-class Side(NamedTuple):
+class Answer(NamedTuple):
     """One completion of a record with its verdict."""
+
+    completion: Completion
+    desirable: bool
+    score: float = 0.0
+
+
+class Side(NamedTuple):
+    """One completion of a record that is text, with its verdict."""
 
     text: Text
     desirable: bool
@@ -117,17 +125,22 @@ class Dataset:
         )
 
 
+Encode = Callable[[Sequence[Feedback], Kind, Any, DataSettings, str], Dataset]
+"""Makes a dataset of records: their kind, an encoder, the recipe's data section, and where they were read."""
+
+
 def load_datasets(
-    settings: DataSettings, kind: Kind, encoder: Encoder, seed: int, method: str
+    settings: DataSettings, kind: Kind, encoder: Any, seed: int, method: str, encode: Encode | None = None
 ) -> tuple[Dataset, Dataset | None]:
     """Read, convert, split and encode the feedback of a recipe.
 
     Args:
         settings: the recipe's data section.
         kind: what the loss learns from.
-        encoder: of the policy's tokenizer.
+        encoder: of the policy's tokenizer, or what `encode` takes.
         seed: of the split.
         method: who needs it, for messages.
+        encode: makes examples of records; `encode_records` by default, which is for texts.
 
     Returns:
         Training and held-out data; the second is None where nothing is held out.
@@ -141,27 +154,31 @@ def load_datasets(
     split_off: Sequence[Feedback] = []
     if isinstance(settings.eval, (int, float)):
         records, split_off = split_by_prompt(records, _share(settings.eval), seed=seed)
-    train = encode_records(as_kind(records, kind, method=method), kind, encoder, settings, train_source)
+    encode = encode or encode_records
+    train = encode(as_kind(records, kind, method=method), kind, encoder, settings, train_source)
     train = replace(train, ignored=tuple(describe_ignored(*key, rows) for key, rows in ignored.items()))
     if not isinstance(settings.eval, (int, float)):
-        return train, load_held_out(settings, kind, encoder, method)
+        return train, load_held_out(settings, kind, encoder, method, encode)
     if not split_off:
         return train, None
     try:
         converted = as_kind(split_off, kind, method=method)
     except DataError:
         return train, None  # a small split by chance without what the loss needs is no reason to stop
-    return train, encode_records(converted, kind, encoder, settings, f"{train_source} (held out by prompt)")
+    return train, encode(converted, kind, encoder, settings, f"{train_source} (held out by prompt)")
 
 
-def load_held_out(settings: DataSettings, kind: Kind, encoder: Encoder, method: str) -> Dataset | None:
+def load_held_out(
+    settings: DataSettings, kind: Kind, encoder: Any, method: str, encode: Encode | None = None
+) -> Dataset | None:
     """Read the files that a recipe names for evaluation; arguments and refusals are those of `load_datasets`."""
     if settings.eval is None or isinstance(settings.eval, (int, float)):
         return None
     records = load_feedback(settings.eval, label_map=settings.label_map)
     if not records:
         return None
-    return encode_records(as_kind(records, kind, method=method), kind, encoder, settings, _name(settings.eval))
+    encode = encode or encode_records
+    return encode(as_kind(records, kind, method=method), kind, encoder, settings, _name(settings.eval))
 
 
 def encode_records(
@@ -201,20 +218,25 @@ def _why_none(dropped: int, unrenderable: Mapping[str, Sequence[str]]) -> str:
 
 
 def sides(record: Feedback) -> list[Side]:
+    """Return the completions of a record of texts with their verdicts; see `answers`."""
+    return [Side(text_of(one.completion, record.where), one.desirable, one.score) for one in answers(record)]
+
+
+def answers(record: Feedback) -> list[Answer]:
     """Return the completions of a record with their verdicts: one, a pair's two (chosen first), or K scored ones.
 
     Of scored completions, desirable are those with the highest score: more than one where it was given twice.
     """
     match record:
         case Paired():
-            return [Side(record.chosen, True), Side(record.rejected, False)]
+            return [Answer(record.chosen, True), Answer(record.rejected, False)]
         case Unpaired():
-            return [Side(record.completion, record.desirable)]
+            return [Answer(record.completion, record.desirable)]
         case Demonstration():
-            return [Side(record.completion, True)]
+            return [Answer(record.completion, True)]
         case Scored(completions=completions, scores=scores):
             top = max(scores)
-            return [Side(text, score == top, score) for text, score in zip(completions, scores, strict=True)]
+            return [Answer(one, score == top, score) for one, score in zip(completions, scores, strict=True)]
     raise TypeError(f"not a feedback record: {record!r}")
 
 

@@ -32,12 +32,14 @@ class Plan:
         batch_size: the most examples a step has.
         seed: of the shuffles.
         distinct_prompts: whether every step must hold two prompts at least (losses that need z0).
+        desirable_share: of desirable examples in a step; None takes every example once an epoch.
     """
 
     examples: Sequence[Example]
     batch_size: int
     seed: int
     distinct_prompts: bool = False
+    desirable_share: float | None = None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -70,21 +72,28 @@ class Plan:
             DataError: steps must hold two prompts and cannot; then they cannot in any epoch.
         """
         draw = np.random.default_rng((self.seed, epoch))
-        order = _spread_classes(self.examples, draw)
+        order = _spread_classes(self.examples, draw, self.desirable_share)
         steps = [chunk.tolist() for chunk in np.array_split(order, self.steps_per_epoch)]
         if self.distinct_prompts:
             _separate_prompts(steps, self.examples)
         return steps
 
 
-def _spread_classes(examples: Sequence[Example], draw: np.random.Generator) -> np.ndarray:
+def _spread_classes(examples: Sequence[Example], draw: np.random.Generator, share: float | None) -> np.ndarray:
+    """Return as many examples as there are, in the order of an epoch."""
     desirable = np.array([example[0].desirable for example in examples])
-    place = np.empty(len(examples))
-    for label in (True, False):
-        members = draw.permutation(np.flatnonzero(desirable == label))
+    counts = {True: int(desirable.sum()), False: int((~desirable).sum())}
+    if share is not None:
+        asked = round(share * len(examples))
+        counts = {True: asked, False: len(examples) - asked}
+    order, place = [], []
+    for label, count in counts.items():
+        members = np.flatnonzero(desirable == label)
+        rounds = -(-count // max(len(members), 1))  # a class that is asked for more often is gone through again
+        order.append(np.concatenate([draw.permutation(members) for _ in range(max(rounds, 1))])[:count])
         # The i-th of n members is placed at (i + u) / n of the epoch; u is drawn once a class.
-        place[members] = (np.arange(len(members)) + draw.random()) / max(len(members), 1)
-    return np.argsort(place, kind="stable")
+        place.append((np.arange(count) + draw.random()) / max(count, 1))
+    return np.concatenate(order)[np.argsort(np.concatenate(place), kind="stable")]
 
 
 def _separate_prompts(steps: list[list[int]], examples: Sequence[Example]) -> None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from prospect.data.render import Encoder
 from prospect.feedback.chat.rendering import Rendering, UnrenderableError
 from prospect.feedback.chat.turns import as_turns
-from prospect.feedback.records import Demonstration, Text, Unpaired
+from prospect.feedback.records import Demonstration, Text, Unpaired, text_of
 
 _NO_LIMIT = 1 << 60
 
@@ -49,14 +49,15 @@ class TokenCounter:
     def count(self, row: Unpaired | Demonstration) -> Counted:
         """Return the lengths of a row; of a conversation that training refuses, those of the contents of its turns."""
         encoder, refusal, ids = self._encoder, None, None
-        if not self.has_chat_template and not self.is_plain(row.prompt, row.completion):
+        completion = text_of(row.completion, row.where)
+        if not self.has_chat_template and not self.is_plain(row.prompt, completion):
             refusal = "there is no chat template"
         else:
             try:
-                ids = encoder.split(row.prompt, row.completion, tools=row.tools, where=row.where)
+                ids = encoder.split(row.prompt, completion, tools=row.tools, where=row.where)
             except UnrenderableError as error:
                 refusal = error.reason
-        head, rest = ids or encoder.split_plain(*(_contents(text) for text in (row.prompt, row.completion)))
+        head, rest = ids or encoder.split_plain(*(_contents(text) for text in (row.prompt, completion)))
         return Counted(len(head), len(encoder.terminate(rest, finished=row.finished)), refusal)
 
 

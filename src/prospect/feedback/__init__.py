@@ -16,7 +16,7 @@ _NAMES = {
     "convert.verdicts": ("to_demonstrations", "to_unpaired"),
     "files.sources": ("iter_feedback", "load_feedback", "load_prompts"),
     "files.write": ("as_columns", "write_jsonl"),
-    "records": ("Demonstration", "Feedback", "Kind", "Message", "Paired", "Scored", "Text", "Unpaired"),
+    "records": ("Demonstration", "Feedback", "Image", "Kind", "Message", "Paired", "Scored", "Text", "Unpaired"),
     "split": ("prompt_key", "split_by_prompt"),
 }
 _HOMES = {name: f"{__name__}.{module}" for module, names in _NAMES.items() for name in names}

@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
+
+from prospect.errors import DataError
 
 Kind = Literal["unpaired", "paired", "demonstration", "scored"]
 
@@ -31,6 +34,48 @@ class Message:
 
 Text = str | tuple[Message, ...]
 """A prompt or a completion: a plain string, or the turns of a conversation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A picture as a completion; its pixels stay in the file until they are asked for.
+
+    Two images are equal if their files are, whatever they are called.
+
+    Attributes:
+        path: the file; of an image inside another file, a name for messages.
+        sha256: of the file's bytes, 64 hexadecimal digits.
+        width: pixels, as the image is looked at: the rotation that a camera noted is applied.
+        height: likewise.
+        format: of the file: png, jpeg, ...
+        data: the file's bytes, of an image inside another file (Parquet, a hub dataset); None where `path` is a file.
+    """
+
+    path: Path = field(compare=False)
+    sha256: str
+    width: int
+    height: int
+    format: str
+    data: bytes | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def name(self) -> str:
+        """What the image is called by its content alone, and in a frozen dataset: `images/SHA256.png`."""
+        return f"images/{self.sha256}.{self.format}"
+
+
+Completion = Text | Image
+"""What answers a prompt."""
+
+
+def text_of(completion: Completion, where: str) -> Text:
+    """Return a completion that must be text; refuse an image."""
+    if isinstance(completion, Image):
+        raise DataError(
+            f"{where}: the completion is an image; expected text, for this reads words alone. "
+            "Use a file whose rows have text completions"
+        )
+    return completion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +135,7 @@ class Unpaired(Feedback):
 
     kind: ClassVar[Kind] = "unpaired"
 
-    completion: Text
+    completion: Completion
     desirable: bool
 
 
@@ -100,8 +145,8 @@ class Paired(Feedback):
 
     kind: ClassVar[Kind] = "paired"
 
-    chosen: Text
-    rejected: Text
+    chosen: Completion
+    rejected: Completion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +155,7 @@ class Demonstration(Feedback):
 
     kind: ClassVar[Kind] = "demonstration"
 
-    completion: Text
+    completion: Completion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +169,7 @@ class Scored(Feedback):
 
     kind: ClassVar[Kind] = "scored"
 
-    completions: tuple[Text, ...]
+    completions: tuple[Completion, ...]
     scores: tuple[float, ...]
 
     @property
@@ -136,6 +181,17 @@ class Scored(Feedback):
     def worst(self) -> int:
         """The place of the lowest score, the first of several."""
         return self.scores.index(min(self.scores))
+
+
+def images_of(row: Feedback) -> tuple[Image, ...]:
+    """Return the images of a row, in its order; none where its completions are texts."""
+    if isinstance(row, Paired):
+        completions: tuple[Completion, ...] = (row.chosen, row.rejected)
+    elif isinstance(row, Scored):
+        completions = row.completions
+    else:
+        completions = (row.completion,) if isinstance(row, Unpaired | Demonstration) else ()
+    return tuple(completion for completion in completions if isinstance(completion, Image))
 
 
 def record(kind: type[Record], fields: dict[str, Any]) -> Record:

@@ -9,7 +9,7 @@ from json.encoder import encode_basestring_ascii
 from typing import Any, NamedTuple, TypeVar
 
 from prospect.errors import DataError
-from prospect.feedback.records import Feedback, Message, Text
+from prospect.feedback.records import Completion, Feedback, Image, Message, Text
 
 Row = TypeVar("Row", bound=Feedback)
 
@@ -32,6 +32,13 @@ def prompt_digest(text: Text) -> bytes:
         identity = [[m.role, m.content, dict(m.extra)] for m in text]
         canonical = json.dumps(identity, sort_keys=True, default=str)
     return hashlib.blake2b(canonical.encode(), digest_size=16).digest()
+
+
+def completion_digest(completion: Completion) -> bytes:
+    """Return 16 bytes that completions share exactly if they are the same text, turns or image."""
+    if isinstance(completion, Image):  # no text's canonical form begins so
+        return hashlib.blake2b(f"image {completion.sha256}".encode(), digest_size=16).digest()
+    return prompt_digest(completion)
 
 
 def matching_key(text: Text) -> bytes:

@@ -21,7 +21,7 @@ def quiet_peft() -> Iterator[None]:
 
 
 def add_adapter(
-    model: Any, settings: LoraSettings, *, task: str = "CAUSAL_LM", trained_tokens: Sequence[int] = ()
+    model: Any, settings: LoraSettings, *, task: str | None = "CAUSAL_LM", trained_tokens: Sequence[int] = ()
 ) -> Any:
     """Wrap a model with a LoRA adapter; the embeddings of `trained_tokens` are trained too."""
     from peft import LoraConfig, get_peft_model

@@ -177,7 +177,16 @@ def fit_embeddings(model: Any, tokenizer: Any) -> range:
 
 
 # Settings of a model's configuration that describe its origin or how it is run, not what it computes.
-_NOT_ARITHMETIC = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "use_cache"}
+_NOT_ARITHMETIC = {
+    "_name_or_path",
+    "_diffusers_version",
+    "_use_default_values",
+    "architectures",
+    "dtype",
+    "torch_dtype",
+    "transformers_version",
+    "use_cache",
+}
 
 
 def weights_identity(model: Any, precision: str) -> str:
@@ -185,7 +194,8 @@ def weights_identity(model: Any, precision: str) -> str:
 
     The configuration counts: the same weights with another rotary base or softcap are another model.
     """
-    settings = {key: value for key, value in model.config.to_diff_dict().items() if key not in _NOT_ARITHMETIC}
+    own = model.config.to_diff_dict() if hasattr(model.config, "to_diff_dict") else dict(model.config)
+    settings = {key: value for key, value in own.items() if key not in _NOT_ARITHMETIC}
     text = json.dumps([precision, settings], sort_keys=True, default=str)
     digest = hashlib.blake2b(text.encode(), digest_size=16)
     for name, tensor in sorted(model.state_dict().items()):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,13 +20,14 @@ from prospect.models.adapters import add_adapter, enable_gradient_checkpointing
 from prospect.models.loading import default_device, load_tokenizer, resolve_precision
 from prospect.models.logps import Scorer, TokenScores, choose_scorer, score_logits, score_tokens
 from prospect.models.opening import open_model
+from prospect.models.trained import TrainedModel
 from prospect.models.value_head import VALUE_HEAD, ValueHead
 
 BASE = "base"
 
 
 @dataclass
-class Policy:
+class Policy(TrainedModel):
     """A causal language model with its tokenizer, ready to score completions.
 
     Attributes:
@@ -57,11 +56,6 @@ class Policy:
     holds_embeddings: bool = False
 
     @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.model.parameters()).device
-
-    @property
     def loads_with(self) -> str:
         """The class that loads what `save` writes."""
         return "AutoPeftModelForCausalLM" if self.has_adapter else "AutoModelForCausalLM"
@@ -79,47 +73,10 @@ class Policy:
         """Try out how log-probs are computed fastest, where the weights are now."""
         self.scorer = choose_scorer(self.model)
 
-    def autocast(self) -> Any:
-        """Return the arithmetic of forward passes."""
-        return torch.autocast(self.device.type, dtype=torch.bfloat16) if self.precision == "bf16" else nullcontext()
-
     def trainable(self) -> dict[str, torch.nn.Parameter]:
         """Return what the optimizer moves, by name."""
         head = self.value_head.named_parameters(prefix=VALUE_HEAD) if self.value_head is not None else ()
         return {name: p for name, p in (*self.model.named_parameters(), *head) if p.requires_grad}
-
-    def merged_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Every trained weight of the model by name; of an adapter, the weight it adapts with the adapter added."""
-        adapted = [(name, module) for name, module in self.model.named_modules() if hasattr(module, "get_delta_weight")]
-        for name, module in adapted:
-            for adapter in module.active_adapters:
-                yield f"{name}.base_layer.weight", module.base_layer.weight + module.get_delta_weight(adapter)
-        for name, parameter in self.model.named_parameters():
-            if parameter.requires_grad and not any(name.startswith(f"{prefix}.") for prefix, _ in adapted):
-                yield name, parameter
-
-    @contextmanager
-    def without_adapter(self) -> Iterator[None]:
-        """Give the model as it was before the adapter."""
-        with self.model.disable_adapter():
-            yield
-
-    @contextmanager
-    def with_weights(self, others: Mapping[str, torch.Tensor]) -> Iterator[None]:
-        """Give the model with other values in some parameters, exchanged in place and back again.
-
-        In place, and behind autograd's back: what a forward pass has kept for its backward pass is the same memory,
-        which then holds what it held; and sharded weights are gathered from that memory.
-        """
-        parameters = dict(self.model.named_parameters())
-        own = {name: parameters[name].data.clone() for name in others}
-        try:
-            for name, values in others.items():
-                parameters[name].data.copy_(values)
-            yield
-        finally:
-            for name, values in own.items():
-                parameters[name].data.copy_(values)
 
     def save(self, path: Path, card: str) -> None:
         """Write model (or adapter), tokenizer, chat template and model card, all or nothing.

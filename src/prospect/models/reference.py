@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,8 +16,8 @@ from prospect.config import ReferenceSettings
 from prospect.data.batch import Batch, collate
 from prospect.errors import CheckpointError, ConfigError, ReferenceMismatchError
 from prospect.models.logps_store import LogpsStore
-from prospect.models.policy import Policy
 from prospect.models.spreading import spread
+from prospect.models.trained import TrainedModel
 
 FIRST_TOLD = 10.0  # seconds that the cached reference may have taken before its speed is printed
 
@@ -36,7 +37,7 @@ class Reference:
     starts_equal: bool = True
     name: str | None = None
 
-    def logps(self, batch: Batch) -> torch.Tensor:
+    def logps(self, batch: Any) -> torch.Tensor:
         """float32 (N,) nats, summed over completion tokens, without gradient."""
         raise TypeError(f"{type(self).__name__} must say how it scores a batch")
 
@@ -44,7 +45,7 @@ class Reference:
         """float32 (N, T) nats, 0 where nothing is scored, without gradient."""
         raise TypeError(f"{type(self).__name__} must say how it scores the tokens of a batch")
 
-    def sync(self, policy: Policy, mix: float) -> None:
+    def sync(self, policy: TrainedModel, mix: float) -> None:
         """Move it towards the policy: reference <- mix * policy + (1 - mix) * reference."""
         raise TypeError(f"{type(self).__name__} cannot follow the policy")
 
@@ -52,7 +53,7 @@ class Reference:
         """All weights of a model of its own, by name."""
         return {}
 
-    def change(self, change: Callable[[Policy], None]) -> None:
+    def change(self, change: Callable[[TrainedModel], None]) -> None:
         """Apply a change to its own model, if it has one: compile it, or shard it over processes."""
 
     def state(self) -> dict[str, torch.Tensor]:
@@ -79,7 +80,7 @@ class NoReference(Reference):
     kind = "none"
     identity = ""
 
-    def logps(self, batch: Batch) -> torch.Tensor:
+    def logps(self, batch: Any) -> torch.Tensor:
         """Zeros."""
         return torch.zeros(len(batch.rows))
 
@@ -93,7 +94,7 @@ class FrozenReference(Reference):
 
     kind = "frozen"
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: TrainedModel) -> None:
         self._policy = copy.copy(policy)
         self._policy.model = copy.deepcopy(policy.model).requires_grad_(False)
         self._policy.value_head = None
@@ -101,7 +102,7 @@ class FrozenReference(Reference):
         self.identity = policy.identity
 
     @torch.no_grad()
-    def logps(self, batch: Batch) -> torch.Tensor:
+    def logps(self, batch: Any) -> torch.Tensor:
         """Score with the copy."""
         return self._policy.logps(batch)
 
@@ -111,7 +112,7 @@ class FrozenReference(Reference):
         return self._policy.score_tokens(batch).logps
 
     @torch.no_grad()
-    def sync(self, policy: Policy, mix: float) -> None:
+    def sync(self, policy: TrainedModel, mix: float) -> None:
         """Mix the policy's weights into the copy's; an adapter counts as merged into the weights it adapts."""
         own = dict(self._policy.model.named_parameters())
         for name, weight in policy.merged_weights():
@@ -122,7 +123,7 @@ class FrozenReference(Reference):
         """Return the copy's log-probs."""
         return {name: p.detach() for name, p in self._policy.model.named_parameters()}
 
-    def change(self, change: Callable[[Policy], None]) -> None:
+    def change(self, change: Callable[[TrainedModel], None]) -> None:
         """Change the copy."""
         change(self._policy)
 
@@ -146,14 +147,14 @@ class NamedReference(FrozenReference):
     kind = "named"
     starts_equal = False
 
-    def __init__(self, own: Policy, name: str) -> None:
+    def __init__(self, own: TrainedModel, name: str) -> None:
         self._policy = own
         self._policy.model.requires_grad_(False)
         self._synced = set()
         self.identity = own.identity
         self.name = name
 
-    def sync(self, policy: Policy, mix: float) -> None:
+    def sync(self, policy: TrainedModel, mix: float) -> None:
         """Refuse: another model is another point to start from."""
         raise TypeError("NamedReference cannot follow the policy")
 
@@ -166,13 +167,13 @@ class AdapterOffReference(Reference):
 
     kind = "adapter_off"
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: TrainedModel) -> None:
         self._policy = policy
         self.identity = policy.base_identity or policy.identity
         self.starts_equal = policy.base_identity is None
 
     @torch.no_grad()
-    def logps(self, batch: Batch) -> torch.Tensor:
+    def logps(self, batch: Any) -> torch.Tensor:
         """Score with the adapter switched off."""
         with self._policy.without_adapter():
             return self._policy.logps(batch)
@@ -192,7 +193,7 @@ class AdapterAsLoadedReference(Reference):
 
     kind = "adapter_as_loaded"
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: TrainedModel) -> None:
         self._policy = policy
         self.identity = policy.identity
         self._weights = {name: p.detach().clone() for name, p in self._trained().items()}
@@ -202,7 +203,7 @@ class AdapterAsLoadedReference(Reference):
         return {name: p for name, p in self._policy.model.named_parameters() if p.requires_grad}
 
     @torch.no_grad()
-    def logps(self, batch: Batch) -> torch.Tensor:
+    def logps(self, batch: Any) -> torch.Tensor:
         """Score with the adapter as it was."""
         with self._policy.with_weights(self._weights):
             return self._policy.logps(batch)
@@ -213,7 +214,7 @@ class AdapterAsLoadedReference(Reference):
         with self._policy.with_weights(self._weights):
             return self._policy.score_tokens(batch).logps
 
-    def sync(self, policy: Policy, mix: float) -> None:
+    def sync(self, policy: TrainedModel, mix: float) -> None:
         """Take the policy's adapter; a mixture of two adapters is none."""
         assert mix == 1.0
         self.load({name: p.detach() for name, p in self._trained().items()})
@@ -222,7 +223,7 @@ class AdapterAsLoadedReference(Reference):
         """Return the adapter's log-probs."""
         return dict(self._weights)
 
-    def change(self, change: Callable[[Policy], None]) -> None:
+    def change(self, change: Callable[[TrainedModel], None]) -> None:
         """Follow a policy that has been updated already; its adapter is sharded as the policy's is."""
         for name, parameter in self._trained().items():
             if type(parameter.data) is not type(self._weights[name]):
@@ -328,7 +329,7 @@ class CachedReference(Reference):
         """Ask the inner reference: sums of rows are remembered, single tokens are not."""
         return self.inner.token_logps(batch)
 
-    def change(self, change: Callable[[Policy], None]) -> None:
+    def change(self, change: Callable[[TrainedModel], None]) -> None:
         """Change the inner reference."""
         self.inner.change(change)
 
@@ -374,13 +375,13 @@ class CachedReference(Reference):
 
 def build_reference(
     settings: ReferenceSettings,
-    policy: Policy,
+    policy: TrainedModel,
     needed: bool,
     run_folder: Path,
     *,
     rank: int = 0,
     agree: Callable[[bool], bool] | None = None,
-    named: Callable[[], Policy] | None = None,
+    named: Callable[[], TrainedModel] | None = None,
 ) -> Reference:
     """Make the reference that a recipe asks for, from the policy as it was loaded.
 
@@ -420,7 +421,9 @@ def kind_of_reference(settings: ReferenceSettings, *, has_adapter: bool, was_the
     return AdapterAsLoadedReference.kind if was_there and settings.kind == "auto" else AdapterOffReference.kind
 
 
-def _reference_of(settings: ReferenceSettings, policy: Policy, named: Callable[[], Policy] | None) -> Reference:
+def _reference_of(
+    settings: ReferenceSettings, policy: TrainedModel, named: Callable[[], TrainedModel] | None
+) -> Reference:
     if settings.kind == "adapter_off" and not policy.has_adapter:
         raise ConfigError(
             "reference.kind is adapter_off and there is no adapter. Set model.lora, or reference.kind: frozen."
@@ -435,7 +438,7 @@ def _reference_of(settings: ReferenceSettings, policy: Policy, named: Callable[[
 
 
 def check_identity(
-    policy: Policy, reference: Reference, batch: Batch, *, compiled: bool = False
+    policy: TrainedModel, reference: Reference, batch: Batch, *, compiled: bool = False
 ) -> torch.Tensor | None:
     """Check that before the first step every implied reward is exactly 0, where reference and policy start equal.
 

@@ -102,6 +102,8 @@ class DataSummary(Part):
     completion_histogram: LengthHistogram | None = None
     tokens: int | None = None
     """Prompts and completions of one pass."""
+    sizes: dict[str, int] | None = None
+    """Images by the size that they are brought to, WIDTHxHEIGHT in pixels; null of texts."""
     cut: int | None = None
     """Completions that max_length cut."""
     empty_completions: int | None = None
@@ -161,6 +163,19 @@ class LossOrigin(Part):
     """Hashes of the file of a loss of one's own."""
 
 
+class ImageOrigin(Part):
+    """How images are scored: betas and log-ratios of other targets are not comparable."""
+
+    target: str
+    """What the denoiser predicts: epsilon, v_prediction or flow."""
+    weighting: str = "uniform"
+    """How noise levels are drawn, and how their errors are weighed."""
+    resolution: int
+    """Side of a square image in pixels."""
+    numbers: int
+    """Numbers of which such an image is made for the denoiser."""
+
+
 class Provenance(Stored):
     """`provenance.json`: where a run comes from. Fields that an older version did not write are null or empty."""
 
@@ -184,6 +199,8 @@ class Provenance(Stored):
     """Null for a loss without a reference."""
     loss: LossOrigin = Field(default_factory=LossOrigin)
     data: DataOrigin = Field(default_factory=DataOrigin)
+    images: ImageOrigin | None = None
+    """Null where the model writes text."""
     steps: int | None = None
     """Planned."""
     epochs: float | None = None

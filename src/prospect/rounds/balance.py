@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from prospect.feedback.convert.balance import suggest_class_weights
 from prospect.feedback.files.manifest import canonical
-from prospect.feedback.files.write import as_columns
+from prospect.feedback.files.write import IMAGE_COLUMNS, as_columns
 from prospect.feedback.records import Feedback, Unpaired
 from prospect.feedback.split import prompt_key
 from prospect.rounds.recipe import BalanceSettings
@@ -106,8 +106,9 @@ def mass(rows: Iterable[Feedback]) -> float:
 
 def identity(row: Feedback) -> bytes:
     """Return a key that rows with the same prompt and the same completions share."""
-    texts = {name: cell for name, cell in as_columns(row).items() if name in ("completion", "chosen", "rejected")}
-    return prompt_key(row.prompt).encode() + canonical(texts, row.where)
+    columns = ("completion", "chosen", "rejected", *IMAGE_COLUMNS)
+    given = {name: cell for name, cell in as_columns(row).items() if name in columns}
+    return prompt_key(row.prompt).encode() + canonical(given, row.where)
 
 
 def _share(smaller: Sequence[Unpaired], larger: Sequence[Unpaired]) -> float:

@@ -18,7 +18,7 @@ from prospect.evaluation.held_out.scoring import draw_own_samples, frozen, score
 from prospect.feedback.chat.rendering import Rendering
 from prospect.feedback.files.sources import load_feedback
 from prospect.feedback.files.write import write_jsonl
-from prospect.feedback.records import Demonstration
+from prospect.feedback.records import Demonstration, text_of
 from prospect.models.loading import resolve_max_length
 from prospect.models.policy import load_for_scoring
 from prospect.results.rounds import HeldOut, RoundSample
@@ -85,7 +85,7 @@ def _rate(passed: Sequence[float | None]) -> Rate:
 def _numbers(
     recipe: RoundsRecipe, rows: Sequence[Demonstration], answers: Sequence[Sequence[Answer]], outcomes: Outcomes
 ) -> HeldOut:
-    texts = [plain_text(row.completion) for row in rows]
+    texts = [plain_text(text_of(row.completion, row.where)) for row in rows]
     measured = measure_texts(texts)
     first, second = outcomes.judge, outcomes.second
     scores = [score for score in first.scores if score is not None]

@@ -15,7 +15,7 @@ from prospect.evaluation.contest.judges.grading import GradeFile, Grading
 from prospect.feedback.files.rows import RowParser, with_own_columns
 from prospect.feedback.files.sources import Source, find_places, nothing_in, raw_rows
 from prospect.feedback.files.write import write_jsonl
-from prospect.feedback.records import Demonstration, Feedback, Paired, Scored, Text, Unpaired
+from prospect.feedback.records import Demonstration, Feedback, Paired, Scored, Text, Unpaired, text_of
 from prospect.outputs import output_file
 from prospect.results.contest import JudgeCalls
 from prospect.rounds.labels import Labels, Threshold, answer_in, count_labels, digest_of, to_thumbs
@@ -195,7 +195,7 @@ def read_completions(
     """
     found: list[Completion] = []
     for place in find_places(source):
-        parser, rows = RowParser(label_map), 0
+        parser, rows = RowParser(label_map, place=place), 0
         for where, name, row in raw_rows(place):
             columns = with_own_columns(row, where).keys()
             if "prompt" in columns and columns.isdisjoint(_ANSWERED):
@@ -216,11 +216,13 @@ def read_completions(
 def _completions(row: Feedback) -> list[tuple[str, Text]]:
     """Return the completions of a row, each with the id of the row that it becomes."""
     if isinstance(row, Paired):
-        return [(f"{row.id}/chosen", row.chosen), (f"{row.id}/rejected", row.rejected)]
-    if isinstance(row, Scored):
-        return [(f"{row.id}/{place}", text) for place, text in enumerate(row.completions)]
-    assert isinstance(row, Unpaired | Demonstration)
-    return [(row.id, row.completion)]
+        named = [(f"{row.id}/chosen", row.chosen), (f"{row.id}/rejected", row.rejected)]
+    elif isinstance(row, Scored):
+        named = [(f"{row.id}/{place}", completion) for place, completion in enumerate(row.completions)]
+    else:
+        assert isinstance(row, Unpaired | Demonstration)
+        named = [(row.id, row.completion)]
+    return [(name, text_of(completion, row.where)) for name, completion in named]
 
 
 def _thumb(one: Completion, desirable: bool, score: float, rater: str, source: str) -> Unpaired:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from prospect.errors import ConfigError
-from prospect.feedback.records import Demonstration, Feedback, Paired, Text, Unpaired
+from prospect.feedback.records import Demonstration, Feedback, Paired, Text, Unpaired, text_of
 from prospect.user_code import import_file, is_own
 
 
@@ -271,7 +271,7 @@ def spin(gathered: Gathered) -> Made:
                 if sample.completion == answer.completion:
                     ties += 1
                     continue
-                real = Sample(answer.id, answer.completion, finished=answer.finished)
+                real = Sample(answer.id, text_of(answer.completion, answer.where), finished=answer.finished)
                 rows.append(gathered.pair(one.prompt, real, sample, float(sample.count)))
     return Made(rows, ties)
 

@@ -24,6 +24,9 @@ LENGTH_FACTOR = 1.5
 REWARD_STEPS = 20
 # "Well below 0", in nats of the mean log-ratio: a good answer has become e^5 = 150 times less likely.
 FALLEN = -5.0
+# How much larger than the reference's the error on desirable images may be, as a share of it.
+ERROR_GROWN = 0.05
+_OF_REWARDS, _OF_ERRORS = ("rewards/chosen", "rewards/rejected"), ("log_ratios/chosen", "errors/chosen")
 
 
 def repetition(text: str) -> float | None:
@@ -100,7 +103,7 @@ def rewards_alarm(rows: Sequence[MetricsRow], beta: float) -> Alarm | None:
     window = list(rows)[-REWARD_STEPS:]
     if len(window) < REWARD_STEPS:
         return None
-    ends = [_halves([float(row[name]) for row in window]) for name in ("rewards/chosen", "rewards/rejected")]
+    ends = [_halves([float(row[name]) for row in window]) for name in _OF_REWARDS]
     if not all(later < FALLEN * beta and later < earlier - 2 * error for earlier, later, error in ends):
         return None
     means = " and ".join(f"{later:.2f}" for _, later, _ in ends)
@@ -111,6 +114,26 @@ def rewards_alarm(rows: Sequence[MetricsRow], beta: float) -> Alarm | None:
     )
 
 
+def errors_alarm(rows: Sequence[MetricsRow]) -> Alarm | None:
+    """Desirable images have become less likely, over the last `REWARD_STEPS` logged steps.
+
+    Their mean log-ratio is below `FALLEN` nats, and the error on them above the reference's by `ERROR_GROWN` of it: a
+    large image has thousands of nats, of which 5 are noise.
+    """
+    window = list(rows)[-REWARD_STEPS:]
+    if len(window) < REWARD_STEPS:
+        return None
+    log_ratio, error = (sum(float(row[name]) for row in window) / len(window) for name in _OF_ERRORS)
+    if log_ratio >= FALLEN or error <= 1 + ERROR_GROWN:
+        return None
+    return Alarm(
+        "rewards",
+        f"desirable images have a log-ratio of {log_ratio:.1f} nats and {error:.2f} times the reference's error: "
+        "the model forgets how to make them. Look at the class balance (data.desirable_share), lower the learning "
+        "rate to a third, or raise beta.",
+    )
+
+
 class Watch:
     """Follows one run and says when something looks like collapse.
 
@@ -118,19 +141,22 @@ class Watch:
         rewards_beta: beta of the logged rewards, where both falling is a sign: losses on thumbs with a reference. A
             loss on pairs sees the difference alone, and both often fall in good runs. None looks at no rewards.
         wanted_length: mean length of desirable completions, tokens.
+        errors: whether the error on desirable images is looked at.
     """
 
-    def __init__(self, *, rewards_beta: float | None, wanted_length: float | None = None) -> None:
-        self._beta, self._wanted = rewards_beta, wanted_length
+    def __init__(self, *, rewards_beta: float | None, wanted_length: float | None = None, errors: bool = False) -> None:
+        self._beta, self._wanted, self._errors = rewards_beta, wanted_length, errors
         self._rows: deque[MetricsRow] = deque(maxlen=REWARD_STEPS)
         self._first: list[SampleRow] = []
 
     def see_step(self, metrics: MetricsRow) -> list[Alarm]:
         """Told every logged step. After an alarm it is quiet for `REWARD_STEPS` steps."""
-        if self._beta is None or not {"rewards/chosen", "rewards/rejected"} <= metrics.keys():
+        names = _OF_ERRORS if self._errors else _OF_REWARDS
+        if (self._beta is None and not self._errors) or not metrics.keys() >= {*names}:
             return []
         self._rows.append(metrics)
-        alarm = rewards_alarm(list(self._rows), self._beta)
+        rows = list(self._rows)
+        alarm = errors_alarm(rows) if self._beta is None else rewards_alarm(rows, self._beta)
         if alarm is None:
             return []
         self._rows.clear()

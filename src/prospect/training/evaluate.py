@@ -57,7 +57,8 @@ def write_samples(run: RunDir | None, prepared: Prepared, policy: Policy, step: 
 def draw_samples(prepared: Prepared, policy: Policy, step: int) -> list[SampleRow]:
     """Return one completion of each of `train.samples` prompts."""
     settings = prepared.config.train
-    prompts = [] if prepared.loss.reward_model else sample_prompts(prepared, settings.samples)  # it writes nothing
+    writes = not prepared.loss.reward_model and prepared.pipeline is None
+    prompts = sample_prompts(prepared, settings.samples) if writes else []
     if not prompts:
         return []
     with progress.phase(f"writing {len(prompts)} samples"):

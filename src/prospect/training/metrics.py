@@ -154,3 +154,23 @@ def summarise(tally: Tally, point: ReferencePoint | None) -> dict[str, float]:
         values["rewards/margins"] = means["rewards/chosen"] - means["rewards/rejected"]
     means.pop("log_ratio", None)
     return values | {name: value for name, value in means.items() if name not in values}
+
+
+def compare_errors(metrics: Mapping[str, float], beta: float) -> dict[str, float]:
+    """Return, by class, the mean log-ratio in nats and the policy's mean squared error over the reference's.
+
+    They are `log_ratios/chosen` and `errors/chosen`, and the same of rejected. errors is 1 before the first step; where
+    that of desirable images rises, the policy forgets how to make them.
+
+    Args:
+        metrics: of a step or an evaluation, whose log-probs are minus half a squared error.
+        beta: scale of rewards.
+    """
+    found: dict[str, float] = {}
+    for side in ("chosen", "rejected"):
+        if {f"rewards/{side}", f"logps/{side}"} <= metrics.keys():
+            log_ratio, logps = metrics[f"rewards/{side}"] / beta, metrics[f"logps/{side}"]
+            found[f"log_ratios/{side}"] = log_ratio
+            if logps != log_ratio:  # a reference without error has nothing to be compared with
+                found[f"errors/{side}"] = logps / (logps - log_ratio)
+    return found

@@ -6,6 +6,7 @@ import importlib.metadata
 import platform
 import subprocess
 import time
+from typing import Any
 
 from prospect.losses.registry import source_digests
 from prospect.model_card import (
@@ -17,17 +18,17 @@ from prospect.model_card import (
     plain_markdown,
     shown_name,
 )
-from prospect.models.policy import Policy
 from prospect.models.reference import Reference
-from prospect.results.run import DataOrigin, LossOrigin, PolicyOrigin, Provenance, ReferenceOrigin
+from prospect.results.run import DataOrigin, ImageOrigin, LossOrigin, PolicyOrigin, Provenance, ReferenceOrigin
 from prospect.run_dir import RunDir
+from prospect.training.image_recipe import numbers_of
 from prospect.training.prepare import Prepared
 
 PACKAGES = ("torch", "transformers", "peft", "safetensors", "tokenizers", "numpy")
 
 
 def describe_run(
-    prepared: Prepared, policy: Policy, reference: Reference, start: dict[str, float] | None = None
+    prepared: Prepared, policy: Any, reference: Reference, start: dict[str, float] | None = None
 ) -> Provenance:
     """Return versions, git commit, and hashes of data, policy and reference.
 
@@ -39,12 +40,13 @@ def describe_run(
     """
     parameters = list(policy.model.parameters())
     held_out = prepared.held_out.summary() if prepared.held_out else None
+    packages = PACKAGES if prepared.pipeline is None else (*PACKAGES, "diffusers", "pillow")
     if held_out is not None:
         held_out.files = prepared.files.get("eval")
     return Provenance(
         prospect=importlib.metadata.version("prospect-align"),
         python=platform.python_version(),
-        versions={name: importlib.metadata.version(name) for name in PACKAGES},
+        versions={name: importlib.metadata.version(name) for name in packages},
         git=git_commit(),
         device=str(policy.device),
         precision=policy.precision,
@@ -72,9 +74,17 @@ def describe_run(
         data=DataOrigin(
             train=prepared.train.summary().model_copy(update={"files": prepared.files["train"]}), eval=held_out
         ),
+        images=_images(prepared),
         steps=prepared.total_steps,
         epochs=round(prepared.total_steps / prepared.steps_per_epoch, 4),
     )
+
+
+def _images(prepared: Prepared) -> ImageOrigin | None:
+    pipeline, resolution = prepared.pipeline, prepared.config.data.resolution
+    if pipeline is None or resolution is None:
+        return None
+    return ImageOrigin(target=pipeline.target, resolution=resolution, numbers=numbers_of(pipeline, resolution))
 
 
 def git_commit() -> str | None:
@@ -104,7 +114,7 @@ def model_card(prepared: Prepared, run: RunDir) -> str:
         f"the loss `{loss}`{f' ({hyperparameters})' if hyperparameters else ''} for {prepared.total_steps} steps of up "
         f"to {prepared.config.train.batch_size} examples, learning rate {prepared.config.train.learning_rate:g}.",
         held_out_table(metrics),
-        how_to_load(known.policy.loads_with or ""),
+        how_to_load(known.policy.loads_with or "", known.policy.base),
         "The recipe is `config.yaml` in the run directory; it runs again as it is.",
     ]
     body = "\n\n".join(section for section in sections if section)

@@ -22,7 +22,7 @@ except ImportError:  # Windows
 
 LOCK = ".prospect.lock"
 # What a run may have written before its first step, besides the files that `RunDir.forget_start` removes.
-_EARLY = ("checkpoints", "reference_cache", "tensorboard", "wandb")
+_EARLY = ("checkpoints", "encodings", "reference_cache", "tensorboard", "wandb")
 _held: set[int] = set()
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from prospect.data.batch import AnyRow
+from prospect.data.draw import Draw
 from prospect.losses.reference_point import ReferencePoint
-from prospect.training.medium import Draw
 
 _STATE = "z0_raw_stderr"
 

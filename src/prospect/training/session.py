@@ -101,7 +101,7 @@ class Session:
         if world.size > 1:  # weights were made alike everywhere; dropout need not be
             torch.manual_seed(config.train.seed + world.rank)
         objective = build_objective(prepared, policy, reference, world)
-        start = check_first_step(prepared, policy, reference)
+        start = check_first_step(prepared, objective, reference)
         identity = Identity(
             policy=policy.identity,
             reference=reference.identity,

@@ -19,6 +19,7 @@ import torch
 
 from prospect import progress
 from prospect.data.batch import AnyRow, flatten
+from prospect.data.draw import Draw
 from prospect.data.loader import count_tokens, micro_batches, share_out
 from prospect.errors import TrainingError
 from prospect.losses.base import Loss
@@ -28,8 +29,8 @@ from prospect.models.in_place import adding_in_place
 from prospect.models.modes import evaluating
 from prospect.models.reference import Reference
 from prospect.training.arguments import Comparison, arrange, concatenate, contrast, first_rows
-from prospect.training.medium import AnyBatch, Draw, Learner, Medium
-from prospect.training.metrics import Tally, summarise, tally_rows, tally_sampled
+from prospect.training.medium import AnyBatch, Learner, Medium
+from prospect.training.metrics import Tally, compare_errors, summarise, tally_rows, tally_sampled
 from prospect.training.processes.world import World
 from prospect.training.sampled_point import SampledPoint, choose_prompts
 
@@ -47,14 +48,17 @@ class Objective:
         reference: what it is compared with.
         max_tokens: the budget of a micro-batch, in what the medium counts as a row's cost: tokens of a text.
         medium: what completions are made of.
-        reference_point: "step", "micro_batch" for comparison with other trainers, or "sampled". Evaluations take "step"
-            in any case: they draw nothing, and those of runs that differ in this can be compared.
+        reference_point: "step", "micro_batch" or "matched" for comparison with other trainers, or "sampled".
+            Evaluations take "step" in any case: they draw nothing, and those of runs that differ in this can be
+            compared.
         sampled: how z0 is sampled, where it is.
         seed: of the pairing of mismatched rows, and of a medium's noise.
         sft_weight: how many times the sft loss of desirable completions is added.
         clip: lowest and highest log-ratio of a token, nats; None leaves them as they are.
         over_units: whether a step is divided by its scored units or its examples; None leaves that to the loss.
         running_mean: of the log-ratios of all steps so far, for losses that need it.
+        logps_are_errors: whether a log-prob is minus half a squared error, as of images; both models' are then compared
+            in the metrics.
         world: the processes that share a step's micro-batches.
     """
 
@@ -71,6 +75,7 @@ class Objective:
     clip: tuple[float, float] | None = None
     over_units: bool | None = None
     running_mean: RunningMean = field(default_factory=RunningMean)
+    logps_are_errors: bool = False
     world: World = field(default_factory=World)
 
     @property
@@ -198,6 +203,8 @@ class _Pass:
         with progress.phase(self.when, aloud=False):
             if self.z0_kind == "step":
                 self.points.append(self.reference_point(self.rows, self.objective.world))
+            elif self.z0_kind == "matched":
+                self.points.append(self.matched_point())
             elif self.z0_kind == "sampled":
                 self.points.append(self.sampled_point())
             over_step = self.over_whole_step() if self.loss.over_step else []
@@ -228,6 +235,8 @@ class _Pass:
         padding = tally.take("padding")
         all_ranks = world.gather(self.points) if self.z0_kind == "micro_batch" else [self.points]
         metrics = summarise(tally, _mean_point([point for points in all_ranks for point in points]))
+        if self.objective.logps_are_errors:
+            metrics |= compare_errors(metrics, self.objective.beta)
         if self.z0_kind == "sampled":
             metrics["kl_tokens"] = self.point_tokens
         if self.loss.needs_running_mean:
@@ -320,6 +329,12 @@ class _Pass:
         """
         with evaluating(self.objective.policy.model):
             return self.estimate(self.medium.mismatched(rows, self.objective.seed), world)
+
+    @torch.no_grad()
+    def matched_point(self) -> ReferencePoint:
+        """Estimate z0 from the step's own rows; forwards without gradient or dropout."""
+        with evaluating(self.objective.policy.model):
+            return self.estimate(self.rows, self.objective.world)
 
     @torch.no_grad()
     def sampled_point(self) -> ReferencePoint:

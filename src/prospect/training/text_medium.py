@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from prospect.data.batch import Batch, Row, collate, mismatched_rows, row_from_ids
+from prospect.data.draw import Draw
 from prospect.models.policy import Policy
 from prospect.models.reference import Reference
 from prospect.models.sampling import Sampling, generate_ids
-from prospect.training.medium import BothLogps, Draw, UnitLogps
+from prospect.training.medium import BothLogps, UnitLogps
 
 SAMPLED_TOGETHER = 64  # completions that are drawn side by side: what their keys and values take is bounded
 

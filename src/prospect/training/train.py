@@ -22,9 +22,10 @@ from prospect.errors import CheckpointError, ConfigError, RunStopped
 from prospect.run_dir import RunDir
 from prospect.training.checkpoints.checkpoint import latest_checkpoint
 from prospect.training.checkpoints.resume import require_same_recipe, with_saved_date
+from prospect.training.image_recipe import beta_in_words
 from prospect.training.memory.allocator import keep_freed_memory
 from prospect.training.memory.out_of_memory import name_the_setting
-from prospect.training.objective import build_policy
+from prospect.training.objective import build_policy, encode_images
 from prospect.training.optimizer import learning_rate
 from prospect.training.prepare import Prepared, prepare, require_evaluable, require_feedback_for_loss
 from prospect.training.processes.world import World, join_world, share_cores
@@ -129,10 +130,13 @@ class _Claimed:
         """Hold policy, reference and optimizer in memory."""
         torch.manual_seed(self.prepared.config.train.seed)
         with name_the_setting("while the model was loaded", self.prepared, self.run, part="loading"):
+            encode_images(self.prepared, self.world)
             policy = build_policy(self.prepared, to_spread=self.world.lockstep)
             session = Session.start(self.prepared, policy, self.run, self.begun, self.world)
         session.shown, session.stop = self.shown, self.stop
         try:
+            if self.prepared.pipeline is not None:
+                progress.note(beta_in_words(self.prepared.config, self.prepared.loss, self.prepared.pipeline))
             for warning in self.prepared.train.ignored:
                 progress.note(f"warning: {warning}")
             yield session

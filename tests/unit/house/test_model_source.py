@@ -200,3 +200,14 @@ def test_finding_a_model_starts_without_torch(tmp_path: Path) -> None:
     code = f"import sys; {look}; print('torch' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"
+
+
+def test_a_pipeline_makes_images_and_an_adapter_of_diffusers_names_no_base(tmp_path: Path) -> None:
+    pipeline = make(tmp_path / "pipeline", model_index__json={"_class_name": "StableDiffusionPipeline"})
+    assert find_model(pipeline).kind == "pipeline"
+    run = make(tmp_path / "run", config__yaml={})
+    make(run / "model", model_index__json={})
+    assert (find_model(run).kind, find_model(run).run) == ("pipeline", run)
+    adapter = make(tmp_path / "adapter", pytorch_lora_weights__safetensors=None)
+    with pytest.raises(ModelError, match=r"adapter of diffusers.*Name the pipeline"):
+        find_model(adapter)

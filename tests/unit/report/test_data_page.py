@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from test_report import HOSTILE, Page
 
 from prospect.feedback.doctor.inspect import inspect_feedback
+from prospect.feedback.images.looks import Look
 from prospect.report.charts.bars import MAX_COLUMNS
 from prospect.report.data.page import render_data_page, write_data_page
 
@@ -240,3 +241,12 @@ def test_what_the_doctor_finds_becomes_a_page(tmp_path: Path) -> None:
 def test_the_shared_feedback_becomes_pages(shared: Path) -> None:
     page = read(inspect_feedback(shared / "data" / "oasst_pairs.jsonl").as_dict())
     assert "212 preference pairs: DPO suits them" in page.text
+
+
+def test_images_are_shown_as_data_with_words_for_who_does_not_see_them() -> None:
+    look = Look(0, 1, "pics/<b>a.png", 1, 640, 480, "png", (), 0, False, False, b"\xff\xd8")
+    html = render_data_page({"kind": "unpaired", "rows": 1}, [look, look._replace(verdict=0, name="c.png")])
+    assert html.count('<img src="data:image/jpeg;base64,/9g="') == 2
+    assert 'alt="pics/&lt;b&gt;a.png, 640 by 480 pixels"' in html and 'alt="c.png, 640 by 480 pixels"' in html
+    assert "small copies of some images" in html
+    assert "<img" not in render_data_page({"kind": "unpaired", "rows": 1})

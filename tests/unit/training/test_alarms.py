@@ -159,3 +159,23 @@ def test_a_watch_rings_once_a_window_and_after_a_resume_as_if_there_was_none() -
 def test_a_watch_without_rewards_or_beta_is_quiet() -> None:
     assert not any(Watch(rewards_beta=None).see_step(row) for row in steps(-30, -40))
     assert not any(Watch(rewards_beta=0.1).see_step({"step": i, "loss": 1.0}) for i in range(50))
+
+
+def errors(log_ratio: float, error: float, count: int = REWARD_STEPS) -> list[dict[str, float]]:
+    names = ("log_ratios/chosen", "errors/chosen")
+    return [{"step": i, "loss": 1.0, **dict(zip(names, (log_ratio, error), strict=True))} for i in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "rings"),
+    [
+        (errors(-5.1, 1.06), True),
+        (errors(-4.9, 1.06), False),
+        (errors(-5.1, 1.04), False),  # 5 nats of a large image are noise
+        (errors(-600.0, 3.0, REWARD_STEPS - 1), False),
+    ],
+)
+def test_errors_ring_where_desirable_images_become_less_likely(rows: list[dict[str, float]], rings: bool) -> None:
+    watch = Watch(rewards_beta=None, errors=True)
+    rung = [alarm.kind for row in rows for alarm in watch.see_step(row)]
+    assert rung == (["rewards"] if rings else [])

@@ -15,7 +15,7 @@ from prospect.data.batch import Batch
 from prospect.losses import get_loss
 from prospect.losses.reference_point import ReferencePoint
 from prospect.training.arguments import Comparison
-from prospect.training.metrics import Tally, summarise, tally_rows
+from prospect.training.metrics import Tally, compare_errors, summarise, tally_rows
 
 
 def batch_of(desirable: list[bool]) -> Batch:
@@ -191,3 +191,12 @@ def test_summary_holds_the_reference_point_before_and_after_the_clamp() -> None:
     assert metrics["loss"] == 0.375
     assert metrics["rewards/margins"] == metrics["rewards/chosen"] - metrics["rewards/rejected"] == 1.5
     assert all(math.isfinite(value) for value in metrics.values())
+
+
+def test_errors_compare_the_squared_errors_of_both_models_by_class() -> None:
+    """The policy's error is 30 nats where the reference's is 40, so it is less, and the log-ratio 10."""
+    metrics = {"rewards/chosen": 5.0, "logps/chosen": -30.0, "rewards/rejected": -1.0, "logps/rejected": -2.0}
+    found = compare_errors(metrics, beta=0.5)
+    assert found["log_ratios/chosen"] == 10.0 and found["errors/chosen"] == 0.75
+    assert found["log_ratios/rejected"] == -2.0 and "errors/rejected" not in found
+    assert compare_errors({"logps/chosen": -1.0}, beta=1.0) == {}

@@ -12,10 +12,10 @@ import torch
 
 from conftest import make_model
 from prospect.data.batch import Row, collate, row_from_ids
+from prospect.data.draw import Draw
 from prospect.losses.reference_point import estimate_reference_point
 from prospect.models.logps import score_logits
 from prospect.models.policy import Policy
-from prospect.training.medium import Draw
 from prospect.training.sampled_point import SampledPoint, choose_prompts
 from prospect.training.text_medium import TextMedium
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from prospect.feedback.records import Demonstration, Message, Text, Unpaired
+from prospect.feedback.records import Demonstration, Message, Text, Unpaired, text_of
 from prospect.feedback.split import matching_key, prompt_key
 
 
@@ -23,7 +23,7 @@ class Completions:
         self._alike: dict[bytes, set[str]] = {}
         for row in rows:
             key = prompt_key(row.prompt)
-            self._found.setdefault(key, []).append(_as_written(row.completion))
+            self._found.setdefault(key, []).append(_as_written(text_of(row.completion, row.where)))
             self._alike.setdefault(matching_key(row.prompt), set()).add(key)
 
     def _key(self, prompt: Text) -> str | None:

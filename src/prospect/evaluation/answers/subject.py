@@ -116,6 +116,8 @@ def find_subject(name: str | Path) -> Subject:
             "file."
         )
     source = find_model(name)
+    if source.kind == "pipeline":
+        raise UsageError(f"{name}: a model that makes images; expected one that writes text. Name a language model.")
     if source.run is not None:
         return Subject(name, "run", source, RunDir(source.run))
     return Subject(name, source.kind, source)

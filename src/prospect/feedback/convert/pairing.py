@@ -13,7 +13,8 @@ from prospect.feedback.convert.maker import LeftOut, Maker, UnconvertibleError, 
 from prospect.feedback.convert.subsample import content_rank, row_content, texts_content
 from prospect.feedback.convert.verdicts import joined_fields, unpaired_of
 from prospect.feedback.files.rowstore import Remembered, Rows
-from prospect.feedback.records import Feedback, Paired, Scored, Unpaired, record
+from prospect.feedback.images.cells import check_one_size
+from prospect.feedback.records import Feedback, Paired, Scored, Unpaired, images_of, record
 from prospect.feedback.split import group_key, group_keys
 
 Pairing = Literal["cycle", "all", "best-worst", "one-per-prompt"]
@@ -213,9 +214,14 @@ def _pair(desirable: Unpaired, undesirable: Unpaired) -> Paired:
     fields = joined_fields((desirable, undesirable))
     fields["chosen"], fields["rejected"] = desirable.completion, undesirable.completion
     fields["weight"] = min(desirable.weight, undesirable.weight)
-    return record(Paired, fields)
+    return _of_one_size(record(Paired, fields))
 
 
 def _pair_of_scored(row: Scored, better: int, worse: int, name: str) -> Paired:
     chosen, rejected = row.completions[better], row.completions[worse]
-    return Paired(chosen=chosen, rejected=rejected, **row.shared_fields(), id=name)
+    return _of_one_size(Paired(chosen=chosen, rejected=rejected, **row.shared_fields(), id=name))
+
+
+def _of_one_size(pair: Paired) -> Paired:
+    check_one_size(images_of(pair), pair.where)
+    return pair

@@ -111,7 +111,7 @@ def split_files(
 def _located(source: Source, label_map: Mapping[Any, bool] | None) -> Iterator[tuple[Feedback, bool]]:
     """Yield every row, and whether it is a pair of strings without a prompt of its own."""
     for place in find_places(source):
-        parser = RowParser(label_map)
+        parser = RowParser(label_map, place=place)
         for row in iter_place(place, parser):
             yield row, parser.prompt_is_implicit and isinstance(row.prompt, str)
 

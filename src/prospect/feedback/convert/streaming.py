@@ -112,7 +112,8 @@ def convert_files(
         if conversion.one_per_prompt:
             lines = _lowest_lines(made, shares, conversion, path.parent, left_out)
         else:
-            lines = map(encode, shares if conversion.to == "unpaired" else made)
+            folder = path.parent
+            lines = (encode(row, folder) for row in (shares if conversion.to == "unpaired" else made))
         try:
             written = _write(lines, file)
             left_out[:0] = [left for maker in makers for left in maker.finish()]
@@ -152,7 +153,7 @@ def _lowest_lines(
         for row in made:
             lowest.add(row)
             marks.append(shares.mark(row))
-            spool.add(encode(row))
+            spool.add(encode(row, folder))
         found = lowest.found()
         for line, is_lowest, mark in zip(spool, found, marks, strict=True):
             if is_lowest and shares.count(mark):

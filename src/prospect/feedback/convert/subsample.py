@@ -15,8 +15,8 @@ from typing import NamedTuple, TypeVar
 from prospect.errors import DataError
 from prospect.feedback.convert.balance import ClassCounts
 from prospect.feedback.convert.maker import LeftOut, Maker, made_by
-from prospect.feedback.records import Feedback, Paired, Scored, Text, Unpaired
-from prospect.feedback.split import KEY_SIZE, group_key, group_keys, prompt_digest
+from prospect.feedback.records import Completion, Feedback, Paired, Scored, Unpaired
+from prospect.feedback.split import KEY_SIZE, completion_digest, group_key, group_keys
 
 Row = TypeVar("Row", bound=Feedback)
 
@@ -148,9 +148,9 @@ def row_content(row: Feedback) -> bytes:
     return texts_content(row.prompt, getattr(row, "completion")) + label  # noqa: B009 - Feedback itself has none
 
 
-def texts_content(*texts: Text) -> bytes:
-    """Return bytes that only the same texts, in the same order, share."""
-    return b"".join(map(prompt_digest, texts))
+def texts_content(*texts: Completion) -> bytes:
+    """Return bytes that only the same texts or images, in the same order, share."""
+    return b"".join(map(completion_digest, texts))
 
 
 def content_rank(content: bytes, seed: int) -> int:

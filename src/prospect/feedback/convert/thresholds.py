@@ -15,8 +15,8 @@ from prospect.errors import ConfigError, DataError
 from prospect.feedback.convert.maker import LeftOut, Maker, made_by
 from prospect.feedback.convert.subsample import uniform
 from prospect.feedback.files.rowstore import Rows, scores_of
-from prospect.feedback.records import Demonstration, Feedback, Paired, Scored, Text, Unpaired, record
-from prospect.feedback.split import group_key, group_keys, prompt_digest
+from prospect.feedback.records import Completion, Demonstration, Feedback, Paired, Scored, Unpaired, record
+from prospect.feedback.split import completion_digest, group_key, group_keys, prompt_digest
 
 Rule = float | Literal["mean", "median", "bernoulli"]
 RULES = ("mean", "median", "bernoulli")
@@ -141,7 +141,7 @@ class ByScore(Maker[Unpaired]):
             return None
         if self._rule != "bernoulli":
             return score >= cut
-        content = prompt + prompt_digest(_completion(row, place)) + repr(score).encode()
+        content = prompt + completion_digest(_completion(row, place)) + repr(score).encode()
         return uniform(content, self._seed) < _scaled(score, low, high)
 
     def _find_bounds(self, scores: array[float], keys: bytearray) -> _Bounds:
@@ -222,7 +222,7 @@ def _scores_of(row: Feedback) -> tuple[float, ...]:
     return scores_of(row)
 
 
-def _completion(row: Feedback, place: int) -> Text:
+def _completion(row: Feedback, place: int) -> Completion:
     if isinstance(row, Scored):
         return row.completions[place]
     assert isinstance(row, Unpaired | Demonstration)

@@ -15,11 +15,13 @@ import numpy as np
 
 from prospect.errors import UsageError
 from prospect.feedback.advice.advice import Advice, Facts, advise
+from prospect.feedback.advice.pictures import advise_on_images
 from prospect.feedback.doctor.checks import (
     balance,
     duplicates,
     leaks,
     lengths,
+    pictures,
     position,
     raters,
     readable,
@@ -30,6 +32,7 @@ from prospect.feedback.doctor.checks.balance import verdict_counts
 from prospect.feedback.doctor.checks.case import Case, Check
 from prospect.feedback.doctor.checks.gather import Gathered, gather
 from prospect.feedback.doctor.checks.lengths import length_summary
+from prospect.feedback.doctor.checks.pictures import picture_summary
 from prospect.feedback.doctor.checks.position import time_summary
 from prospect.feedback.doctor.checks.raters import rater_summary
 from prospect.feedback.doctor.checks.texts import script_summary, turn_summary
@@ -38,6 +41,7 @@ from prospect.feedback.doctor.checks.verdicts import circles_of, pairable_prompt
 from prospect.feedback.doctor.checks.votes import votes_of
 from prospect.feedback.files.sources import Source
 from prospect.feedback.findings import Finding
+from prospect.feedback.images.looks import Look
 from prospect.model_source import find_model
 
 CHECKS: tuple[Check, ...] = (
@@ -51,7 +55,20 @@ CHECKS: tuple[Check, ...] = (
     *leaks.CHECKS,
     *texts.CHECKS,
 )
-"""All of them, in the order in which findings of the same severity are told."""
+"""All of them for texts, in the order in which findings of the same severity are told."""
+IMAGE_CHECKS: tuple[Check, ...] = (
+    *readable.CHECKS,
+    *balance.CHECKS,
+    *pictures.CHECKS,
+    lengths.empties,
+    duplicates.exact_duplicates,
+    *verdicts.CHECKS,
+    *raters.CHECKS,
+    *position.CHECKS,
+    *leaks.CHECKS,
+    *texts.CHECKS,
+)
+"""The same for images; what is said of texts holds for their prompts."""
 _LISTED = 20  # models and sources in the summary
 _SEVERITIES = ("error", "warning", "note")
 
@@ -65,12 +82,14 @@ class Inspection:
         findings: the worst first.
         advice: the method, why, and a recipe.
         summary: what is in the files: a section of numbers each, ready for JSON.
+        looks: a few images with their thumbnails, where completions are images.
     """
 
     facts: Facts
     findings: tuple[Finding, ...]
     advice: Advice
     summary: dict[str, Any]
+    looks: tuple[Look, ...] = ()
 
     @property
     def has_errors(self) -> bool:
@@ -136,13 +155,16 @@ def inspect_feedback(
         tokens=None if counter is None else count_tokens(str(model), data.samples, counter),
         max_length=max_length or min(context or LONGEST_DEFAULT, LONGEST_DEFAULT),
     )
-    findings = [finding for check in CHECKS for finding in check(case)]
+    findings = [finding for check in (IMAGE_CHECKS if data.looks else CHECKS) for finding in check(case)]
     facts = _facts(case)
     return Inspection(
         facts=facts,
         findings=tuple(sorted(findings, key=lambda finding: _SEVERITIES.index(finding.severity))),
-        advice=advise(facts, model=None if model is None else str(model), data=_paths(files)),
+        advice=advise_on_images(facts)
+        if data.looks
+        else advise(facts, model=None if model is None else str(model), data=_paths(files)),
         summary=_summary(case),
+        looks=tuple(look for look in data.looks if look.thumbnail),
     )
 
 
@@ -187,15 +209,25 @@ def _summary(case: Case) -> dict[str, Any]:
         },
         "other_kinds": dict(data.other_kinds),
         "max_length": case.max_length,
-        "lengths": length_summary(case),
-        "turns": turn_summary(data),
-        "scripts": script_summary(data),
+        **(_image_parts(data) if data.looks else _text_parts(case)),
         "raters": rater_summary(data),
         "sources": data.frequencies("source", _LISTED),
         "models": data.frequencies("model", _LISTED),
         "time": time_summary(data),
         "sample": {"rows": data.looked_at, "share": data.sampled},
     }
+
+
+def _text_parts(case: Case) -> dict[str, Any]:
+    return {
+        "lengths": length_summary(case),
+        "turns": turn_summary(case.data),
+        "scripts": script_summary(case.data),
+    }
+
+
+def _image_parts(data: Gathered) -> dict[str, Any]:
+    return {"pictures": picture_summary(data)}
 
 
 def _file(data: Gathered, number: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from prospect.feedback.files.manifest import as_json, own_id
 from prospect.feedback.files.sources import Source
 from prospect.feedback.frozen.filters import counted
 from prospect.feedback.frozen.freeze import iter_rows
-from prospect.feedback.records import Demonstration, Feedback, Kind, Message, Paired, Scored, Text, Unpaired
+from prospect.feedback.records import Completion, Demonstration, Feedback, Kind, Message, Paired, Scored, Unpaired
 from prospect.feedback.wording import names
 
 _DATASET_INFO = "dataset_info.json"
@@ -153,7 +153,7 @@ def _said(row: Feedback) -> list[str]:
     return said + (["relative"] if row.relative else [])
 
 
-def _texts(row: Feedback) -> list[Text]:
+def _texts(row: Feedback) -> list[Completion]:
     match row:
         case Paired():
             return [row.prompt, row.chosen, row.rejected]

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from prospect.feedback.records import Demonstration, Feedback, Kind, Message, Paired, Text, Unpaired
+from prospect.feedback.records import Completion, Demonstration, Feedback, Image, Kind, Message, Paired, Unpaired
 from prospect.feedback.split import prompt_key
 
 Row = dict[str, Any]
@@ -60,8 +60,9 @@ class TrainerLayout(NamedTuple):
 
 
 def _trl(row: Feedback, survey: Survey) -> Row:
-    def cell(text: Text, role: str) -> Any:
-        return [turn.as_dict() for turn in as_turns(text, role)] if survey.conversations else text
+    def cell(text: Completion, role: str) -> Any:
+        turns = as_turns(text, role)
+        return [turn.as_dict() for turn in turns] if survey.conversations else text
 
     columns: Row = {"prompt": cell(row.prompt, "user")}
     if isinstance(row, Paired):
@@ -163,19 +164,21 @@ LAYOUTS = {
 }
 
 
-def as_turns(text: Text, role: str) -> Turns:
+def as_turns(text: Completion, role: str) -> Turns:
     """Return the turns of a text; plain text is one turn, an empty prompt is none."""
+    if isinstance(text, Image):
+        raise Unfit("an image")
     if isinstance(text, tuple):
         return text
     return (Message(role, text),) if text or role == "assistant" else ()
 
 
-def _completion(row: Feedback) -> Text:
+def _completion(row: Feedback) -> Completion:
     assert isinstance(row, Unpaired | Demonstration)
     return row.completion
 
 
-def _only_turn(completion: Text) -> Message:
+def _only_turn(completion: Completion) -> Message:
     """Return the completion as one turn; of several, other trainers take the last alone for what was judged."""
     turns = as_turns(completion, "assistant")
     if len(turns) != 1:

@@ -12,10 +12,11 @@ from prospect.feedback.wording import names
 
 
 class Layout(NamedTuple):
-    """The columns that a row must have to be read as one kind of feedback."""
+    """The columns that a row must have to be read as one kind of feedback, and whether its completions are images."""
 
     kind: Kind
     columns: tuple[str, ...]
+    of_images: bool = False
 
     def __str__(self) -> str:
         article = "a " if self.kind == "demonstration" else ""
@@ -32,22 +33,37 @@ LAYOUTS = (
     Layout("demonstration", ("prompt", "completion")),
     Layout("demonstration", ("messages",)),
     Layout("demonstration", ("text",)),
+    Layout("paired", ("prompt", "chosen_image", "rejected_image"), of_images=True),
+    Layout("unpaired", ("prompt", "image", "label"), of_images=True),
+    Layout("scored", ("prompt", "images", "scores"), of_images=True),
+    Layout("demonstration", ("prompt", "image"), of_images=True),
 )
 OPTIONAL_COLUMNS = ("weight", "score", "id", "rater", "tools", "finished", *PROVENANCE)
 UNDERSTOOD = (
     "Understood: unpaired (prompt, completion, label), paired (prompt, chosen, rejected), scored (prompt, "
     "completions, scores) and demonstrations (prompt, completion, or messages, or text)"
 )
+_UNDERSTOOD_OF_IMAGES = (
+    "Understood: thumbs (prompt, image, label), pairs (prompt, chosen_image, rejected_image), scored images (prompt, "
+    "images, scores) and images to imitate (prompt, image)"
+)
 
 _IMPORT = "Or let it be read as it is: prospect data import FILE -o OUT.jsonl."
+_IMAGES = {"image", "images", "chosen_image", "rejected_image"}
 _THUMBS = {"prompt", "completion", "label"}
 _VERDICTS = {"label", "chosen", "rejected"}
+_TEXTS = {"completion", "completions", "messages", "chosen", "rejected"}
 _GROUP = {"completions", "scores"}
 # What makes a row one kind and no other; a row with two of these says two things.
 _EVIDENCE: tuple[tuple[Kind, tuple[str, str]], ...] = (
     ("paired", ("chosen", "rejected")),
     ("unpaired", ("completion", "label")),
     ("scored", ("completions", "scores")),
+)
+_IMAGE_EVIDENCE: tuple[tuple[Kind, tuple[str, str]], ...] = (
+    ("paired", ("chosen_image", "rejected_image")),
+    ("unpaired", ("image", "label")),
+    ("scored", ("images", "scores")),
 )
 _REQUIRED = tuple(dict.fromkeys(column for layout in LAYOUTS for column in layout.columns))
 _OTHER_NAMES = {
@@ -85,11 +101,14 @@ def find_layout(row: Mapping[str, Any], where: str) -> Layout:
 
 def _kinds_at_once(columns: set[str], row: Mapping[str, Any]) -> list[str]:
     said = columns - {"label"} if row.get("label") is None else columns
-    return [f"{kind} ({', '.join(needed)})" for kind, needed in _EVIDENCE if said.issuperset(needed)]
+    evidence = _IMAGE_EVIDENCE if columns.isdisjoint(_TEXTS) else _EVIDENCE
+    return [f"{kind} ({', '.join(needed)})" for kind, needed in evidence if said.issuperset(needed)]
 
 
 def _lacks_a_column(layout: Layout, columns: set[str], row: Mapping[str, Any]) -> bool:
     """Whether other columns speak for a fuller layout, so that ignoring them would lose what people said."""
+    if layout.of_images:  # an image beside text is no completion, and half a pair no demonstration
+        return not columns.isdisjoint(_TEXTS) or not (columns & _IMAGES).issubset(layout.columns)
     if layout.kind == "demonstration":
         return bool(_verdicts(columns)) or (layout.columns == ("text",) and "prompt" in columns)
     if layout.columns == ("chosen", "rejected"):  # two answers that only share "The " have no prompt in them
@@ -108,26 +127,34 @@ def _what_is_missing(row: Mapping[str, Any], columns: set[str]) -> str:
             "the row is a prompt only; nobody has answered it, so there is nothing to learn from. Generate "
             f"completions (prospect generate MODEL --prompts FILE) and have them labelled. {UNDERSTOOD}"
         )
-    closest = max(LAYOUTS, key=lambda layout: _fit(layout, columns))
+    meant = _suggestions(columns)
+    named = columns.union(want for _, want in meant)
+    if not columns.isdisjoint(_IMAGES) and named.isdisjoint({"prompt", *_TEXTS}):
+        return (
+            "there is no prompt; expected the words that the image was made for, in the column prompt, or in a folder "
+            f"in a .txt file beside the image. Found {names(row)}"
+        )
+    closest = max(LAYOUTS, key=lambda layout: _fit(layout, columns, row))
     missing = [column for column in closest.columns if column not in columns]
     state = "null" if all(column in row for column in missing) else "missing"
     plural = len(missing) > 1
-    meant = _suggestions(columns)
     return " ".join(
         [
             f"column{'s' * plural} {names(missing)} {'are' if plural else 'is'} {state}; found {names(row)}.",
             *(f'Found "{have}": did you mean "{want}"? Rename it.' for have, want in meant),
-            *([_IMPORT] if meant and columns.union(want for _, want in meant) >= _THUMBS else []),
-            UNDERSTOOD,
+            *([_IMPORT] if meant and named >= _THUMBS else []),
+            _UNDERSTOOD_OF_IMAGES if closest.of_images else UNDERSTOOD,
         ]
     )
 
 
-def _fit(layout: Layout, columns: set[str]) -> tuple[int, int]:
-    """More verdict columns in common first, then fewer columns missing."""
+def _fit(layout: Layout, columns: set[str], row: Mapping[str, Any]) -> tuple[int, int, bool]:
+    """More verdict columns in common first, then fewer columns missing; then images whose column is there and null."""
     renamed = columns | {want for _, want in _suggestions(columns)}
     missing = set(layout.columns) - renamed
-    return len(_verdicts(renamed).intersection(layout.columns)), -len(missing)
+    judged = _verdicts(renamed) | renamed & {"chosen_image", "rejected_image"}
+    null = layout.of_images and row.keys() >= set(layout.columns)
+    return len(judged.intersection(layout.columns)), -len(missing), null
 
 
 def _suggestions(columns: Iterable[str]) -> list[tuple[str, str]]:

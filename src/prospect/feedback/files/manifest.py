@@ -11,7 +11,7 @@ from typing import Any
 
 from prospect.errors import DataError
 from prospect.feedback.files.write import as_columns
-from prospect.feedback.records import Feedback, Paired, Unpaired
+from prospect.feedback.records import Feedback, Paired, Unpaired, images_of
 from prospect.feedback.split import prompt_key
 from prospect.feedback.times import write_time
 
@@ -27,7 +27,7 @@ def own_id(row: Feedback) -> str | None:
     """Return the id that the row brought along; None where it only has its place in the file as one."""
     if not row.where.endswith(row.id):  # nearly always, and quickly known
         return row.id
-    return None if row.id in (row.where, Path(row.where).name) else row.id
+    return None if row.id == row.where or row.where.endswith(f"/{row.id}") else row.id
 
 
 def columns_of(row: Feedback) -> dict[str, Any]:
@@ -93,6 +93,7 @@ class Summary:
     def __init__(self) -> None:
         self.rows = 0
         self.kind: str | None = None
+        self._of_images: bool | None = None
         self._digests = bytearray()
         self._prompts: set[bytes] = set()
         self._raters: set[str] = set()
@@ -104,10 +105,13 @@ class Summary:
     def add(self, row: Feedback, line: bytes) -> None:
         """Count a row; `line` is its canonical text. Refuses a second kind."""
         self.kind = self.kind or row.kind
-        if row.kind != self.kind:
+        of_images = bool(images_of(row))
+        self._of_images = of_images if self._of_images is None else self._of_images
+        if row.kind != self.kind or of_images != self._of_images:
             raise DataError(
-                f"{row.where}: the row is {row.kind}, but the rows before are {self.kind}; expected one kind in one "
-                "dataset. Freeze each kind into a folder of its own"
+                f"{row.where}: the row is {row.kind}{' images' * of_images}, but the rows before are "
+                f"{self.kind}{' images' * self._of_images}; expected one kind in one dataset. Freeze each kind into a "
+                "folder of its own"
             )
         self.rows += 1
         self._digests += row_hash(line)

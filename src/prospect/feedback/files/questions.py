@@ -48,7 +48,7 @@ def read_questions(
     """
     found: dict[str, Question] = {}
     for place in find_places(data):
-        parser = RowParser(label_map)
+        parser = RowParser(label_map, place=place)
         for where, name, row in raw_rows(place):
             answered = _ANSWERED & with_own_columns(row, where).keys()
             prompt = parser.parse(row, where, name).prompt if answered else read_prompt(row, where)

@@ -24,6 +24,7 @@ RawRow = tuple[str, str, dict[str, Any]]
 
 _LONGEST_INTEGER = 2.0**63
 _BUFFER = 2**20  # bytes read at once
+_BATCH, _MOST_ROWS = 2**26, 1024  # bytes and rows of a Parquet file read at once
 _ESCAPED_COLON = re.compile(rb"\\u003[aA]")
 
 
@@ -158,7 +159,8 @@ def read_parquet(path: Path) -> Iterator[RawRow]:
 
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            rows = (row for batch in file.iter_batches(batch_size=1024) for row in _batch_rows(batch))
+            batches = file.iter_batches(batch_size=_rows_at_once(file.metadata))
+            rows = (row for batch in batches for row in _batch_rows(batch))
             for number, row in enumerate(rows, start=1):
                 where = f"{path}:row {number}"
                 yield where, f"{path.name}:row {number}", _without_filled_nulls(_bounded(row, where))
@@ -166,6 +168,12 @@ def read_parquet(path: Path) -> Iterator[RawRow]:
         raise DataError(
             f"{path}: is not a readable Parquet file: {error}. Write it again, or use JSON lines"
         ) from error
+
+
+def _rows_at_once(metadata: Any) -> int:
+    """Return how many rows of a Parquet file are read at once: fewer where rows hold whole images."""
+    size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+    return max(1, min(_MOST_ROWS, _BATCH * metadata.num_rows // max(size, 1)))
 
 
 def _batch_rows(batch: Any) -> list[dict[str, Any]]:
@@ -208,7 +216,7 @@ def read_hub(name: str, split: str) -> Iterator[RawRow]:
     import datasets
 
     try:
-        rows = datasets.load_dataset(name, split=split)
+        rows = _encoded(datasets.load_dataset(name, split=split))
     except Exception as error:  # whatever went wrong there, the user gets its reason, not its traceback
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise DataError(
@@ -218,6 +226,38 @@ def read_hub(name: str, split: str) -> Iterator[RawRow]:
     for number, row in enumerate(rows, start=1):
         where = f"{name}:{split}:row {number}"
         yield where, where, _without_filled_nulls(_bounded(row, where))
+
+
+def is_saved_dataset(folder: Path) -> bool:
+    """Whether a folder is what `save_to_disk` of Datasets writes."""
+    return (folder / "state.json").is_file() or (folder / "dataset_dict.json").is_file()
+
+
+def read_saved(folder: Path) -> Iterator[RawRow]:
+    """Yield the rows of a dataset that was saved to disk; of several splits, those of `train`."""
+    import datasets
+
+    try:
+        rows = datasets.load_from_disk(str(folder))
+        if isinstance(rows, datasets.DatasetDict):
+            rows = rows["train"]
+        rows = _encoded(rows)
+    except Exception as error:  # whatever is broken there, the user gets its reason, not its traceback
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise DataError(f"{folder}: is not a readable dataset: {reason}. Save it again, or write Parquet") from error
+    for number, row in enumerate(rows, start=1):
+        where = f"{folder}:row {number}"
+        yield where, f"{folder.name}:row {number}", _without_filled_nulls(_bounded(row, where))
+
+
+def _encoded(rows: Any) -> Any:
+    """Return a dataset whose images come as the bytes of their files: they are decoded here, within bounds."""
+    import datasets
+
+    for column, feature in (getattr(rows, "features", None) or {}).items():
+        if isinstance(feature, datasets.Image):
+            rows = rows.cast_column(column, datasets.Image(decode=False))
+    return rows
 
 
 def _without_filled_nulls(row: dict[str, Any]) -> dict[str, Any]:

@@ -7,9 +7,11 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from prospect.errors import DataError
+from prospect.feedback.files.image_folders import as_image_rows, folder_of, is_metadata
 from prospect.feedback.files.implicit_prompt import split_shared_prompt
 from prospect.feedback.files.json_text import parse_json
 from prospect.feedback.files.labels import LabelReader
@@ -18,6 +20,7 @@ from prospect.feedback.files.others.cells import UnreadableRow
 from prospect.feedback.files.others.layouts import find_other_layout, may_be_other_layout, number_of, own_columns
 from prospect.feedback.files.text import encodable, join_prompt, parse_text, parse_turns, split_last_turn
 from prospect.feedback.files.verdict_columns import Looks, ignored_verdicts, names_a_verdict, says_no
+from prospect.feedback.images.cells import check_one_size, read_image
 from prospect.feedback.records import (
     Demonstration,
     Feedback,
@@ -34,6 +37,7 @@ from prospect.feedback.wording import found, show
 
 Row = Mapping[str, Any]
 
+_SIDES = ("chosen", "rejected")
 _LEAVE_OUT = "Leave it out where there is none"
 
 
@@ -63,6 +67,7 @@ class RowParser:
     Args:
         label_map: label -> desirable; see `LabelReader`.
         ignored: gets what `RowParser.ignored` holds, where several files are counted together.
+        place: the file, folder or hub dataset that the rows are from: paths of images count from its folder.
 
     Attributes:
         prompt_is_implicit: whether the row parsed last was a pair without a prompt of its own.
@@ -70,8 +75,15 @@ class RowParser:
             and are not read.
     """
 
-    def __init__(self, label_map: Mapping[Any, bool] | None = None, ignored: Counter[Ignored] | None = None):
+    def __init__(
+        self,
+        label_map: Mapping[Any, bool] | None = None,
+        ignored: Counter[Ignored] | None = None,
+        *,
+        place: Path | str | None = None,
+    ):
         self._labels = LabelReader(label_map)
+        self._place = place
         self.prompt_is_implicit = False
         self.ignored: Counter[Ignored] = Counter() if ignored is None else ignored
         self._first: tuple[Layout, str] | None = None
@@ -93,6 +105,8 @@ class RowParser:
                 fields[column] = read(cell, where)
         if ignored:
             self._note_ignored(ignored, row, layout, where)
+        if layout.of_images:
+            return self._of_images(row, layout, where, fields)
         if layout.kind == "unpaired":
             fields["prompt"], fields["completion"] = _prompt_and_completion(row, layout, where)
             fields["desirable"] = self._labels.read(row["label"], where)
@@ -104,6 +118,27 @@ class RowParser:
             return _scored(row, where, fields)
         fields["prompt"], fields["completion"] = _prompt_and_completion(row, layout, where)
         return record(Demonstration, fields)
+
+    def _of_images(self, row: Row, layout: Layout, where: str, fields: dict[str, Any]) -> Feedback:
+        """Return the record of a row whose completions are images."""
+        folder = folder_of(self._place)
+        fields["prompt"] = _plain_text(row["prompt"], "prompt", where)
+        if layout.kind == "scored":
+            cells = _list(row["images"], "images", where, "A single one belongs in the column image")
+            scores = _one_score_each(cells, row, "images", where)
+            images = tuple(read_image(cell, f"images[{i}]", where, folder) for i, cell in enumerate(cells))
+            check_one_size(images, where)
+            return record(Scored, {**fields, "completions": images, "scores": scores})
+        if layout.kind == "paired":
+            self.prompt_is_implicit = False
+            chosen, rejected = (read_image(row[f"{side}_image"], f"{side}_image", where, folder) for side in _SIDES)
+            check_one_size((chosen, rejected), where)
+            return record(Paired, {**fields, "chosen": chosen, "rejected": rejected})
+        fields["completion"] = read_image(row["image"], "image", where, folder)
+        if layout.kind == "demonstration":
+            return record(Demonstration, fields)
+        fields["desirable"] = self._labels.read(row["label"], where)
+        return record(Unpaired, fields)
 
     def scores(self, row: Row, where: str) -> tuple[float, ...]:
         """Return the scores of a row and read nothing else of it; none where it has none."""
@@ -118,7 +153,7 @@ class RowParser:
         plan = self._plans.get(tuple(row))
         if plan is not None and plan.is_settled and None not in row.values():
             return row, plan
-        row = with_own_columns(row, where)
+        row = with_own_columns(as_image_rows(row) if is_metadata(self._place) else row, where)
         return row, self._plan(row, where)
 
     def _plan(self, row: Row, where: str) -> _Plan:
@@ -139,7 +174,7 @@ class RowParser:
         if self._first is None:
             self._first = layout, where
         first, first_where = self._first
-        if layout.kind != first.kind:
+        if layout.kind != first.kind or layout.of_images != first.of_images:
             raise DataError(
                 f"{where}: the row is {layout}, but {first_where} is {first}; expected one kind in one file. "
                 "Split the file by kind, or complete the columns of the odd rows"
@@ -185,23 +220,29 @@ def _paired(row: Row, where: str, fields: dict[str, Any]) -> Paired:
 
 def _scored(row: Row, where: str, fields: dict[str, Any]) -> Scored:
     completions = _list(row["completions"], "completions", where, "A single one belongs in the column completion")
-    scores = _scores(row, where)
-    if len(completions) != len(scores):
-        raise DataError(
-            f"{where}: completions and scores are lists of {len(completions)} and {len(scores)}; expected one score "
-            "for each completion. Add the missing score, or remove the completion that has none"
-        )
-    if len(scores) < 2:
-        raise DataError(
-            f"{where}: completions is a list of {len(scores)}; expected at least two, for one is compared with "
-            "another. Add completions of the prompt, or remove the row"
-        )
+    scores = _one_score_each(completions, row, "completions", where)
     prompt = parse_text(row["prompt"], "prompt", where)
     columns = [f"completions[{i}]" for i in range(len(completions))]
     parsed = {column: parse_text(text, column, where) for column, text in zip(columns, completions, strict=True)}
     prompt, texts = join_prompt(prompt, parsed, where)
     fields |= {"prompt": prompt, "completions": tuple(texts), "scores": scores}
     return record(Scored, fields)
+
+
+def _one_score_each(completions: list[Any], row: Row, column: str, where: str) -> tuple[float, ...]:
+    """Return the scores of a row; refuse another number than that of its completions, and fewer than two."""
+    scores = _scores(row, where)
+    if len(completions) != len(scores):
+        raise DataError(
+            f"{where}: {column} and scores are lists of {len(completions)} and {len(scores)}; expected one score "
+            "for each completion. Add the missing score, or remove the completion that has none"
+        )
+    if len(scores) < 2:
+        raise DataError(
+            f"{where}: {column} is a list of {len(scores)}; expected at least two, for one is compared with "
+            "another. Add completions of the prompt, or remove the row"
+        )
+    return scores
 
 
 def _scores(row: Row, where: str) -> tuple[float, ...]:
@@ -231,7 +272,7 @@ def _prompt_and_completion(row: Row, layout: Layout, where: str) -> tuple[Text, 
             _refuse_rated_turns(turns, where)
         return split_last_turn(turns, where)
     if "text" in layout.columns:
-        return "", _plain_text(row["text"], where)
+        return "", _plain_text(row["text"], "text", where)
     prompt = parse_text(row["prompt"], "prompt", where)
     completion = parse_text(row["completion"], "completion", where)
     if isinstance(prompt, str) and isinstance(completion, str):
@@ -252,10 +293,11 @@ def _refuse_rated_turns(turns: Iterable[Message], where: str) -> None:
             )
 
 
-def _plain_text(value: Any, where: str) -> str:
+def _plain_text(value: Any, column: str, where: str) -> str:
     if not isinstance(value, str):
-        raise _wrong("text", value, "a string", where, "A conversation belongs in the column messages")
-    return encodable(value, "text", where)
+        advice = "An image answers words" if column == "prompt" else "A conversation belongs in the column messages"
+        raise _wrong(column, value, "a string", where, advice)
+    return encodable(value, column, where)
 
 
 def _weight(value: Any, where: str) -> float:

@@ -83,7 +83,7 @@ class RowStore(Rows):
         self._source = source
         self._folder = folder
         self._places = find_places(source)
-        self._parsers = [RowParser(label_map) for _ in self._places]
+        self._parsers = [RowParser(label_map, place=place) for place in self._places]
         self._files: dict[int, IO[bytes]] = {}
         self._states: dict[int, tuple[int, int]] = {}
         self._spool: IO[bytes] | None = None

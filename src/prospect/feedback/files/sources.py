@@ -12,10 +12,19 @@ from typing import Any
 
 from prospect.errors import DataError
 from prospect.feedback.files.csv_reader import read_csv
+from prospect.feedback.files.image_folders import folder_files, image_folder, read_image_folder
 from prospect.feedback.files.manifest import ROWS, frozen_folder
 from prospect.feedback.files.patterns import matching_files
 from prospect.feedback.files.prompts import read_prompt
-from prospect.feedback.files.readers import RawRow, read_hub, read_json, read_jsonl, read_parquet
+from prospect.feedback.files.readers import (
+    RawRow,
+    is_saved_dataset,
+    read_hub,
+    read_json,
+    read_jsonl,
+    read_parquet,
+    read_saved,
+)
 from prospect.feedback.files.rows import Ignored, RowParser
 from prospect.feedback.files.store.source import read_store
 from prospect.feedback.records import Feedback, Text
@@ -45,8 +54,9 @@ def load_feedback(
 
     Args:
         source: a file (.jsonl, .ndjson, .json, .csv, .tsv, .parquet, or the .sqlite of `prospect serve`), a glob, a
-            hub dataset `owner/name` or `owner/name:split` (default split: train), or a list of these. A local file of
-            that name wins.
+            folder of images (`liked/` and `disliked/`, or with metadata), a dataset that Datasets saved to disk, a hub
+            dataset `owner/name` or `owner/name:split` (default split: train), or a list of these. A local file of that
+            name wins.
         label_map: label -> desirable, for labels other than true/false, 1/0 and 1/-1.
         ignored: gets the columns that look like a verdict or a second answer and are not read, with their rows.
 
@@ -64,13 +74,13 @@ def iter_feedback(
     Arguments and refusals are those of `load_feedback`.
     """
     places = find_places(source)
-    return (record for place in places for record in iter_place(place, RowParser(label_map, ignored)))
+    return (record for place in places for record in iter_place(place, RowParser(label_map, ignored, place=place)))
 
 
 def iter_scores(source: Source) -> Iterator[tuple[float, ...]]:
     """Return an iterator over the scores of each row of a source; only the scores are read and checked."""
     for place in find_places(source):
-        parser = RowParser()
+        parser = RowParser(place=place)
         for where, _, row in raw_rows(place):
             yield parser.scores(row, where)
 
@@ -97,7 +107,7 @@ def _existing(source: str | Path, path: Path) -> list[Path | str]:
     if path.is_dir() and frozen_folder(path) is not None:
         path = path / ROWS
     if path.is_dir():
-        raise DataError(f'{source}: is a folder; expected files. Name them, with a glob: "{path}/*.jsonl"')
+        return [_folder(source, path)]
     if path.exists():
         return [_known_format(path)]
     if isinstance(source, str) and _is_hub_name(source):
@@ -108,6 +118,23 @@ def _existing(source: str | Path, path: Path) -> list[Path | str]:
             return [_known_format(file) for file in files]
         raise DataError(f"{source}: no file matches. Check the pattern and the current folder, {Path.cwd()}")
     raise DataError(f"{source}: no such file. {_nearest_file(path)}")
+
+
+def _folder(source: str | Path, path: Path) -> Path:
+    """Return where the rows of a folder are; refuse one that only holds files of feedback."""
+    if is_saved_dataset(path):
+        return path
+    rows = image_folder(path)
+    if rows is None:
+        raise DataError(f'{source}: is a folder; expected files. Name them, with a glob: "{path}/*.jsonl"')
+    return rows
+
+
+def folder_contents(folder: Path) -> list[Path]:
+    """Return the files that the rows of a folder, as `find_places` returns one, are read from."""
+    if is_saved_dataset(folder):
+        return sorted(path for path in folder.rglob("*") if path.is_file())
+    return folder_files(folder)
 
 
 def _known_format(path: Path) -> Path:
@@ -162,6 +189,8 @@ def raw_rows(place: Path | str) -> Iterator[RawRow]:
         match = _HUB_NAME.fullmatch(place)
         assert match is not None
         return read_hub(match["name"], match["split"] or "train")
+    if place.is_dir():
+        return counted(read_saved(place) if is_saved_dataset(place) else read_image_folder(place), "rows", every=64)
     rows = _READERS[place.suffix.lower()](place)
     # JSON lines count bytes, of which the total is known.
     return rows if _READERS[place.suffix.lower()] is read_jsonl else counted(rows, f"rows of {place.name}", every=1024)

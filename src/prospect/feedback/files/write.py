@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -15,10 +16,22 @@ import orjson
 from prospect.atomic import atomic_file
 from prospect.errors import DataError
 from prospect.feedback.files.layouts import OPTIONAL_COLUMNS
-from prospect.feedback.records import Demonstration, Feedback, Paired, Scored, Text, Unpaired
+from prospect.feedback.records import Completion, Demonstration, Feedback, Image, Paired, Scored, Unpaired
 from prospect.feedback.times import write_time
 
-_COLUMNS = ("prompt", "completion", "label", "chosen", "rejected", "completions", "scores", *OPTIONAL_COLUMNS)
+_IMAGE_COLUMNS = {
+    "completion": "image",
+    "chosen": "chosen_image",
+    "rejected": "rejected_image",
+    "completions": "images",
+}
+"""What a column of completions is called where these are images."""
+IMAGE_COLUMNS = frozenset(_IMAGE_COLUMNS.values())
+_COLUMNS = (
+    *("prompt", "completion", "label", "chosen", "rejected", "completions", "scores"),
+    *_IMAGE_COLUMNS.values(),
+    *OPTIONAL_COLUMNS,
+)
 _KEYS = {name: f'{"{" if name == "prompt" else ", "}"{name}": '.encode() for name in _COLUMNS}  # prompt comes first
 _JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 _PROVENANCE_TEXT = ("source", "source_id", "model", "reason")
@@ -26,6 +39,8 @@ _PROVENANCE_TEXT = ("source", "source_id", "model", "reason")
 
 def write_jsonl(rows: Iterable[Feedback], path: str | Path) -> int:
     """Write records of one kind to a .jsonl file and return how many there were.
+
+    Images are named by their paths from the file's folder, and must lie in it.
 
     `load_feedback` reads them back as they were, but for `where`. The file appears whole or not at all: it is
     written beside its place and moved there.
@@ -62,19 +77,26 @@ def nothing_to_write(path: Path) -> DataError:
 
 def encoded(rows: Iterable[Feedback], path: Path) -> Iterator[bytes]:
     """Yield the line of each row; refuse two kinds, and what JSON cannot say. `path` is for messages."""
-    kind = None
+    kind, folder = None, path.parent
     for row in rows:
         kind = kind or row.kind
         if row.kind != kind:
             raise DataError(f"{row.where}: the row is {row.kind}, but {path} began {kind}. Write one file per kind")
-        yield encode(row)
+        yield encode(row, folder)
 
 
-def encode(row: Feedback) -> bytes:
-    """Return the row as one line of JSON, with its line feed; refuse what JSON cannot say."""
+def encode(row: Feedback, folder: Path) -> bytes:
+    """Return the row as one line of JSON, with its line feed; refuse what JSON cannot say.
+
+    Args:
+        row: a record.
+        folder: where the file will be, from which paths of images count.
+    """
     dumps = orjson.dumps
     try:
         columns = as_columns(row, _encoded_text)
+        if not IMAGE_COLUMNS.isdisjoint(columns):
+            columns |= {name: path_cell(row, name, folder) for name in columns if name in IMAGE_COLUMNS}
         parts, place = [b"}\n"] * (2 * len(columns) + 1), 0
         for name, cell in columns.items():
             parts[place] = _KEYS[name]
@@ -96,24 +118,30 @@ def _encode(cell: Any) -> bytes:
     return _JSON.encode(cell).encode()
 
 
-def _encoded_text(text: Text) -> str | bytes:
-    """Return a text, or the bytes that json makes of its turns."""
-    if isinstance(text, str):
-        return text
+def _encoded_text(completion: Completion) -> str | bytes:
+    """Return a text, or the bytes that json makes of its turns; of an image its name."""
+    if isinstance(completion, Image):
+        return completion.name
+    if isinstance(completion, str):
+        return completion
     dumps, parts = orjson.dumps, []
-    for message in text:
+    for message in completion:
         if message.extra:
-            return _JSON.encode([turn.as_dict() for turn in text]).encode()
+            return _JSON.encode([turn.as_dict() for turn in completion]).encode()
         parts.append(b'{"role": %b, "content": %b}' % (dumps(message.role), dumps(message.content)))
     return b"[%b]" % b", ".join(parts)
 
 
-def _as_cell(text: Text) -> str | list[dict[str, Any]]:
-    return text if isinstance(text, str) else [message.as_dict() for message in text]
+def _as_cell(completion: Completion) -> str | list[dict[str, Any]]:
+    if isinstance(completion, Image):
+        return completion.name
+    return completion if isinstance(completion, str) else [message.as_dict() for message in completion]
 
 
-def as_columns(row: Feedback, as_cell: Callable[[Text], Any] = _as_cell) -> dict[str, Any]:
+def as_columns(row: Feedback, as_cell: Callable[[Completion], Any] = _as_cell) -> dict[str, Any]:
     """Return the record as column -> cell, without the optional columns that say nothing.
+
+    The cell of an image is its name by content, so that the columns are the same wherever the file lies.
 
     Args:
         row: the record.
@@ -121,14 +149,16 @@ def as_columns(row: Feedback, as_cell: Callable[[Text], Any] = _as_cell) -> dict
     """
     columns: dict[str, Any] = {"prompt": as_cell(row.prompt)}
     if isinstance(row, Unpaired):
-        columns["completion"] = as_cell(row.completion)
+        columns[_column("completion", row.completion)] = as_cell(row.completion)
         columns["label"] = row.desirable
     elif isinstance(row, Paired):
-        columns["chosen"], columns["rejected"] = as_cell(row.chosen), as_cell(row.rejected)
+        columns[_column("chosen", row.chosen)] = as_cell(row.chosen)
+        columns[_column("rejected", row.rejected)] = as_cell(row.rejected)
     elif isinstance(row, Demonstration):
-        columns["completion"] = as_cell(row.completion)
+        columns[_column("completion", row.completion)] = as_cell(row.completion)
     elif isinstance(row, Scored):
-        columns["completions"], columns["scores"] = [_as_cell(text) for text in row.completions], list(row.scores)
+        columns[_column("completions", row.completions[0])] = [_as_cell(text) for text in row.completions]
+        columns["scores"] = list(row.scores)
     columns["id"] = row.id
     if row.weight != 1.0:
         columns["weight"] = row.weight
@@ -156,3 +186,31 @@ def _time_text(time: datetime) -> str:
     if time.tzinfo is UTC:
         return orjson.dumps(time, option=orjson.OPT_UTC_Z)[1:-1].decode()
     return write_time(time)
+
+
+def path_cell(row: Feedback, column: str, folder: Path) -> str | list[str]:
+    """Return the cell of an image column with paths from a folder; refuse images outside it, or inside another file."""
+    images = getattr(row, next(name for name, of_images in _IMAGE_COLUMNS.items() if of_images == column))
+    if isinstance(images, tuple):
+        return [_path_from(image, folder, row.where) for image in images]
+    return _path_from(images, folder, row.where)
+
+
+def _path_from(image: Image, folder: Path, where: str) -> str:
+    if image.data is not None:
+        raise DataError(
+            f"{where}: the image ({image.path}) is inside another file; expected an image file, for rows to name it. "
+            "Write the images out first: prospect data freeze FILE -o FOLDER, and use that folder"
+        )
+    path = Path(os.path.abspath(image.path))  # noqa: PTH100 - links stay: they are the user's names
+    root = Path(os.path.abspath(folder))  # noqa: PTH100
+    if not path.is_relative_to(root):
+        raise DataError(
+            f"{where}: the image ({image.path}) is not in {root} or below; expected a file beside its images. "
+            "Write the file into a folder that holds them, or use a frozen dataset: prospect data freeze FILE -o FOLDER"
+        )
+    return path.relative_to(root).as_posix()
+
+
+def _column(column: str, completion: Completion) -> str:
+    return _IMAGE_COLUMNS[column] if isinstance(completion, Image) else column

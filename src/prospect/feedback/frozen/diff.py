@@ -13,10 +13,12 @@ from prospect.feedback.files.sources import Source
 from prospect.feedback.files.write import as_columns
 from prospect.feedback.frozen.freeze import iter_rows
 from prospect.feedback.records import Feedback, Paired, Unpaired
+from prospect.feedback.split import completion_digest
 
 EXAMPLES = 5  # rows named of each sort of change
 _COLUMNS = (
     "id", "prompt", "completion", "chosen", "rejected", "completions", "scores", "label", "weight", "score", "rater",
+    "image", "chosen_image", "rejected_image", "images",
     "tools", "finished", "source", "source_id", "time", "model", "reason", "relative",
 )  # fmt: skip
 _HASH_BYTES = 8  # of one column: two texts of a row are taken for equal by mistake once in 10^19
@@ -164,10 +166,10 @@ def _hash_of_row(row: Feedback) -> bytes:
 
 def _trace(row: Feedback) -> _Trace:
     columns = _columns_of(row)
-    texts: Any = [columns.get("completion"), columns.get("completions")]
+    texts: Any = [columns.get(name) for name in ("completion", "completions", "image", "images")]
     verdict = columns.get("label")
     if isinstance(row, Paired):
-        sides = [_hash(columns[side], row.where).hex() for side in ("chosen", "rejected")]
+        sides = [completion_digest(side).hex() for side in (row.chosen, row.rejected)]
         texts, verdict = sorted(sides), sides[0]
     identity = columns["id"]
     return _Trace(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -25,8 +26,9 @@ from prospect.feedback.files.manifest import (
     row_hash,
 )
 from prospect.feedback.files.readers import read_jsonl
-from prospect.feedback.files.sources import Source, find_places, iter_feedback
+from prospect.feedback.files.sources import Source, find_places, folder_contents, iter_feedback
 from prospect.feedback.frozen.filters import Filters, counted
+from prospect.feedback.frozen.images import ImageCopies, check_images, describe_images
 from prospect.feedback.records import Feedback
 from prospect.feedback.times import write_time
 
@@ -48,7 +50,8 @@ def freeze(
     """Write rows of one kind to `folder/rows.jsonl`, with `folder/manifest.json` beside them.
 
     The manifest's `content` is a hash of the rows alone: it depends neither on their order nor on the files that they
-    came from. `file.sha256` is that of rows.jsonl, byte for byte. The folder appears whole or not at all.
+    came from. `file.sha256` is that of rows.jsonl, byte for byte. Images are copied to `folder/images`, each once,
+    by its SHA-256. The folder appears whole or not at all.
 
     Args:
         source: as `load_feedback` takes it; a frozen folder is its rows.jsonl.
@@ -62,7 +65,7 @@ def freeze(
     folder, reading = Path(folder), _Reading(source, label_map, filters or Filters())
     there = _what_is_there(folder)
     if there is not None:
-        for _ in reading.lines():
+        for _ in reading.lines(ImageCopies(None)):
             pass
         if reading.summary.content_hash() != there["content"]:
             raise DataError(
@@ -74,7 +77,7 @@ def freeze(
     try:
         with atomic_directory(folder) as new:
             with (new / ROWS).open("wb") as file:
-                file.writelines(reading.lines())
+                file.writelines(reading.lines(ImageCopies(new)))
             manifest = manifest_of(reading.summary, new / ROWS, sources=reading.sources, filters=reading.filters())
             write_json(new / MANIFEST, manifest)
     except OSError as error:
@@ -83,7 +86,7 @@ def freeze(
 
 
 def check_frozen(folder: str | Path) -> dict[str, Any]:
-    """Return the manifest of a frozen folder whose rows are, byte for byte, those that it was written with.
+    """Return the manifest of a frozen folder whose rows and images are, byte for byte, those that it was written with.
 
     Refuses every other folder, and says what is different and how to go on.
     """
@@ -94,6 +97,7 @@ def check_frozen(folder: str | Path) -> dict[str, Any]:
         raise DataError(f"{folder}: {ROWS} is missing, {MANIFEST} alone is no dataset. Take it from a copy")
     if file_hash(rows) != manifest["file"]["sha256"]:
         raise DataError(f"{rows}: was changed since it was frozen: {_what_changed(rows, manifest)}. {_HOW_TO_GO_ON}")
+    check_images(folder, manifest)
     return manifest
 
 
@@ -123,9 +127,8 @@ def manifest_of(
     *,
     sources: list[dict[str, Any]],
     filters: dict[str, Any],
-    tombstones: list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """Return the manifest of a rows file that is complete."""
+    """Return the manifest of a rows file that is complete, with its images beside it."""
     from prospect import __version__
 
     return {
@@ -135,9 +138,10 @@ def manifest_of(
         "content": summary.content_hash(),
         "file": {"name": ROWS, "sha256": file_hash(rows), "bytes": rows.stat().st_size},
         "counts": summary.counts(),
+        **describe_images(rows.parent),
         "filters": filters,
         "sources": sources,
-        "tombstones": tombstones or [],
+        "tombstones": [],
     }
 
 
@@ -151,7 +155,7 @@ class _Reading:
         self.left_out: Counter[str] = Counter()
         self.sources: list[dict[str, Any]] = []
 
-    def lines(self) -> Iterator[bytes]:
+    def lines(self, images: ImageCopies) -> Iterator[bytes]:
         for place in self.places:
             described, before = _describe(place), _stamp(place)
             rows = 0
@@ -161,6 +165,7 @@ class _Reading:
                 if reason:
                     self.left_out[reason] += 1
                     continue
+                images.add(row)
                 columns = columns_of(row)
                 self.summary.add(row, canonical(columns, row.where))
                 yield as_json(columns, row.where) + b"\n"
@@ -210,6 +215,8 @@ def _what_changed(rows: Path, manifest: dict[str, Any]) -> str:
 def _describe(place: Path | str) -> dict[str, Any]:
     if isinstance(place, str):
         return {}
+    if place.is_dir():
+        return _describe_folder(place)
     described: dict[str, Any] = {"bytes": place.stat().st_size, "sha256": file_hash(place)}
     folder = frozen_folder(place)
     if folder is not None:
@@ -219,6 +226,13 @@ def _describe(place: Path | str) -> dict[str, Any]:
     return described
 
 
+def _describe_folder(folder: Path) -> dict[str, Any]:
+    """Return the bytes of the files that are read, and the SHA-256 of their hashes and names, a line each."""
+    files = folder_contents(folder)
+    listed = "".join(f"{file_hash(path)}  {path.relative_to(folder).as_posix()}\n" for path in files)
+    return {"bytes": sum(path.stat().st_size for path in files), "sha256": hashlib.sha256(listed.encode()).hexdigest()}
+
+
 def _map_for(place: Path | str, label_map: Mapping[Any, bool] | None) -> Mapping[Any, bool] | None:
     return None if isinstance(place, Path) and frozen_folder(place) else label_map
 
@@ -226,5 +240,5 @@ def _map_for(place: Path | str, label_map: Mapping[Any, bool] | None) -> Mapping
 def _stamp(place: Path | str) -> tuple[int, int] | None:
     if isinstance(place, str):
         return None
-    stat = place.stat()
-    return stat.st_size, stat.st_mtime_ns
+    stats = [path.stat() for path in (folder_contents(place) if place.is_dir() else [place])]
+    return sum(stat.st_size for stat in stats), max((stat.st_mtime_ns for stat in stats), default=0)

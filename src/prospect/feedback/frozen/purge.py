@@ -1,4 +1,7 @@
-"""Removing somebody's rows from datasets, and finding the runs that have learned from them."""
+"""Removing somebody's rows from datasets, and finding the runs that have learned from them.
+
+A frozen dataset loses the images of its removed rows too; beside any other file they are the user's own and stay.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,7 @@ from prospect.feedback.files.manifest import (
 from prospect.feedback.files.readers import read_jsonl, read_lines
 from prospect.feedback.files.sources import iter_feedback
 from prospect.feedback.frozen.freeze import check_frozen, manifest_of
+from prospect.feedback.frozen.images import IMAGES, copy_images, named_by_content
 from prospect.feedback.frozen.tombstones import Tombstone, pseudonym_of, rater_mark, row_mark, sidecar, tombstones
 from prospect.feedback.times import write_time
 
@@ -138,7 +142,7 @@ class _Plan:
         for _, default_id, row in read_jsonl(self.file):
             identity = str(row["id"]) if row.get("id") is not None else default_id
             if selects(row, identity):
-                self.marks.append(row_mark(row, key))
+                self.marks.append(row_mark(named_by_content(row, self.file), key))
             else:
                 self.left += 1
                 self.derived += bool(ids) and _is_made_from(identity, ids)
@@ -176,10 +180,11 @@ class _Plan:
         folder = self.folder.resolve()
         with atomic_directory(folder) as new:
             for other in folder.iterdir():
-                if other.name not in (ROWS, MANIFEST):
+                if other.name not in (ROWS, MANIFEST, IMAGES):
                     (shutil.copytree if other.is_dir() else shutil.copy2)(other, new / other.name)
             with (new / ROWS).open("wb") as file:
                 file.writelines(self._kept_lines())
+            copy_images(folder, new, (row for _, _, row in read_jsonl(new / ROWS)))
             summary = Summary()
             for row in iter_feedback(new / ROWS) if self.left else ():
                 summary.add(row, canonical(columns_of(row), row.where))

@@ -11,11 +11,11 @@ from typing import Any
 
 from prospect.errors import DataError
 from prospect.feedback.files.manifest import MANIFEST, canonical, frozen_folder, own_id, read_manifest
-from prospect.feedback.files.write import as_columns
+from prospect.feedback.files.write import IMAGE_COLUMNS, as_columns
 from prospect.feedback.records import Feedback
 
 SUFFIX = ".tombstones.json"  # beside a file that has no manifest: feedback.jsonl.tombstones.json
-_TEXTS = ("prompt", "completion", "chosen", "rejected", "completions", "messages", "text")
+_TEXTS = ("prompt", "completion", "chosen", "rejected", "completions", "messages", "text", *IMAGE_COLUMNS)
 _PSEUDONYM = re.compile(r"r-[0-9a-f]{16}")
 
 

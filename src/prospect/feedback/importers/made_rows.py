@@ -158,7 +158,7 @@ class RowMaker:
         if self._purged is not None and self._purged.covers(record):
             raise Unusable("purged")
         try:
-            return encode(record)
+            return encode(record, Path())  # its completions are texts
         except DataError as error:
             raise Unusable("row cannot be written as JSON") from error
 

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
 from prospect.atomic import write_text
+from prospect.feedback.images.looks import Look
 from prospect.report.data.figures import balance_figure, length_figure, names_of, rater_figure, time_figure
 from prospect.report.data.words import amount, file_names, headline, what_is_in_it, what_suits_it
 from prospect.report.page.pages import render_page
 from prospect.report.page.parts import KeyNumber, PageTable, flat
-from prospect.report.page.wording import count, percent
+from prospect.report.page.wording import count, percent, short_path
 from prospect.report.run.facts import dig, is_number
 
 SEVERITIES = {"error": "Errors", "warning": "Warnings", "note": "Notes"}
 MOST_FINDINGS = 60  # of one severity; the doctor has about as many kinds in all
 MOST_ROWS = 20  # of a table of raters, sources, models, scripts or files
 _SHOWN_ELSEWHERE = frozenset({"findings", "advice", "lengths", "time", "raters", "histogram"})
+
+
+_VERDICTS = ((1, "Desirable"), (0, "Undesirable"), (-1, "Not judged"))
+
+
+class Thumbnail(NamedTuple):
+    """A small image on the page, and what it is in words."""
+
+    source: str
+    said: str
 
 
 class Remark(NamedTuple):
@@ -30,18 +43,19 @@ class Remark(NamedTuple):
     rows: str
 
 
-def write_data_page(inspection: dict[str, Any], path: Path) -> None:
+def write_data_page(inspection: dict[str, Any], path: Path, looks: Sequence[Look] = ()) -> None:
     """Write the page for the JSON of `prospect data inspect`.
 
     Args:
         inspection: `Inspection.as_dict()`, or the same read from a file; what is absent is left out.
         path: where the page goes; what was there is replaced in one go.
+        looks: images with thumbnails.
     """
-    write_text(path, render_data_page(inspection))
+    write_text(path, render_data_page(inspection, looks))
 
 
-def render_data_page(inspection: dict[str, Any]) -> str:
-    """Return the page for the JSON of `prospect data inspect`."""
+def render_data_page(inspection: dict[str, Any], looks: Sequence[Look] = ()) -> str:
+    """Return the page for the JSON of `prospect data inspect`, with thumbnails of a few images."""
     figures = (balance_figure(inspection), length_figure(inspection), time_figure(inspection), rater_figure(inspection))
     recipe = dig(inspection, "advice", "recipe")
     settings = dig(inspection, "advice", "settings")
@@ -49,7 +63,8 @@ def render_data_page(inspection: dict[str, Any]) -> str:
     return render_page(
         "data.html.j2",
         kind="Prospect data report",
-        footer="Made by prospect data inspect. Nothing of the rows' text is on this page; ids and names of raters are.",
+        footer="Made by prospect data inspect. Nothing of the rows' text is on this page; ids and names of raters are"
+        + (", and small copies of some images." if looks else "."),
         byline=_byline(inspection),
         headline=headline(inspection),
         summary=[part for part in (what_is_in_it(inspection), what_suits_it(inspection)) if part[1]],
@@ -58,6 +73,7 @@ def render_data_page(inspection: dict[str, Any]) -> str:
         notes=[remark for remark in remarks if remark.severity == "note"],
         cards=_cards(inspection),
         figures=[figure for figure in figures if figure],
+        galleries=_galleries(looks),
         lengths=_length_table(inspection),
         origins=_origin_tables(inspection),
         raters=_rater_table(inspection),
@@ -166,7 +182,23 @@ def _origin_tables(inspection: dict[str, Any]) -> list[PageTable]:
         ("turns", "Turns of prompt and completion", "turns"),
     )
     tables = [_share_table(title, head, inspection.get(key), rows) for key, title, head in named]
+    images = dig(inspection, "pictures", "images")
+    of_images = (("sizes", "Sizes of images", "pixels"), ("formats", "Formats of images", "format"))
+    tables += [_share_table(title, head, dig(inspection, "pictures", key), images) for key, title, head in of_images]
     return [table for table in tables if table]
+
+
+def _galleries(looks: Sequence[Look]) -> list[tuple[str, list[Thumbnail]]]:
+    """Return the thumbnails by verdict, each with words for those who do not see it."""
+    galleries = [
+        (title, [_thumbnail(look) for look in looks if look.verdict == verdict]) for verdict, title in _VERDICTS
+    ]
+    return [(title, thumbnails) for title, thumbnails in galleries if thumbnails]
+
+
+def _thumbnail(look: Look) -> Thumbnail:
+    said = f"{short_path(look.name)}, {look.width} by {look.height} pixels"
+    return Thumbnail(f"data:image/jpeg;base64,{base64.b64encode(look.thumbnail).decode()}", said)
 
 
 def _share_table(title: str, head: str, counts: Any, rows: Any) -> PageTable | None:

@@ -47,8 +47,15 @@ def headline(inspection: dict[str, Any]) -> str:
 
 
 def what_is_in_it(inspection: dict[str, Any]) -> tuple[str, list[str]]:
-    """Rows, prompts and balance; lengths; who voted and when; what could not be read."""
-    sentences = [_rows(inspection), _lengths(inspection), _raters(inspection), _time(inspection), _unread(inspection)]
+    """Rows, prompts and balance; images; lengths; who voted and when; what could not be read."""
+    sentences = [
+        _rows(inspection),
+        _images(inspection),
+        _lengths(inspection),
+        _raters(inspection),
+        _time(inspection),
+        _unread(inspection),
+    ]
     return "What is in it", [sentence for sentence in sentences if sentence]
 
 
@@ -82,6 +89,16 @@ def _rows(inspection: dict[str, Any]) -> str:
         if is_number(pairable):
             text += f", both on {count(pairable, 'prompt')}" if pairable else ", never both on one prompt"
     return f"{text}."
+
+
+def _images(inspection: dict[str, Any]) -> str:
+    images, different, sizes = (dig(inspection, "pictures", key) for key in ("images", "different", "sizes"))
+    if not is_number(images) or not is_number(different) or not isinstance(sizes, dict) or not sizes:
+        return ""
+    most = next(iter(sizes))
+    of_them = "all of one size" if len(sizes) == 1 else "the most frequent size being"
+    files = count(different, "different file")
+    return f"The completions are {count(images, 'image')} in {files}, {of_them} {most} pixels."
 
 
 def _lengths(inspection: dict[str, Any]) -> str:

@@ -101,7 +101,7 @@ def _result_table(facts: RunFacts) -> str:
 
 def _loading(facts: RunFacts) -> str:
     loads_with = facts.provenance.policy.loads_with
-    return how_to_load(loads_with) if loads_with else ""
+    return how_to_load(loads_with, facts.provenance.policy.base) if loads_with else ""
 
 
 def _limits(facts: RunFacts, base: str) -> str:

@@ -71,6 +71,7 @@ def with_saved_date(config: Config, run: RunDir) -> Config:
 # What may differ on resume: it changes memory and what is written, never the numbers.
 _FREE = {
     "train.max_tokens_per_micro_batch",
+    "train.images_per_micro_batch",
     "train.gradient_checkpointing",
     "train.log_every",
     "train.eval_every",

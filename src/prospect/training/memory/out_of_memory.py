@@ -23,6 +23,7 @@ Part = Literal["step", "samples", "loading"]
 # What is named below and may differ on resume, but for recipes that say otherwise.
 _MEMORY = (
     "train.max_tokens_per_micro_batch",
+    "train.images_per_micro_batch",
     "train.gradient_checkpointing",
     "train.samples",
     "train.sample_tokens",
@@ -63,7 +64,7 @@ def name_the_setting(
             raise
         said = first_line(error).rstrip(".")
         raise TrainingError(
-            f"out of memory {doing}{_at_once(examples, prepared.max_tokens)}. Change, in this order: "
+            f"out of memory {doing}{_at_once(prepared, examples)}. Change, in this order: "
             f"{'; '.join(_settings(prepared, part))}. {_what_is_left(prepared, run)} (The allocator said: {said})"
         ) from error
 
@@ -75,11 +76,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _SAID)
 
 
-def _at_once(examples: Sequence[Example], max_tokens: int) -> str:
+def _at_once(prepared: Prepared, examples: Sequence[Example]) -> str:
     """How much went through the model at once, at most."""
     if not examples:
         return ""
-    rows = flatten(max(micro_batches(examples, max_tokens), key=padded))
+    if prepared.pipeline is not None:
+        return f", with micro-batches of up to {prepared.max_tokens} images of {prepared.config.data.resolution} pixels"
+    rows = flatten(max(micro_batches(examples, prepared.max_tokens), key=padded))
     longest = max(rows, key=lambda row: row.length)
     return (
         f", with micro-batches of up to {len(rows)} rows x {longest.length} tokens = {len(rows) * longest.length} (the "
@@ -99,7 +102,15 @@ def _settings(prepared: Prepared, part: Part) -> list[str]:
     )
     if part == "loading":
         return [*adapter, "model.name_or_path: a smaller model"]
-    budget, needed = prepared.max_tokens, longest_example(prepared.train)[0]
+    budget = prepared.max_tokens
+    if prepared.pipeline is not None:
+        return [
+            *[f"train.images_per_micro_batch: 1 (now {budget})"] * (budget > 1),
+            *["train.gradient_checkpointing: true"] * (not settings.train.gradient_checkpointing),
+            f"data.resolution (now {settings.data.resolution})",
+            *adapter,
+        ]
+    needed = longest_example(prepared.train)[0]
     return [
         *[f"train.max_tokens_per_micro_batch (now {budget}; the longest example needs {needed})"] * (budget > needed),
         *["train.gradient_checkpointing: true"] * (not settings.train.gradient_checkpointing),

@@ -151,7 +151,8 @@ def same_sides(case: Case) -> Iterator[Finding]:
             "same_sides",
             "error",
             rows,
-            f"{that(len(rows), 'pair', 'have')} the same text as chosen and as rejected.",
+            f"{that(len(rows), 'pair', 'have')} the same {'image' if case.data.looks else 'text'} as chosen and as "
+            "rejected.",
             "Remove them: there is nothing to prefer.",
         )
     elif len(rows):

@@ -14,8 +14,10 @@ from typing import Any
 
 import polars as pl
 
+from prospect.errors import DataError
 from prospect.feedback.doctor.checks.table import Completion, Row, frame
-from prospect.feedback.records import Demonstration, Feedback, Paired, Scored, Text, Unpaired
+from prospect.feedback.images.looks import Look, look_at
+from prospect.feedback.records import Demonstration, Feedback, Image, Paired, Scored, Text, Unpaired, images_of
 from prospect.feedback.texts.characters import odd_characters, script_of
 from prospect.feedback.texts.near_duplicates import NearDuplicates
 from prospect.feedback.texts.personal_data import find_personal_data
@@ -25,6 +27,8 @@ _SPACELESS = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u
 _OPENING_WORDS = 8  # two different prompts hardly begin with the same eight words by chance
 _SCRIPT_CHARACTERS = 2000  # enough to know the script of a text
 _NEAR_CHARACTERS = 4000  # of a row, for near duplicates: copies of a text are alike at its beginning too
+THUMBNAILS = 12  # of each verdict
+_THUMBNAILS_HELD = 512  # new ones, before most of them are dropped
 _LONGEST_NAME = 200  # characters of an id or a rater's name; nobody looks a longer one up
 
 
@@ -55,6 +59,7 @@ class Part:
         near: the completions of sampled rows, to be compared, by the number of their row.
         near_prompts: the prompts of sampled rows, likewise.
         samples: sampled records with their row, where tokens are to be counted.
+        looks: what is known of the images, where completions are images; a few keep their thumbnails.
     """
 
     rows: pl.DataFrame
@@ -62,6 +67,7 @@ class Part:
     near: NearDuplicates
     near_prompts: NearDuplicates
     samples: list[tuple[int, Feedback]]
+    looks: list[Look]
 
 
 class Columns:
@@ -75,29 +81,52 @@ class Columns:
     def __init__(self, file: int, settings: Settings):
         self._near, self._near_prompts = NearDuplicates(), NearDuplicates()
         self._samples: list[tuple[int, Feedback]] = []
+        self._looks: list[Look] = []
+        self._thinned = 0  # looks of which only a few keep their thumbnails
+        self.of_images = False
         self._file = file
         self._settings = settings
         self._rows: list[Row] = []
         self._completions: list[Completion] = []
         self._prompts: set[int] = set()
 
+    def __len__(self) -> int:
+        return len(self._rows)
+
     def part(self) -> Part:
         """Return the rows so far."""
         rows, completions = frame(Row, self._rows), frame(Completion, self._completions)
         return Part(
-            rows=rows, completions=completions, near=self._near, near_prompts=self._near_prompts, samples=self._samples
+            rows=rows,
+            completions=completions,
+            near=self._near,
+            near_prompts=self._near_prompts,
+            samples=self._samples,
+            looks=keep_thumbnails(self._looks),
         )
 
     def add(self, record: Feedback, line: int, *, implicit: bool) -> None:
-        """Add a row."""
+        """Add a row.
+
+        Raises:
+            DataError: an image of it is broken, or the rows before have texts; the row is not added.
+        """
         row = len(self._rows)
+        of_images = bool(images_of(record))
+        if self._rows and of_images != self.of_images:
+            raise DataError(f": {other_medium(of_images)}")
+        self.of_images = of_images
+        if of_images:
+            self._looks += _looks(record, row)
+            if len(self._looks) - self._thinned > _THUMBNAILS_HELD:
+                self._looks, self._thinned = keep_thumbnails(self._looks), len(self._looks)
         prompt_text, prompt_bytes, prompt = _text(record.prompt)
         if record.tools:  # with other tools it is another prompt
             prompt = _hash(json.dumps(record.tools, sort_keys=True, default=str).encode(errors="replace"), prompt)
         completions, verdicts, scores = _judged(record)
         texts, hashes = [], []
         for completion, verdict, score in zip(completions, verdicts, scores, strict=True):
-            text, size, key = _text(completion)
+            text, size, key = _completion(completion)
             self._completions.append(Completion(row, prompt, key, _words(text), size, verdict, score))
             texts.append(text)
             hashes.append(key)
@@ -105,8 +134,9 @@ class Columns:
         script = script_of(texts[0][:_SCRIPT_CHARACTERS])
         traits = _traits(record, prompt_text, texts, hashes, script)
         sampled = prompt / 2**64 < self._settings.sampled
-        if sampled:
+        if sampled and not of_images:
             self._near.add(row, "\n".join(text[:_NEAR_CHARACTERS] for text in texts))
+        if sampled:
             kinds = {match.kind for text in (prompt_text, *texts) for match in find_personal_data(text)}
             traits += [f"personal:{kind}" for kind in kinds]
         self._sample(record, row, prompt, prompt_text)
@@ -141,6 +171,35 @@ class Columns:
             self._near_prompts.add(row, prompt_text[:_NEAR_CHARACTERS])
 
 
+def _looks(record: Feedback, row: int) -> list[Look]:
+    """Return what is known of the images of a row."""
+    completions, verdicts, _ = _judged(record)
+    looks = zip(completions, verdicts, strict=True)
+    return [look_at(one, row, verdict, f": image ({one.path})") for one, verdict in looks if isinstance(one, Image)]
+
+
+def other_medium(of_images: bool) -> str:
+    """Return the refusal of images among texts, or texts among images."""
+    found, expected = ("an image", "texts") if of_images else ("a text", "images")
+    return (
+        f"the completion is {found}, but the rows before have {expected}; expected texts or images in what is read "
+        "together. Keep them in files of their own"
+    )
+
+
+def keep_thumbnails(looks: list[Look]) -> list[Look]:
+    """Return the looks, of which a few of each verdict keep their thumbnails: those of the smallest hashes."""
+    kept = {
+        number
+        for verdict in (1, 0, -1)
+        for number in sorted(
+            (number for number, look in enumerate(looks) if look.verdict == verdict and look.thumbnail),
+            key=lambda number: looks[number].key,
+        )[:THUMBNAILS]
+    }
+    return [look if n in kept or not look.thumbnail else look._replace(thumbnail=b"") for n, look in enumerate(looks)]
+
+
 def _traits(record: Feedback, prompt: str, texts: list[str], hashes: list[int], script: str) -> list[str]:
     """Return what is odd about a row, each by its name."""
     asked = script_of(prompt[:_SCRIPT_CHARACTERS])
@@ -148,7 +207,7 @@ def _traits(record: Feedback, prompt: str, texts: list[str], hashes: list[int], 
         "relative": record.relative,
         "unfinished": not record.finished,
         "empty_prompt": not prompt,
-        "empty_completion": not all(texts),
+        "empty_completion": not all(texts) and not images_of(record),
         "blank_completion": all(texts) and not all(text.strip() for text in texts),
         "same_sides": len(set(hashes)) < len(hashes),
         "tied": isinstance(record, Scored) and len(set(record.scores)) == 1,
@@ -158,7 +217,7 @@ def _traits(record: Feedback, prompt: str, texts: list[str], hashes: list[int], 
     return [name for name, here in holds.items() if here] + [f"odd:{name}" for name in odd]
 
 
-def _judged(record: Feedback) -> tuple[tuple[Text, ...], tuple[int | None, ...], tuple[float | None, ...]]:
+def _judged(record: Feedback) -> tuple[tuple[Text | Image, ...], tuple[int | None, ...], tuple[float | None, ...]]:
     """Return the completions of a record, the verdict on each and its score."""
     if isinstance(record, Unpaired):
         return (record.completion,), (int(record.desirable),), (record.score,)
@@ -179,6 +238,13 @@ def _text(text: Text) -> tuple[str, int, int]:
     turns = [[turn.role, turn.content, dict(turn.extra)] for turn in text]
     identity = json.dumps(turns, sort_keys=True, default=str).encode()
     return plain, len(plain.encode()), _hash(identity, 1)
+
+
+def _completion(completion: Text | Image) -> tuple[str, int, int]:
+    """Return the same of a completion; an image has no words and no length."""
+    if isinstance(completion, Image):
+        return "", 0, _hash(completion.sha256.encode(), 2)
+    return _text(completion)
 
 
 def _hash(value: bytes, salt: int = 0) -> int:

@@ -17,12 +17,13 @@ import polars as pl
 
 from prospect import progress
 from prospect.errors import DataError
-from prospect.feedback.doctor.checks.columns import Part, Settings
+from prospect.feedback.doctor.checks.columns import Part, Settings, keep_thumbnails, other_medium
 from prospect.feedback.doctor.checks.measure import OTHER_REASONS, BadRows, Measured, count_bad, measure, reason_of
 from prospect.feedback.doctor.checks.reading import Piece, estimate_rows, pieces
 from prospect.feedback.files.rows import Ignored
 from prospect.feedback.files.sources import Source, find_places
 from prospect.feedback.findings import EXAMPLES
+from prospect.feedback.images.looks import Look
 from prospect.feedback.records import Feedback, Kind
 from prospect.feedback.texts.near_duplicates import NearDuplicates
 
@@ -51,6 +52,7 @@ class Gathered:
         near_prompts: prompts of sampled rows, where other files are to be compared with these.
         samples: sampled (row, record), for tokens.
         sampled: the share of prompts in the sample.
+        looks: what is known of the images, where completions are images.
         ignored: (kind, column, what it looks like) -> rows, for columns that look like a verdict and are not read.
     """
 
@@ -68,6 +70,7 @@ class Gathered:
     near_prompts: NearDuplicates
     samples: list[tuple[int, Feedback]]
     sampled: float
+    looks: list[Look]
     ignored: Counter[Ignored]
 
     def __len__(self) -> int:
@@ -193,6 +196,7 @@ class _Merge:
     parts: dict[Kind, list[Part]] = field(default_factory=dict)
     bad: dict[str, BadRows] = field(default_factory=dict)
     ignored: Counter[Ignored] = field(default_factory=Counter)
+    of_images: bool | None = None
 
     def __post_init__(self) -> None:
         self.lines = [0] * self.files
@@ -212,7 +216,11 @@ class _Merge:
             self.kinds[file] = min(piece.parts, key=lambda kind: piece.parts[kind].rows["line"][0])
         for kind, part in piece.parts.items():
             part.rows = part.rows.with_columns(pl.col("line") + before)
-            if kind == self.kinds[file]:
+            if self.of_images is None:
+                self.of_images = bool(part.looks)
+            if bool(part.looks) != self.of_images:
+                self._add_odd(file, part, other_medium(bool(part.looks)))
+            elif kind == self.kinds[file]:
                 self.parts.setdefault(kind, []).append(part)
             else:
                 message = (
@@ -220,9 +228,12 @@ class _Merge:
                     "file. "
                     "Split the file by kind, or complete the columns of the odd rows"
                 )
-                lines = part.rows["line"].head(EXAMPLES).to_list()
-                odd = BadRows(count=len(part.rows), rows=[(file, line) for line in lines], message=message)
-                self._add_bad(file, reason_of(message), odd)
+                self._add_odd(file, part, message)
+
+    def _add_odd(self, file: int, part: Part, message: str) -> None:
+        lines = part.rows["line"].head(EXAMPLES).to_list()
+        odd = BadRows(count=len(part.rows), rows=[(file, line) for line in lines], message=message)
+        self._add_bad(file, reason_of(message), odd)
 
     def _add_bad(self, file: int, reason: str, found: BadRows) -> None:
         self.unreadable[file] += found.count
@@ -240,11 +251,13 @@ class _Merge:
         ((kind, _),) = rows.most_common(1)
         del rows[kind]
         near, near_prompts, samples = NearDuplicates(), NearDuplicates(), []
+        looks: list[Look] = []
         start = 0
         for part in self.parts[kind]:
             near.merge(part.near, start)
             near_prompts.merge(part.near_prompts, start)
             samples += [(start + row, record) for row, record in part.samples]
+            looks += [look._replace(row=start + look.row) for look in part.looks]
             part.completions = part.completions.with_columns(pl.col("row") + start)
             start += len(part.rows)
         all_rows = pl.concat([part.rows for part in self.parts[kind]])
@@ -263,6 +276,7 @@ class _Merge:
             near_prompts=near_prompts,
             samples=samples,
             sampled=sampled,
+            looks=keep_thumbnails(looks),
             ignored=self.ignored,
         )
 

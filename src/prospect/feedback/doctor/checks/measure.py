@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from prospect.errors import DataError
@@ -62,7 +63,8 @@ class Measured:
 
 def measure(piece: Piece, settings: Settings) -> Measured:
     """Return what is kept of a piece; a row that cannot be read is counted by its reason, and the rest goes on."""
-    parser = _RowParser(settings.label_map)
+    place = Path(piece.path)
+    parser = _RowParser(settings.label_map, place if place.exists() else piece.path)
     kinds: dict[Kind, Columns] = {}
     bad: dict[str, BadRows] = {}
     lines = 0
@@ -83,11 +85,14 @@ def measure(piece: Piece, settings: Settings) -> Measured:
             continue
         if record.kind not in kinds:
             kinds[record.kind] = Columns(piece.file, settings)
-        kinds[record.kind].add(record, number, implicit=row.get("prompt") is None)
+        try:
+            kinds[record.kind].add(record, number, implicit=row.get("prompt") is None)
+        except DataError as error:
+            _count_one(bad, piece.file, number, str(error).removeprefix(": "))
     return Measured(
         file=piece.file,
         lines=lines,
-        parts={kind: columns.part() for kind, columns in kinds.items()},
+        parts={kind: columns.part() for kind, columns in kinds.items() if len(columns)},
         bad=bad,
         negatives=parser.negatives(),
         ignored=parser.ignored,
@@ -108,8 +113,8 @@ class _Labels(LabelReader):
 class _RowParser(RowParser):
     """Takes rows of every kind: which kind is the file's is decided when all its pieces are together."""
 
-    def __init__(self, label_map: Mapping[Any, bool] | None):
-        super().__init__(label_map)
+    def __init__(self, label_map: Mapping[Any, bool] | None, place: Path | str):
+        super().__init__(label_map, place=place)
         self._labels: _Labels = _Labels(label_map)
 
     def _check_kind(self, layout: Layout, where: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -13,11 +13,12 @@ from prospect.errors import DataError
 from prospect.feedback.files.csv_reader import LONGEST_CELL, check_header, typed_cells
 from prospect.feedback.files.json_text import Fault, json_items
 from prospect.feedback.files.readers import is_json_lines, parse_line
-from prospect.feedback.files.sources import raw_rows
+from prospect.feedback.files.sources import folder_contents, raw_rows
 from prospect.feedback.wording import type_name
 
 PIECE_BYTES = 8 << 20  # of a JSON lines file: some 8,000 rows, a fifth of a second of work
 PIECE_ROWS = 4096  # of other files, which one process reads and the others only measure
+PIECE_IMAGES = 64  # of files that hold the bytes of images
 _LINES = (".jsonl", ".ndjson")
 _LINE_GUESS = 500  # bytes of a row, where a file does not show its rows at once
 
@@ -58,8 +59,18 @@ def pieces(file: int, place: Path | str) -> Iterator[Piece]:
             yield Piece(file, str(place), start, min(start + PIECE_BYTES, size))
         return
     rows = _other_rows(place)
-    while batch := list(islice(rows, PIECE_ROWS)):
+    first = next(rows, None)
+    if first is None:
+        return
+    rows = chain([first], rows)
+    while batch := list(islice(rows, PIECE_IMAGES if _holds_files(first[1]) else PIECE_ROWS)):
         yield Piece(file, str(place), rows=batch)
+
+
+def _holds_files(row: dict[str, Any] | Problem) -> bool:
+    """Whether a row holds the bytes of images, which are not to be sent to another process by the thousand."""
+    cells = row.values() if isinstance(row, dict) else ()
+    return any(isinstance(cell.get("bytes") if isinstance(cell, dict) else cell, bytes) for cell in cells)
 
 
 def rows_of(piece: Piece) -> Iterator[tuple[int, dict[str, Any] | Problem | None]]:
@@ -87,6 +98,8 @@ def estimate_rows(place: Path | str) -> int:
     """Return about how many rows a file has, without reading it; a hub dataset is taken as large."""
     if isinstance(place, str):
         return 1_000_000
+    if place.is_dir():
+        return len(folder_contents(place)) + 1
     size = _size(place)
     if place.suffix.lower() == ".parquet":
         return size // _LINE_GUESS + 1

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from prospect.feedback.convert.verdicts import to_unpaired
-from prospect.feedback.records import Demonstration, Feedback, Scored, Text, Unpaired
+from prospect.feedback.records import Demonstration, Feedback, Scored, Text, Unpaired, text_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,7 +71,11 @@ def count_tokens(model: str | Path, samples: Sequence[tuple[int, Feedback]], cou
 
     single = [(row, one) for row, record in samples for one in _of_one_completion(record)]
     lengths = [counter.count(one) for _, one in single]
-    plain = {row for row, one in single if counter.has_chat_template and counter.is_plain(one.prompt, one.completion)}
+    plain = {
+        row
+        for row, one in single
+        if counter.has_chat_template and counter.is_plain(one.prompt, text_of(one.completion, one.where))
+    }
     mismatched, failed, reason = set(), set(), ""
     for (row, _), (_, _, refusal) in zip(single, lengths, strict=True):
         if refusal == MISMATCH:

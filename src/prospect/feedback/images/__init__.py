@@ -1,0 +1,1 @@
+"""Image files: opened within bounds, known by their content, made into arrays."""

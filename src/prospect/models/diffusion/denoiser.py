@@ -1,0 +1,223 @@
+"""The denoiser that is trained: loading (full or LoRA), scoring, saving."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from prospect.atomic import atomic_directory, write_text
+from prospect.config import Config, LoraSettings, ModelSettings
+from prospect.data.image_rows import ImageBatch
+from prospect.errors import ConfigError, ModelError
+from prospect.model_card import FILE as CARD
+from prospect.model_source import LORA_WEIGHTS
+from prospect.models.adapters import add_adapter
+from prospect.models.diffusion.library import reading
+from prospect.models.diffusion.noising import STRATA, Noising, draw_noise, image_logps
+from prospect.models.diffusion.pipelines import Pipeline
+from prospect.models.loading import default_device, resolve_precision, weights_identity
+from prospect.models.policy import require_trainable_dtype
+from prospect.models.trained import TrainedModel
+
+COMFYUI_WEIGHTS = "comfyui.safetensors"
+# Attention's projections, as the papers' scripts adapt them.
+_ADAPTED = ["to_q", "to_k", "to_v", "to_out.0"]
+# Of the other parts: their configurations, tokenizers and safetensors weights.
+_COPIED = (".json", ".txt", ".model", ".safetensors")
+
+
+@dataclass
+class Denoiser(TrainedModel):
+    """A pipeline's denoiser, ready to score images.
+
+    Attributes:
+        model: diffusers' model, wrapped by PEFT where there is an adapter.
+        pipeline: what it is a part of.
+        noising: how it was trained to see noise.
+        precision: see `TrainedModel`, as for the others.
+        identity: of encoders and noise too, which decide its log-probs.
+        has_adapter: see `TrainedModel`.
+        dtype: of the weights that are not an adapter's.
+        base_identity: see `TrainedModel`.
+    """
+
+    model: Any
+    pipeline: Pipeline
+    noising: Noising
+    precision: str
+    identity: str
+    has_adapter: bool
+    dtype: torch.dtype
+    base_identity: str | None = None
+
+    @property
+    def loads_with(self) -> str:
+        """The class that loads what `save` writes."""
+        return str(self.pipeline.index["_class_name"])
+
+    @property
+    def base(self) -> str:
+        """What an adapter sits on, in any directory: a folder or a name of the hub."""
+        path = Path(self.pipeline.name).expanduser()
+        return str(path.resolve()) if path.is_dir() else self.pipeline.name
+
+    def logps(self, batch: ImageBatch) -> torch.Tensor:
+        """Return log-probs of images at the noise that the batch's draw names: float64 (N,) nats.
+
+        In an evaluation, whose step is 0, they are means over fixed draws from each part of all noise levels.
+        """
+        strata = range(STRATA) if batch.draw.step == 0 else (None,)
+        passes = [self._logps(batch, stratum) for stratum in strata]
+        return torch.stack(passes).mean(0) if len(passes) > 1 else passes[0]
+
+    def _logps(self, batch: ImageBatch, stratum: int | None) -> torch.Tensor:
+        device, found = self.device, []
+        for part in batch.parts:
+            places, noise = draw_noise(batch.draw, part.keys, part.images.shape[1:], stratum)
+            noised = self.noising.noised(part.images.to(device), places, noise.to(device))
+            told = {
+                name: value.to(device, self.dtype if value.is_floating_point() else None)
+                for name, value in part.conditions.items()
+            }
+            seen = noised._replace(sample=noised.sample.to(self.dtype))
+            with self.autocast():
+                predicted = self.pipeline.family.predict(self.model, seen, told, self.pipeline.cell)
+            found.append(image_logps(noised.target, predicted))
+        return torch.cat(found)
+
+    def save(self, path: Path, card: str) -> None:
+        """Write the pipeline with these weights, or the adapter, and the model card, all or nothing.
+
+        The other parts of the pipeline are copied as they are. An adapter is written as diffusers' `load_lora_weights`
+        reads it; ComfyUI reads that of a transformer, and of a UNet a second file with the names that it knows.
+        """
+        with atomic_directory(path) as temporary:
+            if self.has_adapter:
+                weights = self._lora()
+                save_file(weights, temporary / LORA_WEIGHTS)
+                if self.pipeline.family.part == "unet":
+                    save_file(_by_kohya_names(weights), temporary / COMFYUI_WEIGHTS)
+            else:
+                shutil.copytree(self.pipeline.folder, temporary, dirs_exist_ok=True, ignore=self._left_out)
+                self.model.save_pretrained(temporary / self.pipeline.family.part, safe_serialization=True)
+            write_text(temporary / CARD, card)
+
+    def _left_out(self, folder: str, names: list[str]) -> set[str]:
+        """Return what of a folder of the pipeline is not copied: the denoiser, and weights for other programs."""
+        place, at_root = Path(folder), Path(folder) == self.pipeline.folder
+        return {
+            name
+            for name in names
+            if name.startswith(".")
+            or (name == self.pipeline.family.part if (place / name).is_dir() else Path(name).suffix not in _COPIED)
+            or (at_root and name.endswith(".safetensors"))
+        }
+
+    def _lora(self) -> dict[str, torch.Tensor]:
+        """Return the adapter's weights by the names that diffusers has for them.
+
+        The scale alpha / r is multiplied into lora_B: where alpha is kept, readers differ, and none of them is needed.
+        """
+        from peft import get_peft_model_state_dict
+
+        config = self.model.peft_config["default"]
+        scale, part = config.lora_alpha / config.r, self.pipeline.family.part
+        return {
+            name.replace("base_model.model", part, 1): (value * scale if "lora_B" in name else value).contiguous().cpu()
+            for name, value in get_peft_model_state_dict(self.model).items()
+        }
+
+
+def _by_kohya_names(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return a UNet's adapter by the names of kohya's scripts, with alpha = r, which is a scale of 1."""
+    found: dict[str, torch.Tensor] = {}
+    for name, value in weights.items():
+        module, _, kind = name.removesuffix(".weight").rpartition(".")
+        module = f"lora_{module.replace('.', '_')}"
+        found[f"{module}.{'lora_down' if kind == 'lora_A' else 'lora_up'}.weight"] = value
+        if kind == "lora_A":
+            found[f"{module}.alpha"] = torch.tensor(float(len(value)))
+    return found
+
+
+def load_denoiser(config: Config, pipeline: Pipeline, device: torch.device | None = None) -> Denoiser:
+    """Load the denoiser of a recipe's pipeline, ready to train.
+
+    Args:
+        config: the recipe.
+        pipeline: where it lies.
+        device: where it is used; the first GPU by default, else the CPU.
+
+    Raises:
+        ModelError: weights that are missing or cannot be loaded.
+        ConfigError: settings that do not go together.
+    """
+    settings, device = config.model, device or default_device()
+    require_trainable_dtype(settings)
+    found = load_frozen(settings, pipeline, config.train.precision, device)
+    if settings.lora is not None:
+        found.model = add_adapter(found.model, _adapted(settings.lora), task=None)
+        found.has_adapter = True
+    else:
+        found.model.requires_grad_(True)
+    if config.train.gradient_checkpointing:
+        base = found.model.get_base_model() if found.has_adapter else found.model
+        if not getattr(base, "_supports_gradient_checkpointing", False):
+            raise ConfigError(
+                f"train.gradient_checkpointing: {type(base).__name__} does not support it. Set it to false."
+            )
+        base.enable_gradient_checkpointing()
+    return found
+
+
+def load_frozen(settings: ModelSettings, pipeline: Pipeline, precision: str, device: torch.device) -> Denoiser:
+    """Load a denoiser to score images with, in evaluation mode.
+
+    Args:
+        settings: how its weights are held.
+        pipeline: where it lies.
+        precision: arithmetic: fp32, bf16, or auto as in training.
+        device: where it is used.
+
+    Raises:
+        ModelError: weights that are missing or cannot be loaded.
+    """
+    import diffusers
+
+    precision, dtype = resolve_precision(precision, device), getattr(torch, settings.dtype)
+    with reading(pipeline.name, pipeline.family.part):
+        model, info = getattr(diffusers, pipeline.family.denoiser).from_pretrained(
+            pipeline.folder,
+            subfolder=pipeline.family.part,
+            dtype=dtype,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    if info["missing_keys"]:
+        missing = sorted(info["missing_keys"])
+        raise ModelError(
+            f"{pipeline.name}: {len(missing)} weights of its {pipeline.family.part} are missing, {missing[0]} for one, "
+            "and would be random. Fetch or save the pipeline again."
+        )
+    noising = pipeline.noising()
+    identity = hashlib.blake2b(
+        json.dumps([weights_identity(model, precision), pipeline.encoders, settings.dtype, pipeline.target]).encode(),
+        digest_size=16,
+    )
+    if noising.signal is not None:
+        identity.update(noising.signal.numpy().tobytes())
+    model = model.to(device).eval().requires_grad_(False)
+    return Denoiser(model, pipeline, noising, precision, identity.hexdigest(), False, dtype)
+
+
+def _adapted(settings: LoraSettings) -> LoraSettings:
+    return settings if settings.target_modules else settings.model_copy(update={"target_modules": _ADAPTED})

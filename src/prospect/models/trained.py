@@ -1,0 +1,83 @@
+"""What every model that is trained has, whatever it writes: weights, an adapter maybe, and its arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+
+
+class TrainedModel:
+    """A model that scores completions, and that the optimizer moves.
+
+    Attributes:
+        model: the module, wrapped by PEFT where there is an adapter.
+        precision: "fp32" or "bf16", of the forward and backward pass.
+        identity: hash of the weights it was loaded with, and of what else decides its log-probs.
+        has_adapter: whether it has an adapter; of what is trained then nothing else is trained.
+        base_identity: the same hash without the adapter; None where no adapter was there when it was loaded.
+        value_head: what a loss with `needs_values` asks for the value of each token; None of what has no tokens.
+    """
+
+    model: Any
+    precision: str
+    identity: str
+    has_adapter: bool
+    base_identity: str | None
+    value_head: Any = None
+
+    def logps(self, batch: Any) -> torch.Tensor:
+        """Return log-probs of completions: (N,) nats."""
+        raise TypeError(f"{type(self).__name__} must say how it scores a batch")
+
+    def score_tokens(self, batch: Any) -> Any:
+        """Return log-probs by token, of completions that are made of tokens."""
+        raise TypeError(f"{type(self).__name__} scores completions as a whole")
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
+
+    def autocast(self) -> Any:
+        """Return the arithmetic of forward passes."""
+        return torch.autocast(self.device.type, dtype=torch.bfloat16) if self.precision == "bf16" else nullcontext()
+
+    def trainable(self) -> dict[str, torch.nn.Parameter]:
+        """Return what the optimizer moves, by name."""
+        return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+
+    def merged_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Every trained weight of the model by name; of an adapter, the weight it adapts with the adapter added."""
+        adapted = [(name, module) for name, module in self.model.named_modules() if hasattr(module, "get_delta_weight")]
+        for name, module in adapted:
+            for adapter in module.active_adapters:
+                yield f"{name}.base_layer.weight", module.base_layer.weight + module.get_delta_weight(adapter)
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad and not any(name.startswith(f"{prefix}.") for prefix, _ in adapted):
+                yield name, parameter
+
+    @contextmanager
+    def without_adapter(self) -> Iterator[None]:
+        """Give the model as it was before the adapter."""
+        with self.model.disable_adapter():
+            yield
+
+    @contextmanager
+    def with_weights(self, others: Mapping[str, torch.Tensor]) -> Iterator[None]:
+        """Give the model with other values in some parameters, exchanged in place and back again.
+
+        In place, and behind autograd's back: what a forward pass has kept for its backward pass is the same memory,
+        which then holds what it held; and sharded weights are gathered from that memory.
+        """
+        parameters = dict(self.model.named_parameters())
+        own = {name: parameters[name].data.clone() for name in others}
+        try:
+            for name, values in others.items():
+                parameters[name].data.copy_(values)
+            yield
+        finally:
+            for name, values in own.items():
+                parameters[name].data.copy_(values)

@@ -1,0 +1,71 @@
+"""Images as a medium: rows are pictures with prompts, each scored as a whole at a noise level of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any
+
+import torch
+
+from prospect.data.draw import Draw
+from prospect.data.image_rows import ImageBatch, ImageRow, SameSize, mismatched_images
+from prospect.models.diffusion.denoiser import Denoiser
+from prospect.models.diffusion.encodings import Encodings
+from prospect.models.reference import Reference
+from prospect.training.medium import BothLogps
+
+
+@dataclass(frozen=True)
+class ImageMedium:
+    """Completions that are images. A log-prob is at the noise level and noise that a draw names.
+
+    Attributes:
+        encodings: latents and embeddings of all rows.
+    """
+
+    encodings: Encodings
+
+    def collate(self, rows: Sequence[ImageRow]) -> ImageBatch:
+        """Look up latents and embeddings, and lay rows of one size side by side."""
+        return ImageBatch(
+            rows=tuple(rows),
+            parts=tuple(self._part(list(run)) for _, run in groupby(rows, key=lambda row: row.size)),
+            desirable=torch.tensor([row.desirable for row in rows]),
+            weight=torch.tensor([row.weight for row in rows], dtype=torch.float32),
+            score=torch.tensor([row.score for row in rows], dtype=torch.float32),
+        )
+
+    def _part(self, rows: Sequence[ImageRow]) -> SameSize:
+        told = [self.encodings.conditions(row) for row in rows]
+        return SameSize(
+            keys=tuple(row.noise_key for row in rows),
+            images=torch.stack([self.encodings.image(row) for row in rows]),
+            conditions={name: torch.stack([one[name] for one in told]) for name in told[0]},
+        )
+
+    def cost(self, row: ImageRow) -> int:
+        """Return 1: images of all sizes have about as many pixels."""
+        return 1
+
+    def scored_units(self, row: ImageRow) -> int:
+        """Return 1: an image is scored as a whole."""
+        return 1
+
+    def mismatched(self, rows: Sequence[ImageRow], seed: int) -> list[ImageRow]:
+        """Return each prompt with another prompt's image."""
+        return mismatched_images(rows, seed)
+
+    def sample(self, policy: Denoiser, asked: Sequence[Any], longest: int, draw: Draw) -> list[ImageRow]:
+        """Refuse: the policy's own images have no log-prob that is another's KL."""
+        raise TypeError("z0 is not sampled from images")
+
+    def compare(
+        self, policy: Denoiser, reference: Reference, batch: ImageBatch, draw: Draw, *, by_unit: bool = False
+    ) -> BothLogps:
+        """Score a batch with both models, at the same noise levels and noise."""
+        assert not by_unit, "an image has no units"
+        drawn = replace(batch, draw=draw)
+        logps = policy.logps(drawn)
+        return BothLogps(logps, reference.logps(drawn).to(logps.device))
