@@ -60,14 +60,33 @@ def redact(text: str) -> tuple[str, Counter[str]]:
     counts: Counter[str] = Counter()
     # More than once, because what stands beside a match decides too: after another number "+49 30 1234567" is added
     # to it, after "[CARD]" it is a phone number. Each round takes digits, an "@" or a key away and adds none.
+    for _ in range(_USUAL_ROUNDS):
+        if not (matches := find_personal_data(text)):
+            return text, counts
+        text = _replaced(text, matches, counts)
+    # Of many numbers in a row each round may find one. In short parts that takes no longer than the row is long; what
+    # stands where parts meet is left for the end.
+    text = "".join(_replaced_often(part, counts) for part in _PARTS.findall(text))
+    return _replaced_often(text, counts), counts
+
+
+_USUAL_ROUNDS = 4
+_PARTS = re.compile(r".{1,256}(?=\s|\Z)|.{1,256}", re.DOTALL)
+
+
+def _replaced_often(text: str, counts: Counter[str]) -> str:
     while matches := find_personal_data(text):
-        parts, last = [], 0
-        for kind, start, end in matches:
-            parts += [text[last:start], f"[{kind.upper()}]"]
-            counts[kind] += 1
-            last = end
-        text = "".join([*parts, text[last:]])
-    return text, counts
+        text = _replaced(text, matches, counts)
+    return text
+
+
+def _replaced(text: str, matches: list[Match], counts: Counter[str]) -> str:
+    parts, last = [], 0
+    for kind, start, end in matches:
+        parts += [text[last:start], f"[{kind.upper()}]"]
+        counts[kind] += 1
+        last = end
+    return "".join([*parts, text[last:]])
 
 
 Spans = Iterator[tuple[int, int]]
@@ -118,7 +137,7 @@ _KEYS = {
         "xox": f"[abeoprs]-{_WORD}{{16,}}",
         "hf_": "[A-Za-z0-9]{30,}",
         "npm_": "[A-Za-z0-9]{36}",
-        "eyJ": rf"{_WORD}{{8,}}\.eyJ{_WORD}{{8,}}\.{_WORD}{{10,}}",
+        "eyJ": rf"{_WORD}{{8,1024}}\.eyJ{_WORD}{{8,}}\.{_WORD}{{10,}}",
         "-----BEGIN ": r"(?P<what>[A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?)-----(?s:.*?)(?:-----END (?P=what)-----|\Z)",
     }.items()
 }
