@@ -144,30 +144,27 @@ class Purge:
         unname: str | None = None,
     ) -> Purged:
         now = milliseconds(datetime.now(UTC))
-        touched = frozenset(ids.union(also))
-        purged = Purged(
-            turns=len(ids),
-            votes=votes,
-            ids=touched,
-            exports=tuple(exports_with(self._database, self._tenant, touched)) if touched else (),
-        )
+        touched = ids.union(also)
+        exports = tuple(exports_with(self._database, self._tenant, touched)) if touched else ()
         if self._dry_run or not (touched or votes):
-            return purged
+            return Purged(turns=len(ids), votes=votes, ids=frozenset(touched), exports=exports)
         for some in _some(ids):
             with self._database.writing() as connection:
-                _forget(connection, self._tenant, some, now)
+                ids = ids.union(_forget(connection, self._tenant, some, now))
             sleep(_PAUSE)
         with self._database.writing() as connection:
             if unname is not None:
                 mine = (turn.c.tenant == self._tenant, turn.c.rater == unname)
                 connection.execute(update(turn).where(*mine).values(rater=None))
             stone = {"tenant": self._tenant, "at": now, "what": what, "mark": mark, "reason": self._reason}
-            connection.execute(insert(tombstone), {**stone, "turns": purged.turns, "votes": votes})
-        return Purged(**{**vars(purged), "left_in_log": not self._database.shorten_log()})
+            connection.execute(insert(tombstone), {**stone, "turns": len(ids), "votes": votes})
+        left = not self._database.shorten_log()
+        return Purged(turns=len(ids), votes=votes, ids=frozenset(ids | touched), exports=exports, left_in_log=left)
 
 
-def _forget(connection: Connection, tenant: str, ids: list[str], now: int) -> None:
-    """Delete the text of some turns, and what people said about them."""
+def _forget(connection: Connection, tenant: str, ids: list[str], now: int) -> list[str]:
+    """Delete the text of some turns, of those that follow on them by now, and what people said; return their ids."""
+    ids = _with_followers(connection, tenant, ids)
     gone: dict[str, Any] = {
         "said": None, "answer": None, "reach": None, "sibling_group": None, "parent": None, "upstream_id": None,
         "sampling": "{}", "conversation": turn.c.id, "purged": now,
@@ -180,6 +177,18 @@ def _forget(connection: Connection, tenant: str, ids: list[str], now: int) -> No
     connection.execute(delete(reward).where(reward.c.tenant == tenant, reward.c.turn.in_(ids)))
     mine = (event.c.tenant == tenant, event.c.turn.in_(ids))
     connection.execute(update(event).where(*mine).values(detail=None, key=None))
+    return ids
+
+
+def _with_followers(connection: Connection, tenant: str, ids: list[str]) -> list[str]:
+    """Return the turns with all that follow on them; some may have come since it was read what is to be erased."""
+    found, new = set(ids), ids
+    while new:
+        same = owned(turn, tenant, turn.c.conversation).where(turn.c.id.in_(new))
+        follows = owned(turn, tenant, turn.c.id).where(turn.c.conversation.in_(same), turn.c.parent.in_(new))
+        new = [id for id in connection.execute(follows).scalars() if id not in found]
+        found.update(new)
+    return sorted(found)
 
 
 def _later(rows: Iterable[Any], ids: Collection[str]) -> set[str]:

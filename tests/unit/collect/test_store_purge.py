@@ -15,10 +15,11 @@ from sqlalchemy import text
 from collecting import ANSWERED, NOW, a_turn, a_vote, after, an_event, fill, open_store, with_store
 from prospect.collect.export import Contents, export
 from prospect.collect.purge import Purge, Purged
-from prospect.collect.rows import UnknownTurnError
+from prospect.collect.rows import UnknownTurnError, insert_turn
 from prospect.collect.stats import model_stats
 from prospect.collect.store import Store
 from prospect.collect.turns import Turn
+from prospect.collect.votes import upsert_vote
 from prospect.feedback.files.manifest import file_hash
 from prospect.feedback.files.store.selection import Selection
 from prospect.feedback.frozen.pseudonym import pseudonym, rater_key
@@ -114,6 +115,33 @@ def test_what_is_too_old_goes_with_what_follows_on_it(store_address: str) -> Non
         await fill(store, old, follows, fresh)
         assert purge(store).before(NOW - timedelta(days=30)).ids == {old.id, follows.id}
         assert purge(store).before(NOW - timedelta(days=30)).turns == 0
+
+    with_store(store_address, work)
+
+
+def test_a_turn_that_comes_while_its_conversation_is_erased_goes_too(
+    store_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, kept = a_turn(conversation="c"), a_turn(conversation="d")
+    late = after(first, "My name is Zoe.", "Hello, Zoe.")
+
+    async def work(store: Store) -> None:
+        await fill(store, first, kept, a_vote(kept))
+
+        def meanwhile(*_: Any) -> list[tuple[str, str]]:
+            with store.database.writing() as connection:
+                insert_turn(connection, late, rater_key())
+                upsert_vote(connection, a_vote(late), None, rater_key())
+            return []
+
+        with monkeypatch.context() as patched:
+            patched.setattr("prospect.collect.purge.exports_with", meanwhile)
+            done = purge(store).conversation("c")
+        assert (done.turns, done.ids) == (2, {first.id, late.id})
+        assert "Zoe" not in await texts(store)
+        # Half of a branch would have no prompt, and stop every export.
+        export(store.database, tmp_path / "rows.jsonl", Selection(), Contents())
+        assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == 1
 
     with_store(store_address, work)
 
