@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 from sqlalchemy import ColumnElement, Connection, Select, and_, case, delete, func, not_, or_
 from sqlalchemy.dialects import postgresql, sqlite
 
+from prospect.collect.canary import SHADOW
 from prospect.collect.rows import UnknownTurnError, milliseconds, text_of
 from prospect.collect.store import Store
 from prospect.collect.tables import owned, review, reward, turn, vote
@@ -164,6 +165,7 @@ _READABLE = (
     turn.c.purged.is_(None),
     turn.c.answer.is_not(None),
     turn.c.ended != "upstream_error",
+    turn.c.arm.is_distinct_from(SHADOW),
 )
 
 
@@ -224,7 +226,7 @@ def require_readable(connection: Connection, tenant: str, id: str) -> None:
     """Refuse a turn that nobody can review.
 
     Raises:
-        UnknownTurnError: the tenant has no such turn, or it has no text.
+        UnknownTurnError: the tenant has no such turn, it has no text, or nobody saw it.
     """
     if connection.execute(owned(turn, tenant, turn.c.id).where(turn.c.id == id, *_READABLE)).first() is None:
         raise UnknownTurnError(f"{id}: there is no such turn with text")

@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import insert, select
 
 from collecting import ANSWERED, NOW, a_turn, a_vote, after, fill, with_store
+from prospect.collect.canary import SHADOW
 from prospect.collect.export import Contents, export
 from prospect.collect.purge import Purge
 from prospect.collect.redaction import MARKED, Redaction
@@ -103,6 +104,24 @@ def test_what_nobody_may_read_is_not_reviewed(store_address: str) -> None:
                 await store.write(
                     lambda connection, id=turn.id: Redaction([]).apply(connection, "main", id, "ada", NOW)
                 )
+
+    with_store(store_address, work)
+
+
+def test_what_nobody_saw_is_not_reviewed(store_address: str, tmp_path: Path) -> None:
+    seen = a_turn(id="f" * 32)
+    unseen = a_turn(id="0" * 32, arm=SHADOW, beside=seen.id, completion={**ANSWERED, "content": "Ask ada@example.org."})
+
+    async def work(store: Store) -> None:
+        await fill(store, seen, unseen)
+        assert review_stats(store.database, "main", 2).waiting["random"] == 1
+        assert await opened(store, reviewer="ada") == seen.id
+        for refused in (decide(store, a_review(unseen, 1)), redacted(store, unseen.id)):
+            with pytest.raises(UnknownTurnError):
+                await refused
+        kept = await store.turn("main", unseen.id)
+        assert kept is not None and "ada@example.org" in str(kept.completion), "what was refused has changed nothing"
+        assert await redacted(store, seen.id) == {"email": 1}, "the words go with those of the answer that was seen"
 
     with_store(store_address, work)
 
