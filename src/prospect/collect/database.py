@@ -18,9 +18,10 @@ from prospect.feedback.files.store.source import CACHE_KB
 
 BUSY_MS = 5000  # how long a writer of SQLite waits for another process
 _ATTEMPTS = 10  # to empty the log
-_USUAL_CACHE_KB = 8192  # of each connection: a server has four
+_USUAL_CACHE_KB = 8192  # of each connection: a server has four, as a rule
 _PAUSE = 0.1  # seconds between them
-_POOL: dict[str, Any] = {"pool_size": 4, "max_overflow": 0, "pool_timeout": 30}
+# Beyond four they are closed after their use: whoever reads for long, no vote waits for a connection.
+_POOL: dict[str, Any] = {"pool_size": 4, "max_overflow": 32, "pool_timeout": 30}
 _LOCK = 7_205_911_317  # names our advisory lock in a PostgreSQL database
 
 

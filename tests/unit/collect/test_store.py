@@ -8,6 +8,7 @@ import os
 import re
 import sqlite3
 import stat
+import threading
 from datetime import timedelta
 from pathlib import Path
 
@@ -329,6 +330,28 @@ def test_a_store_that_cannot_keep_up_refuses_instead_of_filling_the_memory(
         assert len(await store.votes("main")) == 20 - len(refused)
 
     with_store(str(path), work)
+
+
+def test_a_vote_waits_for_nobody_who_reads_for_long(store_address: str) -> None:
+    ended = threading.Event()
+
+    async def work(store: Store) -> None:
+        def read() -> None:
+            with store.database.reading():
+                ended.wait()
+
+        await fill(store, turn := a_turn())
+        readers = [threading.Thread(target=read) for _ in range(8)]  # pages, exports, sweeps, looks at a canary
+        try:
+            for one in readers:
+                one.start()
+            assert (await asyncio.wait_for(store.vote(a_vote(turn)), 10)).version == 1
+        finally:
+            ended.set()
+            for one in readers:
+                one.join()
+
+    with_store(store_address, work)
 
 
 def test_a_vote_that_nobody_waits_for_any_more_is_kept(store_address: str) -> None:
