@@ -23,6 +23,7 @@ from pydantic import (
     StrictInt,
     ValidationError,
 )
+from starlette.requests import ClientDisconnect
 
 from prospect.collect.access import Access, unknown_rater
 from prospect.collect.limits import MOST_COMMENT, MOST_CORRECTION, MOST_NAME, Limits, Rates, check_size
@@ -173,6 +174,8 @@ class _VoteRoute(APIRoute):
             except ValidationError as error:
                 found = [{**one, "loc": ("body", *one["loc"])} for one in error.errors(include_input=False)]
                 raise RequestValidationError(found) from None
+            except ClientDisconnect:
+                raise Refusal(400, "the request breaks off.") from None
             kept: VoteOut = await vote(request, said)
             return Response(kept.model_dump_json(), media_type="application/json")
 
@@ -283,8 +286,8 @@ class FeedbackApi:
         else:
             caller = await self.access.caller(request.headers, "vote")
             tenant, rater, key = caller.tenant, said or unknown_rater(turn), caller.key
+        self._by_rater.take(f"{tenant}\0{rater}", "votes of one rater")  # who is refused takes nothing of the others'
         self._by_key.take(f"{key}\0{tenant}", "votes")
-        self._by_rater.take(f"{tenant}\0{rater}", "votes of one rater")
         return tenant, rater
 
 

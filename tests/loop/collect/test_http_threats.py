@@ -262,6 +262,26 @@ def test_rates_are_limited_for_each_key_and_rater(desk: Callable[..., Any], monk
     assert vote(one, turn, client="theirs", rater="bob").status_code == 200
 
 
+def test_a_rater_who_is_refused_takes_nothing_from_others_of_the_key(
+    desk: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Rates.__init__, "__defaults__", (lambda: 0.0,))
+    one = desk(limits=Limits(votes=2, votes_of_rater=1))
+    turn, token = turn_of(one, rater="ada")
+    assert [vote(one, turn, token=token).status_code for _ in range(9)] == [200] + [429] * 8
+    turn, token = turn_of(one, rater="bob")
+    assert vote(one, turn, token=token).status_code == 200
+
+
+def test_half_a_vote_is_no_error_of_ours(desk: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
+    one = desk()
+    with socket.create_connection(("127.0.0.1", one.client.base_url.port)) as broken:
+        head = "POST /v1/feedback HTTP/1.1", "host: localhost", "content-type: application/json", "content-length: 99"
+        broken.sendall("\r\n".join([*head, "", '{"id":']).encode())
+    one.close()
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
 def test_answers_under_way_are_limited(desk: Callable[..., Any]) -> None:
     one = desk(limits=Limits(streams=2))
     body = {"model": "never-ends", "messages": [{"role": "user", "content": "?"}], "stream": True}
