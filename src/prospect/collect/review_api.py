@@ -144,7 +144,7 @@ class ReviewApi:
     access: Access
     limits: Limits
     reviewers: int
-    _alone: asyncio.Lock = field(default_factory=asyncio.Lock)  # counting in many turns takes a second
+    _alone: asyncio.Lock = field(default_factory=asyncio.Lock)  # for what takes seconds: threads are few
 
     def __post_init__(self) -> None:
         self._rates = Rates(self.limits.votes, 2 * self.limits.votes)
@@ -186,7 +186,8 @@ class ReviewApi:
         replaced = await kept(
             self.store.write(lambda connection: redaction.apply(connection, caller.tenant, said.id, reviewer, time))
         )
-        await asyncio.to_thread(self.store.database.shorten_log)  # the old pages are still in SQLite's log
+        async with self._alone:  # the old pages are still in SQLite's log
+            await kept(asyncio.to_thread(self.store.database.shorten_log))
         turn = await kept(self.store.turn(caller.tenant, said.id))
         assert turn is not None, "it was there a moment ago"
         return RedactOut(replaced=replaced, item=_item(turn, time))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -102,6 +104,23 @@ def test_words_are_taken_out_of_the_store_and_its_log(desk: Callable[..., Any]) 
     assert not any(ANSWER.encode() in data or b"me@example.org" in data for data in files)
     history = one.rows("select kind, rater, detail from event where kind = 'redacted'")
     assert history == [("redacted", "ada", json.dumps({"marked": 2, "email": 1}))]
+
+
+def test_one_redaction_at_a_time_works_on_the_log(desk: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    one = desk()
+    turn, at_once, most = answered(one), [0], []
+
+    def shorten_log() -> bool:
+        at_once[0] += 1
+        most.append(at_once[0])
+        time.sleep(0.1)  # of SQLite it is seconds while somebody reads
+        at_once[0] -= 1
+        return True
+
+    monkeypatch.setattr(one.store.database, "shorten_log", shorten_log)
+    with ThreadPoolExecutor(4) as reviewers:
+        done = list(reviewers.map(lambda _: post(one, "/redact", reviewer="ada", id=turn).status_code, range(4)))
+    assert done == [200] * 4 and most == [1] * 4
 
 
 @pytest.mark.parametrize(
