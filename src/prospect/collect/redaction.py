@@ -48,11 +48,20 @@ class Redaction:
         ids = list(
             connection.execute(owned(turn, tenant, turn.c.id).where(turn.c.conversation == conversation)).scalars()
         )
-        _rewrite(connection, tenant, turn, turn.c.id, ids, {"said": _packed(changed), "answer": _packed(changed)})
+        texts = {
+            "said": _packed(changed),
+            "answer": _packed(changed),
+            "sampling": _in_json(changed),
+        }  # strings to stop at
+        _rewrite(connection, tenant, turn, turn.c.id, ids, texts)
         _rewrite(connection, tenant, vote, vote.c.turn, ids, {"comment": changed, "correction": changed})
         _rewrite(connection, tenant, review, review.c.turn, ids, {"note": changed})
         counts = dict(found)
-        _rewrite(connection, tenant, event, event.c.turn, ids, {"detail": _in_json(changed)})  # said before: counted
+
+        def in_words(detail: dict[str, Any]) -> dict[str, Any]:
+            return {name: changed(value) if name in _WORDS else value for name, value in detail.items()}
+
+        _rewrite(connection, tenant, event, event.c.turn, ids, {"detail": _in_json(in_words)})  # said before: counted
         log_review(connection, tenant, id, reviewer, "redacted", now, counts)
         return counts
 
@@ -69,11 +78,7 @@ def _packed(change: Callable[[Any], Any]) -> Callable[[bytes], bytes]:
 
 
 def _in_json(change: Callable[[Any], Any]) -> Callable[[str], str]:
-    def changed(kept: str) -> str:
-        detail = json.loads(kept)
-        return json.dumps({name: change(value) if name in _WORDS else value for name, value in detail.items()})
-
-    return changed
+    return lambda kept: json.dumps(change(json.loads(kept)))
 
 
 def _rewrite(

@@ -310,7 +310,9 @@ def test_a_purge_erases_notes_and_rewards(store_address: str) -> None:
 
 def test_words_are_taken_out_of_the_whole_conversation_and_it_goes_on(store_address: str) -> None:
     said = [{"role": "user", "content": "I am Zoe (zoe@example.org). Where is it?"}]
-    first = a_turn(said, {**ANSWERED, "content": "On its way, Zoe."}, conversation="c")
+    first = a_turn(
+        said, {**ANSWERED, "content": "On its way, Zoe."}, conversation="c", sampling={"stop": ["Zoe:"], "n": 1}
+    )
     second = after(first, "And now?", "Soon, Zoe. zoe@example.org")
     other = a_turn(said, conversation="d")
 
@@ -318,7 +320,7 @@ def test_words_are_taken_out_of_the_whole_conversation_and_it_goes_on(store_addr
         await fill(store, first, second, other, a_vote(second, -1, comment="Zoe says no", reason="wrong"))
         await decide(store, a_review(first, 1, note="Zoe again"))
         found = await redacted(store, second.id, "Zoe", "user", "wrong")
-        assert found == {"marked": 5, "email": 2}
+        assert found == {"marked": 6, "email": 2}
         kept = await store.turn("main", second.id)
         assert kept is not None
         assert [one["content"] for one in kept.messages] == [
@@ -326,6 +328,8 @@ def test_words_are_taken_out_of_the_whole_conversation_and_it_goes_on(store_addr
         ]  # fmt: skip
         assert [one["role"] for one in kept.messages] == ["user", "assistant", "user"], "roles are no words"
         assert kept.completion == {**ANSWERED, "content": f"Soon, {MARKED}. [EMAIL]"}
+        begun = await store.turn("main", first.id)
+        assert begun is not None and begun.sampling == {"stop": [f"{MARKED}:"], "n": 1}
         with store.database.reading() as connection:
             details = " ".join(connection.execute(select(event.c.detail)).scalars())
             notes = connection.execute(select(review.c.note)).scalars().all()
