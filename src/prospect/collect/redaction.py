@@ -58,7 +58,7 @@ class Redaction:
         _rewrite(connection, tenant, review, review.c.turn, ids, {"note": changed})
         counts = dict(found)
 
-        def in_words(detail: dict[str, Any]) -> dict[str, Any]:
+        def in_words(detail: Any) -> Any:
             return {name: changed(value) if name in _WORDS else value for name, value in detail.items()}
 
         _rewrite(connection, tenant, event, event.c.turn, ids, {"detail": _in_json(in_words)})  # said before: counted
