@@ -48,17 +48,14 @@ class Redaction:
         ids = list(
             connection.execute(owned(turn, tenant, turn.c.id).where(turn.c.conversation == conversation)).scalars()
         )
-        texts = {
-            "said": _packed(changed),
-            "answer": _packed(changed),
-            "sampling": _in_json(changed),
-        }  # strings to stop at
+        texts: dict[str, Callable[[Any], Any]] = {"said": _packed(changed), "answer": _packed(changed)}
+        texts["sampling"] = _in_json(changed)  # it holds the strings to stop at
         _rewrite(connection, tenant, turn, turn.c.id, ids, texts)
         _rewrite(connection, tenant, vote, vote.c.turn, ids, {"comment": changed, "correction": changed})
         _rewrite(connection, tenant, review, review.c.turn, ids, {"note": changed})
         counts = dict(found)
 
-        def in_words(detail: Any) -> Any:
+        def in_words(detail: dict[str, Any]) -> dict[str, Any]:
             return {name: changed(value) if name in _WORDS else value for name, value in detail.items()}
 
         _rewrite(connection, tenant, event, event.c.turn, ids, {"detail": _in_json(in_words)})  # said before: counted
