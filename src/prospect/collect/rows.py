@@ -149,7 +149,7 @@ def turn_row(one: Turn, key: bytes, follows: Sequence[str] | None, links: Chain 
         "model": one.model,
         "fingerprint": one.fingerprint,
         "arm": one.arm,
-        "sampling": json.dumps(dict(one.sampling)),
+        "sampling": json.dumps(dict(one.sampling) if one.consent else {}),  # strings to stop at are text
         "prompt_tokens": one.prompt_tokens,
         "completion_tokens": one.completion_tokens,
         "ms_first": one.ms_first,

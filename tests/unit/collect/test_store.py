@@ -104,7 +104,8 @@ def test_answers_to_one_prompt_are_siblings(store_address: str) -> None:
 
 def test_without_consent_no_text_is_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROSPECT_RATER_KEY", "the key of the tests")
-    turn = a_turn([{"role": "user", "content": "My name is Zebulon."}], consent=False, conversation="c")
+    said = [{"role": "user", "content": "My name is Zebulon."}]
+    turn = a_turn(said, consent=False, conversation="c", sampling={"stop": ["Zebulon:"]})
 
     async def work(store: Store) -> None:
         await fill(store, turn, a_vote(turn))
