@@ -100,7 +100,8 @@ def test_a_purge_names_files_and_runs(folder: Path, capsys: pytest.CaptureFixtur
     assert result["runs"] == [{"path": "runs/it", "used_as": ["train"]}]
     assert "rows.jsonl: holds rows of them; remove those with `prospect data purge`" in said.err
     assert main(["collect", "purge", "--older-than", "1", "--reason", "retention"]) == 0
-    assert main(["collect", "purge", "--older-than", "0"]) == 2
+    for days in ("0", "nan", "inf", "1e9"):
+        assert main(["collect", "purge", "--older-than", days]) == 2
     capsys.readouterr()
     assert main(["collect", "stats"]) == 0
     assert "text erased     1 turns, by rater\n" in capsys.readouterr().out

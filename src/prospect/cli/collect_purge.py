@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prospect.cli.serving import add_store
-from prospect.errors import UsageError
 from prospect.feedback.frozen.pseudonym import rater_key
 from prospect.feedback.frozen.purge import Runs, runs_that_used
 from prospect.terminal import print_json, say
@@ -53,14 +52,15 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _done(purge: Purge, options: argparse.Namespace) -> Purged:
+    from prospect.collect.retention import check_days
+
     if options.rater is not None:
         return purge.rater(options.rater)
     if options.conversation is not None:
         return purge.conversation(options.conversation)
     if options.turn is not None:
         return purge.turn(options.turn)
-    if options.older_than <= 0:
-        raise UsageError(f"--older-than {options.older_than:g}: expected a number of days above 0.")
+    check_days(options.older_than, "--older-than")
     return purge.before(datetime.now(UTC) - timedelta(days=options.older_than))
 
 

@@ -19,6 +19,7 @@ from prospect.errors import ProspectError, UsageError
 if TYPE_CHECKING:
     from prospect.collect.store import Store
 
+MOST_DAYS = 36_500  # a hundred years: before the year 1 there is no date
 _NAME = "retention:"  # of the setting, with the tenant; its value is {"days": ..., "due": the next sweep}
 _DAY = timedelta(days=1)
 _LEASE = timedelta(hours=1)  # renewed while a worker sweeps; after one that died, another takes over
@@ -39,12 +40,18 @@ def set_retention(database: Database, tenant: str, days: float | None) -> None:
     """Let servers erase texts that are older than `days`, from their next look on; None lets them stay.
 
     Raises:
-        UsageError: the number of days is none above 0.
+        UsageError: as for `check_days`.
     """
-    if days is not None and not 0 < days < float("inf"):
-        raise UsageError(f"the retention is {days:g} days; expected a number above 0, or off.")
+    if days is not None:
+        check_days(days, "the retention")
     with database.writing() as connection:
         write_setting(connection, _NAME + tenant, None if days is None else json.dumps({"days": days, "due": 0}))
+
+
+def check_days(days: float, what: str) -> None:
+    """Refuse a number of days that no text can be old, or that is none above 0."""
+    if not 0 < days <= MOST_DAYS:
+        raise UsageError(f"{what} is {days:g} days; expected a number above 0, at most {MOST_DAYS}.")
 
 
 def sweep(database: Database, key: bytes, stop: threading.Event, *, now: datetime | None = None) -> dict[str, int]:
