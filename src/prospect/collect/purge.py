@@ -16,6 +16,7 @@ from prospect.collect.export import exports_with
 from prospect.collect.migrating import check_rater_key
 from prospect.collect.rows import milliseconds, text_of
 from prospect.collect.tables import event, owned, review, reward, tombstone, turn, vote
+from prospect.feedback.files.store.branches import paged
 from prospect.feedback.files.store.text import unpack
 from prospect.feedback.frozen.pseudonym import pseudonym
 from prospect.feedback.frozen.tombstones import pseudonym_of, rater_mark
@@ -125,7 +126,7 @@ class Purge:
     def _conversations(self, connection: Connection, ids: Collection[str]) -> Iterator[list[Any]]:
         """Yield the turns of each conversation that one of the turns belongs to."""
         names: dict[str, None] = {}
-        for some in _some(ids):
+        for some in paged(sorted(ids), _AT_ONCE):
             query = owned(turn, self._tenant, turn.c.conversation).where(turn.c.id.in_(some))
             names |= dict.fromkeys(connection.execute(query).scalars())
         columns = (turn.c.id, turn.c.parent, turn.c.said, turn.c.answer)
@@ -148,7 +149,7 @@ class Purge:
         exports = tuple(exports_with(self._database, self._tenant, touched)) if touched else ()
         if self._dry_run or not (touched or votes):
             return Purged(turns=len(ids), votes=votes, ids=frozenset(touched), exports=exports)
-        for some in _some(ids):
+        for some in paged(sorted(ids), _AT_ONCE):
             with self._database.writing() as connection:
                 ids = ids.union(_forget(connection, self._tenant, some, now))
             sleep(_PAUSE)
@@ -218,9 +219,3 @@ def _messages(row: Any) -> set[str]:
 
 def _is_unspoken(message: Any) -> bool:
     return isinstance(message, dict) and message.get("role") in _UNSPOKEN
-
-
-def _some(ids: Iterable[str]) -> Iterator[list[str]]:
-    ordered = sorted(ids)
-    for start in range(0, len(ordered), _AT_ONCE):
-        yield ordered[start : start + _AT_ONCE]

@@ -7,7 +7,7 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from prospect.collect.turns import Chain, Event, Turn, Vote, chain, plain
 from prospect.errors import StoreError
 from prospect.feedback.files.store.branches import Branches, Query
 from prospect.feedback.files.store.text import pack, unpack
+from prospect.feedback.files.store.votes import moment as moment
 from prospect.feedback.frozen.pseudonym import pseudonym
 from prospect.feedback.frozen.tombstones import pseudonym_of
 
@@ -36,11 +37,6 @@ class KeyReusedError(StoreError):
 def milliseconds(time: datetime) -> int:
     """Return a time as the store keeps it."""
     return round(time.timestamp() * 1000)
-
-
-def moment(kept: int) -> datetime:
-    """Return the time again."""
-    return datetime.fromtimestamp(kept / 1000, UTC)
 
 
 Kept = TypeVar("Kept", Turn, Vote, Event)

@@ -13,7 +13,6 @@ from typing import Any, Literal
 from prospect.feedback.files.store.selection import MAIN as MAIN
 
 Ended = Literal["stop", "length", "client_left", "upstream_error"]
-ENDED: tuple[Ended, ...] = ("stop", "length", "client_left", "upstream_error")
 REASONS = ("not_followed", "wrong", "style", "refused", "unsafe", "too_long", "other")
 OF_TWO = ("preferred", "same")  # events on two answers to one prompt, shown side by side
 EVENTS = ("regenerated", "copied", "edited", "abandoned", *OF_TWO)

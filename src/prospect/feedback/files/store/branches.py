@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from prospect.errors import DataError
 from prospect.feedback.files.store.text import unpack
+
+Row = TypeVar("Row")
 
 Query = Callable[[str, Mapping[str, Any]], Iterable[Sequence[Any]]]
 """Runs SQL with `:name` for values, on SQLite or PostgreSQL, and gives its rows one at a time."""
@@ -113,9 +115,9 @@ class Branches:
         return read
 
 
-def paged(rows: Iterable[Sequence[Any]], size: int = _AT_ONCE) -> Iterator[list[Sequence[Any]]]:
+def paged(rows: Iterable[Row], size: int = _AT_ONCE) -> Iterator[list[Row]]:
     """Yield the rows in lists of `size`."""
-    page: list[Sequence[Any]] = []
+    page: list[Row] = []
     for row in rows:
         page.append(row)
         if len(page) == size:
