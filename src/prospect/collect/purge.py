@@ -183,12 +183,14 @@ def _forget(connection: Connection, tenant: str, ids: list[str], now: int) -> li
 
 def _with_followers(connection: Connection, tenant: str, ids: list[str]) -> list[str]:
     """Return the turns with all that follow on them; some may have come since it was read what is to be erased."""
-    found, new = set(ids), ids
-    while new:
-        same = owned(turn, tenant, turn.c.conversation).where(turn.c.id.in_(new))
-        follows = owned(turn, tenant, turn.c.id).where(turn.c.conversation.in_(same), turn.c.parent.in_(new))
+    found, waiting = set(ids), list(ids)
+    while waiting:
+        some, waiting = waiting[:_AT_ONCE], waiting[_AT_ONCE:]
+        same = owned(turn, tenant, turn.c.conversation).where(turn.c.id.in_(some))
+        follows = owned(turn, tenant, turn.c.id).where(turn.c.conversation.in_(same), turn.c.parent.in_(some))
         new = [id for id in connection.execute(follows).scalars() if id not in found]
         found.update(new)
+        waiting += new
     return sorted(found)
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Table, update
 
 from prospect.collect.review import log_review, require_readable
 from prospect.collect.tables import event, owned, review, turn, vote
+from prospect.feedback.files.store.branches import paged
 from prospect.feedback.files.store.text import pack, unpack
 from prospect.feedback.importers.made_rows import redacted, with_texts
 
@@ -88,7 +89,10 @@ def _rewrite(
 ) -> None:
     """Change columns of the rows of some turns."""
     keys = list(table.primary_key.columns)
-    for row in connection.execute(owned(table, tenant).where(of_turn.in_(ids))).all():
+    rows = (
+        row for some in paged(ids) for row in connection.execute(owned(table, tenant).where(of_turn.in_(some))).all()
+    )
+    for row in rows:
         old = {name: getattr(row, name) for name in changes}
         new = {name: None if value is None else changes[name](value) for name, value in old.items()}
         if new != old:

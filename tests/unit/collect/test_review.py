@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import sqlite3
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import Connection, insert, select
 
 from collecting import ANSWERED, NOW, a_turn, a_vote, after, fill, with_store
 from prospect.collect.canary import SHADOW
@@ -344,3 +345,22 @@ def test_words_are_taken_out_of_the_whole_conversation_and_it_goes_on(store_addr
         assert kept is not None and kept.parent == second.id and "Zoe" not in str(kept.messages)
 
     with_store(store_address, work)
+
+
+def test_a_conversation_may_have_more_turns_than_a_statement_takes_values(tmp_path: Path) -> None:
+    many = [a_turn([{"role": "user", "content": f"{i} ada@example.org"}], conversation="c") for i in range(600)]
+
+    async def work(store: Store) -> None:
+        await fill(store, *many)
+
+        def apply(connection: Connection) -> dict[str, int]:
+            file: Any = connection.connection.driver_connection
+            usual = file.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 512)  # usually 32,766
+            try:
+                return Redaction([]).apply(connection, "main", many[0].id, "ada", NOW)
+            finally:
+                file.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, usual)
+
+        assert await store.write(apply) == {"email": 600}
+
+    with_store(str(tmp_path / "store.sqlite"), work)
