@@ -151,7 +151,10 @@ class Purge:
             return Purged(turns=len(ids), votes=votes, ids=frozenset(touched), exports=exports)
         for some in paged(sorted(ids), _AT_ONCE):
             with self._database.writing() as connection:
-                ids = ids.union(_forget(connection, self._tenant, some, now))
+                found = _with_followers(connection, self._tenant, some)
+                for part in paged(found, _AT_ONCE):
+                    _forget(connection, self._tenant, part, now)
+            ids = ids.union(found)
             sleep(_PAUSE)
         with self._database.writing() as connection:
             if unname is not None:
@@ -163,9 +166,8 @@ class Purge:
         return Purged(turns=len(ids), votes=votes, ids=frozenset(ids | touched), exports=exports, left_in_log=left)
 
 
-def _forget(connection: Connection, tenant: str, ids: list[str], now: int) -> list[str]:
-    """Delete the text of some turns, of those that follow on them by now, and what people said; return their ids."""
-    ids = _with_followers(connection, tenant, ids)
+def _forget(connection: Connection, tenant: str, ids: list[str], now: int) -> None:
+    """Delete the text of some turns, and what people said about them."""
     gone: dict[str, Any] = {
         "said": None, "answer": None, "reach": None, "sibling_group": None, "parent": None, "upstream_id": None,
         "sampling": "{}", "conversation": turn.c.id, "purged": now,
@@ -178,7 +180,6 @@ def _forget(connection: Connection, tenant: str, ids: list[str], now: int) -> li
     connection.execute(delete(reward).where(reward.c.tenant == tenant, reward.c.turn.in_(ids)))
     mine = (event.c.tenant == tenant, event.c.turn.in_(ids))
     connection.execute(update(event).where(*mine).values(detail=None, key=None))
-    return ids
 
 
 def _with_followers(connection: Connection, tenant: str, ids: list[str]) -> list[str]:

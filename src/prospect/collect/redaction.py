@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -89,10 +90,8 @@ def _rewrite(
 ) -> None:
     """Change columns of the rows of some turns."""
     keys = list(table.primary_key.columns)
-    rows = (
-        row for some in paged(ids) for row in connection.execute(owned(table, tenant).where(of_turn.in_(some))).all()
-    )
-    for row in rows:
+    pages = (connection.execute(owned(table, tenant).where(of_turn.in_(some))).all() for some in paged(ids))
+    for row in itertools.chain.from_iterable(pages):
         old = {name: getattr(row, name) for name in changes}
         new = {name: None if value is None else changes[name](value) for name, value in old.items()}
         if new != old:
