@@ -21,8 +21,10 @@ from prospect.feedback.files.store.text import unpack
 from prospect.feedback.frozen.pseudonym import pseudonym
 from prospect.feedback.frozen.tombstones import pseudonym_of, rater_mark
 
+_LINKS = (turn.c.id, turn.c.parent)
 _AT_ONCE = 500  # turns of one transaction, so that a server on the same store need not wait long
 _PAUSE = 0.02  # seconds between them, in which that server's writer has its turn
+_LONGEST_ANSWER = 86_400_000  # milliseconds from a request to its turn in the store, by far
 _UNSPOKEN = ("system", "developer")  # roles whose text is the operator's
 
 
@@ -112,24 +114,25 @@ class Purge:
 
     def _with_later(self, connection: Connection, ids: set[str]) -> set[str]:
         """Return the turns with all that follow on them."""
-        return set().union(*(_later(rows, ids) for rows in self._conversations(connection, ids)), ids)
+        return set().union(*(_later(rows, ids) for rows in self._conversations(connection, ids, _LINKS)), ids)
 
     def _with_copies(self, connection: Connection, ids: set[str]) -> set[str]:
         """Return the turns with all that repeat their text."""
         found = set(ids)
-        for rows in self._conversations(connection, ids):
+        for rows in self._conversations(connection, ids, (*_LINKS, turn.c.said, turn.c.answer)):
             said = {message for row in rows if row.id in ids for message in _messages(row)}
             same = {row.id for row in rows if not said.isdisjoint(_messages(row))}
             found |= _later(rows, same | ids)
         return found
 
-    def _conversations(self, connection: Connection, ids: Collection[str]) -> Iterator[list[Any]]:
-        """Yield the turns of each conversation that one of the turns belongs to."""
+    def _conversations(
+        self, connection: Connection, ids: Collection[str], columns: Iterable[Any]
+    ) -> Iterator[list[Any]]:
+        """Yield columns of the turns of each conversation that one of the turns belongs to."""
         names: dict[str, None] = {}
         for some in paged(sorted(ids), _AT_ONCE):
             query = owned(turn, self._tenant, turn.c.conversation).where(turn.c.id.in_(some))
             names |= dict.fromkeys(connection.execute(query).scalars())
-        columns = (turn.c.id, turn.c.parent, turn.c.said, turn.c.answer)
         for name in names:
             query = owned(turn, self._tenant, *columns).where(turn.c.conversation == name)
             yield list(connection.execute(query.order_by(turn.c.created, turn.c.id)))
@@ -151,7 +154,7 @@ class Purge:
             return Purged(turns=len(ids), votes=votes, ids=frozenset(touched), exports=exports)
         for some in paged(sorted(ids), _AT_ONCE):
             with self._database.writing() as connection:
-                found = _with_followers(connection, self._tenant, some)
+                found = _with_followers(connection, self._tenant, some, now)
                 for part in paged(found, _AT_ONCE):
                     _forget(connection, self._tenant, part, now)
             ids = ids.union(found)
@@ -182,13 +185,14 @@ def _forget(connection: Connection, tenant: str, ids: list[str], now: int) -> No
     connection.execute(update(event).where(*mine).values(detail=None, key=None))
 
 
-def _with_followers(connection: Connection, tenant: str, ids: list[str]) -> list[str]:
-    """Return the turns with all that follow on them; some may have come since it was read what is to be erased."""
+def _with_followers(connection: Connection, tenant: str, ids: list[str], now: int) -> list[str]:
+    """Return the turns with those that follow on them and may have come since it was read what is to be erased."""
+    recent = turn.c.created > now - _LONGEST_ANSWER
     found, waiting = set(ids), list(ids)
     while waiting:
         some, waiting = waiting[:_AT_ONCE], waiting[_AT_ONCE:]
         same = owned(turn, tenant, turn.c.conversation).where(turn.c.id.in_(some))
-        follows = owned(turn, tenant, turn.c.id).where(turn.c.conversation.in_(same), turn.c.parent.in_(some))
+        follows = owned(turn, tenant, turn.c.id).where(turn.c.conversation.in_(same), recent, turn.c.parent.in_(some))
         new = [id for id in connection.execute(follows).scalars() if id not in found]
         found.update(new)
         waiting += new

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +123,7 @@ def test_a_turn_that_comes_while_its_conversation_is_erased_goes_too(
     store_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, kept = a_turn(conversation="c"), a_turn(conversation="d")
-    late = after(first, "My name is Zoe.", "Hello, Zoe.")
+    late = after(first, "My name is Zoe.", "Hello, Zoe.", created=datetime.now(UTC))
 
     async def work(store: Store) -> None:
         await fill(store, first, kept, a_vote(kept))
