@@ -87,6 +87,7 @@ def test_an_image_folder_with_metadata(tmp_path):
         ({"prompt": None, "image": "x.png", "label": True}, "there is no prompt"),
         ({"prompt": "p", "image": None, "label": True}, "column image is null"),
         ({"prompt": "p", "chosen_image": "x.png"}, "column rejected_image is missing"),
+        ({"prompt": "p", "image": "x.png", "chosen": "words"}, "column rejected is missing"),
         ({"prompt": "p", "image": "x.png", "label": "nice"}, 'label is "nice"'),
         ({"prompt": "p", "image": 3, "label": True}, "image is a number (3); expected the path of an image"),
         ({"prompt": [{"role": "user", "content": "p"}], "image": "x.png", "label": True}, "prompt is a list"),
