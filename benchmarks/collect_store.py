@@ -3,14 +3,16 @@
     python benchmarks/collect_store.py [--turns 1000000] [--voted 0.3] [--db postgresql://...] [--keep FOLDER] [--json]
 
 Conversations of one to eight turns with a system prompt, questions of some 100 characters and answers of some 500; a
-share of the turns has a vote, by raters of whom few vote much. The store is filled through the statements of the
-server's writer, 512 rows to a commit. Each of the rest is a command in a process of its own, with its wall time, its
+share of the turns has a vote, by raters of whom few vote much. The store is filled in bulk with the rows that the
+server's writer makes. Each of the rest is a command in a process of its own, with its wall time, its
 CPU time and its largest resident memory; on a machine that others use, CPU time says more.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
+import itertools
 import json
 import os
 import random
@@ -26,14 +28,17 @@ from typing import Any
 KEY = {"PROSPECT_RATER_KEY": "the key of the benchmark"}
 START = datetime(2026, 1, 1, tzinfo=UTC)
 LETTERS = "etaoinshrdlucmfwypvbgkjqxz"
-RATERS, MOST_TURNS, ROWS = 5_000, 8, 512
+RATERS, MOST_TURNS, ROWS = 5_000, 8, 5_000
 GOAL = 10_000  # rows a second of an export
 
 
 def main() -> None:
     options = parse_arguments()
     os.environ.update(KEY)
-    results: dict[str, Any] = {"turns": options.turns, "voted": options.voted}
+    if options.admin:
+        print(json.dumps(admin(options.db)))
+        return
+    results: dict[str, Any] = {"load": os.getloadavg()[0], "turns": options.turns, "voted": options.voted}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(options.keep or temporary)
         folder.mkdir(exist_ok=True)
@@ -50,6 +55,8 @@ def main() -> None:
         if not options.db:
             results["inspect the store"] = command("data", "inspect", address, "--json")
             del results["inspect the store"]["printed"]
+        results["admin page"] = command(__file__, "--admin", "--db", address, module=False)
+        results["admin page"] |= results["admin page"].pop("printed")
         for name, arguments in {
             "stats": ["stats", "--json"],
             "purge one rater": ["purge", "--rater", "r17", "--json"],
@@ -66,29 +73,32 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--db", help="an empty PostgreSQL database instead of a SQLite file")
     parser.add_argument("--keep", help="a folder for the store, which is used again if it is there")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--admin", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def fill(address: str, turns: int, voted: float) -> dict[str, float]:
-    """Write the turns and votes, and return rows a second by the wall and by the CPU."""
-    from prospect.collect.migrating import opened
-    from prospect.collect.rows import insert_turn
-    from prospect.collect.turns import Turn
-    from prospect.collect.votes import upsert_vote
+    """Write the turns and votes in bulk, as the rows that the server's writer makes; return what it took."""
+    from sqlalchemy import insert
+
+    from prospect.collect.migrating import check_rater_key, opened
+    from prospect.collect.tables import event, turn, vote
     from prospect.feedback.frozen.pseudonym import rater_key
 
     key, written = rater_key(), 0
     wall, cpu = time.perf_counter(), time.process_time()
     with opened(address, make=True) as database:
-        things = make(turns, voted)
-        while batch := [one for _, one in zip(range(ROWS), things, strict=False)]:
+        check_rater_key(database, key)
+        things = make(turns, voted, key)
+        while batch := list(itertools.islice(things, ROWS)):
             with database.writing() as connection:
-                for one in batch:
-                    if isinstance(one, Turn):
-                        insert_turn(connection, one, key)
-                    else:
-                        upsert_vote(connection, one, None, key)
-            written += len(batch)
+                for table, name in ((turn, "turn"), (event, "event"), (vote, "vote")):
+                    if rows := [one[name] for one in batch if name in one]:
+                        connection.execute(insert(table), rows)
+            written += sum(map(len, batch))
+        if not database.is_sqlite:  # as autovacuum does by and by
+            with database.writing() as connection:
+                connection.exec_driver_sql("ANALYZE")
         database.shorten_log()
     return {
         "rows": written,
@@ -97,28 +107,34 @@ def fill(address: str, turns: int, voted: float) -> dict[str, float]:
     }
 
 
-def make(turns: int, voted: float) -> Iterator[Any]:
-    """Yield turns and votes, the same for the same numbers."""
-    from prospect.collect.turns import Turn, Vote
+def make(turns: int, voted: float, key: bytes) -> Iterator[dict[str, dict[str, Any]]]:
+    """Yield the rows of a turn, and of a vote on some, the same for the same numbers."""
+    from prospect.collect.rows import milliseconds, turn_row
+    from prospect.collect.turns import Turn, chain
 
-    draw, made = random.Random(0), 0
+    draw, made, votes = random.Random(0), 0, 0
+    pieces = [text(draw, 60) for _ in range(100_000)]
     system = {"role": "system", "content": text(draw, 300)}
     while made < turns:
-        rater, history = f"r{int(RATERS * draw.random() ** 3)}", [system]
-        for number in range(min(draw.randint(1, MOST_TURNS), turns - made)):
-            history = [*history, {"role": "user", "content": text(draw, 100)}]
-            answer = {"role": "assistant", "content": text(draw, 500)}
+        rater, history, parent, first = f"r{int(RATERS * draw.random() ** 3)}", [system], None, made
+        for _ in range(min(draw.randint(1, MOST_TURNS), turns - made)):
+            history = [*history, {"role": "user", "content": " ".join(draw.choices(pieces, k=2))}]
+            answer = {"role": "assistant", "content": " ".join(draw.choices(pieces, k=8))}
             at = START + timedelta(seconds=17 * made)
-            turn = Turn(
+            one = Turn(
                 id=f"{draw.getrandbits(128):032x}", tenant="main", rater=rater, consent=True, messages=history,
-                completion=answer, ended="stop", model=f"m{made % 3}", created=at, conversation=f"c{made - number}",
+                completion=answer, ended="stop", model=f"m{made % 3}", created=at, conversation=f"c{first}",
             )  # fmt: skip
-            history = [*history, answer]
-            made += 1
-            yield turn
+            rows = {"turn": turn_row(one, key, parent and (parent, one.conversation), chain(one, key))}
             if draw.random() < voted:
-                value = 1 if draw.random() < 0.7 else -1
-                yield Vote(turn=turn.id, tenant="main", rater=rater, value=value, at=at)
+                votes += 1
+                place = {"turn": one.id, "tenant": "main", "rater": rows["turn"]["rater"], "at": milliseconds(at)}
+                detail = {"value": 1 if draw.random() < 0.7 else -1}
+                rows["event"] = {**place, "id": votes, "kind": "vote", "detail": json.dumps(detail)}
+                of_turn = {"model": one.model, "arm": None, "shown": milliseconds(at)}
+                rows["vote"] = {**place, **detail, **of_turn, "version": 1, "event": votes}
+            yield rows
+            history, parent, made = [*history, answer], one.id, made + 1
 
 
 def text(draw: random.Random, length: int) -> str:
@@ -127,10 +143,29 @@ def text(draw: random.Random, length: int) -> str:
     return " ".join(words)
 
 
-def command(*arguments: str) -> dict[str, Any]:
-    """Run a command of `prospect`, and return what it took and what it printed."""
+def admin(address: str) -> dict[str, float]:
+    """Return what the admin page takes in a server that runs: the second one, for the first brings libraries."""
+    from starlette.requests import Request
+
+    from prospect.collect.access import Access
+    from prospect.collect.database import Database
+    from prospect.collect.pages.admin import AdminPage
+    from prospect.collect.tokens import Signer
+
+    request = Request({"type": "http", "headers": []})
+    page = AdminPage(Database(address, make=False), Access(None, Signer()), None)
+    asyncio.run(page.show(request))
+    wall, cpu = time.perf_counter(), time.process_time()
+    asyncio.run(page.show(request))
+    return {"page_wall_s": round(time.perf_counter() - wall, 2), "page_cpu_s": round(time.process_time() - cpu, 2)}
+
+
+def command(*arguments: str, module: bool = True) -> dict[str, Any]:
+    """Run a command of `prospect`, or a script, and return what it took and what it printed."""
     wall = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", "prospect", *arguments], stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, *(["-m", "prospect"] if module else []), *arguments], stdout=subprocess.PIPE
+    )
     assert process.stdout is not None
     printed = process.stdout.read()
     _, status, used = os.wait4(process.pid, 0)

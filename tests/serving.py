@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 
 from prospect.collect.access import Access
 from prospect.collect.app import Serving, make_app
@@ -61,3 +64,12 @@ class Desk:
     def close(self) -> None:
         self.client.close()
         self.running.close()
+
+
+def eventually(look: Callable[[], Any]) -> Any:
+    """Return what is seen within five seconds."""
+    for _ in range(500):
+        if found := look():
+            return found
+        time.sleep(0.01)
+    pytest.fail("it never came")

@@ -97,6 +97,16 @@ def test_a_purge_names_files_and_runs(folder: Path, capsys: pytest.CaptureFixtur
     assert "rows.jsonl: holds rows of them; remove those with `prospect data purge`" in said.err
     assert main(["collect", "purge", "--older-than", "1", "--reason", "retention"]) == 0
     assert main(["collect", "purge", "--older-than", "0"]) == 2
+    capsys.readouterr()
+    assert main(["collect", "stats"]) == 0
+    assert "text erased     1 turns, by rater\n" in capsys.readouterr().out
+
+
+def test_retention_is_said_set_and_taken_back(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, days in ((["--days", "90"], 90), ([], 90), (["--days", "off"], None)):
+        assert main(["collect", "retention", *arguments, "--json"]) == 0
+        assert out(capsys) == {"tenant": "main", "days": days}
+    assert main(["collect", "retention", "--days", "0"]) == 2
 
 
 @pytest.mark.parametrize("place", [[], ["--file", "keys.json"]])
@@ -148,6 +158,7 @@ def test_a_store_is_made_by_migrate_alone(folder: Path, capsys: pytest.CaptureFi
     [
         (["export"], "-o OUT.jsonl says where the feedback goes"),
         (["export", "-o", "x.jsonl", "--share", "0"], "--share 0.0: expected a number above 0"),
+        (["export", "-o", "x.jsonl", "--duplicates", "-1"], "--duplicates -1: expected 0, for no limit, or more"),
         (["export", "-o", "x.jsonl", "--since", "yesterday"], "--since yesterday: expected a date or time"),
         (["export", "-o", "x.jsonl", "--regenerated", "0.5"], "expected a number between 0 and 1, with pairs"),
         (

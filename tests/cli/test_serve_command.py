@@ -28,6 +28,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["--host", "0.0.0.0", "--keys", "none.json"], "there is no key"),
         (["--canary", "new=5%"], "compared with which model"),
         (["--canary", "new"], "such as new=5%"),
+        (["--shadow", "new=5%"], "beside which model"),
+        (["--shadow", "new"], "--shadow"),
         (["--rate", "0"], "more than 0"),
         (["--port", "70000"], "0 to 65535"),
         (["--api-key-env", "NO_SUCH_KEY"], "NO_SUCH_KEY is empty"),

@@ -12,6 +12,7 @@ ACTIONS = {
     "review": "count what waits for review, and how far people agree",
     "stats": "count turns and votes by model",
     "purge": "erase what somebody wrote, or what is too old",
+    "retention": "say for how long texts are kept",
     "keys": "make, list and revoke API keys",
     "migrate": "bring a store to the newest schema",
     "backup": "copy a store that is in use",

@@ -41,6 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help=f"the largest share of the votes that one rater may have (default: {_USUAL.share}; 1 is no limit)",
     )
+    parser.add_argument(
+        "--duplicates",
+        type=int,
+        default=_USUAL.duplicates,
+        metavar="K",
+        help=f"how many votes on nearly the same texts count (default: {_USUAL.duplicates}; 0 is no limit)",
+    )
     parser.add_argument("--no-quarantine", action="store_true", help="keep raters who only vote one way, or in bursts")
     parser.add_argument(
         "--new-raters", type=int, default=0, metavar="N", help="votes of raters with fewer than N weigh 0 (default: 0)"
@@ -59,11 +66,14 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("-o OUT.jsonl says where the feedback goes, and is missing; --dry-run writes nothing.")
     if not 0 < options.share <= 1:
         raise UsageError(f"--share {options.share}: expected a number above 0, at most 1.")
+    if options.duplicates < 0:
+        raise UsageError(f"--duplicates {options.duplicates}: expected 0, for no limit, or more.")
     selection = Selection(
         tenant=options.tenant,
         since=_time(options.since, "--since"),
         until=_time(options.until, "--until"),
         share=options.share,
+        duplicates=options.duplicates,
         quarantine=not options.no_quarantine,
         new_raters=options.new_raters,
     )

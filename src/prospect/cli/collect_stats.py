@@ -25,19 +25,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print a line for each model."""
     from prospect.collect.migrating import opened
-    from prospect.collect.stats import model_stats
+    from prospect.collect.stats import erased_turns, model_stats
 
     since = None if options.days is None else datetime.now(UTC) - timedelta(days=options.days)
     with opened(options.db) as database:
         models = model_stats(database, options.tenant, since=since)
+        erased = erased_turns(database, options.tenant)
     if options.json:
-        print_json({"tenant": options.tenant, "models": [one.as_json() for one in models]})
+        print_json({"tenant": options.tenant, "models": [one.as_json() for one in models], "erased": erased})
     else:
-        say("\n".join(_lines(models)), sys.stdout)
+        say("\n".join(_lines(models, erased)), sys.stdout)
     return 0
 
 
-def _lines(models: list[ModelStats]) -> list[str]:
+def _lines(models: list[ModelStats], erased: dict[str, int]) -> list[str]:
     if not models:
         return ["no turns"]
     lines = []
@@ -49,7 +50,7 @@ def _lines(models: list[ModelStats]) -> list[str]:
             f"  with a vote   {one.voted:,}: {_rate(one.coverage)}",
             f"  votes up      {one.up:,} of {one.up + one.down:,}: {_rate(one.up_share)}",
         ]
-    return lines
+    return [*lines, *(f"text erased     {turns:,} turns, by {what}" for what, turns in erased.items())]
 
 
 def _rate(rate: Rate | None) -> str:

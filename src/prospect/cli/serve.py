@@ -52,11 +52,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="the upstream's models that prospect promote names there answer; a canary that is worse is rolled back",
     )
+    second.add_argument(
+        "--shadow",
+        metavar="MODEL=5%%",
+        help="a second model of the upstream answers this share of the requests again, unseen, for people to compare",
+    )
     parser.add_argument(
         "--consent",
         choices=("ask", "given"),
         default="ask",
         help="whether text is kept where a request does not say x-prospect-consent: given keeps it (default: ask)",
+    )
+    parser.add_argument(
+        "--store-text",
+        choices=("whole", "redacted"),
+        help="redacted replaces e-mail addresses and other personal data before anything is written, from now on and "
+        "for every server of the store (default: as the store was told last; whole at first)",
     )
     parser.add_argument(
         "--allow-origin", action="append", default=[], metavar="ORIGIN", help="pages of this origin may send votes"
@@ -83,10 +94,12 @@ def run(options: argparse.Namespace) -> int:
         from prospect.collect.tokens import Signer
     _check(options)
     canary = None if options.canary is None else Canary.parse(options.canary)
+    shadow = None if options.shadow is None else Canary.parse(options.shadow, "--shadow")
     upstream, model = _upstream(options, canary)
     serving = Serving(
         model=model,
         canary=canary,
+        shadow=shadow,
         registry=None if options.registry is None else options.registry.expanduser(),
         consent=options.consent == "given",
         origins=options.allow_origin,
@@ -94,7 +107,7 @@ def run(options: argparse.Namespace) -> int:
         reviewers=options.reviewers,
     )
     with contextlib.ExitStack() as opened:
-        store = Store.open(options.db)
+        store = Store.open(options.db, text=options.store_text)
         opened.callback(store.close)
         app = make_app(store, upstream, Access(_keys(options, store), Signer()), serving)
         listener = opened.enter_context(_listen(options.host, options.port))
@@ -110,6 +123,7 @@ def run(options: argparse.Namespace) -> int:
         place = f"[{host}]" if ":" in host else host
         say(f"http://{place}:{port}/v1 in front of {options.upstream or options.model}")
         kept = "texts are kept" if serving.consent else "texts are kept of requests with x-prospect-consent: yes alone"
+        kept += ", with personal data replaced" if store.redacts else ""
         say(f"store    {store.database.name}; {kept}")
         say(f"pages    http://{place}:{port}/ to chat and vote on, /review and /admin")
         uvicorn.Server(config).run(sockets=[listener])
@@ -126,6 +140,8 @@ def _check(options: argparse.Namespace) -> None:
         raise UsageError("--api-key-env: it is for --upstream; a model of this process needs no key.")
     if options.registry is not None and options.upstream is None:
         raise UsageError("--registry: it is for --upstream; a model of this process stays the same until it ends.")
+    if options.shadow is not None and "#" not in (options.upstream or ""):
+        raise UsageError("--shadow: beside which model of a server? Name it: --upstream URL#MODEL.")
     if not options.rate > 0:
         raise UsageError(f"--rate {options.rate:g}: expected more than 0.")
     if not 0 <= options.port < 2**16:

@@ -11,7 +11,16 @@ from prospect.feedback.files.store.selection import MAIN, USUAL_REVIEWERS
 
 USUAL_STORE = "store.sqlite"
 
-_LIBRARIES = ("sqlalchemy", "alembic", "fastapi", "starlette", "uvicorn", "aiohttp", "prometheus_client")
+_LIBRARIES = (
+    "sqlalchemy",
+    "alembic",
+    "fastapi",
+    "starlette",
+    "uvicorn",
+    "aiohttp",
+    "prometheus_client",
+    "opentelemetry",
+)
 
 
 @contextlib.contextmanager

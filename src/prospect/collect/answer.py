@@ -15,6 +15,7 @@ MOST_CHOICES = 128  # OpenAI's own limit of n
 MOST_TOOL_CALLS = 128
 MOST_CHARACTERS = 2**22  # of one choice; what follows passes to the client and is not recorded
 
+_PLAIN = frozenset(("role", "content"))  # fields of nearly every chunk
 _REASONING = ("reasoning_content", "reasoning")  # DeepSeek's and vLLM's older name, and today's
 
 
@@ -67,9 +68,10 @@ class Choice:
             said = piece.get(name)
             if isinstance(said, dict):
                 self._append(self.text, said.get("content"))
-                self._append(self.refusal, said.get("refusal"))
-                self._append(self.reasoning, next((said[key] for key in _REASONING if said.get(key)), None))
-                self._add_calls(said)
+                if not said.keys() <= _PLAIN:
+                    self._append(self.refusal, said.get("refusal"))
+                    self._append(self.reasoning, next((said[key] for key in _REASONING if said.get(key)), None))
+                    self._add_calls(said)
         if isinstance(reason := piece.get("finish_reason"), str) and reason:
             self.finish = reason
 
@@ -140,6 +142,7 @@ class Answer:
 
     def add(self, chunk: dict[str, Any]) -> None:
         """Add a chunk of a stream, or a whole answer."""
+        # Chunks come by the hundred, and nearly all are alike: what is known already is not read again.
         self.upstream_id = self.upstream_id or _text(chunk.get("id"))
         self.model = self.model or _text(chunk.get("model"))
         self.fingerprint = self.fingerprint or _text(chunk.get("system_fingerprint"))
@@ -153,8 +156,11 @@ class Answer:
             if isinstance(piece, dict):
                 index = piece.get("index")
                 index = index if type(index) is int else place
-                if 0 <= index < MOST_CHOICES:
-                    self.choices.setdefault(index, Choice()).add(piece)
+                choice = self.choices.get(index)
+                if choice is None and 0 <= index < MOST_CHOICES:
+                    choice = self.choices[index] = Choice()
+                if choice is not None:
+                    choice.add(piece)
 
     def ended(self, choice: Choice) -> Ended:
         """Return how a choice ended, for a client that stayed."""

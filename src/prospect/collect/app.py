@@ -7,10 +7,11 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Route
@@ -29,13 +30,19 @@ from prospect.collect.pages.review import review_page
 from prospect.collect.proxy import Proxy
 from prospect.collect.recorder import Recorder
 from prospect.collect.refusals import error_body
+from prospect.collect.retention import sweep_when_due
 from prospect.collect.review_api import ReviewApi
-from prospect.collect.routes import Routes, watch
+from prospect.collect.routes import Routes
+from prospect.collect.shadow import Shadow
 from prospect.collect.shell import Shell
+from prospect.collect.spans import Spans
 from prospect.collect.store import Store
 from prospect.collect.upstream import Upstream
 from prospect.errors import StoreError
 from prospect.feedback.files.store.selection import USUAL_REVIEWERS
+
+if TYPE_CHECKING:
+    from prospect.collect.routes import Routes
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,7 @@ class Serving:
     Attributes:
         model: the name that the upstream is asked for, whatever the client says; empty leaves the client's.
         canary: the model that answers a share of the conversations.
+        shadow: the model that answers a share of the requests a second time, unseen.
         registry: the folder of a registry that says both instead; its canary is rolled back when it is worse.
         consent: whether text is kept where the client says nothing about it.
         origins: web pages of these origins may vote from a browser.
@@ -55,6 +63,7 @@ class Serving:
 
     model: str = ""
     canary: Canary | None = None
+    shadow: Canary | None = None
     registry: Path | None = None
     consent: bool = False
     origins: Sequence[str] = ()
@@ -68,19 +77,25 @@ def make_app(store: Store, upstream: Upstream, access: Access, serving: Serving 
     serving = serving or Serving()
     gate = Gate(serving.limits)
     metrics = Metrics(lambda: store.waiting, lambda: gate.open)
-    recorder = Recorder(store, metrics)
-    routes = None if serving.registry is None else Routes(serving.registry)
+    spans = Spans.configured()
+    recorder = Recorder(store, metrics, spans)
+    shadow = None if serving.shadow is None else Shadow(serving.shadow, upstream, recorder, metrics)
+    routes = None if serving.registry is None else _routes(serving.registry)
     limits, model, canary = serving.limits, serving.model, serving.canary
-    proxy = Proxy(upstream, recorder, access, metrics, gate, limits, serving.consent, model, canary, routes)
+    proxy = Proxy(upstream, recorder, access, metrics, gate, limits, serving.consent, model, canary, routes, shadow)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        watching = None
+        beside = [asyncio.create_task(sweep_when_due(store))]
         if routes is not None:
-            watching = asyncio.create_task(watch(routes.registry, store.database, serving.between_looks))
+            from prospect.collect.routes import watch
+
+            beside.append(asyncio.create_task(watch(routes.registry, store.database, serving.between_looks)))
         yield
-        if watching is not None:
-            watching.cancel()
+        for task in beside:
+            task.cancel()
+        if shadow is not None:
+            shadow.stop()
         await recorder.finish()
         await upstream.close()
         store.close()
@@ -88,6 +103,7 @@ def make_app(store: Store, upstream: Upstream, access: Access, serving: Serving 
     app = FastAPI(
         title="Prospect", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
         description="Completions of an OpenAI-compatible server, and votes on them.",
+        telemetry=_NO_TELEMETRY,
     )  # fmt: skip
     app.add_middleware(Shell, keyed=access.keys is not None, origins=frozenset(serving.origins), metrics=metrics)
     for path, handle, method in (
@@ -96,7 +112,7 @@ def make_app(store: Store, upstream: Upstream, access: Access, serving: Serving 
         ("/v1/models", proxy.models, "GET"),
     ):
         app.router.routes.append(Route(path, _Raw(handle), methods=[method]))
-    app.include_router(FeedbackApi(store, access, serving.limits, metrics).router())
+    app.include_router(FeedbackApi(store, access, serving.limits, metrics, spans).router())
     app.include_router(ReviewApi(store, access, serving.limits, serving.reviewers).router())
     _add_health(app, store, access, metrics)
     app.get("/", include_in_schema=False)(chat_page)
@@ -108,6 +124,16 @@ def make_app(store: Store, upstream: Upstream, access: Access, serving: Serving 
     app.add_exception_handler(Exception, _refuse_unforeseen)
     app.openapi = _with_proxy_paths(app.openapi)  # type: ignore[method-assign]
     return app
+
+
+def _routes(registry: Path) -> Routes:
+    from prospect.collect.routes import Routes  # brings what trials need, which a server without one starts without
+
+    return Routes(registry)
+
+
+# FastAPI's own spans and logs hold addresses with names of raters, and the words of errors.
+_NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
 
 
 class _Raw:

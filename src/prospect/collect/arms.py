@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, case, distinct, func, select
 
-from prospect.collect.canary import CANARY, CURRENT
+from prospect.collect.canary import CANARY, CURRENT, SHADOW
 from prospect.collect.database import Database
 from prospect.collect.rows import milliseconds
 from prospect.collect.tables import turn, vote
@@ -79,9 +79,10 @@ def read_arms(database: Database, current: str, canary: str, since: datetime, sl
 
 
 def count_model(database: Database, model: str) -> ArmCounts:
-    """Return all that was ever asked of a model, as current, canary or neither."""
+    """Return all that people ever asked of a model, as current, canary or neither."""
+    shown = turn.c.arm.is_distinct_from(SHADOW)
     with database.reading() as connection:
-        return _count(connection, model, turn.c.model == model)
+        return _count(connection, model, (turn.c.model == model) & shown)
 
 
 def _of(arm: str, model: str, since: datetime) -> Any:

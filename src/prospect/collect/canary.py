@@ -7,24 +7,28 @@ from dataclasses import dataclass
 
 from prospect.errors import UsageError
 
-CURRENT, CANARY = "current", "canary"
+CURRENT, CANARY, SHADOW = "current", "canary", "shadow"
 
 
 @dataclass(frozen=True)
 class Canary:
-    """A model that answers a share of the conversations.
+    """A model that answers a share of the conversations, or, as a shadow, of the requests.
 
     Attributes:
         model: as the upstream calls it.
-        share: of the conversations, from 0 to 1.
+        share: of them, from 0 to 1.
     """
 
     model: str
     share: float
 
     @classmethod
-    def parse(cls, text: str) -> Canary:
+    def parse(cls, text: str, option: str = "--canary") -> Canary:
         """Read `MODEL=5%`.
+
+        Args:
+            text: what was given.
+            option: to which it was given, for the message.
 
         Raises:
             UsageError: it is something else.
@@ -35,7 +39,7 @@ class Canary:
         except ValueError:
             part = -1.0
         if not model or not share.endswith("%") or not 0 <= part <= 1:
-            raise UsageError(f"--canary {text}: expected a model and its share of the conversations, such as new=5%.")
+            raise UsageError(f"{option} {text}: expected a model and its share, such as new=5%.")
         return cls(model, part)
 
     def takes(self, branch: str) -> bool:

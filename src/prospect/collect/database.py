@@ -7,6 +7,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 from sqlalchemy import Connection, Engine, QueuePool, create_engine, make_url, text
@@ -16,7 +17,9 @@ from prospect.errors import StoreError
 from prospect.feedback.files.store.source import CACHE_KB
 
 BUSY_MS = 5000  # how long a writer of SQLite waits for another process
+_ATTEMPTS = 10  # to empty the log
 _USUAL_CACHE_KB = 8192  # of each connection: a server has four
+_PAUSE = 0.1  # seconds between them
 _POOL: dict[str, Any] = {"pool_size": 4, "max_overflow": 0, "pool_timeout": 30}
 _LOCK = 7_205_911_317  # names our advisory lock in a PostgreSQL database
 
@@ -82,8 +85,11 @@ class Database:
         if not self.is_sqlite:
             return True
         with self.outside() as connection:
-            busy, _, _ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
-            return not busy
+            try:  # in short attempts, for writers wait meanwhile
+                connection.exec_driver_sql(f"PRAGMA busy_timeout={BUSY_MS // _ATTEMPTS}")
+                return any(_is_log_empty(connection) for _ in range(_ATTEMPTS))
+            finally:
+                connection.exec_driver_sql(f"PRAGMA busy_timeout={BUSY_MS}")
 
     def copy_to(self, path: Path) -> None:
         """Write a copy of a SQLite store as it is now, without what was deleted.
@@ -118,6 +124,13 @@ class Database:
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()
+
+
+def _is_log_empty(connection: Connection) -> bool:
+    busy, _, _ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+    if busy:
+        sleep(_PAUSE)
+    return not busy
 
 
 _ADVICE = {

@@ -20,13 +20,16 @@ class Exchange:
         tenant: whose it is.
         consent: whether text may be kept.
         model: the name that the upstream is asked for.
-        arm: `current` or `canary`.
+        arm: `current`, `canary` or `shadow`.
         fingerprint: of the weights, where the upstream does not say its own.
+        beside: of a shadow's answer, the turn whose answer people saw.
         id: of the response and of its first turn; the turn of choice k > 0 is `ID-k`.
         answer: what came so far.
         client_left: whether the client left before the end.
         failed: whether the upstream gave no answer, or broke off.
         recorded: whether its turns were written, or need not be.
+        created: when the request came.
+        began: the same in seconds of `time.perf_counter`.
     """
 
     asked: Asked
@@ -35,13 +38,14 @@ class Exchange:
     model: str
     arm: str
     fingerprint: str
+    beside: str | None = None
     id: str = field(default_factory=new_id)
     answer: Answer = field(default_factory=Answer)
     client_left: bool = False
     failed: bool = False
     recorded: bool = False
-    _created: datetime = field(default_factory=lambda: datetime.now(UTC))
-    _began: float = field(default_factory=time.perf_counter)
+    created: datetime = field(default_factory=lambda: datetime.now(UTC))
+    began: float = field(default_factory=time.perf_counter)
     _first: float | None = None
     _last: float | None = None
 
@@ -54,7 +58,18 @@ class Exchange:
     @property
     def upstream_seconds(self) -> float | None:
         """Seconds until the upstream's last byte; None where none came."""
-        return None if self._last is None else self._last - self._began
+        return None if self._last is None else self._last - self.began
+
+    @property
+    def ended(self) -> Ended:
+        """How its first choice ended."""
+        choices = self.answer.choices
+        return self._ended(choices[min(choices)] if choices else None)
+
+    @property
+    def may_be_kept(self) -> bool:
+        """Whether the text of its first turn may be."""
+        return self.consent and self.asked.prompt_of(0) is not None
 
     def turns(self) -> list[Turn]:
         """Return what is recorded of it: a turn for each choice; one without an answer where nothing came."""
@@ -83,7 +98,8 @@ class Exchange:
             completion_tokens=self.answer.completion_tokens if len(self.answer.choices) < 2 else None,
             ms_first=self._milliseconds(self._first),
             ms_last=self._milliseconds(self._last),
-            created=self._created,
+            created=self.created,
+            beside=self.beside,
             upstream_id=self.answer.upstream_id or None,
         )
 
@@ -94,4 +110,4 @@ class Exchange:
         return "upstream_error" if (self.failed and not whole) or choice is None else self.answer.ended(choice)
 
     def _milliseconds(self, at: float | None) -> float | None:
-        return None if at is None else round((at - self._began) * 1000, 3)
+        return None if at is None else round((at - self.began) * 1000, 3)

@@ -15,12 +15,14 @@ import numpy as np
 from sqlalchemy import insert
 
 from prospect.collect.database import Database
+from prospect.collect.kept_text import said_of
 from prospect.collect.rows import milliseconds, querying
 from prospect.collect.tables import export as exports
 from prospect.collect.tables import owned
 from prospect.errors import UsageError
 from prospect.feedback.files.manifest import file_hash
 from prospect.feedback.files.store.branches import Query
+from prospect.feedback.files.store.duplicates import BEYOND_DUPLICATES, DuplicateCap
 from prospect.feedback.files.store.reviews import Reviewed, collected_reviews
 from prospect.feedback.files.store.selection import Selection
 from prospect.feedback.files.store.source import SOURCE
@@ -77,23 +79,24 @@ def export(
     Args:
         database: of the store.
         output: the .jsonl file to write; None only counts.
-        selection: whose votes, and the rules for raters.
+        selection: whose votes, and the rules for raters and duplicates.
         what: which rows.
         purged: rows that were removed from a dataset, or whose rater was.
     """
-    turns = Turns()
+    turns, cap = Turns(), DuplicateCap(selection.duplicates)
     with database.reading(much=True) as connection:
         query = querying(connection)
         report = import_items(
-            _items(query, selection, what, turns),
+            _items(query, selection, what, turns, cap),
             output,
             importer=REVIEWS if what.reviewed else IMPORTER,
-            why=f"tenant {selection.tenant}",
+            why="; ".join(filter(None, (f"tenant {selection.tenant}", said_of(connection)))),
             paths=[Path(database.name)],
             corrections=what.corrections,
             redact=what.redact,
             keep_rater_names=True,  # they are pseudonyms already
             purged=purged,
+            late=lambda: dict.fromkeys(cap.beyond(), BEYOND_DUPLICATES),
         )
     if report.output is not None:
         with database.writing() as connection:
@@ -127,10 +130,10 @@ class Turns:
         return np.unique(np.frombuffer(bytes(self._digests), "<u8")).astype("<u8").tobytes()
 
 
-def _items(query: Query, selection: Selection, what: Contents, turns: Turns) -> Iterator[Item]:
+def _items(query: Query, selection: Selection, what: Contents, turns: Turns, cap: DuplicateCap) -> Iterator[Item]:
     if what.reviewed:
         return _review_items(query, selection, turns)
-    return _pair_items(query, selection, what, turns) if what.pairs else _vote_items(query, selection, turns)
+    return _pair_items(query, selection, what, turns) if what.pairs else _vote_items(query, selection, turns, cap)
 
 
 def _review_items(query: Query, selection: Selection, turns: Turns) -> Iterator[Item]:
@@ -157,8 +160,9 @@ def _review_item(one: Reviewed) -> Vote:
     )
 
 
-def _vote_items(query: Query, selection: Selection, turns: Turns) -> Iterator[Item]:
+def _vote_items(query: Query, selection: Selection, turns: Turns, cap: DuplicateCap) -> Iterator[Item]:
     for vote in collected_votes(query, selection):
+        cap.add(vote)
         if vote.unusable is not None:
             yield Dropped(where=f"{vote.turn}:{vote.rater}", reason=vote.unusable)
             continue

@@ -25,6 +25,11 @@ class Metrics:
         self._votes = Counter("prospect_votes", "Votes kept.", ["value"], registry=registry)
         self._refused = Counter("prospect_refused", "Requests answered with an error.", ["status"], registry=registry)
         self.unrecorded = Counter("prospect_unrecorded_turns", "Turns that the store did not keep.", registry=registry)
+        self.shadows_dropped = Counter(
+            "prospect_shadows_dropped",
+            "Answers of a shadow that were not asked for: too many were under way.",
+            registry=registry,
+        )
         self.overhead = Histogram(
             "prospect_overhead_seconds",
             "Time in the proxy, without the upstream's.",

@@ -6,10 +6,10 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection
 
 from prospect.collect.database import Database, version
-from prospect.collect.tables import setting
+from prospect.collect.settings import read_setting, write_setting
 from prospect.errors import DataError, StoreError
 from prospect.feedback.files.store.source import SCHEMA, check_schema
 from prospect.feedback.frozen.pseudonym import RATER_KEY, pseudonym
@@ -57,14 +57,13 @@ def check_rater_key(database: Database, key: bytes) -> None:
     With another key a rater would get a second name, an erasure would find nothing, and no API key would be known.
     """
     mark = pseudonym("the key of this store", key)
-    kept = select(setting.c.value).where(setting.c.name == _RATER_KEY)
     with database.reading() as connection:
-        found = connection.execute(kept).scalar()
+        found = read_setting(connection, _RATER_KEY)
     if found is None:
         with database.writing() as connection:
-            found = connection.execute(kept).scalar()
+            found = read_setting(connection, _RATER_KEY)
             if found is None:
-                connection.execute(insert(setting), {"name": _RATER_KEY, "value": mark})
+                write_setting(connection, _RATER_KEY, mark)
                 return
     if found != mark:
         raise StoreError(

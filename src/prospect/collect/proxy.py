@@ -8,10 +8,10 @@ is recorded.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
@@ -24,9 +24,12 @@ from prospect.collect.metrics import Metrics
 from prospect.collect.recorder import Recorder
 from prospect.collect.refusals import Refusal, error_body
 from prospect.collect.request import Asked, header_value, read_request
-from prospect.collect.routes import Routes
+from prospect.collect.shadow import Shadow
 from prospect.collect.stream import StreamReader, parse, with_id
 from prospect.collect.upstream import Reply, Upstream, UpstreamError
+
+if TYPE_CHECKING:
+    from prospect.collect.routes import Routes
 
 
 @dataclass
@@ -44,6 +47,7 @@ class Proxy:
         model: the name that the upstream is asked for, whatever the client says; empty leaves the client's.
         canary: the model that answers a share of the conversations.
         routes: says both instead, where a registry does.
+        shadow: answers a share of the requests a second time, unseen.
     """
 
     upstream: Upstream
@@ -56,6 +60,7 @@ class Proxy:
     model: str = ""
     canary: Canary | None = None
     routes: Routes | None = None
+    shadow: Shadow | None = None
 
     def __post_init__(self) -> None:
         self._rates = Rates(self.limits.requests, 2 * self.limits.requests)
@@ -92,6 +97,8 @@ class Proxy:
         exchange = self._exchange(read_request(bytes(body), headers, chat=path == "chat/completions"), caller)
         with self.gate.enter(caller.key):
             await self._unless_left(exchange, self._answer(exchange, path, headers, send), receive)
+        if self.shadow is not None:
+            self.shadow.after(exchange)
 
     def _exchange(self, asked: Asked, caller: Caller) -> Exchange:
         """Decide which model answers."""
@@ -104,22 +111,27 @@ class Proxy:
 
     async def _unless_left(self, exchange: Exchange, answer: Coroutine[None, None, None], receive: Receive) -> None:
         """Answer until all is sent or the client leaves; record in both cases, even if this task is cancelled."""
-        work, leaving = asyncio.ensure_future(answer), asyncio.ensure_future(_left(receive))
-        try:
-            await asyncio.wait({work, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            leaving.cancel()
-            if not work.done():
+        work, leaving = asyncio.current_task(), asyncio.ensure_future(_left(receive))
+        assert work is not None, "requests are answered in tasks"
+        ended = False
+
+        def leave(_: asyncio.Future[None]) -> None:
+            if not ended:
                 exchange.client_left = True
                 work.cancel()  # closes the connection to the upstream
-            await asyncio.shield(self._end(exchange, work))
 
-    async def _end(self, exchange: Exchange, work: asyncio.Future[None]) -> None:
+        leaving.add_done_callback(leave)
         try:
-            with contextlib.suppress(asyncio.CancelledError):
-                await work
+            await answer
+        except asyncio.CancelledError:
+            if not exchange.client_left:  # the server ends
+                exchange.client_left = True
+                raise
+            work.uncancel()
         finally:
-            await self._record(exchange)
+            ended = True
+            leaving.cancel()
+            self._record(exchange)
 
     async def _answer(self, exchange: Exchange, path: str, headers: Headers, send: Send) -> None:
         began = time.perf_counter()
@@ -160,7 +172,7 @@ class Proxy:
             exchange.answer.add(content)
             exchange.answer.done = True
             body = with_id(body, exchange.id)
-        await self._record(exchange)
+        self._record(exchange)
         await _send_whole(send, reply, body, self._headers(exchange))
 
     async def _stream(self, exchange: Exchange, reply: Reply, send: Send) -> None:
@@ -172,20 +184,20 @@ class Proxy:
                 exchange.heard()
                 for block in reader.feed(piece):
                     if exchange.answer.done:
-                        await self._record(exchange)
+                        self._record(exchange)
                     await send({"type": "http.response.body", "body": block, "more_body": True})
             rest = reader.finish()
         except UpstreamError as error:  # the head was sent: what is left is to say it in the stream
             exchange.failed = True
             rest = reader.finish() + b"\n\ndata: " + error_body(error.status_code, error.detail) + b"\n\n"
-        await self._record(exchange)
+        self._record(exchange)
         await send({"type": "http.response.body", "body": rest})
 
-    async def _record(self, exchange: Exchange) -> None:
+    def _record(self, exchange: Exchange) -> None:
         """Write the turns of an exchange, once."""
         if not exchange.recorded:
             exchange.recorded = True
-            await self.recorder.record(exchange.turns())
+            self.recorder.record(exchange)
 
     def _measure(self, exchange: Exchange, seconds: float) -> None:
         if exchange.upstream_seconds is not None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from time import sleep
 from typing import Any
 
 from sqlalchemy import Connection, delete, insert, update
@@ -20,6 +21,7 @@ from prospect.feedback.frozen.pseudonym import pseudonym
 from prospect.feedback.frozen.tombstones import pseudonym_of, rater_mark
 
 _AT_ONCE = 500  # turns of one transaction, so that a server on the same store need not wait long
+_PAUSE = 0.02  # seconds between them, in which that server's writer has its turn
 _UNSPOKEN = ("system", "developer")  # roles whose text is the operator's
 
 
@@ -85,7 +87,7 @@ class Purge:
     def conversation(self, name: str) -> Purged:
         """Erase the turns of a conversation."""
         with self._database.reading() as connection:
-            ids = self._ids(connection, turn.c.conversation == text_of(name))
+            ids = self._ids(connection, turn.c.conversation.in_([text_of(name), pseudonym(name, self._key)]))
         return self._erase(ids, "conversation", pseudonym(f"conversation:{name}", self._key))
 
     def turn(self, id: str) -> Purged:
@@ -94,16 +96,18 @@ class Purge:
             ids = self._with_copies(connection, self._ids(connection, turn.c.id == text_of(id)))
         return self._erase(ids, "turn", pseudonym(f"turn:{id}", self._key))
 
-    def before(self, time: datetime) -> Purged:
-        """Erase the turns from before a time, and those that repeat them."""
+    def before(self, time: datetime, *, most: int | None = None) -> Purged:
+        """Erase the turns from before a time, `most` of them if that is given, and those that repeat them."""
+        words = owned(event, self._tenant, event.c.turn).where(event.c.kind == "vote", event.c.detail.is_not(None))
         with self._database.reading() as connection:
-            old = self._ids(connection, turn.c.created < milliseconds(time), turn.c.said.is_not(None))
+            has_text = turn.c.said.is_not(None) | turn.c.id.in_(words)
+            old = self._ids(connection, turn.c.created < milliseconds(time), has_text, most=most)
             ids = self._with_later(connection, old)
         return self._erase(ids, "retention", None)
 
-    def _ids(self, connection: Connection, *conditions: Any) -> set[str]:
+    def _ids(self, connection: Connection, *conditions: Any, most: int | None = None) -> set[str]:
         wanted = owned(turn, self._tenant, turn.c.id).where(turn.c.purged.is_(None), *conditions)
-        return set(connection.execute(wanted).scalars())
+        return set(connection.execute(wanted.limit(most)).scalars())
 
     def _with_later(self, connection: Connection, ids: set[str]) -> set[str]:
         """Return the turns with all that follow on them."""
@@ -152,6 +156,7 @@ class Purge:
         for some in _some(ids):
             with self._database.writing() as connection:
                 _forget(connection, self._tenant, some, now)
+            sleep(_PAUSE)
         with self._database.writing() as connection:
             if unname is not None:
                 mine = (turn.c.tenant == self._tenant, turn.c.rater == unname)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
 
+from prospect.collect.exchange import Exchange
 from prospect.collect.metrics import Metrics
+from prospect.collect.spans import Spans
 from prospect.collect.store import Store
-from prospect.collect.turns import Turn
 from prospect.errors import StoreError
 
 _BETWEEN_WARNINGS = 10.0  # seconds
@@ -23,37 +23,46 @@ class Recorder:
     Args:
         store: where to.
         metrics: counts turns, and those that were not kept.
+        spans: tells OpenTelemetry of them, where somebody listens.
     """
 
-    def __init__(self, store: Store, metrics: Metrics) -> None:
-        self._store, self._metrics = store, metrics
-        self._writing: set[asyncio.Task[None]] = set()
+    def __init__(self, store: Store, metrics: Metrics, spans: Spans | None = None) -> None:
+        self._store, self._metrics, self._spans = store, metrics, spans
+        self._writing: set[asyncio.Future[None]] = set()
         self._warned = -_BETWEEN_WARNINGS
 
-    async def record(self, turns: Sequence[Turn]) -> None:
-        """Hand turns to the store's writer, which works in order: a vote that comes later finds its turn.
+    def record(self, exchange: Exchange) -> None:
+        """Hand the turns of an exchange to the store's writer.
 
-        An answer does not wait for the commit of its turn, which takes as long as the disk.
+        It works in order: a vote that comes later finds its turn. An answer does not wait for the commit of its turn,
+        which takes as long as the disk.
         """
-        for turn in turns:
-            task = asyncio.ensure_future(self._write(turn))
-            self._writing.add(task)
-            task.add_done_callback(self._writing.discard)
-        await asyncio.sleep(0)  # the tasks begin, and each hands its turn over at once
+        for turn in exchange.turns():
+            self._metrics.turn(turn.model, turn.arm or "", turn.ended)
+            try:
+                writing = self._store.record(turn)
+            except Exception as error:  # whatever is wrong with the store, the answer goes on
+                self._failed(error)
+            else:
+                self._writing.add(writing)
+                writing.add_done_callback(self._written)
+        if self._spans is not None:
+            self._spans.exchange(exchange)
 
     async def finish(self) -> None:
         """Return when all that was recorded is written."""
         while self._writing:
             await asyncio.wait(self._writing)
 
-    async def _write(self, turn: Turn) -> None:
-        self._metrics.turn(turn.model, turn.arm or "", turn.ended)
-        try:
-            await self._store.record(turn)
-        except Exception as error:  # whatever is wrong with the store, the answer goes on
-            self._metrics.unrecorded.inc()
-            now = time.monotonic()
-            if now - self._warned >= _BETWEEN_WARNINGS:
-                self._warned = now
-                reason = str(error) if isinstance(error, StoreError) else type(error).__name__  # no text of a turn
-                _log.warning("a turn could not be recorded: %s", reason)
+    def _written(self, writing: asyncio.Future[None]) -> None:
+        self._writing.discard(writing)
+        if error := writing.exception():
+            self._failed(error)
+
+    def _failed(self, error: BaseException) -> None:
+        self._metrics.unrecorded.inc()
+        now = time.monotonic()
+        if now - self._warned >= _BETWEEN_WARNINGS:
+            self._warned = now
+            reason = str(error) if isinstance(error, StoreError) else type(error).__name__  # no text of a turn
+            _log.warning("a turn could not be recorded: %s", reason)

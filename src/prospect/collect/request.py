@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
@@ -18,6 +18,7 @@ SAMPLING = (
     "temperature", "top_p", "top_k", "min_p", "n", "seed", "stop", "max_tokens", "max_completion_tokens",
     "presence_penalty", "frequency_penalty", "repetition_penalty", "reasoning_effort",
 )  # fmt: skip
+TRACE = ("traceparent", "tracestate")  # W3C Trace Context
 _LONGEST_MODEL = 256  # characters
 _LONGEST_SETTING = 200  # characters of a stop string that are recorded
 
@@ -33,6 +34,7 @@ class Asked:
         conversation: as the client calls it; None where it does not.
         rater: who asks, as the client calls them; None where it does not.
         consent: whether the client says that text may be kept; None where it says nothing.
+        trace: the headers that say which trace the request belongs to.
     """
 
     body: bytes
@@ -41,6 +43,7 @@ class Asked:
     conversation: str | None
     rater: str | None
     consent: bool | None
+    trace: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def model(self) -> str:
@@ -118,7 +121,7 @@ def read_request(body: bytes, headers: Mapping[str, str], *, chat: bool) -> Aske
         raise Refusal(400, 'the header x-prospect-consent is neither "yes" nor "no".')
     return Asked(
         body, fields, chat, named(headers, "x-prospect-conversation"), named(headers, "x-prospect-rater"),
-        None if consent is None else consent == "yes",
+        None if consent is None else consent == "yes", {name: headers[name] for name in TRACE if name in headers},
     )  # fmt: skip
 
 

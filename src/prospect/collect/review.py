@@ -6,6 +6,7 @@ the votes before the own verdict.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -89,6 +90,10 @@ class Queue:
         Raises:
             UnknownTurnError: the tenant has no such turn with text.
         """
+        if self.store.redacts and one.note is not None:
+            from prospect.feedback.importers.made_rows import redacted
+
+            one = replace(one, note=redacted(one.note, Counter()))
         return await self.store.write(lambda connection: _decide(connection, one))
 
     def _take(self, connection: Connection, id: str, strategy: Strategy, now: datetime) -> bool:

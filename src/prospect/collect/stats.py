@@ -9,9 +9,10 @@ from typing import Any
 
 from sqlalchemy import case, distinct, func
 
+from prospect.collect.canary import SHADOW
 from prospect.collect.database import Database
 from prospect.collect.rows import milliseconds
-from prospect.collect.tables import owned, turn, vote
+from prospect.collect.tables import owned, tombstone, turn, vote
 from prospect.statistics.rates import Rate, proportion
 
 
@@ -21,13 +22,13 @@ class ModelStats:
 
     Attributes:
         model: its name.
-        arm: `current` or `canary`, if it has one.
-        turns: how many were shown.
+        arm: `current`, `canary` or `shadow`, if it has one.
+        turns: how many were shown; of a shadow, how many were not.
         consented: how many of them may be kept.
         voted: how many have a vote.
         up: votes up.
         down: votes down.
-        coverage: turns with a vote among those shown; None without turns. An up-share of few turns says little.
+        coverage: turns with a vote among those shown; None where none was. An up-share of few turns says little.
         up_share: votes up among votes, as if raters were independent; None without votes.
     """
 
@@ -58,20 +59,27 @@ def model_stats(database: Database, tenant: str, *, since: datetime | None = Non
     thumbs = owned(
         vote,
         tenant,
-        turn.c.model,
-        turn.c.arm,
+        vote.c.model,
+        vote.c.arm,
         func.count(distinct(vote.c.turn)).label("voted"),
         _count(vote.c.value > 0),
         _count(vote.c.value < 0),
     )
-    thumbs = thumbs.join_from(vote, turn, turn.c.id == vote.c.turn).where(vote.c.value != 0)
+    thumbs = thumbs.where(vote.c.value != 0)
     if since is not None:
         shown = shown.where(turn.c.created >= milliseconds(since))
-        thumbs = thumbs.where(turn.c.created >= milliseconds(since))
+        thumbs = thumbs.where(vote.c.shown >= milliseconds(since))
     with database.reading() as connection:
         turns = connection.execute(shown.group_by(turn.c.model, turn.c.arm)).all()
-        votes = {row[:2]: row[2:] for row in connection.execute(thumbs.group_by(turn.c.model, turn.c.arm))}
+        votes = {row[:2]: row[2:] for row in connection.execute(thumbs.group_by(vote.c.model, vote.c.arm))}
     return sorted((_of_model(row, votes) for row in turns), key=lambda one: (-one.turns, one.model, one.arm or ""))
+
+
+def erased_turns(database: Database, tenant: str) -> dict[str, int]:
+    """Return how many turns lost their text, by what was erased: rater, conversation, turn or retention."""
+    query = owned(tombstone, tenant, tombstone.c.what, func.sum(tombstone.c.turns)).group_by(tombstone.c.what)
+    with database.reading() as connection:
+        return {what: int(turns) for what, turns in connection.execute(query.order_by(tombstone.c.what))}
 
 
 def _of_model(row: Any, votes: Mapping[Any, Any]) -> ModelStats:
@@ -85,7 +93,7 @@ def _of_model(row: Any, votes: Mapping[Any, Any]) -> ModelStats:
         voted=voted,
         up=up,
         down=down,
-        coverage=proportion(voted, turns) if turns else None,
+        coverage=proportion(voted, turns) if turns and arm != SHADOW else None,
         up_share=proportion(up, up + down) if up + down else None,
     )
 

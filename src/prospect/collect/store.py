@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -13,7 +14,9 @@ from sqlalchemy import Connection
 
 from prospect.collect import rows
 from prospect.collect.database import Database
+from prospect.collect.kept_text import KeptText, is_redacted
 from prospect.collect.migrating import check, check_rater_key, migrate
+from prospect.collect.retention import sweep
 from prospect.collect.tables import owned, turn
 from prospect.collect.tables import vote as votes
 from prospect.collect.turns import Event, Turn, Vote
@@ -29,20 +32,25 @@ MOST_ON_A_PAGE = 1000
 class Store:
     """An open store. Its coroutines may be awaited from one event loop, or from several."""
 
-    def __init__(self, database: Database, rater_key: bytes) -> None:
+    def __init__(self, database: Database, rater_key: bytes, *, redact: bool) -> None:
         self.database = database
         self._key = rater_key
+        self._redact = redact
         self._writer = Writer(database)
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="store-reader")
 
     @classmethod
-    def open(cls, address: str | Path, *, make: bool = True, rater_key: bytes | None = None) -> Store:
+    def open(
+        cls, address: str | Path, *, make: bool = True, rater_key: bytes | None = None, text: KeptText | None = None
+    ) -> Store:
         """Open a store, and bring its schema up to date.
 
         Args:
             address: a file (SQLite), or postgresql://user:password@host/name.
             make: whether a file that is not there is made, and an older schema migrated.
             rater_key: of the raters' pseudonyms; that of `prospect.feedback.frozen.pseudonym.rater_key` if not given.
+            text: `redacted` replaces personal data in everything that is written from now on, also by those who open
+                the store later; `whole` no longer does. None leaves it as it was.
 
         Raises:
             StoreError: it cannot be opened or written, its schema is newer, it began with another key, or a driver is
@@ -53,20 +61,21 @@ class Store:
         try:
             migrate(database) if make else check(database)
             check_rater_key(database, key)
+            redact = is_redacted(database, text)
         except BaseException:
             database.close()
             raise
-        return cls(database, key)
+        return cls(database, key, redact=redact)
 
-    async def record(self, one: Turn) -> None:
-        """Keep a turn; return when it is on disk.
+    def record(self, one: Turn) -> asyncio.Future[None]:
+        """Keep a turn; what is returned is done when it is on disk. What is asked for later finds it.
 
         Text is kept only with consent. A turn whose history the store knows is kept as what is new in it.
 
         Raises:
             StoreError: it could not be written.
         """
-        await self.write(lambda connection: rows.insert_turn(connection, one, self._key))
+        return self._writer.submit(lambda connection: rows.insert_turn(connection, one, self._key, redact=self._redact))
 
     async def vote(self, one: Vote, key: str | None = None) -> Vote:
         """Keep a vote in place of the rater's earlier one on the turn; return it when it is on disk.
@@ -80,11 +89,11 @@ class Store:
             KeyReusedError: the key belongs to another request.
             StoreError: it could not be written.
         """
-        return await self.write(lambda connection: upsert_vote(connection, one, key, self._key))
+        return await self.write(lambda connection: upsert_vote(connection, one, key, self._key, redact=self._redact))
 
     async def event(self, one: Event) -> None:
         """Keep an event; errors are those of `vote`."""
-        await self.write(lambda connection: insert_event(connection, one, self._key))
+        await self.write(lambda connection: insert_event(connection, one, self._key, redact=self._redact))
 
     async def turn(self, tenant: str, id: str) -> Turn | None:
         """Return a tenant's turn with its whole prompt; None where the tenant has none of this id."""
@@ -115,6 +124,15 @@ class Store:
         """
         await self.write(lambda connection: connection.execute(owned(turn, "", turn.c.id).limit(1)).first())
 
+    def sweep(self, stop: threading.Event) -> dict[str, int]:
+        """Erase what is older than its tenant keeps texts, where that is due; see `retention.sweep`."""
+        return sweep(self.database, self._key, stop)
+
+    @property
+    def redacts(self) -> bool:
+        """Whether personal data is replaced before anything is written."""
+        return self._redact
+
     @property
     def waiting(self) -> int:
         """How many writes wait."""
@@ -132,7 +150,8 @@ class Store:
         Raises:
             StoreError: it could not be written.
         """
-        return await asyncio.wrap_future(self._writer.submit(work))
+        kept: Result = await self._writer.submit(work)
+        return kept
 
     async def read(self, read: Callable[[Connection], Result]) -> Result:
         """Return what `read` finds in one state of the store.

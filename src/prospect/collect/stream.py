@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import Any
 
 import orjson
 
@@ -29,20 +30,25 @@ _VALUE = re.compile(rb'\s*:\s*("(?:[^"\\]|\\.)*")', re.DOTALL)
 _DONE = b"[DONE]"
 
 
-class Event(NamedTuple):
+class Event:
     """One event as it came.
 
     Attributes:
         raw: its bytes, the blank line with them.
-        data: where its data stands in `raw`: (start, end) of each data line.
+        unread: whether it is too long to be read.
     """
 
-    raw: bytes
-    data: list[tuple[int, int]]
+    def __init__(self, raw: bytes, *, unread: bool = False) -> None:
+        self.raw, self.unread = raw, unread
 
-    @property
+    @cached_property
+    def data(self) -> list[tuple[int, int]]:
+        """Where its data stands in `raw`: (start, end) of each data line."""
+        return [] if self.unread else [line.span(1) for line in _DATA.finditer(self.raw)]
+
+    @cached_property
     def payload(self) -> bytes:
-        """Return its data, the lines joined as the standard says."""
+        """Its data, the lines joined as the standard says."""
         return b"\n".join(self.raw[start:end] for start, end in self.data)
 
 
@@ -58,29 +64,38 @@ class EventReader:
         self._buffer = bytearray()
         self._looked = 0  # no blank line ends before this
         self._skipping = False  # within an event that is too long to be read
+        self._returns = False  # whether lines may end with CR, which takes a slower search
 
     def feed(self, data: bytes) -> Iterator[Event]:
         """Yield the events that these bytes complete."""
         self._buffer += data
-        while found := _BLANK_LINE.search(self._buffer, self._looked):
-            yield self._take(found.end())
+        self._returns = self._returns or b"\r" in data
+        while end := self._blank_line():
+            yield self._take(end)
         self._looked = max(0, len(self._buffer) - 3)
         if len(self._buffer) > MOST_EVENT_BYTES:
             # The line end may be half of the blank line; it stays for the next look.
             end = len(self._buffer) - 3
             self._skipping = True
-            yield Event(self._cut(end), [])
+            yield Event(self._cut(end), unread=True)
 
     def finish(self) -> Iterator[Event]:
         """Yield what is left when the stream ends without a blank line."""
         if self._buffer:
             yield self._take(len(self._buffer))
 
+    def _blank_line(self) -> int:
+        """Return where the first blank line ends; 0 where there is none yet."""
+        if self._returns:
+            found = _BLANK_LINE.search(self._buffer, self._looked)
+            return 0 if found is None else found.end()
+        start = self._buffer.find(b"\n\n", self._looked)
+        return 0 if start < 0 else start + 2
+
     def _take(self, end: int) -> Event:
         unread = self._skipping or end > MOST_EVENT_BYTES
         self._skipping = False
-        raw = self._cut(end)
-        return Event(raw, [] if unread else [line.span(1) for line in _DATA.finditer(raw)])
+        return Event(self._cut(end), unread=unread)
 
     def _cut(self, end: int) -> bytes:
         raw = bytes(self._buffer[:end])
@@ -102,12 +117,14 @@ class StreamReader:
         self._id = turn_id.encode()
         self._answer = answer
         self._events = EventReader(secret)
+        # How the last chunk began, up to its id; with ours in place of it; and where its data began.
+        self._begins, self._ours, self._data = b"", b"", 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Yield what these bytes complete, with our id; [DONE] comes in a block of its own, with what follows it."""
         block: list[bytes] = []
         for event in self._events.feed(data):
-            if block and event.payload.strip() == _DONE:
+            if block and self._is_done(event):
                 yield b"".join(block)
                 block = []
             block.append(self._pass(event))
@@ -118,7 +135,16 @@ class StreamReader:
         """Return what is left at the end of the stream, with our id."""
         return b"".join(self._pass(event) for event in self._events.finish())
 
+    def _is_done(self, event: Event) -> bool:
+        return _DONE in event.raw and event.payload.strip() == _DONE
+
     def _pass(self, event: Event) -> bytes:
+        if self._is_usual(event):
+            chunk = parse(event.raw[self._data : -2])
+            if not isinstance(chunk, dict):
+                return event.raw
+            self._answer.add(chunk)
+            return self._ours + event.raw[len(self._begins) :] if isinstance(chunk.get("id"), str) else event.raw
         payload = event.payload
         if not payload or payload.isspace():
             return event.raw
@@ -131,11 +157,24 @@ class StreamReader:
         self._answer.add(chunk)
         return self._with_id(event, payload) if isinstance(chunk.get("id"), str) else event.raw
 
+    def _is_usual(self, event: Event) -> bool:
+        """Return whether an event has one line of data that begins as that of the last chunk, up to its id."""
+        raw, begins = event.raw, self._begins
+        if not begins or event.unread or not raw.startswith(begins):
+            return False
+        return (
+            raw.find(b"\n", len(begins)) == len(raw) - 2 and raw.endswith(b"\n\n") and raw.find(b"\r", len(begins)) < 0
+        )
+
     def _with_id(self, event: Event, payload: bytes) -> bytes:
         raw = event.raw
         for start, end in reversed(id_spans(payload)):
             start, end = _place_in_raw(event, start), _place_in_raw(event, end)
             raw = raw[: start + 1] + self._id + raw[end - 1 :]
+        if len(event.data) == 1 and (first := _ID_FIRST.match(payload)):
+            self._data = event.data[0][0]
+            self._begins = event.raw[: self._data + first.end()]
+            self._ours = event.raw[: self._data + first.start(1) + 1] + self._id + b'"'
         return raw
 
 

@@ -92,8 +92,12 @@ vote = Table(
     Column("version", Integer, nullable=False),
     Column("at", BigInteger, nullable=False),
     Column("event", _counted, ForeignKey("event.id"), nullable=False),  # the last that changed it
+    Column("model", Text),  # of the turn, with its arm and when it was created
+    Column("arm", Text),
+    Column("shown", BigInteger),
     Index("vote_rater", "rater", "tenant"),
     Index("vote_event", "event", "tenant"),
+    Index("vote_model", "model", "arm", "turn", "value", "shown", "tenant"),  # to count from, and nothing else
 )
 
 review = Table(

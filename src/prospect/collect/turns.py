@@ -18,6 +18,7 @@ REASONS = ("not_followed", "wrong", "style", "refused", "unsafe", "too_long", "o
 EVENTS = ("regenerated", "copied", "edited", "abandoned", "preferred")
 
 _HASH_BYTES = 16
+_ENCODE = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode  # `json.dumps` would make one for each value
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +37,7 @@ class Turn:
         ended: how; only `stop` is a whole answer.
         model: the name that the upstream was asked for.
         fingerprint: of the weights that answered, as far as they are known.
-        arm: `current` or `canary`.
+        arm: `current`, `canary`, or `shadow` for an answer that nobody asked for or saw.
         sampling: settings of the request, such as temperature.
         prompt_tokens: as the upstream counted them.
         completion_tokens: likewise.
@@ -46,6 +47,7 @@ class Turn:
         upstream_id: what the upstream called the response.
         parent: the turn before; the store finds it.
         sibling_group: the same for all answers to one prompt in a conversation; the store finds it.
+        beside: of a shadow's answer, the turn whose answer people saw: it stands in the same conversation.
     """
 
     id: str
@@ -69,6 +71,7 @@ class Turn:
     upstream_id: str | None = None
     parent: str | None = None
     sibling_group: str | None = None
+    beside: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,21 +148,21 @@ class Chain:
     new: int
 
 
-def chain(turn: Turn) -> Chain:
-    """Return the hashes of a turn's history.
+def chain(turn: Turn, key: bytes) -> Chain:
+    """Return the hashes of a turn's history, keyed, so that nobody who reads them can try texts until one fits.
 
     Each message is hashed with the hash of those before it, so that equal hashes mean an equal history: one changed
     word, role or tool schema, and the turn starts a new root.
     """
     if isinstance(turn.messages, str):
-        return Chain(_hash(turn.tenant, {"text": turn.messages}), None, None, 1)
-    link = _hash(turn.tenant, {"tools": turn.tools or None})
+        return Chain(_hash(turn.tenant, {"text": turn.messages}, key), None, None, 1)
+    link = _hash(turn.tenant, {"tools": turn.tools or None}, key)
     known, new = None, len(turn.messages)
     for number, message in enumerate(map(plain, turn.messages), start=1):
-        link = _hash(link, message)
+        link = _hash(link, message, key)
         if message.get("role") == "assistant":
             known, new = link, len(turn.messages) - number
-    reach = _hash(link, plain(turn.completion)) if isinstance(turn.completion, Mapping) else None
+    reach = _hash(link, plain(turn.completion), key) if isinstance(turn.completion, Mapping) else None
     return Chain(link, known, reach, new)
 
 
@@ -175,6 +178,6 @@ def plain(message: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _hash(before: str, value: Any) -> str:
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.blake2b(f"{before}\0{text}".encode(), digest_size=_HASH_BYTES).hexdigest()
+def _hash(before: str, value: Any, key: bytes) -> str:
+    text = f"{before}\0{_ENCODE(value)}"
+    return hashlib.blake2b(text.encode(), key=key[:64], digest_size=_HASH_BYTES).hexdigest()

@@ -19,6 +19,7 @@ import aiohttp
 from aiohttp.abc import ResolveResult
 
 from prospect.collect.refusals import Refusal
+from prospect.collect.request import TRACE
 from prospect.collect.stream import without
 from prospect.endpoint.client import checked_url, read_key
 from prospect.errors import UsageError
@@ -29,7 +30,7 @@ IDLE_SECONDS = 60.0  # of a stream that has begun
 FIRST_SECONDS = 600.0  # until the head of an answer: an answer that is no stream comes when it is whole
 
 # Of the client's headers the server gets these alone: never its key, its cookies, or where it comes from.
-_ASKED_HEADERS = ("accept", "content-type", "user-agent", "x-request-id", "traceparent", "tracestate")
+_ASKED_HEADERS = ("accept", "content-type", "user-agent", "x-request-id", *TRACE)
 # Those of one connection (RFC 9110, 7.6.1), of the encoding that was undone, of another site, and of the account.
 _DROPPED = frozenset(
     b"connection keep-alive proxy-connection proxy-authenticate proxy-authorization te trailer transfer-encoding "

@@ -4,48 +4,73 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from importlib import import_module
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, bindparam, insert, or_
 
-from prospect.collect.rows import KeyReusedError, UnknownTurnError, milliseconds, moment, text_of, writable
+from prospect.collect.canary import SHADOW
+from prospect.collect.prepared import Prepared
+from prospect.collect.rows import (
+    KeyReusedError,
+    UnknownTurnError,
+    milliseconds,
+    moment,
+    name_of,
+    text_of,
+    without_personal_data,
+    writable,
+)
 from prospect.collect.tables import event, owned, turn, vote
 from prospect.collect.turns import EVENTS, REASONS, Event, Vote
 from prospect.errors import StoreError
 from prospect.feedback.frozen.tombstones import pseudonym_of
 
+_OF_TURN = {"model": "model", "arm": "arm", "shown": "created"}  # columns of a vote, and of its turn
 
-def _upsert(dialect: Any) -> Any:
-    statement = dialect.insert(vote)
+
+def _upsert(dialect: str) -> Any:
+    said = [column for column in vote.c if column.name not in _OF_TURN]
+    values = (bindparam(column.name, type_=column.type) for column in said)
+    of_turn = owned(turn, bindparam("tenant"), *values, *(turn.c[name] for name in _OF_TURN.values()))
+    statement = import_module(f"sqlalchemy.dialects.{dialect}").insert(vote)
+    names = [*(column.name for column in said), *_OF_TURN]
+    statement = statement.from_select(names, of_turn.where(turn.c.id == bindparam("turn")))
     changed = ("value", "reason", "comment", "correction", "at", "event")
     set_ = {**{name: statement.excluded[name] for name in changed}, "version": vote.c.version + 1}
     return statement.on_conflict_do_update(index_elements=["turn", "rater"], set_=set_).returning(vote.c.version)
 
 
-# Built once: making them costs more than the database takes.
-_UPSERT = {"sqlite": _upsert(sqlite), "postgresql": _upsert(postgresql)}
+_UPSERT = Prepared(_upsert)
 _WRITTEN = [column for column in event.c if column.name != "id"]
-_INSERT_EVENT = (
+_INSERT_EVENT = Prepared.everywhere(
     insert(event)
     .from_select(
         [column.name for column in _WRITTEN],
         owned(turn, bindparam("tenant"), *(bindparam(column.name, type_=column.type) for column in _WRITTEN)).where(
-            turn.c.id == bindparam("turn"), turn.c.purged.is_(None)
+            turn.c.id == bindparam("turn"),
+            turn.c.purged.is_(None),
+            # Nobody saw a shadow's answer, so that nobody can judge it alone.
+            or_(turn.c.arm.is_distinct_from(SHADOW), bindparam("kind") == "preferred"),
         ),
     )
     .returning(event.c.id)
 )
 
 
-def upsert_vote(connection: Connection, one: Vote, idempotency: str | None, key: bytes) -> Vote:
-    """Write a vote in the history and as the rater's latest on the turn."""
+def upsert_vote(
+    connection: Connection, one: Vote, idempotency: str | None, key: bytes, *, redact: bool = False
+) -> Vote:
+    """Write a vote in the history and as the rater's latest on the turn; `redact` replaces personal data in it."""
     if one.value not in (1, 0, -1):
         raise StoreError(f"the vote is {one.value}; expected 1, -1, or 0 to take it back")
     if one.reason is not None and one.reason not in REASONS:
         raise StoreError(f"the reason is {one.reason}; expected {', '.join(REASONS)}")
     one = dataclasses.replace(writable(one), rater=pseudonym_of(one.rater, key))
     idempotency = None if idempotency is None else text_of(idempotency)
+    if redact:
+        one = without_personal_data(one, key)
+        idempotency = None if idempotency is None else name_of(idempotency, key)
     detail = {
         "value": one.value, "reason": one.reason, "comment": one.comment, "correction": one.correction
     }  # fmt: skip
@@ -54,7 +79,7 @@ def upsert_vote(connection: Connection, one: Vote, idempotency: str | None, key:
     number = log_event(connection, one, "vote", detail, key=idempotency)
     place = {"turn": one.turn, "rater": one.rater, "tenant": one.tenant}
     values = {**place, **detail, "version": 1, "at": milliseconds(one.at), "event": number}
-    version = connection.execute(_UPSERT[connection.dialect.name], values).scalar_one()
+    version = _UPSERT.run(connection, values).scalar_one()
     return dataclasses.replace(one, version=version, cursor=number)
 
 
@@ -73,13 +98,15 @@ def _with_key(connection: Connection, one: Vote, detail: dict[str, Any], key: st
     return dataclasses.replace(one, at=moment(found.at), version=version, cursor=found.id)
 
 
-def insert_event(connection: Connection, one: Event, key: bytes) -> None:
-    """Write an event in the history."""
+def insert_event(connection: Connection, one: Event, key: bytes, *, redact: bool = False) -> None:
+    """Write an event in the history; `redact` replaces personal data in it."""
     if one.kind not in EVENTS:
         raise StoreError(f"the event is {one.kind}; expected {', '.join(EVENTS)}")
     if (one.other is not None) != (one.kind == "preferred"):
         raise StoreError(f"the event is {one.kind}; expected another turn with `preferred`, and only there")
     one = writable(one)
+    if redact:
+        one = without_personal_data(one, key)
     if one.other is not None:
         both = owned(turn, one.tenant, turn.c.sibling_group).where(turn.c.id.in_([one.turn, one.other]))
         groups = connection.execute(both).scalars().all()
@@ -113,7 +140,7 @@ def log_event(
         "key": key,
         "at": milliseconds(one.at),
     }
-    number = connection.execute(_INSERT_EVENT, values).scalar()
+    number = _INSERT_EVENT.run(connection, values).scalar()
     if number is None:
         raise UnknownTurnError(f"{one.turn}: there is no such turn")
     return int(number)

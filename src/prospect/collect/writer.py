@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import queue
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection
@@ -25,7 +25,7 @@ Work = Callable[[Connection], Any]
 @dataclass(slots=True)
 class _Job:
     work: Work
-    done: Future[Any] = field(default_factory=Future)
+    done: asyncio.Future[Any]
 
 
 class Writer:
@@ -47,16 +47,15 @@ class Writer:
         """How many writes wait."""
         return self._jobs.qsize()
 
-    def submit(self, work: Work) -> Future[Any]:
+    def submit(self, work: Work) -> asyncio.Future[Any]:
         """Let `work` write on a connection; its result is there once it is committed.
 
-        What was submitted is written even if nobody waits for it any more.
+        What was submitted is written even if nobody waits for it any more. The future belongs to the loop that runs.
 
         Raises:
             StoreError: too much waits already, or the store is closed.
         """
-        job = _Job(work)
-        job.done.set_running_or_notify_cancel()  # from here on it cannot be cancelled
+        job = _Job(work, asyncio.get_running_loop().create_future())
         if self._closed:
             raise StoreError(f"{self._database.name}: is closed. Open it again")
         try:
@@ -90,17 +89,12 @@ class Writer:
             results = self._together(jobs)
         except BaseException as error:
             if len(jobs) == 1 or isinstance(error.__cause__, OperationalError):  # a disk or a lock fails all alike
-                for job in jobs:
-                    job.done.set_exception(error)
+                _tell(jobs, [error] * len(jobs))
             else:
                 for job in jobs:
                     self._write([job])
             return
-        for job, result in zip(jobs, results, strict=True):
-            if isinstance(result, StoreError):
-                job.done.set_exception(result)
-            else:
-                job.done.set_result(result)
+        _tell(jobs, results)
 
     def _together(self, jobs: list[_Job]) -> list[Any]:
         if not jobs:
@@ -115,3 +109,23 @@ def _result(job: _Job, connection: Connection) -> Any:
         return job.work(connection)
     except StoreError as refusal:
         return refusal
+
+
+def _tell(jobs: Iterable[_Job], results: Iterable[Any]) -> None:
+    """Give each job its result, or what went wrong; each loop is woken once."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]] = {}
+    for job, result in zip(jobs, results, strict=True):
+        by_loop.setdefault(job.done.get_loop(), []).append((job.done, result))
+    for loop, told in by_loop.items():
+        with contextlib.suppress(RuntimeError):  # a loop that has ended waits for nothing
+            loop.call_soon_threadsafe(_settle, told)
+
+
+def _settle(told: Iterable[tuple[asyncio.Future[Any], Any]]) -> None:
+    for done, result in told:
+        if done.done():  # whoever waited has been cancelled
+            continue
+        if isinstance(result, BaseException):
+            done.set_exception(result)
+        else:
+            done.set_result(result)

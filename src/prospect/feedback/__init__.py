@@ -1,43 +1,34 @@
-"""What people said: records, where they come from, and what they can be turned into."""
+"""What people said: records, where they come from, and what they can be turned into.
 
-from prospect.feedback.convert.balance import ClassCounts, ClassWeights, class_counts, suggest_class_weights
-from prospect.feedback.convert.kinds import as_kind
-from prospect.feedback.convert.pairing import Unpairable, count_unpairable, to_paired
-from prospect.feedback.convert.scored import Unscorable, count_unscorable, to_scored
-from prospect.feedback.convert.verdicts import to_demonstrations, to_unpaired
-from prospect.feedback.files.sources import iter_feedback, load_feedback, load_prompts
-from prospect.feedback.files.write import as_columns, write_jsonl
-from prospect.feedback.records import Demonstration, Feedback, Image, Kind, Message, Paired, Scored, Text, Unpaired
-from prospect.feedback.split import prompt_key, split_by_prompt
+Public names are imported when first used.
+"""
 
-__all__ = [
-    "ClassCounts",
-    "ClassWeights",
-    "Demonstration",
-    "Feedback",
-    "Image",
-    "Kind",
-    "Message",
-    "Paired",
-    "Scored",
-    "Text",
-    "Unpairable",
-    "Unpaired",
-    "Unscorable",
-    "as_columns",
-    "as_kind",
-    "class_counts",
-    "count_unpairable",
-    "count_unscorable",
-    "iter_feedback",
-    "load_feedback",
-    "load_prompts",
-    "prompt_key",
-    "split_by_prompt",
-    "suggest_class_weights",
-    "to_demonstrations",
-    "to_paired",
-    "to_scored",
-    "to_unpaired",
-    "write_jsonl",
-]
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_NAMES = {
+    "convert.balance": ("ClassCounts", "ClassWeights", "class_counts", "suggest_class_weights"),
+    "convert.kinds": ("as_kind",),
+    "convert.pairing": ("Unpairable", "count_unpairable", "to_paired"),
+    "convert.scored": ("Unscorable", "count_unscorable", "to_scored"),
+    "convert.verdicts": ("to_demonstrations", "to_unpaired"),
+    "files.sources": ("iter_feedback", "load_feedback", "load_prompts"),
+    "files.write": ("as_columns", "write_jsonl"),
+    "records": ("Demonstration", "Feedback", "Image", "Kind", "Message", "Paired", "Scored", "Text", "Unpaired"),
+    "split": ("prompt_key", "split_by_prompt"),
+}
+_HOMES = {name: f"{__name__}.{module}" for module, names in _NAMES.items() for name in names}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -8,6 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from serving import eventually
 from upstreams import ID, RECORDINGS, FakeUpstream, Recording
 
 
@@ -16,15 +17,6 @@ def body_for(recording: Recording) -> dict[str, Any]:
         {"prompt": "Once"} if recording.path == "/v1/completions" else {"messages": [{"role": "user", "content": "?"}]}
     )
     return {"model": recording.name, "stream": recording.stream, **asked}
-
-
-def eventually(look: Callable[[], Any]) -> Any:
-    """Return what is seen within five seconds."""
-    for _ in range(500):
-        if found := look():
-            return found
-        time.sleep(0.01)
-    pytest.fail("it never came")
 
 
 @pytest.mark.parametrize("recording", RECORDINGS, ids=lambda recording: recording.name)

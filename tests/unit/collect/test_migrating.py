@@ -13,6 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import text
 
 import prospect.collect.migrations
 from collecting import NOW, a_turn, a_vote, fill, open_store, with_store
@@ -158,3 +159,23 @@ def test_a_store_refuses_another_key_of_pseudonyms_than_it_began_with(store_addr
             Store.open(store_address, make=make, rater_key=b"b" * 32)
     with open_store(store_address, rater_key=b"a" * 32) as store, pytest.raises(StoreError, match="of another key"):
         Purge(store.database, "main", b"b" * 32)
+
+
+def test_votes_of_an_older_store_get_the_model_of_their_turn(store_address: str) -> None:
+    database = Database(store_address)
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrating.__file__).parent / "migrations"))
+    with database.writing(alone=True) as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        for statement in (
+            "INSERT INTO turn (id, tenant, conversation, consent, ended, model, arm, sampling, created) "
+            "VALUES ('t', 'main', 'c', true, 'stop', 'm', 'canary', '{}', 7)",
+            "INSERT INTO event (id, tenant, kind, turn, at) VALUES (1, 'main', 'vote', 't', 8)",
+            "INSERT INTO vote (turn, rater, tenant, value, version, at, event) VALUES ('t', 'r', 'main', 1, 1, 8, 1)",
+        ):
+            connection.execute(text(statement))
+    assert migrate(database)
+    with database.reading() as connection:
+        assert connection.execute(text("SELECT model, arm, shown FROM vote")).one() == ("m", "canary", 7)
+    database.close()

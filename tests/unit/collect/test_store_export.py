@@ -170,7 +170,8 @@ def many(votes: dict[str, list[int]], spread: Callable[[int], timedelta] = lambd
     things: list[Any] = []
     for rater, values in votes.items():
         for number, value in enumerate(values):
-            things += [turn := a_turn(), a_vote(turn, value, rater=rater, at=NOW + spread(number))]
+            asked = [{"role": "user", "content": f"Where is parcel {len(things)}?"}]
+            things += [turn := a_turn(asked), a_vote(turn, value, rater=rater, at=NOW + spread(number))]
     return things
 
 
@@ -255,3 +256,48 @@ def test_an_export_is_remembered_with_its_hash(store_address: str, tmp_path: Pat
         assert settings["tenant"] == "main" and settings["share"] == 0.1
 
     with_store(store_address, work)
+
+
+MANY = (
+    "The parcel left our house on Monday and will be with you by {}, as the driver told us this morning, who had it in "
+    "the van behind two others, and who will ring at your door twice before he takes it to the shop at the corner"
+)
+
+
+def votes_on_copies(count: int, answer: str = MANY, value: int = 1) -> list[Any]:
+    """Return turns whose answers differ in a word, each with a vote of another rater."""
+    asked = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Where is it?"}]
+    turns = [
+        a_turn(asked, {"role": "assistant", "content": answer.format(f"day {i}")}, rater=f"r{i}") for i in range(count)
+    ]
+    return [*turns, *(a_vote(turn, value, rater=turn.rater, correction="Soon, I hope.") for turn in turns)]
+
+
+def test_votes_on_nearly_the_same_texts_are_capped_and_counted(store_address: str, tmp_path: Path) -> None:
+    copies = votes_on_copies(30)
+    others = votes_on_copies(5, "Nobody knows what became of it, but I have asked the depot twice, {}.", -1)
+    report, rows = exported(store_address, tmp_path / "a.jsonl", *copies, *others)
+    assert report.dropped == {"beyond the votes on nearly the same texts": 10}
+    assert sum(row.desirable for row in rows) == 20 and len(rows) == 25
+    again, same = exported(store_address, tmp_path / "b.jsonl")
+    assert [row.id for row in same] == [row.id for row in rows] and again.kept == 25
+    report, rows = exported(store_address, tmp_path / "c.jsonl", selection=Selection(duplicates=3), corrections=True)
+    assert report.kept == 6 and report.corrections == 6 and len(rows) == 12  # corrections go with their votes
+    assert exported(store_address, tmp_path / "d.jsonl", selection=Selection(duplicates=0))[0].kept == 35
+
+
+def test_a_store_that_is_read_directly_has_the_same_cap(tmp_path: Path) -> None:
+    address = str(tmp_path / "s.sqlite")
+    _, rows = exported(address, tmp_path / "a.jsonl", *votes_on_copies(30))
+    assert [row.id for row in load_feedback(address)] == [row.id for row in rows] and len(rows) == 20
+
+
+def test_the_cap_looks_at_the_last_question_with_the_answer(store_address: str, tmp_path: Path) -> None:
+    questions = ["Where is the red parcel that my aunt sent", "Who drives the van in our street"] * 3
+    turns = [
+        a_turn([{"role": "user", "content": f"{asked} " * 9}], {**ANSWERED, "content": MANY}, rater=f"r{i}")
+        for i, asked in enumerate(questions)
+    ]
+    votes = [a_vote(turn, rater=turn.rater) for turn in turns]
+    report, _ = exported(store_address, tmp_path / "a.jsonl", *turns, *votes, selection=Selection(duplicates=2))
+    assert report.kept == 4

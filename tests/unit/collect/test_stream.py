@@ -174,3 +174,30 @@ def test_an_answer_without_end_is_recorded_up_to_a_bound_and_counts_as_cut() -> 
         answer.add({"choices": [{"delta": {"content": "y" * (MOST_CHARACTERS // 4)}, "finish_reason": "stop"}]})
     assert len(answer.choices[0].message()["content"]) == MOST_CHARACTERS
     assert answer.ended(answer.choices[0]) == "length"
+
+
+FIRST = b'data: {"id": "x", "choices": []}\n\n'
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        b'data: {"id": "x", "choices": [{"delta": {"content": "a"}}]}\n\n',
+        b'data: {"id": "x",\ndata: "choices": []}\n\n',
+        b'data: {"id": "x",\rdata: "choices": [{"delta": {"content": "a"}}]}\n\n',
+        b'data: {"id": "x", "id": 5}\n\n',
+        b'data: {"id": "xy"}\n\n',
+        b'data: {"id": "x" data: {"id": "x"}\n\n',
+        b'data: {"id": "x"}\n',
+        b'data: {"id": "x"}',
+        b'data: {"id": "x", "a": "' + b"y" * MOST_EVENT_BYTES + b'"}\n\n',
+    ],
+    ids=["usual", "lines", "return", "no id", "longer", "broken", "cut", "open", "long"],
+)
+def test_a_chunk_that_begins_as_the_one_before_is_read_as_any_other(
+    second: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = read([FIRST + second + FIRST])
+    assert found[0].startswith(FIRST.replace(b'"x"', b'"' + OURS.encode() + b'"'))
+    monkeypatch.setattr(StreamReader, "_is_usual", lambda *_: False)
+    assert read([FIRST + second + FIRST]) == found

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
 from sqlalchemy import func
@@ -19,15 +19,16 @@ from prospect.collect.access import Access, Caller
 from prospect.collect.database import Database
 from prospect.collect.pages.page import page
 from prospect.collect.refusals import Refusal
-from prospect.collect.registry import Models, Registry
 from prospect.collect.rows import moment
 from prospect.collect.stats import model_stats
 from prospect.collect.tables import export, owned
-from prospect.collect.trial import look
 from prospect.errors import CheckpointError, StoreError
-from prospect.results.canary import CanaryResult
 from prospect.statistics.rates import Rate
-from prospect.statistics.sequential import Gap
+
+if TYPE_CHECKING:
+    from prospect.collect.registry import Models, Registry
+    from prospect.results.canary import CanaryResult
+    from prospect.statistics.sequential import Gap
 
 MOST_EXPORTS = 50
 _DIGEST_BYTES = 8  # of each turn in an export
@@ -82,6 +83,8 @@ class AdminPage:
         """Return the registry, None where none can be read, and how its canary does."""
         if self.registry is None:
             return None, None
+        from prospect.collect.trial import look
+
         try:
             models = self.registry.read()
         except (CheckpointError, OSError):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from prospect.errors import DataError
-from prospect.feedback.files.others.turns import own_turn
+from prospect.feedback.files.others.turns import OTHER_ROLES, own_turn
 from prospect.feedback.records import Message, Text
 from prospect.feedback.wording import found, names, show, type_name
 
@@ -32,7 +32,7 @@ def parse_text(value: Any, column: str, where: str) -> Text:
     if isinstance(value, str):
         return encodable(value, column, where)
     if isinstance(value, list):
-        return tuple(_message(turn, f"{column}[{i}]", where) for i, turn in enumerate(value))
+        return tuple([_message(turn, i, column, where) for i, turn in enumerate(value)])
     raise DataError(
         f"{where}: {column} is {found(value)}; expected a string or a list of "
         '{"role": ..., "content": ...}. Write it as one of the two, or remove the row'
@@ -119,7 +119,12 @@ def _completion_turns(prompt: Turns, completion: Text, column: str, where: str) 
     )
 
 
-def _message(turn: Any, column: str, where: str) -> Message:
+def _message(turn: Any, place: int, column: str, where: str) -> Message:
+    if type(turn) is dict and len(turn) == 2:  # as nearly all are: what follows finds nothing in them
+        role, content = turn.get("role"), turn.get("content")
+        if type(content) is str and type(role) is str and role and role not in OTHER_ROLES and content.isascii():
+            return Message(role, content)
+    column = f"{column}[{place}]"
     if not isinstance(turn, dict):
         raise DataError(f'{where}: {column} is {found(turn)}; expected {{"role": ..., "content": ...}}')
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -92,11 +92,12 @@ def encode(row: Feedback, folder: Path) -> bytes:
         row: a record.
         folder: where the file will be, from which paths of images count.
     """
-    dumps, columns = orjson.dumps, as_columns(row)
-    if not IMAGE_COLUMNS.isdisjoint(columns):
-        columns |= {name: path_cell(row, name, folder) for name in columns if name in IMAGE_COLUMNS}
-    parts, place = [b"}\n"] * (2 * len(columns) + 1), 0
+    dumps = orjson.dumps
     try:
+        columns = as_columns(row, _encoded_text)
+        if not IMAGE_COLUMNS.isdisjoint(columns):
+            columns |= {name: path_cell(row, name, folder) for name in columns if name in IMAGE_COLUMNS}
+        parts, place = [b"}\n"] * (2 * len(columns) + 1), 0
         for name, cell in columns.items():
             parts[place] = _KEYS[name]
             parts[place + 1] = dumps(cell) if type(cell) is str else _encode(cell)
@@ -112,23 +113,49 @@ def _encode(cell: Any) -> bytes:
         return b"true" if cell else b"false"
     if type(cell) is float and -math.inf < cell < math.inf:  # NaN is not
         return repr(cell).encode()
+    if type(cell) is bytes:  # the turns of a text
+        return cell
     return _JSON.encode(cell).encode()
 
 
-def as_columns(row: Feedback) -> dict[str, Any]:
+def _encoded_text(text: Completion) -> str | bytes:
+    """Return a text, or the bytes that json makes of its turns; an image's name."""
+    if isinstance(text, Image):
+        return text.name
+    if isinstance(text, str):
+        return text
+    dumps, parts = orjson.dumps, []
+    for message in text:
+        if message.extra:
+            return _JSON.encode([turn.as_dict() for turn in text]).encode()
+        parts.append(b'{"role": %b, "content": %b}' % (dumps(message.role), dumps(message.content)))
+    return b"[%b]" % b", ".join(parts)
+
+
+def _as_cell(text: Completion) -> str | list[dict[str, Any]]:
+    if isinstance(text, Image):
+        return text.name
+    return text if isinstance(text, str) else [message.as_dict() for message in text]
+
+
+def as_columns(row: Feedback, as_cell: Callable[[Completion], Any] = _as_cell) -> dict[str, Any]:
     """Return the record as column -> cell, without the optional columns that say nothing.
 
     The cell of an image is its name by content, so that the columns are the same wherever the file lies.
+
+    Args:
+        row: the record.
+        as_cell: what a prompt or completion becomes; a list of messages, if it is one.
     """
-    columns: dict[str, Any] = {"prompt": _as_cell(row.prompt)}
+    columns: dict[str, Any] = {"prompt": as_cell(row.prompt)}
     if isinstance(row, Unpaired):
-        columns[_column("completion", row.completion)] = _as_cell(row.completion)
+        columns[_column("completion", row.completion)] = as_cell(row.completion)
         columns["label"] = row.desirable
     elif isinstance(row, Paired):
-        columns[_column("chosen", row.chosen)] = _as_cell(row.chosen)
-        columns[_column("rejected", row.rejected)] = _as_cell(row.rejected)
+        columns[_column("chosen", row.chosen)] = as_cell(row.chosen)
+        columns[_column("rejected", row.rejected)] = as_cell(row.rejected)
     elif isinstance(row, Demonstration):
-        columns[_column("completion", row.completion)] = _as_cell(row.completion)
+        columns[_column("completion", row.completion)] = as_cell(row.completion)
     elif isinstance(row, Scored):
         columns[_column("completions", row.completions[0])] = [_as_cell(text) for text in row.completions]
         columns["scores"] = list(row.scores)
@@ -187,9 +214,3 @@ def _path_from(image: Image, folder: Path, where: str) -> str:
 
 def _column(column: str, completion: Completion) -> str:
     return _IMAGE_COLUMNS[column] if isinstance(completion, Image) else column
-
-
-def _as_cell(text: Completion) -> str | list[dict[str, Any]]:
-    if isinstance(text, Image):
-        return text.name
-    return text if isinstance(text, str) else [message.as_dict() for message in text]

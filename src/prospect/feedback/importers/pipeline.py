@@ -119,8 +119,12 @@ def import_items(
     redact: bool = False,
     keep_rater_names: bool = False,
     purged: Graveyard | None = None,
+    late: Callable[[], Mapping[int, str]] = dict,
 ) -> ImportReport:
-    """Write the rows of what an importer yields; arguments, refusals and account are those of `import_feedback`."""
+    """Write the rows of what an importer yields; arguments, refusals and account are those of `import_feedback`.
+
+    `late` says, once all items were taken, which of those that are kept are dropped: their number from 0, and why.
+    """
     maker = RowMaker(
         importer.name, paths, redact=redact, raters=_rater_names(keep_rater_names or output is None), purged=purged
     )
@@ -135,6 +139,7 @@ def import_items(
         )
         for item in items:
             intake.add(item)
+        intake.drop_late(late())
         numbers = intake.finish(None if output is None else Path(output))
     return ImportReport(format=importer.name, title=importer.title, why=why, files=file_names(paths), **numbers)
 
@@ -218,6 +223,7 @@ class _Intake:
         self._outcomes = array("L")
         self._times = array("d")  # of each item, in seconds since 1970
         self._reasons = ["kept"]
+        self._unwritten = {SUPERSEDED}  # reasons that go for what was spooled
         self._examples: dict[str, tuple[int, str]] = {}
         self._latest: dict[bytes, int] = {}  # digest of rater and completion -> the item that is the latest vote
         self._unusable_corrections = 0
@@ -236,6 +242,13 @@ class _Intake:
         if reason is not None:
             self._drop(number, reason)
             self._examples.setdefault(reason, (number, item.where))
+
+    def drop_late(self, reasons: Mapping[int, str]) -> None:
+        """Drop items that were kept so far, with their corrections."""
+        for number, reason in reasons.items():
+            if self._outcomes[number] == _KEPT:
+                self._drop(number, reason)
+        self._unwritten |= set(reasons.values())
 
     def _drop(self, number: int, reason: str) -> None:
         if reason not in self._reasons:  # a short list: a reason is the same few words for all rows like it
@@ -337,13 +350,13 @@ class _Intake:
         }
 
     def _survivors(self) -> Iterator[Made]:
-        """Yield the spooled rows whose vote was not superseded later: of a vote that was dropped, its correction."""
-        superseded = self._reasons.index(SUPERSEDED) if SUPERSEDED in self._reasons else None
+        """Yield the spooled rows whose vote was not dropped later: of one that was dropped at once, its correction."""
+        unwritten = {place for place, reason in enumerate(self._reasons) if reason in self._unwritten}
         self._spool.seek(0)
         for facts in self._spool:
             line = self._spool.readline()
             number, *fields = orjson.loads(facts)
-            if self._outcomes[number] != superseded:
+            if self._outcomes[number] not in unwritten:
                 yield Made._make([*fields, line])
 
 

@@ -20,6 +20,9 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
+SIMILAR = 0.8
+"""The Jaccard index from which texts are near duplicates, everywhere."""
+
 BINS = 128
 EMPTY = 0xFFFF
 WORDS = 3

@@ -9,9 +9,8 @@ import polars as pl
 
 from prospect.feedback.doctor.checks.case import Case, percent, several, that
 from prospect.feedback.findings import Finding
+from prospect.feedback.texts.near_duplicates import SIMILAR
 
-SIMILAR = 0.8
-"""The share of common three-word shingles (Jaccard index) from which texts are near duplicates."""
 _MANY_PROMPTS = 5  # the same short answer to a few prompts is ordinary
 _ALARMING = 0.05  # share of rows
 

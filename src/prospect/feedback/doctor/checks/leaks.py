@@ -7,9 +7,8 @@ from collections.abc import Iterator
 import polars as pl
 
 from prospect.feedback.doctor.checks.case import Case, percent, several, that
-from prospect.feedback.doctor.checks.duplicates import SIMILAR
 from prospect.feedback.findings import Finding
-from prospect.feedback.texts.near_duplicates import NearDuplicates
+from prospect.feedback.texts.near_duplicates import SIMILAR, NearDuplicates
 
 
 def exact_leaks(case: Case) -> Iterator[Finding]:

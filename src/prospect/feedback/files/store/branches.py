@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ Query = Callable[[str, Mapping[str, Any]], Iterable[Sequence[Any]]]
 
 LONGEST = 10_000  # turns of one branch; a longer one goes round in a circle
 _REMEMBERED = 16 << 20  # bytes of text as it is kept
-_AT_ONCE = 64  # turns of one query
+_AT_ONCE = 256  # turns of one query
 
 
 _TEXTS = "SELECT id, parent, said, answer FROM turn WHERE tenant = :tenant AND id IN"
@@ -44,10 +45,15 @@ class Branches:
         self._size = 0
 
     def read_ahead(self, ids: Iterable[str]) -> None:
-        """Read the texts of turns that will be asked for."""
-        wanted = list(dict.fromkeys(id for id in ids if id not in self._texts))
-        for start in range(0, len(wanted), _AT_ONCE):
-            self._read(wanted[start : start + _AT_ONCE])
+        """Read the texts of turns whose prompts will be asked for, and those of the turns before them.
+
+        As far as memory allows: what is not there is read when it is asked for.
+        """
+        wanted, size = [id for id in dict.fromkeys(ids) if id not in self._texts], 0
+        while wanted and size < _REMEMBERED // 2:
+            size += self._read(wanted)
+            parents = (self._texts[id].parent for id in wanted if id in self._texts)
+            wanted = [id for id in dict.fromkeys(parents) if id is not None and id not in self._texts]
 
     def prompt(self, id: str) -> tuple[str | list[dict[str, Any]], list[dict[str, Any]] | None]:
         """Return the prompt of a turn, and the tools that the model was offered.
@@ -83,8 +89,12 @@ class Branches:
         except KeyError:
             raise DataError(f"turn {id}: is not in the store, though others follow it. Use a backup") from None
 
-    def _read(self, ids: Sequence[str]) -> None:
-        names = {f"id{number}": id for number, id in enumerate(ids)}
+    def _read(self, ids: Sequence[str]) -> int:
+        """Read the texts of some turns, and return their size in bytes."""
+        before = self._size
+        # The last one fills up, so that there are few statements, which the database need not read again and again.
+        filled = itertools.islice(itertools.chain(ids, itertools.repeat(ids[-1])), 1 << (len(ids) - 1).bit_length())
+        names = {f"id{number}": id for number, id in enumerate(filled)}
         some = ", ".join(f":{name}" for name in names)
         sql = f"{_TEXTS} ({some})"
         for id, parent, said, answer in self._query(sql, {"tenant": self._tenant, **names}):
@@ -96,9 +106,11 @@ class Branches:
             )
             self._texts[id] = kept
             self._size += kept.size
+        read = self._size - before
         while self._size > _REMEMBERED and len(self._texts) > len(ids):
             _, gone = self._texts.popitem(last=False)
             self._size -= gone.size
+        return read
 
 
 def paged(rows: Iterable[Sequence[Any]], size: int = _AT_ONCE) -> Iterator[list[Sequence[Any]]]:

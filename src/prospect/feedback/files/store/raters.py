@@ -60,7 +60,7 @@ class Raters:
         if rater in self.quarantined:
             return self.quarantined[rater]
         votes = self.records[rater].votes if rater in self.records else 0
-        if self.most is not None and votes > self.most and _drawn(rater, turn) >= self.most / votes:
+        if self.most is not None and votes > self.most and drawn(rater, turn) >= self.most / votes:
             return BEYOND_SHARE
         return None
 
@@ -108,7 +108,7 @@ def most_votes(counts: list[int], share: float) -> int | None:
     return max(low, _ALWAYS_KEPT) if low else None
 
 
-def _drawn(rater: str, turn: str) -> float:
+def drawn(rater: str, turn: str) -> float:
     """Return a number from 0 to 1 that is the same for the same vote."""
     digest = hashlib.blake2b(f"{rater}\0{turn}".encode(errors="replace"), digest_size=8).digest()
     return int.from_bytes(digest) / 2**64

@@ -15,7 +15,7 @@ USUAL_REVIEWERS = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """Whose votes, of what time, and how much of one rater.
+    """Whose votes, of what time, and how many of one rater and on one text.
 
     Attributes:
         tenant: whose turns.
@@ -23,6 +23,7 @@ class Selection:
         until: votes before then.
         share: the largest share of the votes that one rater may have; 1 is no limit.
         quarantine: whether raters who only vote one way, or in bursts, are left out.
+        duplicates: how many votes on nearly the same texts count; 0 is no limit.
         new_raters: how many votes a rater needs for them to weigh anything.
     """
 
@@ -31,6 +32,7 @@ class Selection:
     until: datetime | None = None
     share: float = 0.1
     quarantine: bool = True
+    duplicates: int = 20  # from a thousand votes on, one text has less than the 2 % that suffice to be learnt
     new_raters: int = 0
 
     def where(self, table: str) -> tuple[str, dict[str, Any]]:

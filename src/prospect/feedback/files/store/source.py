@@ -7,19 +7,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prospect.errors import DataError
-from prospect.feedback.files.readers import RawRow
-from prospect.feedback.files.rows import RowParser
 from prospect.feedback.files.store.branches import Query
+from prospect.feedback.files.store.duplicates import DuplicateCap
 from prospect.feedback.files.store.selection import Selection
 from prospect.feedback.files.store.votes import Collected, collected_votes
 from prospect.feedback.times import write_time
 from prospect.feedback.wording import names
 from prospect.terminal import say
 
-SCHEMA = "0002"
+if TYPE_CHECKING:
+    from prospect.feedback.files.readers import RawRow
+
+SCHEMA = "0003"
 """The newest schema that is read here, and that the store migrates to; later ones have a higher number."""
 
 CACHE_KB = 65536
@@ -32,8 +34,9 @@ SOURCE = "prospect"
 def read_store(path: Path) -> Iterator[RawRow]:
     """Yield the rows of the votes in a store, as they are now.
 
-    Votes that cannot become rows are left out: those taken back, without consent, purged, of quarantined raters, and
-    on answers that are no text. How many is said once; `prospect collect export` counts them by reason.
+    Votes that cannot become rows are left out: those taken back, without consent, purged, of quarantined raters,
+    beyond the limits, and on answers that are no text. How many is said once; `prospect collect export` counts them
+    by reason.
 
     Refuses a file that is no store, one with a newer schema, and one with several tenants.
     """
@@ -44,15 +47,29 @@ def read_store(path: Path) -> Iterator[RawRow]:
                 f"{path}: holds turns of {len(tenants)} tenants ({names(tenants)}); expected one, for rows of several "
                 "do not mix. Write those of each with `prospect collect export --tenant NAME`"
             )
+        if not tenants:
+            return
+        selection = Selection(tenant=tenants[0])
+        beyond = _beyond_duplicates(query, selection)
         seen = kept = 0
-        for vote in collected_votes(query, Selection(tenant=tenants[0])) if tenants else ():
+        for vote in collected_votes(query, selection):
             seen += 1
+            if seen - 1 in beyond:
+                continue
             where, row = f"{path}:{vote.turn}", _columns(vote)
             if vote.unusable is None and vote.value and _is_readable(row, where):
                 kept += 1
                 yield where, row["id"], row
         if kept < seen:
             _tell(path, kept, seen)
+
+
+def _beyond_duplicates(query: Query, selection: Selection) -> frozenset[int]:
+    """Return which votes are beyond the cap on nearly the same texts, by their place from 0."""
+    cap = DuplicateCap(selection.duplicates)
+    for vote in collected_votes(query, selection):
+        cap.add(vote)
+    return frozenset(cap.beyond())
 
 
 @cache
@@ -115,6 +132,8 @@ def _columns(vote: Collected) -> dict[str, Any]:
 
 
 def _is_readable(row: Mapping[str, Any], where: str) -> bool:
+    from prospect.feedback.files.rows import RowParser  # a server knows this module's numbers, and reads no rows
+
     try:
         RowParser().parse(row, where, where)
     except DataError:

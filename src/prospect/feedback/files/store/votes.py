@@ -125,8 +125,9 @@ _DRAFTS = (
 _REGENERATED = (
     "SELECT e.id, t.id, e.turn, e.rater, e.at, t.model, t.consent, t.purged FROM event e JOIN turn a ON a.id = e.turn "
     "JOIN turn t ON t.id = (SELECT b.id FROM turn b WHERE b.tenant = a.tenant AND b.conversation = a.conversation "
-    "AND b.sibling_group = a.sibling_group AND b.created > a.created AND NOT EXISTS (SELECT 1 FROM event r WHERE "
-    "r.turn = b.id AND r.kind = 'regenerated') ORDER BY b.created DESC, b.id LIMIT 1) "
+    "AND b.sibling_group = a.sibling_group AND b.created > a.created AND COALESCE(b.arm, '') <> 'shadow' "
+    "AND NOT EXISTS (SELECT 1 FROM event r WHERE r.turn = b.id AND r.kind = 'regenerated') "
+    "ORDER BY b.created DESC, b.id LIMIT 1) "
     "WHERE {where} AND e.kind = 'regenerated' ORDER BY e.id"
 )
 
