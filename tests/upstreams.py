@@ -67,11 +67,8 @@ def said(text: str | None) -> dict[str, Any]:
     return {"role": "assistant", "content": text, "refusal": None}
 
 
-TOOL = {
-    "role": "assistant",
-    "content": None,
-    "tool_calls": [{"id": ID, "type": "function", "function": {"name": "find", "arguments": '{"order": 7}'}}],
-}
+TOOL_CALL = {"id": ID, "type": "function", "function": {"name": "find", "arguments": '{"order": 7}'}}
+TOOL = {"role": "assistant", "content": None, "tool_calls": [TOOL_CALL]}
 TOOL_PIECES = [
     chunk({"role": "assistant", "content": None}),
     chunk(
@@ -83,6 +80,10 @@ TOOL_PIECES = [
     ),
     chunk({"tool_calls": [{"index": 0, "function": {"arguments": '": 7}'}}]}),
     chunk({}, "tool_calls"),
+]
+TOOLS_OF_SECOND = [
+    chunk({"tool_calls": [{"index": 0, "id": "c3", "type": "function", "function": {"name": "end"}}]}, index=1),
+    chunk({"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]}, "tool_calls", index=1),
 ]
 TEXT = {"id": ID, "object": "text_completion", "created": 1, "model": "m"}
 JSON = {"stream": False, "content_type": "application/json"}
@@ -101,6 +102,38 @@ RECORDINGS = [
     ),
     Recording(
         "llamacpp", whole([said("On its way.")], ordered=True, timings={"id": "x"}), ["On its way."], ["stop"], **JSON
+    ),
+    Recording("ollama", whole([said("Ja\r\n")], system_fingerprint="fp_ollama"), ["Ja\r\n"], ["stop"], **JSON),
+    Recording(
+        "ollama-tools", whole([{**TOOL, "content": "", "reasoning": "Hm."}], "tool_calls"), [""], ["stop"], **JSON
+    ),
+    Recording(
+        "transformers",
+        [
+            dumps(
+                {
+                    "choices": [{"message": said("Ja"), "index": 0, "finish_reason": "length", "logprobs": None}],
+                    "object": "chat.completion",
+                    "created": 1.5,
+                    "model": "m",
+                    "usage": USAGE,
+                    "id": ID,
+                },
+                spaced=True,
+            )
+            + b"\n"
+        ],
+        ["Ja"],
+        ["length"],
+        **JSON,
+    ),
+    Recording(
+        "vllm-completions-n2",
+        [dumps({**TEXT, "choices": [{"text": t, "index": i, "finish_reason": "stop"} for i, t in enumerate("ab")]})],
+        ["a", "b"],
+        ["stop", "stop"],
+        path="/v1/completions",
+        **JSON,
     ),
     Recording(
         "vllm-nan",
@@ -180,6 +213,58 @@ RECORDINGS = [
         "llamacpp-stream",
         [b": ping\n\n", *events(chunk({"content": "On"}), chunk({}, "stop", timings={"id": "x"}), ordered=True)],
         ["On"],
+        ["stop"],
+    ),
+    Recording(
+        "vllm-stream-usage-each-time",
+        events(
+            chunk({"content": "Ja"}, usage={**USAGE, "completion_tokens": 1}),
+            chunk({"content": "!"}, "stop", stop_reason=None, usage={**USAGE, "completion_tokens": 2}),
+            chunk(None, usage=USAGE),
+            spaced=True,
+        ),
+        ["Ja!"],
+        ["stop"],
+    ),
+    Recording(
+        "vllm-stream-tools-n2", events(*TOOL_PIECES[:-1], *TOOLS_OF_SECOND, TOOL_PIECES[-1]), ["", ""], ["stop"] * 2
+    ),
+    Recording(
+        "llamacpp-stream-error",  # a field that the standard does not know; older versions send it, and end
+        [
+            *events(chunk({"content": "On"}), done=False, ordered=True),
+            b'error: {"code":500,"message":"context shift is disabled","type":"server_error"}\n\n',
+        ],
+        ["On"],
+        ["upstream_error"],
+    ),
+    Recording(
+        "ollama-stream-tools",  # a call comes whole
+        events(
+            chunk({"role": "assistant", "content": "", "tool_calls": [{**TOOL_CALL, "id": "c1", "index": 0}]}),
+            chunk({}, "tool_calls"),
+        ),
+        [""],
+        ["stop"],
+    ),
+    Recording(
+        "ollama-stream-error",
+        [
+            *events(chunk({"content": "Ja"}), done=False),
+            b'data: {"error":{"message":"model runner has unexpectedly stopped","type":"api_error"}}\n\n',
+        ],
+        ["Ja"],
+        ["upstream_error"],
+    ),
+    Recording(
+        "stream-with-comments",  # between the events and within one, and nothing after the last line end
+        [
+            b": PROCESSING\r\n\r\n",
+            events(chunk({"content": "Ja"}), done=False, end=b"\r\n")[0] + b": still here\r\nretry: 100\r\n\r\n",
+            *events(chunk({}, "stop"), end=b"\r\n\r\n")[:1],
+            b":\r\n\r\ndata: [DONE]",
+        ],
+        ["Ja"],
         ["stop"],
     ),
     Recording(
@@ -283,7 +368,12 @@ class FakeUpstream:
         """Answer; return whether the connection stays open."""
         name = request.body.get("model") or ""
         if request.method == "GET":
-            writer.write(whole_head(200, b'{"object":"list","data":[{"id":"m"}]}'))
+            known = {
+                "/v1/models": b'{"object":"list","data":[{"id":"m"}]}',
+                "/v1/models/our%2Fm%201": b'{"id":"our/m 1"}',
+            }
+            missing = b'{"error":{"message":"no such model"}}'
+            writer.write(whole_head(200 if request.path in known else 404, known.get(request.path, missing)))
         elif (name == "drops-first" and len(self.asked) == 1) or name == "drops":
             return False
         elif name == "redirects":

@@ -53,6 +53,10 @@ def test_stats_give_each_share_its_interval(folder: Path, capsys: pytest.Capture
     assert model["up_share"]["low"] < 1 / 3 < model["up_share"]["high"]
     assert main(["collect", "stats"]) == 0
     assert "  with a vote   6: 60.0% (26.2% to 87.8%)" in capsys.readouterr().out
+    for share, asked, others in (("100%", "33.3%", "none"), ("0%", "none", "33.3%")):
+        assert main(["collect", "stats", "--ask", share]) == 0
+        said = capsys.readouterr().out
+        assert f"    not asked   {others}" in said and f"    asked       {asked}" in said
     assert main(["collect", "stats", "--tenant", "other"]) == 0
     assert capsys.readouterr().out == "no turns\n"
 

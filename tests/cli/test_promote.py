@@ -107,7 +107,7 @@ def test_a_plan_says_what_a_canary_needs_and_changes_nothing(on_trial: Any) -> N
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["x", "--canary", "5"], "5: expected a share of the conversations, such as 5%"),
+        (["x", "--canary", "5"], "5: expected a share from 0% to 100%, such as 5%"),
         (["x", "--canary", "100%"], "100%: expected a share"),
         (["x", "--canary", "nan%"], "nan%: expected a share"),
         (["--full"], "which model? Name its run"),

@@ -6,6 +6,7 @@ import argparse
 import json
 import logging
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,24 +25,35 @@ from prospect.terminal import make_console
 from prospect.training.run_lock import require_unheld
 
 if TYPE_CHECKING:
+    from prospect.demo.image_run import ImageDemoOutcome
     from prospect.demo.live import LiveOutcome
     from prospect.demo.run import DemoOutcome
     from prospect.results.before_after import BeforeAfterExample
+
+_CUSTOMERS = {"raters": 1, "keep_desirable": 1.0, "keep_undesirable": 1.0}
+"""Settings of the support desk's customers, with what they are where they are left out."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--method", choices=list(METHODS), default="kto", help="what aligns the model (default kto)")
-    parser.add_argument(
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument(
         "--live",
         action="store_true",
         help="serve the model, let customers chat and vote over HTTP, align it, and promote it by a canary's votes",
+    )
+    kind.add_argument(
+        "--images",
+        action="store_true",
+        help="pictures in place of texts: a small diffusion model that draws shapes in corners (pip install "
+        "'prospect-align[diffusion]')",
     )
     parser.add_argument(
         "--output",
         type=output_folder,
         metavar="DIR",
-        help="the run directory (default runs/demo-METHOD or runs/demo-live, replaced)",
+        help="the run directory (default runs/demo-METHOD, runs/demo-images-METHOD or runs/demo-live, replaced)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of customers, thumbs, training and sampling (default 0)")
     parser.add_argument("--noise", type=float, default=0.0, help="share of thumbs that are flipped (default 0)")
@@ -58,6 +70,8 @@ def run(options: argparse.Namespace) -> int:
     """Run the demo and say what came of it."""
     if options.live:
         return _run_live(options)
+    if options.images:
+        return _run_images(options)
     folder = _folder(options, options.method)
     with progress.phase(LOADING):
         from prospect.demo.run import run_demo
@@ -72,11 +86,38 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _run_images(options: argparse.Namespace) -> int:
+    """Run the demo on pictures and say what came of it."""
+    _refuse(options, _CUSTOMERS, "the demo with images does without")
+    folder = _folder(options, f"images-{options.method}")
+    with progress.phase(LOADING):
+        from prospect.demo.image_run import run_image_demo
+
+        quiet_libraries()
+    outcome = run_image_demo(folder, method=options.method, seed=options.seed, noise=options.noise, quiet=options.quiet)
+    if options.json:
+        print(json.dumps(outcome.as_dict()))
+    show_images(outcome, make_console(stderr=True, quiet=options.quiet))
+    return 0
+
+
+def show_images(outcome: ImageDemoOutcome, console: Console) -> None:
+    """Print rates with intervals, rule by rule, and where the report lies."""
+    console.print(_rules(outcome, "Pictures"))
+    console.print(f"95 % intervals over {outcome.before.n} pictures, by draws of held-out prompts.", end=" ")
+    console.print(f"The intervals before and after {_verdict(outcome)}.\n")
+    console.print(f"report   {outcome.report}   ({outcome.seconds:.0f} s in all)", markup=False, soft_wrap=True)
+
+
+def _refuse(options: argparse.Namespace, usual: Mapping[str, object], why: str) -> None:
+    for name, value in usual.items():
+        if getattr(options, name) != value:
+            raise UsageError(f"--{name.replace('_', '-')}: {why}. Leave it out.")
+
+
 def _run_live(options: argparse.Namespace) -> int:
     """Run the live demo and say what came of it."""
-    for name, usual in (("method", "kto"), ("raters", 1), ("keep_desirable", 1.0), ("keep_undesirable", 1.0)):
-        if getattr(options, name) != usual:
-            raise UsageError(f"--{name.replace('_', '-')}: the live demo has its own. Leave it out.")
+    _refuse(options, {"method": "kto", **_CUSTOMERS}, "the live demo has its own")
     folder = _folder(options, "live")
     if folder.exists() and any(folder.iterdir()):
         raise UsageError(f"{folder} holds other files. Choose another --output, or remove the folder.")
@@ -108,21 +149,24 @@ def show_live(outcome: LiveOutcome, console: Console) -> None:
 
 def show(outcome: DemoOutcome, console: Console) -> None:
     """Print rates with intervals, rule by rule, three replies side by side, and where the report lies."""
-    console.print(_rules(outcome))
+    console.print(_rules(outcome, "Replies"))
     n = outcome.before.n
     console.print(
         f"95 % intervals over {n} held-out customers. Against its start the model keeps more rules on", end=" "
     )
     console.print(f"{_percent(outcome.win_rate)} of them, as many counted half.")
-    verdict = "do not touch" if not overlap(outcome.before, outcome.after) else "overlap: no clear change"
-    console.print(f"The intervals before and after {verdict}.\n")
+    console.print(f"The intervals before and after {_verdict(outcome)}.\n")
     for example in outcome.examples:
         console.print(_side_by_side(example))
     console.print(f"report   {outcome.report}   ({outcome.seconds:.0f} s in all)", markup=False, soft_wrap=True)
 
 
-def _rules(outcome: DemoOutcome) -> Table:
-    table = Table(title=f"Replies that keep the rules, before and after {outcome.method}")
+def _verdict(outcome: DemoOutcome | ImageDemoOutcome) -> str:
+    return "overlap: no clear change" if overlap(outcome.before, outcome.after) else "do not touch"
+
+
+def _rules(outcome: DemoOutcome | ImageDemoOutcome, what: str) -> Table:
+    table = Table(title=f"{what} that keep the rules, before and after {outcome.method}")
     for name, side in (("rule", "left"), ("before", "right"), ("after", "right")):
         table.add_column(name, justify=side)  # type: ignore[arg-type]
     for rule, (before, after) in outcome.rules.items():

@@ -1,4 +1,4 @@
-"""`prospect generate`: prompts in, sampled completions out."""
+"""`prospect generate`: prompts in, sampled completions or images out."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from prospect.cli.progress import Counter
-from prospect.cli.rendering import add_rendering, asked_rendering, refuse_without_model
+from prospect.cli.rendering import NAMES, add_rendering, asked_rendering, refuse_without_model
 from prospect.errors import UsageError
 from prospect.outputs import output_file
 from prospect.terminal import say
 
 if TYPE_CHECKING:
     from prospect.evaluation.answers.writers import Service
+    from prospect.model_source import ModelSource
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="rows with a prompt, or messages up to a last answer; other columns are ignored",
     )
     parser.add_argument(
-        "-o", "--output", required=True, type=output_file, metavar="FILE", help="JSONL: prompt, completion, finished"
+        "-o",
+        "--output",
+        required=True,
+        type=output_file,
+        metavar="FILE",
+        help="JSONL: prompt, completion, finished; of images prompt, image, with the images in images/ beside it",
     )
     parser.add_argument(
         "--format",
@@ -45,6 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         usual="as in the run; else by the model's own template, with plain prompts as user turns if it has one",
     )
     add_service(parser)
+    group = parser.add_argument_group("a pipeline, which makes images")
+    group.add_argument("--steps", type=int, help="noise levels that are stepped through (default: the pipeline's own)")
+    group.add_argument("--guidance", type=float, help="scale of guidance by the prompt (default: the pipeline's own)")
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
@@ -111,10 +120,15 @@ def run(options: argparse.Namespace) -> int:
     from prospect.evaluation.answers.generate import generate_file
     from prospect.evaluation.answers.rendering import RenderingOptions
     from prospect.evaluation.answers.subject import ENDPOINT
+    from prospect.model_source import find_model
 
     if options.model.startswith(ENDPOINT):
         refuse_without_model(options, server=True)
     quiet_libraries()
+    if not options.model.startswith(ENDPOINT) and (source := find_model(options.model)).kind == "pipeline":
+        return _draw(source, options)
+    if options.steps is not None or options.guidance is not None:
+        raise UsageError(f"--steps and --guidance are about images, and {options.model} writes text. Leave them out.")
     announce_gguf(options.model)
     counts = generate_file(
         options.model,
@@ -134,4 +148,38 @@ def run(options: argparse.Namespace) -> int:
         announce=say,
     )
     say(f"{counts}: {options.output}")
+    return 0
+
+
+_OF_TEXTS: dict[str, object] = {
+    "format": "prospect",
+    "max_new_tokens": 256,
+    "temperature": 0.8,
+    "top_p": 0.95,
+    "thoughts": "strip",
+    **dict.fromkeys(NAMES),
+    "template_argument": [],
+}
+"""Arguments that images have no use for, with what they are where they are left out."""
+
+
+def _draw(source: ModelSource, options: argparse.Namespace) -> int:
+    """Draw images and say how many."""
+    from prospect.evaluation.answers.images import generate_images
+    from prospect.models.diffusion.sampling import ImageSampling
+
+    service_from(options)  # refuses what is for servers
+    for name, usual in _OF_TEXTS.items():
+        if getattr(options, name) != usual:
+            raise UsageError(f"--{name.replace('_', '-')} is about texts; {source.name} makes images. Leave it out.")
+    count = generate_images(
+        source,
+        options.prompts,
+        options.output,
+        samples_per_prompt=options.samples,
+        sampling=ImageSampling(options.steps, options.guidance),
+        seed=options.seed,
+        batch_size=options.batch_size,
+    )
+    say(f"{count} images: {options.output}")
     return 0

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prospect.cli.serving import add_store, needs_serve
+from prospect.cli.serving import add_store, needs_serve, share
 from prospect.errors import UsageError
 from prospect.results.registry import Check
 from prospect.terminal import print_json, say
@@ -108,13 +108,10 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _share(text: str) -> float:
-    try:
-        share = float(text.removesuffix("%")) / 100
-    except ValueError:
-        share = -1.0
-    if not text.endswith("%") or not 0 < share < 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected a share of the conversations, such as 5%")
-    return share
+    found = share(text)
+    if not 0 < found < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected a share of the conversations between 0% and 100%")
+    return found
 
 
 def _name(options: argparse.Namespace) -> str:

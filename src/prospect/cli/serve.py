@@ -8,12 +8,13 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prospect.cli.serving import add_reviewers, add_store, needs_serve
+from prospect.cli.serving import add_reviewers, add_store, needs_serve, share
 from prospect.errors import UsageError
 from prospect.terminal import say
 
 if TYPE_CHECKING:
     from prospect.collect.canary import Canary
+    from prospect.collect.held import HeldModels
     from prospect.collect.keys import KeyRing
     from prospect.collect.store import Store
     from prospect.collect.upstream import Upstream
@@ -50,7 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--registry",
         type=Path,
         metavar="DIR",
-        help="the upstream's models that prospect promote names there answer; a canary that is worse is rolled back",
+        help="the models that prospect promote names there answer, of the upstream or, with --model, loaded by this "
+        "process; a canary that is worse is rolled back",
     )
     second.add_argument(
         "--shadow",
@@ -68,6 +70,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("whole", "redacted"),
         help="redacted replaces e-mail addresses and other personal data before anything is written, from now on and "
         "for every server of the store (default: as the store was told last; whole at first)",
+    )
+    parser.add_argument(
+        "--ask",
+        type=share,
+        default="5%",
+        metavar="SHARE",
+        help="the share of the turns whose readers the chat page asks for a vote, drawn by chance (default: 5%%)",
     )
     parser.add_argument(
         "--allow-origin", action="append", default=[], metavar="ORIGIN", help="pages of this origin may send votes"
@@ -103,6 +112,7 @@ def run(options: argparse.Namespace) -> int:
         registry=None if options.registry is None else options.registry.expanduser(),
         consent=options.consent == "given",
         origins=options.allow_origin,
+        ask=options.ask,
         limits=Limits(requests=options.rate, votes=2 * options.rate),
         reviewers=options.reviewers,
     )
@@ -121,7 +131,7 @@ def run(options: argparse.Namespace) -> int:
         )
         host, port = listener.getsockname()[:2]
         place = f"[{host}]" if ":" in host else host
-        say(f"http://{place}:{port}/v1 in front of {options.upstream or options.model}")
+        say(f"http://{place}:{port}/v1 in front of {options.upstream or options.registry or options.model}")
         kept = "texts are kept" if serving.consent else "texts are kept of requests with x-prospect-consent: yes alone"
         kept += ", with personal data replaced" if store.redacts else ""
         say(f"store    {store.database.name}; {kept}")
@@ -138,8 +148,6 @@ def _check(options: argparse.Namespace) -> None:
         )
     if options.api_key_env is not None and options.upstream is None:
         raise UsageError("--api-key-env: it is for --upstream; a model of this process needs no key.")
-    if options.registry is not None and options.upstream is None:
-        raise UsageError("--registry: it is for --upstream; a model of this process stays the same until it ends.")
     if options.shadow is not None and "#" not in (options.upstream or ""):
         raise UsageError("--shadow: beside which model of a server? Name it: --upstream URL#MODEL.")
     if not options.rate > 0:
@@ -157,15 +165,34 @@ def _upstream(options: argparse.Namespace, canary: Canary | None) -> tuple[Upstr
         if canary is not None and not model:
             raise UsageError("--canary: compared with which model? Name it: --upstream URL#MODEL.")
         return HttpUpstream(url, options.api_key_env), model
-    from prospect.cli.announce import announce_gguf
     from prospect.cli.train import quiet_libraries
     from prospect.collect.local import LocalUpstream
-    from prospect.collect.local_job import LocalModel
 
     quiet_libraries()
-    names = [options.model, *([canary.model] if canary is not None else [])]
-    announce_gguf(*names)
-    return LocalUpstream(*(LocalModel.load(name) for name in names)), options.model
+    models, name = _models(options, canary)
+    return LocalUpstream(models), name
+
+
+def _models(options: argparse.Namespace, canary: Canary | None) -> tuple[HeldModels, str]:
+    """Return the models of this process, and which of them answers.
+
+    They are those of the registry, or that of the command as long as none is current there.
+    """
+    from prospect.cli.announce import announce_gguf
+    from prospect.collect.held import HeldModels
+    from prospect.collect.local_job import LocalModel
+    from prospect.collect.registry import Registry
+
+    registry = None if options.registry is None else Registry(options.registry.expanduser()).read()
+    if registry is None or registry.current is None:
+        names = [options.model, *([canary.model] if canary is not None else [])]
+        announce_gguf(*names)
+        return HeldModels([LocalModel.load(name) for name in names]), options.model
+    models = HeldModels([])
+    for entry in filter(None, (registry.current, registry.canary)):
+        announce_gguf(entry.source)
+        models.load(entry)
+    return models, registry.current.model
 
 
 def _keys(options: argparse.Namespace, store: Store) -> KeyRing | None:

@@ -36,6 +36,17 @@ def needs_serve(command: str) -> Iterator[None]:
         ) from None
 
 
+def share(text: str) -> float:
+    """Read a share such as 5%, for argparse."""
+    try:
+        found = float(text.removesuffix("%")) / 100
+    except ValueError:
+        found = -1.0
+    if not text.endswith("%") or not 0 <= found <= 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected a share from 0% to 100%, such as 5%")
+    return found
+
+
 def add_store(parser: argparse.ArgumentParser, *, tenant: bool = True) -> None:
     """Declare which store is meant, and whose turns."""
     parser.add_argument(

@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from prospect import __version__
 from prospect.collect.access import Access
+from prospect.collect.asking import USUAL_SHARE
 from prospect.collect.canary import Canary
 from prospect.collect.feedback_api import FeedbackApi
 from prospect.collect.limits import Gate, Limits
@@ -32,7 +33,6 @@ from prospect.collect.recorder import Recorder
 from prospect.collect.refusals import error_body
 from prospect.collect.retention import sweep_when_due
 from prospect.collect.review_api import ReviewApi
-from prospect.collect.routes import Routes
 from prospect.collect.shadow import Shadow
 from prospect.collect.shell import Shell
 from prospect.collect.spans import Spans
@@ -53,10 +53,12 @@ class Serving:
         model: the name that the upstream is asked for, whatever the client says; empty leaves the client's.
         canary: the model that answers a share of the conversations.
         shadow: the model that answers a share of the requests a second time, unseen.
-        registry: the folder of a registry that says both instead; its canary is rolled back when it is worse.
+        registry: the folder of a registry that says both, from when it has a current model; its canary is rolled back
+            when it is worse.
         consent: whether text is kept where the client says nothing about it.
         origins: web pages of these origins may vote from a browser.
         limits: how much a client may ask for.
+        ask: the share of the turns whose readers are asked for a vote, so that these votes are a fair sample.
         reviewers: how many verdicts of reviewers an answer gets.
         between_looks: seconds from one look at the registry's canary to the next.
     """
@@ -68,6 +70,7 @@ class Serving:
     consent: bool = False
     origins: Sequence[str] = ()
     limits: Limits = field(default_factory=Limits)
+    ask: float = USUAL_SHARE
     reviewers: int = USUAL_REVIEWERS
     between_looks: float = 60.0  # every look holds, so that more of them cost only time
 
@@ -80,9 +83,11 @@ def make_app(store: Store, upstream: Upstream, access: Access, serving: Serving 
     spans = Spans.configured()
     recorder = Recorder(store, metrics, spans)
     shadow = None if serving.shadow is None else Shadow(serving.shadow, upstream, recorder, metrics)
-    routes = None if serving.registry is None else _routes(serving.registry)
-    limits, model, canary = serving.limits, serving.model, serving.canary
-    proxy = Proxy(upstream, recorder, access, metrics, gate, limits, serving.consent, model, canary, routes, shadow)
+    routes = None if serving.registry is None else _routes(serving.registry, upstream, serving.model)
+    proxy = Proxy(
+        upstream, recorder, access, metrics, gate, serving.limits, serving.consent,
+        serving.model, serving.canary, routes, shadow, serving.ask,
+    )  # fmt: skip
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -110,6 +115,7 @@ def make_app(store: Store, upstream: Upstream, access: Access, serving: Serving 
         ("/v1/chat/completions", proxy.chat, "POST"),
         ("/v1/completions", proxy.completions, "POST"),
         ("/v1/models", proxy.models, "GET"),
+        ("/v1/models/{id:path}", proxy.models, "GET"),
     ):
         app.router.routes.append(Route(path, _Raw(handle), methods=[method]))
     app.include_router(FeedbackApi(store, access, serving.limits, metrics, spans).router())
@@ -117,7 +123,7 @@ def make_app(store: Store, upstream: Upstream, access: Access, serving: Serving 
     _add_health(app, store, access, metrics)
     app.get("/", include_in_schema=False)(chat_page)
     app.get("/review", include_in_schema=False)(review_page)
-    admin = AdminPage(store.database, access, None if routes is None else routes.registry)
+    admin = AdminPage(store.database, access, None if routes is None else routes.registry, serving.ask)
     app.get("/admin", include_in_schema=False)(admin.show)
     app.add_exception_handler(HTTPException, _refuse)
     app.add_exception_handler(RequestValidationError, _refuse_invalid)
@@ -126,10 +132,10 @@ def make_app(store: Store, upstream: Upstream, access: Access, serving: Serving 
     return app
 
 
-def _routes(registry: Path) -> Routes:
+def _routes(registry: Path, upstream: Upstream, usual: str) -> Routes:
     from prospect.collect.routes import Routes  # brings what trials need, which a server without one starts without
 
-    return Routes(registry)
+    return Routes(registry, upstream, usual)
 
 
 # FastAPI's own spans and logs hold addresses with names of raters, and the words of errors.

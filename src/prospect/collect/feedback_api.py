@@ -111,11 +111,12 @@ class EventIn(Strict):
 
 
 class PreferenceIn(Strict):
-    """Which of two answers to one prompt was preferred."""
+    """Which of two answers to one prompt was preferred, or that they are as good as one another."""
 
     id: TurnId
-    kind: Literal["preferred"]
-    other: TurnId = Field(description="the answer that was not")
+    kind: Literal["preferred", "same"]
+    other: TurnId = Field(description="the answer that was not, or that is as good")
+    first: Literal["id", "other"] | None = Field(None, description="which of them was shown first, on the left")
     rater: Name | None = None
 
 
@@ -250,15 +251,16 @@ class FeedbackApi:
     ) -> Kept:
         """Keep an event: regenerating, copying or editing an answer is no thumb."""
         tenant, rater = await self._rater(request, said.id, said.rater)
-        other = said.other if isinstance(said, PreferenceIn) else None
-        one = Event(turn=said.id, tenant=tenant, rater=rater, kind=said.kind, at=now(), other=other)
+        other, first = (said.other, said.first) if isinstance(said, PreferenceIn) else (None, None)
+        detail = {} if first is None else {"first": first}
+        one = Event(turn=said.id, tenant=tenant, rater=rater, kind=said.kind, at=now(), other=other, detail=detail)
         await self._written(lambda: self.store.event(one))
         return Kept()
 
     async def _keep(self, one: Vote, request: Request) -> VoteOut:
         key = named(request.headers, "idempotency-key")
         kept = await self._written(lambda: self.store.vote(one, key))
-        self.metrics.vote(kept.value)
+        self.metrics.vote(kept.value, kept.model)
         if self.spans is not None:
             self.spans.vote(kept)
         return _shown(kept)

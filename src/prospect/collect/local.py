@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
 import orjson
 
-from prospect.collect.local_job import Job, LocalModel, Piece, read_job
+from prospect.collect.held import HeldModels
+from prospect.collect.local_job import Job, Piece, read_job
 from prospect.collect.refusals import Refusal
 from prospect.collect.upstream import Reply, UpstreamError
+from prospect.results.registry import RegistryEntry
 
 MOST_WAITING = 32  # requests; at a second each the last waits half a minute
 
@@ -26,9 +29,8 @@ class LocalUpstream:
         models: the first one answers where the client names none of them.
     """
 
-    def __init__(self, *models: LocalModel) -> None:
-        self._models = {model.name: model for model in models}
-        self._first = models[0]
+    def __init__(self, models: HeldModels) -> None:
+        self._models = models
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="local-model")
         self._jobs: set[Job] = set()
         self._began = int(time.time())
@@ -36,14 +38,11 @@ class LocalUpstream:
     async def ask(self, path: str, body: bytes | None, headers: Mapping[str, str]) -> Reply:
         """Return the answer, which begins when those before it have ended."""
         if body is None:
-            listed = [
-                {"id": n, "object": "model", "created": self._began, "owned_by": "prospect"} for n in self._models
-            ]
-            return _reply(b"application/json", _once({"object": "list", "data": listed}), lambda: None)
+            return _reply(b"application/json", _once(self._described(path)), lambda: None)
         if len(self._jobs) >= MOST_WAITING:
             raise Refusal(503, f"{MOST_WAITING} requests wait for the model already. Try again.", retry_after=5)
         fields = orjson.loads(body)
-        model = self._models.get(fields.get("model") or "", self._first)
+        model = self._models.named(fields.get("model") or "")
         pieces: asyncio.Queue[Piece] = asyncio.Queue()
         loop = asyncio.get_running_loop()
 
@@ -59,15 +58,32 @@ class LocalUpstream:
             return _reply(b"text/event-stream", answer.events(), job.left.set)
         return _reply(b"application/json", answer.whole(), job.left.set)
 
+    def _described(self, path: str) -> dict[str, Any]:
+        """Return the list of models, or the one that the path names."""
+        said = {
+            n: {"id": n, "object": "model", "created": self._began, "owned_by": "prospect"} for n in self._models.names
+        }
+        name = unquote(path.removeprefix("models").removeprefix("/"))
+        if not name:
+            return {"object": "list", "data": list(said.values())}
+        if name not in said:
+            raise Refusal(404, "there is no such model.")
+        return said[name]
+
     def fingerprint(self, model: str) -> str:
         """Return what the model's files are known by."""
-        return self._models.get(model, self._first).fingerprint
+        return self._models.named(model).fingerprint
+
+    def hold(self, wanted: Sequence[RegistryEntry], spare: str | None) -> set[str]:
+        """Return which of a registry's models are in memory; the others are loaded on a thread."""
+        return self._models.hold(wanted, spare)
 
     async def close(self) -> None:
         """End what is under way, and wait for it."""
         for job in self._jobs:
             job.left.set()
         await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
+        await asyncio.to_thread(self._models.close)
 
 
 @dataclass

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-MOST_MODELS = 100  # labels of models; clients choose the names
+MOST_MODELS = 50  # labels of models; clients choose the names, and those beyond are "other"
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5, 20, 60, 300)
 
 
@@ -22,7 +22,7 @@ class Metrics:
         self._registry = registry = CollectorRegistry()
         self._models: set[str] = set()
         self._turns = Counter("prospect_turns", "Answers that ended.", ["model", "arm", "ended"], registry=registry)
-        self._votes = Counter("prospect_votes", "Votes kept.", ["value"], registry=registry)
+        self._votes = Counter("prospect_votes", "Votes kept.", ["value", "model"], registry=registry)
         self._refused = Counter("prospect_refused", "Requests answered with an error.", ["status"], registry=registry)
         self.unrecorded = Counter("prospect_unrecorded_turns", "Turns that the store did not keep.", registry=registry)
         self.shadows_dropped = Counter(
@@ -44,16 +44,11 @@ class Metrics:
 
     def turn(self, model: str, arm: str, ended: str) -> None:
         """Count a turn."""
-        if model not in self._models:
-            if len(self._models) == MOST_MODELS:
-                model = "other"
-            else:
-                self._models.add(model)
-        self._turns.labels(model, arm, ended).inc()
+        self._turns.labels(self._label(model), arm, ended).inc()
 
-    def vote(self, value: int) -> None:
-        """Count a vote that was kept."""
-        self._votes.labels({1: "up", -1: "down", 0: "retracted"}[value]).inc()
+    def vote(self, value: int, model: str) -> None:
+        """Count a vote that was kept on an answer of a model."""
+        self._votes.labels({1: "up", -1: "down", 0: "retracted"}[value], self._label(model)).inc()
 
     def refused(self, status: int) -> None:
         """Count a request that was answered with an error of ours."""
@@ -62,3 +57,10 @@ class Metrics:
     def text(self) -> bytes:
         """Return all of it in Prometheus' text format."""
         return generate_latest(self._registry)
+
+    def _label(self, model: str) -> str:
+        if model not in self._models:
+            if len(self._models) == MOST_MODELS:
+                return "other"
+            self._models.add(model)
+        return model

@@ -9,6 +9,7 @@ _HEADERS = {
     "x-prospect-turn": "The turn's id, also that of the response.",
     "x-prospect-vote": "A token with which a browser may vote on the turn.",
     "x-prospect-model": "The model that was asked.",
+    "x-prospect-ask": "yes where chance has drawn the turn: ask its reader for a vote.",
 }
 _ASKING: dict[str, tuple[str, dict[str, Any]]] = {
     "x-prospect-consent": ("Whether text may be kept.", {"enum": ["yes", "no"]}),
@@ -42,17 +43,18 @@ def _completion(summary: str, fields: dict[str, Any], required: list[str]) -> di
     return {"post": post}
 
 
+def _reading(summary: str, *parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return a path of what the upstream says of its models."""
+    answer = {"description": "What the upstream says.", "content": {"application/json": {}}}
+    responses = {"200": answer, "default": _ERROR}
+    return {"get": {"summary": summary, "parameters": list(parameters), "responses": responses}}
+
+
+_ID = {"name": "id", "in": "path", "required": True, "schema": {**_MODEL, "type": "string", "minLength": 1}}
 _MESSAGES = {"type": "array", "minItems": 1, "items": {"type": "object"}, "description": "at most 200"}
 PROXY_PATHS: dict[str, Any] = {
     "/v1/chat/completions": _completion("Answer a conversation", {"messages": _MESSAGES}, ["messages"]),
     "/v1/completions": _completion("Continue a text", {"prompt": {}}, []),
-    "/v1/models": {
-        "get": {
-            "summary": "The upstream's models",
-            "responses": {
-                "200": {"description": "What the upstream says.", "content": {"application/json": {}}},
-                "default": _ERROR,
-            },
-        }
-    },
+    "/v1/models": _reading("The upstream's models"),
+    "/v1/models/{id}": _reading("One of the upstream's models", _ID),
 }

@@ -17,13 +17,14 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from prospect.collect.access import Access, Caller
+from prospect.collect.asking import is_asked
 from prospect.collect.canary import CANARY, CURRENT, Canary
 from prospect.collect.exchange import Exchange
 from prospect.collect.limits import Gate, Limits, Rates
 from prospect.collect.metrics import Metrics
 from prospect.collect.recorder import Recorder
 from prospect.collect.refusals import Refusal, error_body
-from prospect.collect.request import Asked, header_value, read_request
+from prospect.collect.request import Asked, header_value, path_of_models, read_request
 from prospect.collect.shadow import Shadow
 from prospect.collect.stream import StreamReader, parse, with_id
 from prospect.collect.upstream import Reply, Upstream, UpstreamError
@@ -48,6 +49,7 @@ class Proxy:
         canary: the model that answers a share of the conversations.
         routes: says both instead, where a registry does.
         shadow: answers a share of the requests a second time, unseen.
+        ask: the share of the turns whose readers are asked for a vote.
     """
 
     upstream: Upstream
@@ -61,15 +63,16 @@ class Proxy:
     canary: Canary | None = None
     routes: Routes | None = None
     shadow: Shadow | None = None
+    ask: float = 0.0
 
     def __post_init__(self) -> None:
         self._rates = Rates(self.limits.requests, 2 * self.limits.requests)
 
     async def models(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """GET /v1/models: what the upstream says."""
+        """GET /v1/models, and /v1/models/ID: what the upstream says."""
         headers = Headers(scope=scope)
         self._rates.take((await self.access.caller(headers, "chat")).key, "requests")
-        reply = await self.upstream.ask("models", None, headers)
+        reply = await self.upstream.ask(path_of_models(scope["path_params"].get("id")), None, headers)
         try:
             await _send_whole(send, reply, await reply.whole())
         finally:
@@ -158,6 +161,7 @@ class Proxy:
             (b"x-prospect-turn", exchange.id.encode()),
             (b"x-prospect-vote", self.access.token(exchange.id, exchange.tenant, exchange.asked.rater).encode()),
             (b"x-prospect-model", header_value(exchange.model)),
+            (b"x-prospect-ask", b"yes" if is_asked(exchange.id, self.ask) else b"no"),
         ]
 
     async def _whole(self, exchange: Exchange, reply: Reply, send: Send) -> None:

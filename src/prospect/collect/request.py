@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -123,6 +124,19 @@ def read_request(body: bytes, headers: Mapping[str, str], *, chat: bool) -> Aske
         body, fields, chat, named(headers, "x-prospect-conversation"), named(headers, "x-prospect-rater"),
         None if consent is None else consent == "yes", {name: headers[name] for name in TRACE if name in headers},
     )  # fmt: skip
+
+
+def path_of_models(model: str | None) -> str:
+    """Return where an upstream describes a model, or all of them; no name leads to another place.
+
+    Raises:
+        Refusal: 404; it is no name of a model.
+    """
+    if model is None:
+        return "models"
+    if not model or not _is_model(model) or {".", ".."} & set(re.split(r"[/\\]", model)):
+        raise Refusal(404, "there is no such model.")
+    return f"models/{quote(model, safe='')}"
 
 
 def _is_model(value: Any) -> bool:

@@ -11,6 +11,7 @@ from prospect.collect.canary import Canary
 from prospect.collect.database import Database
 from prospect.collect.registry import Move, Registry
 from prospect.collect.trial import look
+from prospect.collect.upstream import Upstream
 from prospect.errors import ProspectError
 
 BETWEEN_READS = 1.0  # seconds, after which it is looked whether the file has changed
@@ -21,38 +22,53 @@ _log = logging.getLogger(__name__)
 class Routes:
     """The current model and the canary of a registry; the file is read again when it has changed.
 
+    A model answers from when the upstream has it: until then the current model before goes on, and no canary.
+
     Args:
         folder: of the registry.
+        upstream: who answers.
+        usual: the model that answers while none is current; empty leaves the client's.
 
     Raises:
         CheckpointError: its file cannot be read now. Later that is logged, and what was read before holds.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.registry = Registry(folder)
+    def __init__(self, folder: Path, upstream: Upstream, usual: str = "") -> None:
+        self.registry, self._upstream = Registry(folder), upstream
         self._next = 0.0
         self._stamp = self._file_stamp()
-        self._read()
+        self._models = self.registry.read()
+        self._routes: tuple[str, Canary | None] = (usual, None)
+        self._settle()
 
     def now(self) -> tuple[str, Canary | None]:
-        """Return the current model, empty where there is none, and the canary."""
+        """Return the model that answers, empty for the one that the client names, and the canary."""
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + BETWEEN_READS
             stamp = self._file_stamp()
             if stamp != self._stamp:
                 self._stamp = stamp
                 try:
-                    self._read()
+                    self._models = self.registry.read()
+                    self._settled = False
                 except (ProspectError, OSError) as error:
                     _log.error("what was read before holds: %s", error)
+        if not self._settled:
+            self._settle()
         return self._routes
 
-    def _read(self) -> None:
-        models = self.registry.read()
-        current, canary = models.current, models.canary
-        share = canary.share if canary is not None else None
-        tried = Canary(canary.model, share) if canary is not None and share is not None else None
-        self._routes = (current.model if current else "", tried)
+    def _settle(self) -> None:
+        """Take over what the registry says, as far as the upstream can answer."""
+        current, canary = self._models.current, self._models.canary
+        wanted = [entry for entry in (current, canary) if entry is not None]
+        ready = self._upstream.hold(wanted, None if current is None else current.replaces)
+        answering, tried = self._routes[0], None
+        if current is not None and current.model in ready:
+            answering = current.model
+        if canary is not None and canary.share is not None and canary.model in ready:
+            tried = Canary(canary.model, canary.share)
+        self._routes = (answering, tried)
+        self._settled = len(ready) == len(wanted)
 
     def _file_stamp(self) -> tuple[int, int, int] | None:
         try:

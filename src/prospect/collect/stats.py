@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import case, distinct, func
+from sqlalchemy import Select, case, distinct, func
 
+from prospect.collect.asking import USUAL_SHARE, bound
 from prospect.collect.canary import SHADOW
 from prospect.collect.database import Database
 from prospect.collect.rows import milliseconds
@@ -30,6 +31,10 @@ class ModelStats:
         down: votes down.
         coverage: turns with a vote among those shown; None where none was. An up-share of few turns says little.
         up_share: votes up among votes, as if raters were independent; None without votes.
+        asked: turns whose readers were asked for a vote, as far as their client asks.
+        asked_coverage: turns with a vote among those.
+        asked_up_share: votes up among votes on those.
+        unasked_up_share: votes up among the other votes, of those who vote by themselves.
     """
 
     model: str
@@ -41,20 +46,31 @@ class ModelStats:
     down: int
     coverage: Rate | None
     up_share: Rate | None
+    asked: int
+    asked_coverage: Rate | None
+    asked_up_share: Rate | None
+    unasked_up_share: Rate | None
 
     def as_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""
         return {name: value._asdict() if isinstance(value, Rate) else value for name, value in vars(self).items()}
 
 
-def model_stats(database: Database, tenant: str, *, since: datetime | None = None) -> list[ModelStats]:
+def model_stats(
+    database: Database, tenant: str, *, since: datetime | None = None, ask: float = USUAL_SHARE
+) -> list[ModelStats]:
     """Return the numbers of each model and arm, the one with most turns first.
 
     Args:
         database: of the store.
         tenant: whose turns.
         since: only turns of then or later.
+        ask: the share of the turns whose readers were asked for a vote; where it has changed, the smallest.
     """
+    end = bound(ask)
+    # The index by model does not have the id: a name that is no column keeps the database from going through it.
+    asked = owned(turn, tenant, turn.c.model.concat("").label("name"), turn.c.arm, func.count().label("turns"))
+    asked = asked.where(turn.c.id < end, turn.c.arm.is_distinct_from(SHADOW))
     shown = owned(turn, tenant, turn.c.model, turn.c.arm, func.count().label("turns"), _count(turn.c.consent))
     thumbs = owned(
         vote,
@@ -64,15 +80,21 @@ def model_stats(database: Database, tenant: str, *, since: datetime | None = Non
         func.count(distinct(vote.c.turn)).label("voted"),
         _count(vote.c.value > 0),
         _count(vote.c.value < 0),
+        func.count(distinct(case((vote.c.turn < end, vote.c.turn)))).label("asked_voted"),
+        _count((vote.c.turn < end) & (vote.c.value > 0)),
+        _count((vote.c.turn < end) & (vote.c.value < 0)),
     )
     thumbs = thumbs.where(vote.c.value != 0)
-    if since is not None:
-        shown = shown.where(turn.c.created >= milliseconds(since))
-        thumbs = thumbs.where(vote.c.shown >= milliseconds(since))
     with database.reading() as connection:
-        turns = connection.execute(shown.group_by(turn.c.model, turn.c.arm)).all()
-        votes = {row[:2]: row[2:] for row in connection.execute(thumbs.group_by(vote.c.model, vote.c.arm))}
-    return sorted((_of_model(row, votes) for row in turns), key=lambda one: (-one.turns, one.model, one.arm or ""))
+
+        def found(query: Select[Any], time: Any) -> dict[Any, Any]:
+            recent = query if since is None else query.where(time >= milliseconds(since))
+            return {row[:2]: row[2:] for row in connection.execute(recent.group_by(*recent.selected_columns[:2]))}
+
+        turns, votes, drawn = found(shown, turn.c.created), found(thumbs, vote.c.shown), found(asked, turn.c.created)
+    none = (0,) * 6
+    models = [_of_model(which, turns[which], drawn.get(which, none)[0], votes.get(which, none)) for which in turns]
+    return sorted(models, key=lambda one: (-one.turns, one.model, one.arm or ""))
 
 
 def erased_turns(database: Database, tenant: str) -> dict[str, int]:
@@ -82,9 +104,9 @@ def erased_turns(database: Database, tenant: str) -> dict[str, int]:
         return {what: int(turns) for what, turns in connection.execute(query.order_by(tombstone.c.what))}
 
 
-def _of_model(row: Any, votes: Mapping[Any, Any]) -> ModelStats:
-    model, arm, turns, consented = row
-    voted, up, down = votes.get((model, arm), (0, 0, 0))
+def _of_model(which: tuple[str, str | None], shown: Sequence[int], asked: int, votes: Sequence[int]) -> ModelStats:
+    (model, arm), (turns, consented) = which, shown
+    voted, up, down, asked_voted, asked_up, asked_down = votes
     return ModelStats(
         model=model,
         arm=arm,
@@ -93,9 +115,17 @@ def _of_model(row: Any, votes: Mapping[Any, Any]) -> ModelStats:
         voted=voted,
         up=up,
         down=down,
-        coverage=proportion(voted, turns) if turns and arm != SHADOW else None,
-        up_share=proportion(up, up + down) if up + down else None,
+        coverage=_share(voted, 0 if arm == SHADOW else turns),
+        up_share=_share(up, up + down),
+        asked=asked,
+        asked_coverage=_share(asked_voted, asked),
+        asked_up_share=_share(asked_up, asked_up + asked_down),
+        unasked_up_share=_share(up - asked_up, up + down - asked_up - asked_down),
     )
+
+
+def _share(successes: int, n: int) -> Rate | None:
+    return proportion(successes, n) if n else None
 
 
 def _count(condition: Any) -> Any:

@@ -15,7 +15,8 @@ from prospect.feedback.files.store.selection import MAIN as MAIN
 Ended = Literal["stop", "length", "client_left", "upstream_error"]
 ENDED: tuple[Ended, ...] = ("stop", "length", "client_left", "upstream_error")
 REASONS = ("not_followed", "wrong", "style", "refused", "unsafe", "too_long", "other")
-EVENTS = ("regenerated", "copied", "edited", "abandoned", "preferred")
+OF_TWO = ("preferred", "same")  # events on two answers to one prompt, shown side by side
+EVENTS = ("regenerated", "copied", "edited", "abandoned", *OF_TWO)
 
 _HASH_BYTES = 16
 _ENCODE = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode  # `json.dumps` would make one for each value
@@ -89,6 +90,7 @@ class Vote:
         correction: the answer that the rater would have liked.
         version: how many times the rater voted on the turn; given by the store.
         cursor: where it stands in the history of the store; given by the store.
+        model: whose answer it is about; given by the store when it keeps the vote.
     """
 
     turn: str
@@ -101,6 +103,7 @@ class Vote:
     correction: str | None = None
     version: int = 0
     cursor: int = 0
+    model: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,7 +116,7 @@ class Event:
         rater: who did it; the store keeps a pseudonym.
         kind: one of `EVENTS`.
         at: when.
-        other: of `preferred`, the sibling that this turn was preferred to.
+        other: of `preferred`, the sibling that this turn was preferred to; of `same`, the one that is as good.
         detail: anything small, such as the order in which two drafts were shown; no text of people.
     """
 

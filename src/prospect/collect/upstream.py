@@ -23,6 +23,7 @@ from prospect.collect.request import TRACE
 from prospect.collect.stream import without
 from prospect.endpoint.client import checked_url, read_key
 from prospect.errors import UsageError
+from prospect.results.registry import RegistryEntry
 
 MOST_ANSWER = 2**24  # bytes of an answer that is no stream; a completion of 100,000 tokens has half a megabyte
 CONNECT_SECONDS = 10.0
@@ -89,7 +90,7 @@ class Upstream(Protocol):
         """Return the answer to a request.
 
         Args:
-            path: `chat/completions`, `completions` or `models`.
+            path: `chat/completions`, `completions`, `models`, or `models/ID` with ID quoted.
             body: None for a GET.
             headers: of the client.
 
@@ -99,6 +100,14 @@ class Upstream(Protocol):
 
     def fingerprint(self, model: str) -> str:
         """Return what is known of the weights behind a name; it changes when they may have changed."""
+
+    def hold(self, wanted: Sequence[RegistryEntry], spare: str | None) -> set[str]:
+        """Return the names of the models of a registry that can answer now.
+
+        Args:
+            wanted: those that are to answer; what is not ready is made ready meanwhile.
+            spare: the name of one that may be wanted again soon.
+        """
 
     async def close(self) -> None:
         """End what is under way."""
@@ -159,6 +168,10 @@ class HttpUpstream:
     def fingerprint(self, model: str) -> str:
         """Return a hash of address and name: of the weights of a server nothing else is known."""
         return hashlib.blake2b(f"{self.url}#{model}".encode(), digest_size=8).hexdigest()
+
+    def hold(self, wanted: Sequence[RegistryEntry], spare: str | None) -> set[str]:
+        """Return all of them: what a server has it has from the start."""
+        return {entry.model for entry in wanted}
 
     async def close(self) -> None:
         """Close all connections."""

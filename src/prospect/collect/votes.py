@@ -22,7 +22,7 @@ from prospect.collect.rows import (
     writable,
 )
 from prospect.collect.tables import event, owned, turn, vote
-from prospect.collect.turns import EVENTS, REASONS, Event, Vote
+from prospect.collect.turns import EVENTS, OF_TWO, REASONS, Event, Vote
 from prospect.errors import StoreError
 from prospect.feedback.frozen.tombstones import pseudonym_of
 
@@ -38,7 +38,8 @@ def _upsert(dialect: str) -> Any:
     statement = statement.from_select(names, of_turn.where(turn.c.id == bindparam("turn")))
     changed = ("value", "reason", "comment", "correction", "at", "event")
     set_ = {**{name: statement.excluded[name] for name in changed}, "version": vote.c.version + 1}
-    return statement.on_conflict_do_update(index_elements=["turn", "rater"], set_=set_).returning(vote.c.version)
+    upsert = statement.on_conflict_do_update(index_elements=["turn", "rater"], set_=set_)
+    return upsert.returning(vote.c.version, vote.c.model)
 
 
 _UPSERT = Prepared(_upsert)
@@ -51,7 +52,7 @@ _INSERT_EVENT = Prepared.everywhere(
             turn.c.id == bindparam("turn"),
             turn.c.purged.is_(None),
             # Nobody saw a shadow's answer, so that nobody can judge it alone.
-            or_(turn.c.arm.is_distinct_from(SHADOW), bindparam("kind") == "preferred"),
+            or_(turn.c.arm.is_distinct_from(SHADOW), *(bindparam("kind") == kind for kind in OF_TWO)),
         ),
     )
     .returning(event.c.id)
@@ -79,13 +80,14 @@ def upsert_vote(
     number = log_event(connection, one, "vote", detail, key=idempotency)
     place = {"turn": one.turn, "rater": one.rater, "tenant": one.tenant}
     values = {**place, **detail, "version": 1, "at": milliseconds(one.at), "event": number}
-    version = _UPSERT.run(connection, values).scalar_one()
-    return dataclasses.replace(one, version=version, cursor=number)
+    kept = _UPSERT.run(connection, values).one()
+    return dataclasses.replace(one, version=kept.version, cursor=number, model=kept.model)
 
 
 def _with_key(connection: Connection, one: Vote, detail: dict[str, Any], key: str) -> Vote | None:
     """Return the vote as it was kept when this request came first; None where it did not."""
-    found = connection.execute(owned(event, one.tenant).where(event.c.key == key)).first()
+    with_key = owned(event, one.tenant, *event.c, turn.c.model).join_from(event, turn, turn.c.id == event.c.turn)
+    found = connection.execute(with_key.where(event.c.key == key)).first()
     if found is None:
         return None
     same = found.turn == one.turn and found.rater == one.rater and found.kind == "vote"
@@ -95,15 +97,15 @@ def _with_key(connection: Connection, one: Vote, detail: dict[str, Any], key: st
         event.c.turn == one.turn, event.c.rater == one.rater, event.c.kind == "vote", event.c.id <= found.id
     )
     version = len(connection.execute(earlier).all())
-    return dataclasses.replace(one, at=moment(found.at), version=version, cursor=found.id)
+    return dataclasses.replace(one, at=moment(found.at), version=version, cursor=found.id, model=found.model)
 
 
 def insert_event(connection: Connection, one: Event, key: bytes, *, redact: bool = False) -> None:
     """Write an event in the history; `redact` replaces personal data in it."""
     if one.kind not in EVENTS:
         raise StoreError(f"the event is {one.kind}; expected {', '.join(EVENTS)}")
-    if (one.other is not None) != (one.kind == "preferred"):
-        raise StoreError(f"the event is {one.kind}; expected another turn with `preferred`, and only there")
+    if (one.other is not None) != (one.kind in OF_TWO):
+        raise StoreError(f"the event is {one.kind}; expected another turn with {' or '.join(OF_TWO)}, and only there")
     one = writable(one)
     if redact:
         one = without_personal_data(one, key)

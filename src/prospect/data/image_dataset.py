@@ -101,8 +101,8 @@ def _row(record: Feedback, answer: Answer, encoder: ImageEncoder) -> ImageRow:
         raise DataError(f"{record.where}: the prompt is a conversation; expected text, which an image is made from.")
     if not encoder.knows(record.prompt):
         raise DataError(
-            f"{record.where}: the prompt is {record.prompt!r:.80}, and the model knows the prompts of id2label in its "
-            "model_index.json alone. Add it there, or remove the row."
+            f"{record.where}: the prompt is {record.prompt!r:.80}, and the model knows only prompts that id2label, or "
+            "words, in its model_index.json make. Add it there, or remove the row."
         )
     said = (GOOD if answer.desirable else BAD) if encoder.say_verdict else ""
     return ImageRow(

@@ -14,6 +14,7 @@ import uvicorn
 
 from prospect.collect.access import Access
 from prospect.collect.app import Serving, make_app
+from prospect.collect.held import HeldModels
 from prospect.collect.local import LocalUpstream
 from prospect.collect.local_job import LocalModel
 from prospect.collect.store import Store
@@ -43,7 +44,8 @@ class Desk:
         Raises:
             StoreError: the server does not start.
         """
-        upstream = LocalUpstream(*(replace(LocalModel.load(str(path)), name=name) for name, path in models.items()))
+        given = [replace(LocalModel.load(str(path)), name=name) for name, path in models.items()]
+        upstream = LocalUpstream(HeldModels(given))
         store = Store.open(self.store, rater_key=self._rater_key)
         serving = Serving(registry=self.registry, between_looks=BETWEEN_LOOKS)
         app = make_app(store, upstream, Access(None, Signer(lambda: [self._vote_key])), serving)

@@ -13,6 +13,13 @@ METHODS: dict[str, dict[str, Any]] = {
 """What each method is trained with. Copying order numbers is what training on bad replies loses first, for their right
 digits go down with the rest; a higher beta holds the policy closer to its reference, and keeps it."""
 
+IMAGE_METHODS: dict[str, dict[str, Any]] = {
+    "kto": {"loss": {"name": "kto", "beta": 0.5}, "learning_rate": 1e-4, "batch_size": 64, "steps": 150},
+    "dpo": {"loss": {"name": "dpo", "beta": 2.0}, "learning_rate": 3e-5, "batch_size": 32, "steps": 150},
+    "sft": {"loss": {"name": "sft"}, "learning_rate": 3e-4, "batch_size": 64, "steps": 150},
+}
+"""The same for pictures: beta is per nat of a picture's log-ratio, and a pair is two pictures."""
+
 
 @dataclass(frozen=True)
 class DemoFeedback:

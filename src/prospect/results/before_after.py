@@ -32,10 +32,22 @@ class BeforeAfterExample(Part):
     after_passes: bool | None = None
 
 
+class BeforeAfterPictures(Part):
+    """A prompt with pictures by both models, from the same noise."""
+
+    prompt: str
+    before: list[str]
+    """Paths from the run directory."""
+    after: list[str]
+    before_pass: int
+    """How many of those before pass."""
+    after_pass: int
+
+
 class BeforeAfterResult(Evaluation, BeforeAfter):
     """The share of completions that pass before and after training; `prospect demo` writes one."""
 
-    format: str = "prospect.before_after/1"
+    format: str = "prospect.before_after/1.1"
     win_rate: RateObject | None = None
     """Against the start."""
     method: str | None = None
@@ -46,3 +58,4 @@ class BeforeAfterResult(Evaluation, BeforeAfter):
     """How thumbs were given."""
     mean_words: MeanWords | None = None
     examples: list[BeforeAfterExample] = Field(default_factory=list)
+    pictures: list[BeforeAfterPictures] = Field(default_factory=list)

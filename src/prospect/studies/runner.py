@@ -89,7 +89,7 @@ def prepare(settings: Mapping[str, Any], folder: Path, seed: int) -> None:
         shutil.rmtree(folder)  # of no use to any run: each that is there was checked to have the same world
     folder.mkdir(parents=True, exist_ok=True)
     world = make_world(settings)
-    with _one_thread():
+    with one_thread():
         world.prepare(folder, seed)
         outcome = world.score(None, folder, seed)
     StartOutcome(digest=digest, **(outcome or Outcome({})).stored()).write(path)
@@ -101,7 +101,7 @@ def run_cell(settings: Mapping[str, Any], cell: Cell) -> CellOutcome | CellFailu
     cell.folder.mkdir(parents=True, exist_ok=True)
     world = make_world(settings)
     try:
-        with _one_thread():
+        with one_thread():
             found = _train_and_score(world, cell, begun)
     except RunStopped as stop:  # a study needs no --resume
         raise RunStopped(f"stopped in {cell}. The same command goes on where it stood.", stop.signal) from None
@@ -221,7 +221,7 @@ def _now(function: Callable[..., Any], *arguments: Any) -> Future[Any]:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """One thread for torch: sums have one order, whatever the number of jobs, so that numbers do not depend on it."""
     import torch
 

@@ -8,7 +8,6 @@ from prospect.config import Config, DataSettings
 from prospect.data.image_dataset import ImageEncoder
 from prospect.errors import ConfigError
 from prospect.losses import Loss
-from prospect.models.diffusion.families import class_of
 from prospect.models.diffusion.pipelines import Pipeline
 from prospect.models.loading import default_device
 
@@ -60,7 +59,7 @@ def image_encoder(config: Config, pipeline: Pipeline, loss: Loss) -> ImageEncode
     """Return how records become rows; the recipe is a settled one."""
 
     def knows(prompt: str) -> bool:
-        return not pipeline.family.by_class or class_of(pipeline.index, prompt) is not None
+        return pipeline.family.knows(pipeline.index, prompt)
 
     assert config.data.resolution is not None, "it is settled"
     return ImageEncoder(config.data.resolution, pipeline.step, knows, say_verdict=loss.control_tokens)
@@ -160,7 +159,7 @@ def _refuse(config: Config, pipeline: Pipeline, loss: Loss) -> None:
             config.loss.official_beta is not None and "beta" in config.loss.hyperparameters
         ),
         f"{name} states the verdict in the prompt, and {pipeline.name} knows classes alone": (
-            loss.control_tokens and pipeline.family.by_class
+            loss.control_tokens and bool(pipeline.family.vocabulary)
         ),
     }
     for message, holds in refused.items():

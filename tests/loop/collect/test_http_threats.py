@@ -81,8 +81,15 @@ def test_an_event_is_no_vote(desk: Callable[..., Any]) -> None:
     assert kept.json() == {"kept": True}
     preferred = {"id": second, "kind": "preferred", "other": first}
     assert one.client.post("/v1/events", json=preferred).status_code == 200
-    assert one.client.post("/v1/events", json={"id": first, "kind": "preferred"}).status_code == 422
-    assert one.rows("select kind from event order by id") == [("regenerated",), ("preferred",)]
+    same = {"id": second, "kind": "same", "other": first, "first": "other"}
+    assert one.client.post("/v1/events", json=same).status_code == 200
+    for wrong in ({"kind": "preferred"}, {"kind": "copied", "other": second}, {**same, "first": first}):
+        assert one.client.post("/v1/events", json={"id": first, **wrong}).status_code == 422
+    assert one.rows("select kind, detail from event order by id") == [
+        ("regenerated", "{}"),
+        ("preferred", "{}"),
+        ("same", '{"first": "other"}'),
+    ]
     assert one.rows("select * from vote") == []
 
 

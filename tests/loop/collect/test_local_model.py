@@ -13,6 +13,7 @@ from sqlalchemy import select
 
 from prospect.collect.access import Access
 from prospect.collect.app import Serving, make_app
+from prospect.collect.held import HeldModels
 from prospect.collect.local import LocalUpstream
 from prospect.collect.local_job import LocalModel
 from prospect.collect.store import Store
@@ -27,7 +28,7 @@ QUESTION = [{"role": "user", "content": "Order 4536: I paid two times for one ra
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     store = Store.open(tmp_path_factory.mktemp("local") / "store.sqlite", rater_key=b"r" * 32)
-    upstream = LocalUpstream(LocalModel.load(str(BASE)))
+    upstream = LocalUpstream(HeldModels([LocalModel.load(str(BASE))]))
     access = Access(None, Signer(lambda: [b"v" * 32]))
     server = Running(make_app(store, upstream, access, Serving(model=str(BASE), consent=True)))
     server.store, server.upstream = store, upstream  # type: ignore[attr-defined]
@@ -86,6 +87,9 @@ def test_plain_text_is_continued(client: Any) -> None:
 
 def test_it_names_itself(client: Any) -> None:
     assert [model.id for model in client.models.list()] == [str(BASE)]
+    assert client.models.retrieve(str(BASE)).id == str(BASE)
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve("another")
 
 
 def turns(running: Any) -> int:

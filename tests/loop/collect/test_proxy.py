@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -216,6 +217,51 @@ def test_an_answer_without_end_is_given_up(desk: Callable[..., Any]) -> None:
 
 def test_models_are_the_upstreams(desk: Callable[..., Any]) -> None:
     assert desk().client.get("/v1/models").content == b'{"object":"list","data":[{"id":"m"}]}'
+
+
+@pytest.mark.parametrize("path", ["our/m 1", "our%2Fm%201"])
+def test_one_model_is_described_as_the_upstream_does(path: str, desk: Callable[..., Any]) -> None:
+    one = desk(keys={"chat": ("a", ["chat"])})
+    assert one.client.get(f"/v1/models/{path}").status_code == 401
+    found = one.client.get(f"/v1/models/{path}", headers=one.key("chat"))
+    assert (found.status_code, found.content) == (200, b'{"id":"our/m 1"}')
+    unknown = one.client.get("/v1/models/m", headers=one.key("chat"))
+    assert (unknown.status_code, unknown.content) == (404, b'{"error":{"message":"no such model"}}')
+
+
+@pytest.mark.parametrize(
+    "name", ["%2e%2e/admin", "..%2Fadmin", "m/../../admin", "m%5C..%5Cadmin", "%2e", "", "m%0d%0aHost:%20x", "x" * 257]
+)
+def test_the_name_of_a_model_leads_to_no_other_place_of_the_upstream(
+    name: str, desk: Callable[..., Any], upstream: FakeUpstream
+) -> None:
+    one = desk()
+    head = (
+        f"GET /v1/models/{name} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"  # no client tidies the path
+    )
+    with socket.create_connection(("127.0.0.1", one.running.port)) as connection:
+        connection.sendall(head.encode())
+        answer = b"".join(iter(lambda: connection.recv(2**16), b""))
+    assert answer.startswith(b"HTTP/1.1 404 ")
+    assert upstream.asked == []
+
+
+@pytest.mark.parametrize(("share", "said"), [(0.0, {"no"}), (0.5, {"no", "yes"}), (1.0, {"yes"})])
+def test_the_answer_says_whether_its_reader_is_asked(share: float, said: set[str], desk: Callable[..., Any]) -> None:
+    one = desk(ask=share)
+    answers = [one.chat("openai").headers for _ in range(40)]
+    assert {answer["x-prospect-ask"] for answer in answers} == said
+    assert all((a["x-prospect-turn"] < "8") == (a["x-prospect-ask"] == "yes") for a in answers if share == 0.5)
+
+
+def test_votes_are_counted_by_model(desk: Callable[..., Any]) -> None:
+    one = desk()
+    for model, value in (("openai", 1), ("openai", 1), ("vllm", -1)):
+        vote = {"id": one.chat(model).headers["x-prospect-turn"], "value": value}
+        one.client.post("/v1/feedback", json=vote)
+    said = one.client.get("/metrics").text
+    assert 'prospect_votes_total{model="openai",value="up"} 2.0' in said
+    assert 'prospect_votes_total{model="vllm",value="down"} 1.0' in said
 
 
 def test_a_store_that_is_down_stops_no_chat_and_no_vote_is_lost(

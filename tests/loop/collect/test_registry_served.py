@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from prospect.cli.main import main
 from prospect.collect.registry import Move, Registry
 
 BECAUSE = Move("it is time", "anna")
@@ -81,6 +80,10 @@ def test_a_promotion_needs_no_restart(desk: Callable[..., Any], registry: Regist
     assert served.chat("any").headers["x-prospect-model"] == "vllm"
 
 
-def test_a_registry_is_not_for_a_model_of_the_server_itself(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["serve", "--model", "runs/kto", "--registry", "models"]) == 2
-    assert "--registry: it is for --upstream" in capsys.readouterr().err
+def test_a_name_of_the_command_answers_until_a_model_is_current(desk: Callable[..., Any], registry: Registry) -> None:
+    empty = Registry(registry.folder / "empty")
+    served = desk(registry=empty.folder, model="openai-cut")
+    assert served.chat("any").headers["x-prospect-model"] == "openai-cut"
+    empty.propose("vllm", "runs/old", BECAUSE)
+    empty.promote("vllm", BECAUSE)
+    assert served.chat("any").headers["x-prospect-model"] == "vllm"

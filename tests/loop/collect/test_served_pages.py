@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import base64
 import re
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
+from sqlalchemy.exc import OperationalError
 
 from prospect.collect.pages.chat import REASON_WORDS
 from prospect.collect.registry import Move, Registry
@@ -63,6 +67,24 @@ def test_the_admin_page_needs_the_scope(desk: Callable[..., Any]) -> None:
         assert one.client.get("/admin", headers=wrong).status_code == 401
     password = basic("anybody", one.secrets["admin"])
     assert one.client.get("/v1/models", headers=password).status_code == 401, "a browser would send it from any page"
+
+
+def test_pages_say_it_when_the_store_is_down(desk: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    one = desk(keys=TWO)
+    voted(one, 1, "admin")
+
+    def down(*_: Any, **__: Any) -> None:
+        raise OperationalError("select text_of_people", {}, sqlite3.OperationalError("disk I/O error"))
+
+    monkeypatch.setattr(one.store.database._engine, "connect", down)
+    page = one.client.get("/admin", headers=one.key("admin"))
+    assert (page.status_code, page.headers["retry-after"]) == (503, "5")
+    assert page.headers["content-type"] == "text/html; charset=utf-8" and "<p>The store cannot be read." in page.text
+    assert not re.search("Traceback|text_of_people|disk|sqlite", page.text)
+    assert "script-src" not in page.headers["content-security-policy"]
+    assert one.client.get("/").status_code == 200, "the chat page needs no store"
+    monkeypatch.undo()
+    assert one.client.get("/admin", headers=one.key("admin")).status_code == 200
 
 
 def test_an_admin_sees_the_own_tenants_votes_alone(desk: Callable[..., Any]) -> None:

@@ -17,6 +17,7 @@ from prospect.collect.routes import Routes, roll_back_if_worse
 from prospect.collect.store import Store
 from prospect.collect.trial import look
 from prospect.collect.turns import Turn, Vote
+from prospect.collect.upstream import HttpUpstream
 from prospect.errors import PromotionError
 from prospect.feedback.frozen.pseudonym import pseudonym, rater_key
 
@@ -112,7 +113,7 @@ def test_routes_follow_the_registry_and_keep_what_they_had_when_it_breaks(
     registry: Registry, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("prospect.collect.routes.BETWEEN_READS", 0.0)
-    routes = Routes(registry.folder)
+    routes = Routes(registry.folder, HttpUpstream("http://127.0.0.1:1/v1"))
     current, canary = routes.now()
     assert current == "old" and canary is not None and (canary.model, canary.share) == ("new", 0.5)
     registry.promote("new", BECAUSE)
@@ -126,7 +127,7 @@ def test_routes_follow_the_registry_and_keep_what_they_had_when_it_breaks(
 
 
 def test_routes_of_an_empty_registry_leave_the_model_to_the_client(tmp_path: Path) -> None:
-    assert Routes(tmp_path).now() == ("", None)
+    assert Routes(tmp_path, HttpUpstream("http://127.0.0.1:1/v1")).now() == ("", None)
 
 
 def test_the_counts_read_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

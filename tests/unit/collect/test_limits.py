@@ -54,7 +54,10 @@ def test_names_of_models_do_not_fill_the_metrics() -> None:
     metrics = Metrics(lambda: 0, lambda: 0)
     for number in range(3 * MOST_MODELS):
         metrics.turn(f"m{number}", "current", "stop")
-    assert metrics.text().count(b"prospect_turns_total{") == MOST_MODELS + 1
+        metrics.vote(1, f"m{number}")
+    for counter in (b"turns", b"votes"):
+        assert metrics.text().count(b"prospect_%s_total{" % counter) == MOST_MODELS + 1
+    assert b'prospect_votes_total{model="other",value="up"} %.1f' % (2 * MOST_MODELS) in metrics.text()
 
 
 def test_a_canary_takes_its_share_and_the_same_conversations_of_a_larger_one() -> None:

@@ -42,33 +42,42 @@ class AdminPage:
         database: of the store.
         access: who may look.
         registry: of the models, where one is served.
+        ask: the share of the turns whose readers are asked for a vote.
     """
 
     database: Database
     access: Access
     registry: Registry | None
+    ask: float
     _alone: asyncio.Lock = field(default_factory=asyncio.Lock)  # a look at millions of turns takes seconds
 
     async def show(self, request: Request) -> Response:
-        """Return the page of the caller's tenant; a browser asks for the key as a password, with any name."""
+        """Return the page of the caller's tenant, or one that says why not.
+
+        A browser asks for the key as a password, with any name.
+        """
         try:
             caller = await self.access.caller(_with_bearer(request.headers), "admin")
-        except Refusal as refusal:
-            if refusal.status_code == 401:
-                refusal.headers = {"www-authenticate": 'Basic realm="the API key as password", charset="UTF-8"'}
-            raise
-        async with self._alone:
-            try:
+            async with self._alone:
                 return await asyncio.to_thread(self._page, caller)
-            except StoreError:
-                raise Refusal(503, "the store cannot be read. Try again.", retry_after=5) from None
+        except Refusal as refusal:
+            refused = refusal
+        except StoreError:
+            refused = Refusal(503, "the store cannot be read. Load the page again in a while.", retry_after=5)
+        response = page("refused.html.j2", status=refused.status_code, words=refused.detail)
+        response.status_code = refused.status_code
+        response.headers.update(refused.headers or {})
+        if refused.status_code == 401:
+            response.headers["www-authenticate"] = 'Basic realm="the API key as password", charset="UTF-8"'
+        return response
 
     def _page(self, caller: Caller) -> Response:
         models, canary = self._canary()
         return page(
             "admin.html.j2",
             tenant=caller.tenant,
-            models=model_stats(self.database, caller.tenant),
+            models=model_stats(self.database, caller.tenant, ask=self.ask),
+            ask=self.ask,
             has_registry=self.registry is not None,
             registry=models,
             canary=canary,

@@ -23,7 +23,7 @@ async def chat_page() -> Response:
     """Return the page."""
     return page(
         "chat.html.j2",
-        script="chat.js",
+        script="network.js answers.js branches.js chat.js",
         reasons=REASON_WORDS,
         longest_comment=MOST_COMMENT // BYTES,
         longest_correction=MOST_CORRECTION // BYTES,

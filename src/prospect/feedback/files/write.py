@@ -118,24 +118,24 @@ def _encode(cell: Any) -> bytes:
     return _JSON.encode(cell).encode()
 
 
-def _encoded_text(text: Completion) -> str | bytes:
-    """Return a text, or the bytes that json makes of its turns; an image's name."""
-    if isinstance(text, Image):
-        return text.name
-    if isinstance(text, str):
-        return text
+def _encoded_text(completion: Completion) -> str | bytes:
+    """Return a text, or the bytes that json makes of its turns; of an image its name."""
+    if isinstance(completion, Image):
+        return completion.name
+    if isinstance(completion, str):
+        return completion
     dumps, parts = orjson.dumps, []
-    for message in text:
+    for message in completion:
         if message.extra:
-            return _JSON.encode([turn.as_dict() for turn in text]).encode()
+            return _JSON.encode([turn.as_dict() for turn in completion]).encode()
         parts.append(b'{"role": %b, "content": %b}' % (dumps(message.role), dumps(message.content)))
     return b"[%b]" % b", ".join(parts)
 
 
-def _as_cell(text: Completion) -> str | list[dict[str, Any]]:
-    if isinstance(text, Image):
-        return text.name
-    return text if isinstance(text, str) else [message.as_dict() for message in text]
+def _as_cell(completion: Completion) -> str | list[dict[str, Any]]:
+    if isinstance(completion, Image):
+        return completion.name
+    return completion if isinstance(completion, str) else [message.as_dict() for message in completion]
 
 
 def as_columns(row: Feedback, as_cell: Callable[[Completion], Any] = _as_cell) -> dict[str, Any]:

@@ -95,7 +95,7 @@ class Encodings:
         family, index = self._pipeline.family, self._pipeline.index
         with torch.no_grad():
             if prompts:
-                pipe = index if family.by_class else self._load_text_encoders()
+                pipe = index if family.vocabulary else self._load_text_encoders()
                 each = ((key, family.encode(pipe, row.prompt)) for key, row in self._shown(prompts, "prompts encoded"))
                 self._write({f"{key} {name}": value for name, value in found.items()} for key, found in each)
                 del pipe

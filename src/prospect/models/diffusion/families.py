@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from prospect.models.diffusion.noising import Noised
+from prospect.models.diffusion.words import encode_words, knows_words
 
 Conditions = Mapping[str, torch.Tensor]
 
@@ -29,12 +30,14 @@ class Family:
         part: where its denoiser lies: unet or transformer.
         denoiser: diffusers' class of it.
         encode: what the denoiser is told of a prompt, by name, without the dimension of rows; from the pipeline with
-            its text encoders, or from model_index.json where it knows classes.
+            its text encoders, or from model_index.json where it has none.
         predict: what the denoiser predicts, (N, C, H, W), from images with noise, their levels and `encode`'s tensors;
             the last argument is the pixels to a latent's side.
         flow: whether it predicts flow; others predict epsilon or v, as their scheduler says.
         has_vae: whether its images are latents.
-        by_class: whether it knows classes and no text.
+        vocabulary: the entry of model_index.json that says which prompts it knows: id2label or words; empty where it
+            has a text encoder, which reads any.
+        knows: whether it knows a prompt, by model_index.json.
         packed: whether the denoiser takes 2 x 2 latent pixels as one.
         old_scaling: whether folders without a scaling factor are of Stable Diffusion's.
         side: of its images, in latent pixels, where the configuration does not say.
@@ -47,7 +50,8 @@ class Family:
     predict: Callable[[Any, Noised, Conditions, int], torch.Tensor]
     flow: bool = False
     has_vae: bool = True
-    by_class: bool = False
+    vocabulary: str = ""
+    knows: Callable[[Mapping[str, Any], str], bool] = lambda index, prompt: True
     packed: bool = False
     old_scaling: bool = False
     side: int = 0
@@ -148,6 +152,10 @@ def class_of(index: Mapping[str, Any], prompt: str) -> int | None:
     return None
 
 
+def _knows_class(index: Mapping[str, Any], prompt: str) -> bool:
+    return class_of(index, prompt) is not None
+
+
 def _encode_class(index: Mapping[str, Any], prompt: str) -> dict[str, torch.Tensor]:
     return {"class": torch.tensor(class_of(index, prompt))}
 
@@ -156,6 +164,14 @@ def _predict_class(model: Any, noised: Noised, told: Conditions, cell: int) -> t
     """Predict; a DiT that predicts its variance too has that in further channels."""
     predicted = _first(model(noised.sample, noised.level, class_labels=told["class"], return_dict=False))
     return predicted[:, : noised.sample.shape[1]]
+
+
+def _knows_words(index: Mapping[str, Any], prompt: str) -> bool:
+    return knows_words(prompt, index["words"], index["length"])
+
+
+def _encode_listed_words(index: Mapping[str, Any], prompt: str) -> dict[str, torch.Tensor]:
+    return {"text": encode_words(prompt, index["words"], index["length"])}
 
 
 def _first(found: Any) -> torch.Tensor:
@@ -170,7 +186,30 @@ FAMILIES: Mapping[str, Family] = {
         "transformer", "FluxTransformer2DModel", _encode_flux, _predict_flux, flow=True, packed=True, side=128
     ),
     "DiTPipeline": Family(
-        "transformer", "DiTTransformer2DModel", _encode_class, _predict_class, by_class=True, old_scaling=True
+        "transformer",
+        "DiTTransformer2DModel",
+        _encode_class,
+        _predict_class,
+        old_scaling=True,
+        vocabulary="id2label",
+        knows=_knows_class,
     ),
-    "DDPMPipeline": Family("unet", "UNet2DModel", _encode_class, _predict_class, has_vae=False, by_class=True),
+    "DDPMPipeline": Family(
+        "unet",
+        "UNet2DModel",
+        _encode_class,
+        _predict_class,
+        has_vae=False,
+        vocabulary="id2label",
+        knows=_knows_class,
+    ),
+    "WordPipeline": Family(
+        "unet",
+        "UNet2DConditionModel",
+        _encode_listed_words,
+        _predict_sd,
+        has_vae=False,
+        vocabulary="words",
+        knows=_knows_words,
+    ),
 }

@@ -1,8 +1,9 @@
 """A pipeline's folder, read and checked before a weight is: what it is made of, and what it was trained to predict.
 
 A folder is as diffusers saves it: `model_index.json` names its class and parts, each part has a subfolder. A pipeline
-without a text encoder is class-conditional: `id2label` in model_index.json has the prompts of each class, separated by
-commas, as DiTPipeline has them. A DDPMPipeline has no VAE either: its images are pixels.
+without a text encoder says in model_index.json which prompts it knows: class-conditional ones by `id2label`, with the
+prompts of each class separated by commas, as DiTPipeline has them; a WordPipeline by its `words`. A DDPMPipeline and a
+WordPipeline have no VAE either: their images are pixels.
 """
 
 from __future__ import annotations
@@ -128,7 +129,9 @@ class Pipeline:
     @cached_property
     def encoders(self) -> str:
         """Hash of all that decides latents and text embeddings: files of VAE, text encoders and tokenizers."""
-        digest = hashlib.blake2b(json.dumps([self.scaling, self.index.get("id2label")]).encode(), digest_size=16)
+        digest = hashlib.blake2b(
+            json.dumps([self.scaling, self.index.get(self.family.vocabulary)]).encode(), digest_size=16
+        )
         parts = sorted(name for name in self.index if name == "vae" or name.startswith(("text_encoder", "tokenizer")))
         for part in parts:
             for file in sorted((self.folder / part).glob("*")):
@@ -155,7 +158,7 @@ def read_pipeline(source: ModelSource) -> Pipeline:
         )
     for part, entry in index.items():
         foreign = isinstance(entry, list) and entry[0] is not None and entry[0] not in _LIBRARIES
-        if foreign and part not in family.unused:
+        if foreign and part not in (*family.unused, family.vocabulary):
             raise ModelError(
                 f"{source.name}: its {part} is of {entry[0]!r}, code that comes with the model; none is run. Expected "
                 "parts of diffusers and transformers."
@@ -188,10 +191,11 @@ def _check(pipeline: Pipeline) -> None:
             f"{pipeline.name}: its {pipeline.family.part} takes {found} channels, and images have {channels}. One for "
             "inpainting or editing takes a picture beside the noise, and cannot be trained here."
         )
-    if pipeline.family.by_class and not isinstance(pipeline.index.get("id2label"), dict):
+    listed = pipeline.family.vocabulary
+    if listed and not isinstance(pipeline.index.get(listed), dict if listed == "id2label" else list):
         raise ModelError(
-            f"{pipeline.name}: model_index.json has no id2label, and its classes have no prompts. Write it there: "
-            '{"id2label": {"0": "a red square", "1": "a blue ring"}}.'
+            f"{pipeline.name}: model_index.json has no {listed}, so its prompts are unknown. Write it there: "
+            '{"id2label": {"0": "a red square", "1": "a blue ring"}}, or {"words": ["red", "ring"], "length": 2}.'
         )
 
 

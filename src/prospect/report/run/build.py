@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 
 from prospect.atomic import write_text
 from prospect.report.page.pages import render_page
-from prospect.report.page.parts import FIRST_SAMPLES, MOST_SAMPLES, PageSample, PageTable, compare_sample, flat
+from prospect.report.page.parts import (
+    FIRST_SAMPLES,
+    MOST_SAMPLES,
+    PageSample,
+    PageTable,
+    SampleSide,
+    compare_sample,
+    flat,
+)
+from prospect.report.page.pictures import picture_grid
 from prospect.report.page.wording import count, number
 from prospect.report.rounds.words import round_name
 from prospect.report.run import figures, summary
@@ -59,7 +69,7 @@ def render(facts: RunFacts) -> str:
         findings=findings(facts),
         cards=key_numbers(facts),
         results=figures.result_figures(facts),
-        examples=_examples(facts),
+        examples=_examples(facts) or _pictures(facts),
         evaluations=evaluation_parts(facts),
         curves=figures.learning_curves(facts),
         optimizer=figures.optimizer_curves(facts),
@@ -101,6 +111,19 @@ def _examples(facts: RunFacts) -> list[PageSample]:
     return [
         compare_sample(one.prompt, one.before, one.after, passes=(one.before_passes, one.after_passes))
         for one in examples[:MOST_SAMPLES]
+    ]
+
+
+def _pictures(facts: RunFacts) -> list[PageSample]:
+    """Return pictures of the same prompts by both models."""
+
+    def side(title: str, names: Sequence[str], passed: int) -> SampleSide:
+        said = f"{passed} of {len(names)} pass"
+        return SampleSide(f"{title}: {said}", picture_grid(facts.path, names, f"{title.lower()}: {said}"))
+
+    return [
+        PageSample(one.prompt, [side("Before", one.before, one.before_pass), side("After", one.after, one.after_pass)])
+        for one in (facts.comparison.pictures if facts.comparison else [])[:MOST_SAMPLES]
     ]
 
 

@@ -55,7 +55,7 @@ class RunFacts:
     """One run, read once.
 
     Attributes:
-        name: the run directory's name.
+        path: the run directory, absolute.
         config: the resolved recipe.
         provenance: versions, hashes, data summaries.
         metrics: every logged row of numbers.
@@ -65,7 +65,7 @@ class RunFacts:
         round_of: the round that it trained, None for a run of its own.
     """
 
-    name: str
+    path: Path
     config: dict[str, Any]
     provenance: Provenance
     metrics: list[MetricsRow]
@@ -81,7 +81,7 @@ class RunFacts:
         if not path.is_dir():
             raise CheckpointError(f"{path}: no such run directory. Train first: prospect train RECIPE.yaml")
         facts = cls(
-            path.resolve().name,
+            path.resolve(),
             run.config(),
             run.provenance(),
             *run.logged(),
@@ -95,6 +95,11 @@ class RunFacts:
                 " evaluation/*.json, found none. Name the folder that `prospect train` wrote."
             )
         return facts
+
+    @property
+    def name(self) -> str:
+        """The run directory's name."""
+        return self.path.name
 
     def curve(self, key: str) -> MetricCurve:
         """Return the finite values of one metric by step; a step logged twice counts as logged last."""

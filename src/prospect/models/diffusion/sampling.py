@@ -1,0 +1,125 @@
+"""Images from pipelines.
+
+An image depends on the model, the seed, the prompt and the image's number, and on nothing else: not on its batch, nor
+on other prompts. Batches of another size add up in another order, which moves a value by rounding alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+
+from prospect.errors import ConfigError, ModelError
+from prospect.model_source import ModelSource
+from prospect.models.diffusion.library import reading, require_diffusers
+from prospect.models.diffusion.pipelines import read_pipeline
+from prospect.models.loading import default_device
+from prospect.models.modes import evaluating
+
+
+def load_pipeline(source: ModelSource) -> Any:
+    """Return a pipeline whole, with encoders and VAE, in float32 and where models go by default.
+
+    Raises:
+        ModelError: it cannot be loaded, or it knows classes and takes no prompts.
+    """
+    require_diffusers()
+    import diffusers
+
+    from prospect.models.diffusion.word_pipeline import WordPipeline
+
+    found = read_pipeline(source)
+    name = str(found.index["_class_name"])
+    if found.family.vocabulary == "id2label":
+        raise ModelError(f"{source.name}: a {name} is asked for classes, and images are drawn here from prompts alone.")
+    with reading(source.name, "pipeline"):
+        kind = WordPipeline if name == WordPipeline.__name__ else getattr(diffusers, name)
+        loaded = kind.from_pretrained(
+            found.folder,
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            **{part: None for part in found.family.unused if part in found.index},
+        )
+    return loaded.to(default_device())
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSampling:
+    """How an image is drawn; None leaves it to the pipeline.
+
+    Attributes:
+        steps: noise levels that the scheduler steps through.
+        guidance: scale of classifier-free guidance.
+    """
+
+    steps: int | None = None
+    guidance: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps is not None and self.steps < 1:
+            raise ConfigError(f"steps is {self.steps}; expected at least 1, such as 20.")
+
+    def arguments(self) -> dict[str, Any]:
+        """Return what is set, as pipelines call it."""
+        named = {"num_inference_steps": self.steps, "guidance_scale": self.guidance}
+        return {name: value for name, value in named.items() if value is not None}
+
+
+def sample_images(
+    pipeline: Any,
+    prompts: Sequence[str],
+    sampling: ImageSampling,
+    *,
+    samples_per_prompt: int = 1,
+    seed: int = 0,
+    batch_size: int = 64,
+) -> Iterator[np.ndarray]:
+    """Yield `samples_per_prompt` images of every prompt, in the prompts' order, as uint8 (H, W, 3).
+
+    Args:
+        pipeline: a pipeline of diffusers, or a WordPipeline. Its models are put into eval mode, and given back in
+            the mode they had.
+        prompts: what is asked for. Two equal prompts of one call get equal images.
+        sampling: how an image is drawn.
+        samples_per_prompt: images of each prompt.
+        seed: another seed, other images.
+        batch_size: images that are drawn together: what bounds the memory.
+
+    Raises:
+        ModelError: an image is not finite.
+    """
+    pipeline.set_progress_bar_config(disable=True)
+    modules = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
+    asked = list(product(prompts, range(samples_per_prompt)))
+    for start in range(0, len(asked), batch_size):
+        batch = asked[start : start + batch_size]
+        with ExitStack() as modes:
+            for module in modules:
+                modes.enter_context(evaluating(module))
+            images = pipeline(
+                prompt=[prompt for prompt, _ in batch],
+                generator=[image_generator(seed, prompt, number) for prompt, number in batch],
+                output_type="np",
+                **sampling.arguments(),
+            )[0]
+        for (prompt, number), image in zip(batch, images, strict=True):
+            if not np.isfinite(image).all():
+                raise ModelError(
+                    f'image {number + 1} of prompt "{prompt}" is not finite: weights or arithmetic overflow. '
+                    "Take a model from before its training went wrong, or float32."
+                )
+            yield (255 * image).round().astype(np.uint8)
+
+
+def image_generator(seed: int, prompt: str, number: int) -> torch.Generator:
+    """Return the random numbers of one image: a function of the seed, the prompt and the image's number alone."""
+    digest = hashlib.blake2b(f"{seed}|{number}|{prompt}".encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "little", signed=True))

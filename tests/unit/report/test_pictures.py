@@ -1,0 +1,69 @@
+"""Pictures inside a page: small copies with words for who cannot see them."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from prospect.feedback.images.writing import write_image
+from prospect.report.page.pictures import CELL, picture_grid
+from prospect.report.run.build import build_report
+from prospect.results.before_after import BeforeAfterPictures, BeforeAfterResult
+from prospect.run_dir import RunDir
+from prospect.statistics.rates import Rate
+
+RED = np.full((8, 8, 3), (255, 0, 0), np.uint8)
+
+
+def shown(markup):
+    return Image.open(io.BytesIO(base64.b64decode(re.search('base64,([^"]+)', str(markup))[1])))
+
+
+def named(folder, *pictures):
+    return [str(write_image(pixels, folder).path.relative_to(folder)) for pixels in pictures]
+
+
+def test_small_pictures_grow_by_a_whole_number_and_stand_in_rows_of_four(tmp_path):
+    grid = shown(picture_grid(tmp_path, named(tmp_path, RED) * 6, "six"))
+    assert grid.size == (4 * CELL + 3 * 4, 2 * CELL + 4)
+    pixels = np.asarray(grid)
+    assert (pixels[:CELL, :CELL] == (255, 0, 0, 255)).all()
+    assert (pixels[:, CELL : CELL + 4, 3] == 0).all()
+    assert (pixels[-CELL:, -CELL:, 3] == 0).all()  # the second row has two
+
+
+def test_large_pictures_are_made_smaller_and_keep_their_aspect(tmp_path):
+    wide = np.zeros((200, 400, 3), np.uint8)
+    assert shown(picture_grid(tmp_path, named(tmp_path, wide), "one")).size == (CELL, CELL // 2)
+
+
+def test_words_are_escaped(tmp_path):
+    assert 'alt="&lt;b&gt; &#34;one&#34;"' in picture_grid(tmp_path, named(tmp_path, RED), '<b> "one"')
+
+
+@pytest.mark.parametrize("name", ["images/none.png", "../outside.png", "broken.png"])
+def test_a_picture_that_cannot_be_read_leaves_the_words_and_the_reason(tmp_path, name):
+    (tmp_path / "run").mkdir()
+    write_image(RED, tmp_path).path.rename(tmp_path / "outside.png")
+    (tmp_path / "run" / "broken.png").write_bytes(b"no picture")
+    markup = picture_grid(tmp_path / "run", [name], "after: 1 of 1 pass")
+    assert markup.startswith("after: 1 of 1 pass (")
+    assert "<img" not in markup
+
+
+def test_a_runs_page_shows_pictures_before_and_after_side_by_side(tmp_path):
+    run = RunDir(tmp_path)
+    old, new = named(tmp_path, RED, RED // 2)
+    rate = Rate(0.5, 0.4, 0.6, 10)
+    pictures = BeforeAfterPictures(prompt="red <ring>", before=[old], after=[new], before_pass=0, after_pass=1)
+    run.write_evaluation("demo", BeforeAfterResult(before=rate, after=rate, pictures=[pictures]))
+    page = build_report(run.path).read_text()
+    sides = re.findall('<img class="pictures" src="[^"]+" alt="([^"]+)"', page)
+    assert sides == ["before: 0 of 1 pass", "after: 1 of 1 pass"]
+    assert "red &lt;ring&gt;" in page
+    assert page.index("Before: 0 of 1 pass") < page.index("After: 1 of 1 pass")
