@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -179,9 +180,10 @@ def test_a_killed_run_resumes_to_the_same_bits(lora: Any, images: Any, tmp_path:
 def test_what_is_encoded_is_encoded_once(images: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from prospect.models.diffusion.encodings import Encodings
 
-    recipe = images("sd15", train={"max_steps": 1})
-    prospect.train(recipe, quiet=True)
-    prepared = prepare(load_config(recipe))
+    prepared = prepare(load_config(images("sd15")))
+    encode_images(prepared)
+    left = [kind for kind in map(type, gc.get_objects()) if kind.__name__ in ("AutoencoderKL", "CLIPTextModel")]
+    assert not left, "encoders stay in memory"
 
     def never(self: Encodings) -> None:
         raise AssertionError("an encoder was loaded again")
@@ -189,6 +191,19 @@ def test_what_is_encoded_is_encoded_once(images: Any, monkeypatch: pytest.Monkey
     monkeypatch.setattr(Encodings, "_load_text_encoders", never)
     monkeypatch.setattr(Encodings, "_vae_encoder", never)
     encode_images(prepared)
+
+
+def test_another_pipeline_is_the_reference_where_it_sees_the_same_latents(images: Any, tmp_path: Path) -> None:
+    first = prospect.train(images("sd15", output=str(tmp_path / "first")), quiet=True)
+    run = prospect.train(images("sd15", reference={"name_or_path": str(first.path)}), quiet=True)
+    reference = run.provenance().reference
+    assert reference is not None and reference.kind == "named"
+    assert reference.start is not None and reference.start["log_ratio"] != 0
+    other = save_pipeline("sd15", tmp_path / "other", seed=1)
+    recipe = images("sd15", reference={"name_or_path": str(other)}, output=str(tmp_path / "refused"))
+    with pytest.raises(ModelError, match="no pipeline with the VAE, text encoders and prediction target of"):
+        prospect.train(recipe, quiet=True)
+    assert not (tmp_path / "refused").exists()
 
 
 def test_held_out_metrics_show_the_classes_apart_and_provenance_the_target(images: Any) -> None:
