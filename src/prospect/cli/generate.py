@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prospect.cli.progress import Counter
@@ -13,8 +14,6 @@ from prospect.outputs import output_file
 from prospect.terminal import say
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from prospect.evaluation.answers.writers import Service
     from prospect.model_source import ModelSource
 
@@ -127,7 +126,7 @@ def run(options: argparse.Namespace) -> int:
     if options.model.startswith(ENDPOINT):
         refuse_without_model(options, server=True)
     quiet_libraries()
-    if not options.model.startswith(ENDPOINT):
+    if not options.model.startswith(ENDPOINT) and not Path(options.model).expanduser().is_file():
         source, adapter = find_adapter_of_images(options.model) or (find_model(options.model), None)
         if source.kind == "pipeline":
             return _draw(source, adapter, options)
