@@ -90,7 +90,7 @@ def front_matter(
     data = [str(source).partition(":")[0] for source in (sources if isinstance(sources, list) else [sources])]
     loads_with = provenance.policy.loads_with or ""
     adapter = "Peft" in loads_with if loads_with else bool(_mapping(config.get("model")).get("lora"))
-    images = provenance.policy.makes_images
+    images = loads_with.endswith("Pipeline")
     base, loss = base_model(config, provenance), loss_name(config, provenance)
     others = kept.to_dict() if kept is not None else {}
     tags, results = others.pop("tags", []), getattr(kept, "eval_results", None) or []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -163,22 +164,26 @@ def test_matched_z0_is_the_clamped_mean_of_the_steps_own_log_ratios(images: Any)
 # -- runs --
 
 
-def test_a_killed_run_resumes_to_the_same_bits(images: Any, tmp_path: Path) -> None:
-    recipe = images("sd15", data={"eval": 2}, train={"max_steps": 4, "save_every": 2, "eval_every": 2})
+@pytest.mark.parametrize("lora", [None, {"r": 2}])
+def test_a_killed_run_resumes_to_the_same_bits(lora: Any, images: Any, tmp_path: Path) -> None:
+    train = {"max_steps": 4, "save_every": 2, "eval_every": 2}
+    recipe = images("sd15", data={"eval": 2}, train=train, model={"lora": lora})
     whole = prospect.train({**recipe, "output": str(tmp_path / "whole")}, quiet=True)
     with killed_after(3):
         prospect.train(recipe, quiet=True)
     resumed = prospect.train(recipe, resume=True, quiet=True)
-    written = [(run.model_path / "unet/diffusion_pytorch_model.safetensors").read_bytes() for run in (whole, resumed)]
+    file = "pytorch_lora_weights.safetensors" if lora else "unet/diffusion_pytorch_model.safetensors"
+    written = [(run.model_path / file).read_bytes() for run in (whole, resumed)]
     assert written[0] == written[1] and numbers(whole) == numbers(resumed)
 
 
 def test_what_is_encoded_is_encoded_once(images: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from prospect.models.diffusion.encodings import Encodings
 
-    recipe = images("sd15", train={"max_steps": 1})
-    prospect.train(recipe, quiet=True)
-    prepared = prepare(load_config(recipe))
+    prepared = prepare(load_config(images("sd15")))
+    encode_images(prepared)
+    left = [kind for kind in map(type, gc.get_objects()) if kind.__name__ in ("AutoencoderKL", "CLIPTextModel")]
+    assert not left, "encoders stay in memory"
 
     def never(self: Encodings) -> None:
         raise AssertionError("an encoder was loaded again")
@@ -186,6 +191,30 @@ def test_what_is_encoded_is_encoded_once(images: Any, monkeypatch: pytest.Monkey
     monkeypatch.setattr(Encodings, "_load_text_encoders", never)
     monkeypatch.setattr(Encodings, "_vae_encoder", never)
     encode_images(prepared)
+
+
+def test_a_run_that_forgets_desirable_images_rings(images: Any, tmp_path: Path) -> None:
+    """Three thumbs up and twelve down, unweighted: the short way to a lower loss is to make noise of all."""
+    rows = [row for i, row in enumerate(image_rows(tmp_path / "feedback", 24)) if i % 2 or i % 8 == 0]
+    loss = {"name": "kto_no_z0", "desirable_weight": 1.0, "undesirable_weight": 1.0}
+    train = {"batch_size": 8, "max_steps": 24, "learning_rate": 3e-3}
+    run = prospect.train(images("pixels", loss, rows, data={"allow_imbalance": True}, train=train), quiet=True)
+    rung = [alarm.text for row in run.alarms() for alarm in row.alarms]
+    assert len(rung) == 1 and "the model forgets how to make them" in rung[0]
+    assert run.metrics()[-1]["errors/chosen"] > 1.05
+
+
+def test_another_pipeline_is_the_reference_where_it_sees_the_same_latents(images: Any, tmp_path: Path) -> None:
+    first = prospect.train(images("sd15", output=str(tmp_path / "first")), quiet=True)
+    run = prospect.train(images("sd15", reference={"name_or_path": str(first.path)}), quiet=True)
+    reference = run.provenance().reference
+    assert reference is not None and reference.kind == "named"
+    assert reference.start is not None and reference.start["log_ratio"] != 0
+    other = save_pipeline("sd15", tmp_path / "other", seed=1)
+    recipe = images("sd15", reference={"name_or_path": str(other)}, output=str(tmp_path / "refused"))
+    with pytest.raises(ModelError, match="no pipeline with the VAE, text encoders and prediction target of"):
+        prospect.train(recipe, quiet=True)
+    assert not (tmp_path / "refused").exists()
 
 
 def test_held_out_metrics_show_the_classes_apart_and_provenance_the_target(images: Any) -> None:
@@ -243,6 +272,7 @@ def test_undesirable_images_may_not_pull_more(images: Any, tmp_path: Path) -> No
     [
         ("ppo", {}, "loss ppo scores single tokens|learns from completions"),
         ("orpo", {}, "orpo compares log-probs without a reference"),
+        ("dpo", {"data": {"desirable_share": 0.8}}, "desirable_share is about thumbs, and loss dpo has none"),
         ("kto", {"model": {"attn_implementation": "sdpa"}}, "attn_implementation is of Transformers' models"),
         ("kto", {"data": {"max_length": 64}}, "data.max_length is about texts"),
         ("kto", {"data": {"resolution": 15}}, "data.resolution is 15; .* multiples of"),

@@ -140,11 +140,6 @@ class PolicyOrigin(Part):
     parameters: int | None = None
     trainable_parameters: int | None = None
 
-    @property
-    def makes_images(self) -> bool:
-        """Whether it is a pipeline of diffusers, or an adapter of one."""
-        return (self.loads_with or "").endswith("Pipeline")
-
 
 class ReferenceOrigin(Part):
     """What the policy was compared with."""

@@ -18,10 +18,10 @@ class Display:
         total: optimizer steps of the whole run.
         start: those that were made before.
         shown: where it is shown.
-        unit: what its speed is counted in.
+        unit: of the speed.
     """
 
-    def __init__(self, total: int, start: int, shown: progress.Display, unit: str = "tok") -> None:
+    def __init__(self, total: int, start: int, shown: progress.Display, unit: str = "tok/s") -> None:
         self._total, self._start, self._shown, self._unit = total, start, shown, unit
         self._every = max(1, total // LINES)
         self._phase: AbstractContextManager[None] = shown.phase("training", done=start, total=total)
@@ -55,5 +55,5 @@ def describe(metrics: dict[str, Any], unit: str) -> str:
         parts.append(f"margin {metrics['rewards/margins']:+.3f}")
     if "kl" in metrics:
         parts.append(f"z0 {metrics['kl']:.3f}")
-    parts.append(f"{metrics['tokens_per_second']:,.0f} {unit}/s")
+    parts.append(f"{metrics['tokens_per_second']:,.0f} {unit}")
     return "  ".join(parts)

@@ -962,8 +962,8 @@ def test_differences_are_marked_word_by_word():
 
 
 def test_a_run_that_makes_images_speaks_of_images(tmp_path):
-    policy = {"name_or_path": "my/pipeline", "identity": "ab", "loads_with": "StableDiffusionPipeline"}
-    write_run(tmp_path, evaluation=demo_evaluation(), provenance_changes={"policy": policy})
+    images = {"target": "epsilon", "resolution": 512, "numbers": 16384}
+    write_run(tmp_path, evaluation=demo_evaluation(), provenance_changes={"images": images})
     run = RunDir(tmp_path)
     facts = RunFacts.read(run)
     said = " ".join(text for part in (summary_page.what_changed(facts), summary_page.how_sure(facts)) for text in part)

@@ -123,7 +123,7 @@ class RunFacts:
     @property
     def noun(self) -> str:
         """What the model makes."""
-        return "image" if self.provenance.policy.makes_images else "completion"
+        return "image" if self.provenance.images is not None else "completion"
 
     @property
     def train_data(self) -> DataSummary:

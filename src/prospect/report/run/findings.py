@@ -65,7 +65,7 @@ def both_rewards_fall(facts: RunFacts) -> PageFinding | None:
         return None
     means = " and ".join(number(end.last, 2) for end in ends if end)
     if facts.feedback == "paired":
-        longer = "" if facts.provenance.policy.makes_images else " or long"
+        longer = "" if facts.provenance.images is not None else " or long"
         return PageFinding(
             False,
             "Chosen and rejected both became less likely",
