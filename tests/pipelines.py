@@ -77,6 +77,33 @@ def clip(*, width: int = 16, projected: bool = False) -> Any:
     return (CLIPTextModelWithProjection if projected else CLIPTextModel)(config).eval()
 
 
+def save_clip(path: Path, seed: int = 0) -> Path:
+    """The folder of a CLIP with both encoders and random weights, that looks at 16 x 16 pixels."""
+    from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPVisionConfig
+
+    torch.manual_seed(seed)
+    vision = CLIPVisionConfig(
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=SIDE,
+        patch_size=8,
+        projection_dim=16,
+    )
+    config = CLIPConfig(
+        text_config=clip().config.to_dict(),
+        vision_config=vision.to_dict(),
+        projection_dim=16,
+        logit_scale_init_value=2.6592,
+    )
+    CLIPModel(config).save_pretrained(path)
+    clip_tokenizer().save_pretrained(path)
+    size = {"height": SIDE, "width": SIDE}
+    CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size=size).save_pretrained(path)
+    return path
+
+
 def t5() -> Any:
     from transformers import T5Config, T5EncoderModel
 

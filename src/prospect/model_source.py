@@ -18,7 +18,7 @@ ModelKind = Literal["model", "adapter", "gguf", "pipeline"]
 
 MODEL_CONFIG, ADAPTER_CONFIG, ADAPTER_WEIGHTS = "config.json", "adapter_config.json", "adapter_model.safetensors"
 MODEL_INDEX, LORA_WEIGHTS = "model_index.json", "pytorch_lora_weights.safetensors"  # diffusers' names
-RUN_CONFIG, RUN_MODEL = "config.yaml", "model"
+RUN_CONFIG, RUN_MODEL, RUN_PROVENANCE = "config.yaml", "model", "provenance.json"
 _TOKENIZER_FILES = ("tokenizer_config.json", "tokenizer.json")
 # An adapter on an adapter on ...: more than this is a circle.
 _MOST_ADAPTERS = 8
@@ -122,6 +122,23 @@ def find_model(name: str | Path) -> ModelSource:
     return _find_model(str(name), _MOST_ADAPTERS)
 
 
+def find_adapter_of_images(name: str | Path) -> tuple[ModelSource, Path] | None:
+    """Return the pipeline and the adapter's folder, of a run that trained an adapter of a pipeline; else None.
+
+    Raises:
+        ModelError: the run does not say what it started from, or that is not there.
+    """
+    run = Path(name).expanduser()
+    adapter = run / RUN_MODEL
+    if not (is_run(run) and (adapter / LORA_WEIGHTS).is_file()):
+        return None
+    policy = read_json(run / RUN_PROVENANCE).get("policy")
+    base = policy.get("base") if isinstance(policy, dict) else None
+    if not isinstance(base, str):
+        raise ModelError(f"{run / RUN_PROVENANCE}: policy.base is {base!r}; expected the pipeline that was trained.")
+    return find_model(base), adapter
+
+
 def _find_model(name: str, depth: int) -> ModelSource:
     path = Path(name).expanduser()
     if path.is_dir():
@@ -171,7 +188,8 @@ def _of_folder(name: str, folder: Path, depth: int) -> ModelSource:
     if (folder / LORA_WEIGHTS).is_file():
         raise ModelError(
             f"{name}: an adapter of diffusers, which does not say what it sits on. Name the pipeline that it was "
-            "trained from; pipeline.load_lora_weights puts it on there."
+            "trained from; pipeline.load_lora_weights puts it on there. prospect generate draws with it, where it is "
+            "a run's: for a contest, let it draw first and name the file."
         )
     files = sorted(file.name for file in folder.glob("*.gguf"))
     if not files or any(folder.glob("*.safetensors")):

@@ -255,7 +255,7 @@ REFUSED = [
     ("contest", "no side is named"),
     (f"contest model {THUMBS}", "no judge is named"),
     ("contest model --judge verifier:exact", "is no run that held prompts out; a contest needs some: --data FILE"),
-    (f"contest model {THUMBS} --judge oracle", "expected endpoint:URL#MODEL; human:VOTES.json;"),
+    (f"contest model {THUMBS} --judge oracle", "expected clip:MODEL; endpoint:URL#MODEL; human:VOTES.json;"),
     (f"contest model {THUMBS} --judge verifier:exact --page x.html", "--page writes"),
     (f"contest model {THUMBS} --judge verifier:exact --limit 0", "limit is 0"),
     (

@@ -16,6 +16,7 @@ import yaml
 from pages import PAGES, RECIPES, Block, blocks, blocks_of, commands, read
 
 from conftest import REPOSITORY, pairs, thumbs, write_rows
+from pictures import save_picture
 from prospect.cli.main import VERBS, main
 from prospect.config import load_config
 from prospect.errors import DataError
@@ -45,7 +46,12 @@ def open_webui_vote(rating: int) -> dict[str, Any]:
 
 @pytest.fixture
 def desk(
-    tmp_path: Path, model_path: Path, own_losses: object, own_importers: None, monkeypatch: pytest.MonkeyPatch
+    page: str,
+    tmp_path: Path,
+    model_path: Path,
+    own_losses: object,
+    own_importers: None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Path:
     """The folder in which the pages' commands run: a model and a little feedback, by the pages' names."""
     (tmp_path / "my").mkdir()
@@ -55,6 +61,14 @@ def desk(
     write_rows(tmp_path / "pairs.jsonl", pairs(24))
     (tmp_path / "export.json").write_text(json.dumps([open_webui_vote(1), open_webui_vote(-1)]))
     write_rows(tmp_path / "prompts.jsonl", [{"prompt": row["prompt"]} for row in rows[:3]])
+    if "my/pipeline" in read(page):  # with a CLIP, and pictures that were liked or not
+        from pipelines import save_clip, save_pipeline
+
+        save_pipeline("sd15", tmp_path / "my" / "pipeline")
+        save_clip(tmp_path / "my" / "clip")
+        for i in range(16):
+            place = save_picture(tmp_path / "pictures" / ("disliked", "liked")[i % 2] / f"{i}.png", i, size=(16, 16))
+            place.with_suffix(".txt").write_text(f"picture {i // 4}")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PROSPECT_RATER_KEY", "a key for the pages only")  # none is made in the home folder
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+import prospect
 from pipelines import PROMPTS, save_pipeline
 from prospect.cli.main import main
 from prospect.demo.image_base import IMAGE_BASE
@@ -53,6 +56,24 @@ def test_the_command_writes_rows_of_images_that_load(tmp_path: Path, capsys: pyt
     assert [row.prompt for row in first] == ["red ring top left"] * 2 + ["blue cross bottom right"] * 2
     pixels = [np.stack([load_image(row.completion, (8, 8), row.id) for row in rows]) for rows in (first, again)]
     assert np.abs(np.subtract(*pixels, dtype=int)).max() <= 1
+
+
+def test_a_run_that_trained_an_adapter_draws_with_it(
+    tmp_path: Path, images: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = images("sd15", model={"lora": {"r": 2, "alpha": 6}}, train={"learning_rate": 0.1})
+    run, prompts = prospect.train(recipe, quiet=True), write_prompts(tmp_path, PROMPTS[:2])
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    call = ["generate", str(run.path), "--prompts", str(prompts), "--steps", "2", "-o", str(tmp_path / "drawn.jsonl")]
+    assert main(call) == 0
+    drawn = [load_image(row.completion, (16, 16), row.id) for row in load_feedback(tmp_path / "drawn.jsonl")]
+    pipeline = load_pipeline(find_model(recipe["model"]["name_or_path"]))
+    without = [*sample_images(pipeline, PROMPTS[:2], ImageSampling(steps=2))]
+    pipeline.load_lora_weights(run.model_path)
+    wanted = [*sample_images(pipeline, PROMPTS[:2], ImageSampling(steps=2))]
+    assert np.array_equal(drawn, wanted)
+    assert not np.array_equal(drawn, without)
 
 
 @pytest.mark.parametrize(

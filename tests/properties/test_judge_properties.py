@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -12,11 +13,14 @@ from typing import Any
 import pytest
 
 from conftest import make_model, make_tokenizer
+from pictures import save_picture, write_rows
+from pipelines import save_clip
 from prospect.endpoint.client import Endpoint
 from prospect.errors import ConfigError, UsageError
 from prospect.evaluation.contest.contest import hold_contest
 from prospect.evaluation.contest.judges import (
     Candidate,
+    ClipJudge,
     EndpointJudge,
     HumanJudge,
     Item,
@@ -31,6 +35,9 @@ from prospect.evaluation.contest.judges import (
 from prospect.evaluation.contest.judges.asking import Asking
 from prospect.evaluation.contest.judges.base import MIRRORED, text_key, verdict_of_scores
 from prospect.evaluation.contest.judges.human_page import pair_key
+from prospect.feedback.images.opening import describe_image
+from prospect.feedback.records import Completion
+from prospect.models.clip import load_clip
 from servers import said
 
 OWN, OWN_OF_ONE = "FILE.py:NAME", "FILE.py:NAME of one completion"
@@ -71,12 +78,47 @@ class Example:
     Attributes:
         make: makes it, equal each time.
         others: judges of its kind with another setting each.
-        mute: a judge, and an item on which its answer cannot be read.
+        mute: a judge, and an item on which its answer cannot be read; None where there is no such thing.
+        show: makes what the judge looks at of a text.
     """
 
     make: Callable[[], Judge]
     others: Sequence[Judge]
-    mute: tuple[Judge, Item]
+    mute: tuple[Judge, Item] | None
+    show: Callable[[str], Completion] = str
+
+    def items(self, *items: Item) -> list[Item]:
+        """The items as the judge looks at them."""
+        return [Item(one.prompt, self.show(one.first), self.show(one.second), one.target) for one in items]
+
+    def alone(self) -> list[Candidate]:
+        """The completions that are scored by themselves."""
+        return [Candidate(row.prompt, self.show(row.completion), row.target) for row in ALONE]
+
+
+def clip(place: Place) -> Example:
+    def show(text: str) -> Completion:
+        path = save_picture(place.folder / f"{text_key(text)}.png", seed=int(text_key(text)[:6], 16))
+        return describe_image(path.read_bytes(), "x", path=path)
+
+    folder = save_clip(place.folder / "clip")
+    model, tokenizer, processor = load_clip(str(folder))
+    silent = copy.deepcopy(model)
+    silent.logit_scale.data.fill_(math.nan)
+    dark = copy.deepcopy(processor)
+    dark.image_mean = [0.0, 0.0, 0.0]
+    others = [ClipJudge((silent, tokenizer, processor)), ClipJudge((model, tokenizer, dark))]
+    mute = others[0], Item("p", show("a"), show("b"))
+    return Example(lambda: ClipJudge(str(folder)), others, mute, show)
+
+
+def scores(place: Place) -> Example:
+    known = {(item.prompt, text) for item in (*ITEMS, *ATTACKS) for text in (item.first, item.second)}
+    rows = [
+        {"prompt": prompt, "completion": text, "score": len(text)} for prompt, text in sorted(known) if text.strip()
+    ]
+    path, other = (write_rows(place.folder / f"{name}.jsonl", rows[i:]) for i, name in enumerate("ab"))
+    return Example(lambda: judge_named(f"scores:{path}"), [judge_named(f"scores:{other}")], None)
 
 
 def endpoint(place: Place) -> Example:
@@ -150,10 +192,12 @@ def own_of_one(place: Place) -> Example:
 
 
 EXAMPLES = {
+    "clip": clip,
     "endpoint": endpoint,
     "human": human,
     "lm": lm,
     "reward": reward,
+    "scores": scores,
     "verifier": verifier,
     OWN: own,
     OWN_OF_ONE: own_of_one,
@@ -169,28 +213,31 @@ def example(
 
 
 def test_every_item_gets_one_of_four_words_once_whatever_its_texts_hold(example: Example) -> None:
-    items = [*ITEMS, *ATTACKS]
+    items = example.items(*ITEMS, *ATTACKS)
     found = list(example.make().stream(items))
     assert sorted(number for number, _ in found) == list(range(len(items)))
     assert {verdict.choice for _, verdict in found} <= set(MIRRORED)
 
 
 def test_the_completions_in_the_other_order_give_the_mirrored_verdict(example: Example) -> None:
+    shown = example.items(*ITEMS, *ATTACKS)
     there, back = (
         [one.choice for one in Asking(example.make(), items).run()[0]]
-        for items in ([*ITEMS, *ATTACKS], [item.mirrored() for item in (*ITEMS, *ATTACKS)])
+        for items in (shown, [item.mirrored() for item in shown])
     )
     assert back == [MIRRORED[choice] for choice in there]
     if example.make().position_free:  # by itself, without the second order to even it out
-        for item in ITEMS:
+        for item in shown[: len(ITEMS)]:
             verdicts = example.make().compare_many([item, item.mirrored()])
             assert verdicts[1].choice == MIRRORED[verdicts[0].choice]
 
 
 def test_what_cannot_be_read_is_counted_and_not_guessed(example: Example) -> None:
+    if example.mute is None:
+        return
     mute, item = example.mute
     assert mute.compare_many([item])[0].choice == "unparsed"
-    sides = [[text] * 2 for text in (item.prompt, item.first, item.second)]
+    sides = [[text] * 2 for text in item.texts]
     found = hold_contest(*sides, mute, targets=[item.target] * 2)
     assert (found.unparsed, found.n, found.wins, found.losses, found.ties) == (2, 2, 0, 0, 0)
 
@@ -208,10 +255,10 @@ def test_a_score_agrees_with_the_comparison_or_is_a_chance_or_is_refused(example
             made.score("p", "a")
         return
     if made.gives_chances:  # the question is another one than that of two completions
-        scores = made.score_many([row for row in ALONE if made.covers(row)])
+        scores = made.score_many([row for row in example.alone() if made.covers(row)])
         assert scores and all(0 <= score <= 1 or math.isnan(score) for score in scores)
         return
-    items = [*ITEMS, Item("p", "the same", "the same", "x")]
+    items = example.items(*ITEMS, Item("p", "the same", "the same", "x"))
     for item, verdict in zip(items, made.compare_many(items), strict=True):
         scores = [made.score(item.prompt, text, item.target) for text in (item.first, item.second)]
         assert verdict.choice == verdict_of_scores(*scores).choice
@@ -221,11 +268,12 @@ def test_every_completion_gets_its_own_score_once_whatever_it_holds(example: Exa
     made = example.make()
     if not made.gives_scores:
         return
-    found = list(made.score_each(ALONE))
-    assert sorted(number for number, _ in found) == list(range(len(ALONE)))
-    backwards = made.score_many(ALONE[::-1])[::-1]
+    rows = example.alone()
+    found = list(made.score_each(rows))
+    assert sorted(number for number, _ in found) == list(range(len(rows)))
+    backwards = made.score_many(rows[::-1])[::-1]
     assert [score for _, score in sorted(found)] == pytest.approx(backwards, rel=1e-4, abs=1e-6, nan_ok=True)
-    graded = dict(made.grade_each(ALONE))
+    graded = dict(made.grade_each(rows))
     assert all(grade.note for grade in graded.values()) or made.position_free  # what people can read of an answer
 
 

@@ -58,6 +58,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--one-order", action="store_true", help="ask once for each comparison, in an order that is drawn"
     )
+    parser.add_argument(
+        "--median",
+        action="store_true",
+        help="of several completions of a prompt, let only those of median score meet, one a side (judges that score)",
+    )
     add_sampling(parser)
     add_rendering(parser, usual="as the run was trained; else by the model's own template")
     add_service(parser)
@@ -104,6 +109,8 @@ def _check(options: argparse.Namespace, subject: Subject) -> None:
             if options.judge
             else "no judge is named. Name --judge J, or let people vote with --page FILE.html"
         )
+    if options.median and options.page:
+        raise UsageError("--median is of a judge's scores, and --page asks nobody yet. Leave it out.")
     if not options.data and subject.kind != "run" and not prompts_of(options.model, options.against):
         raise UsageError(f"{options.model} is no run that held prompts out; a contest needs some: --data FILE.")
     sides = [find_subject(side) for side in (options.model, options.against) if side]
@@ -193,6 +200,7 @@ def _judging(options: argparse.Namespace, subject: Subject | None) -> Any:
         thoughts=options.thoughts,
         batch_size=options.batch_size,
         both_orders=not options.one_order,
+        median=options.median,
         price=Price.parse(options.price) if options.price else None,
         target=options.target,
         keep=_kept(options, subject),

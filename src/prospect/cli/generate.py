@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prospect.cli.progress import Counter
@@ -120,13 +121,15 @@ def run(options: argparse.Namespace) -> int:
     from prospect.evaluation.answers.generate import generate_file
     from prospect.evaluation.answers.rendering import RenderingOptions
     from prospect.evaluation.answers.subject import ENDPOINT
-    from prospect.model_source import find_model
+    from prospect.model_source import find_adapter_of_images, find_model
 
     if options.model.startswith(ENDPOINT):
         refuse_without_model(options, server=True)
     quiet_libraries()
-    if not options.model.startswith(ENDPOINT) and (source := find_model(options.model)).kind == "pipeline":
-        return _draw(source, options)
+    if not options.model.startswith(ENDPOINT) and not Path(options.model).expanduser().is_file():
+        source, adapter = find_adapter_of_images(options.model) or (find_model(options.model), None)
+        if source.kind == "pipeline":
+            return _draw(source, adapter, options)
     if options.steps is not None or options.guidance is not None:
         raise UsageError(f"--steps and --guidance are about images, and {options.model} writes text. Leave them out.")
     announce_gguf(options.model)
@@ -163,7 +166,7 @@ _OF_TEXTS: dict[str, object] = {
 """Arguments that images have no use for, with what they are where they are left out."""
 
 
-def _draw(source: ModelSource, options: argparse.Namespace) -> int:
+def _draw(source: ModelSource, adapter: Path | None, options: argparse.Namespace) -> int:
     """Draw images and say how many."""
     from prospect.evaluation.answers.images import generate_images
     from prospect.models.diffusion.sampling import ImageSampling
@@ -176,6 +179,7 @@ def _draw(source: ModelSource, options: argparse.Namespace) -> int:
         source,
         options.prompts,
         options.output,
+        adapter=adapter,
         samples_per_prompt=options.samples,
         sampling=ImageSampling(options.steps, options.guidance),
         seed=options.seed,

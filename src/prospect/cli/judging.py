@@ -25,8 +25,8 @@ def add_judge(parser: argparse.ArgumentParser, *, sides: bool = True) -> None:
     group.add_argument(
         "--judge",
         metavar="J",
-        help="such as verifier:numeric, reward:MODEL, lm:MODEL, endpoint:URL#NAME, human:VOTES.json; or your own "
-        "FILE.py:NAME",
+        help="such as verifier:numeric, reward:MODEL, lm:MODEL, endpoint:URL#NAME, human:VOTES.json, scores:FILE, of "
+        "images clip:MODEL; or your own FILE.py:NAME",
     )
     group.add_argument("--rubric", metavar="TEXT", help="the question that the judge is asked")
     group.add_argument("--price", metavar="READ,WRITTEN", help="what a million of the judge's tokens cost")

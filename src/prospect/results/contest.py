@@ -61,7 +61,7 @@ class Entry(Part):
     flipped: bool
     """Whether the judge disagreed with itself when the completions changed places."""
     identical: bool
-    """Whether both completions are the same text; the judge was not asked."""
+    """Whether both completions are the same; the judge was not asked."""
     said: list[VerdictGiven]
     """The judge's own words, order by order."""
 
@@ -128,9 +128,9 @@ class Contest(Part):
     comparison: Annotated[Comparison, AS_OBJECT]
     """The win rate with its p value and the only words it allows."""
     length_controlled: Annotated[LengthControlled, AS_OBJECT] | None
-    """The win rate at equal length, in characters; null where no verdict could be read."""
+    """The win rate at equal length, in characters; null where no verdict could be read, and for images."""
     our_texts: Annotated[TextMeasures, AS_OBJECT] | None
-    """Length and repetition of our completions; null for fewer than two prompts."""
+    """Length and repetition of our completions; null for fewer than two prompts, and for images."""
     their_texts: Annotated[TextMeasures, AS_OBJECT] | None
     shown_first: RateObject | None
     """How often the judge chose the completion it saw first, a tie counting half; null for a judge that sees one

@@ -15,13 +15,16 @@ from prospect.evaluation.contest.judges.grading import GradeFile, Grading
 from prospect.feedback.files.rows import RowParser, with_own_columns
 from prospect.feedback.files.sources import Source, find_places, nothing_in, raw_rows
 from prospect.feedback.files.write import write_jsonl
-from prospect.feedback.records import Demonstration, Feedback, Paired, Scored, Text, Unpaired, text_of
+from prospect.feedback.records import Demonstration, Feedback, Image, Paired, Scored, Text, Unpaired
 from prospect.outputs import output_file
 from prospect.results.contest import JudgeCalls
 from prospect.rounds.labels import Labels, Threshold, answer_in, count_labels, digest_of, to_thumbs
 
 Cut = Literal["judge", "undesirable", "drop"]
-_ANSWERED = {"completion", "completions", "chosen", "rejected", "messages"}
+_ANSWERED = {
+    *("completion", "completions", "chosen", "rejected", "messages"),
+    *("image", "images", "chosen_image", "rejected_image"),
+}
 
 
 @dataclass(frozen=True)
@@ -79,13 +82,13 @@ class Completion(NamedTuple):
     Attributes:
         row: that holds it, maybe beside others.
         id: of the row that it becomes.
-        text: whole, with the thoughts before the answer where it has some.
+        text: whole, with the thoughts before the answer where it has some; or an image.
         candidate: what the judge looks at: without them.
     """
 
     row: Feedback
     id: str
-    text: Text
+    text: Text | Image
     candidate: Candidate
 
 
@@ -213,16 +216,14 @@ def read_completions(
     return found
 
 
-def _completions(row: Feedback) -> list[tuple[str, Text]]:
+def _completions(row: Feedback) -> list[tuple[str, Text | Image]]:
     """Return the completions of a row, each with the id of the row that it becomes."""
     if isinstance(row, Paired):
-        named = [(f"{row.id}/chosen", row.chosen), (f"{row.id}/rejected", row.rejected)]
-    elif isinstance(row, Scored):
-        named = [(f"{row.id}/{place}", completion) for place, completion in enumerate(row.completions)]
-    else:
-        assert isinstance(row, Unpaired | Demonstration)
-        named = [(row.id, row.completion)]
-    return [(name, text_of(completion, row.where)) for name, completion in named]
+        return [(f"{row.id}/chosen", row.chosen), (f"{row.id}/rejected", row.rejected)]
+    if isinstance(row, Scored):
+        return [(f"{row.id}/{place}", completion) for place, completion in enumerate(row.completions)]
+    assert isinstance(row, Unpaired | Demonstration)
+    return [(row.id, row.completion)]
 
 
 def _thumb(one: Completion, desirable: bool, score: float, rater: str, source: str) -> Unpaired:

@@ -15,7 +15,7 @@ from prospect.evaluation.contest.judges.asking import Progress
 from prospect.evaluation.contest.judges.base import Candidate, Judge
 from prospect.evaluation.contest.judges.grading import GradeFile, Grading
 from prospect.feedback.chat.thoughts import split_thoughts
-from prospect.feedback.records import Message, Text
+from prospect.feedback.records import Completion, Image, Message, Text
 from prospect.feedback.split import prompt_key
 from prospect.statistics.means import rate_by_prompt
 from prospect.statistics.rates import Rate
@@ -102,8 +102,10 @@ class Labels(NamedTuple):
     rate: Rate
 
 
-def answer_in(completion: Text) -> Text:
+def answer_in(completion: Completion) -> Completion:
     """Return a completion as a judge sees it: without the thoughts before the answer."""
+    if isinstance(completion, Image):
+        return completion
     if isinstance(completion, str):
         return split_thoughts(completion).answer
     return tuple(Message(turn.role, split_thoughts(turn.content).answer, turn.extra) for turn in completion)

@@ -111,7 +111,7 @@ def test_a_target_without_a_number_is_refused_by_numeric():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nobody", 'judge "nobody": expected endpoint:URL#MODEL; human:'),
+        ("nobody", 'judge "nobody": expected clip:MODEL; endpoint:URL#MODEL; human:'),
         ("lm:", "; or FILE.py:NAME of your own"),
         ("verifier:nearly", "exact, numeric, regex:PATTERN"),
         ("verifier:regex:(", "no regular expression"),

@@ -12,6 +12,7 @@ import pytest
 from prospect.errors import CheckpointError
 from prospect.report.charts.plots import MAX_POINTS, line_chart, nice_ticks, running_mean, thin, tick_labels, trend
 from prospect.report.page.wording import count, differences, duration, number, percent, plain, short_path
+from prospect.report.run import summary as summary_page
 from prospect.report.run.build import build_report
 from prospect.report.run.facts import RunFacts
 from prospect.report.run.findings import findings, worst_worries
@@ -958,3 +959,15 @@ def test_differences_are_marked_word_by_word():
     assert before == "the <del>red</del>  cat\nsat"
     assert after == "the <ins>blue</ins>  cat\nsat <ins>&lt;down&gt;</ins>"
     assert differences("", "") == ("", "")
+
+
+def test_a_run_that_makes_images_speaks_of_images(tmp_path):
+    images = {"target": "epsilon", "resolution": 512, "numbers": 16384}
+    write_run(tmp_path, evaluation=demo_evaluation(), provenance_changes={"images": images})
+    run = RunDir(tmp_path)
+    facts = RunFacts.read(run)
+    said = " ".join(text for part in (summary_page.what_changed(facts), summary_page.how_sure(facts)) for text in part)
+    assert "images that pass" in said and "completion" not in said
+    assert "images pass" in summary_page.headline(facts)
+    page = page_of(tmp_path)
+    assert "images/s" in page and "tokens/s" not in page and "at 0 an image is as likely" in page

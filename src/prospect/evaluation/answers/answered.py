@@ -1,10 +1,10 @@
-"""Completions in a file, found by their prompts."""
+"""Completions in a file, texts or images, found by their prompts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from prospect.feedback.records import Demonstration, Message, Text, Unpaired, text_of
+from prospect.feedback.records import Completion, Demonstration, Image, Message, Text, Unpaired
 from prospect.feedback.split import matching_key, prompt_key
 
 
@@ -19,11 +19,11 @@ class Completions:
     """
 
     def __init__(self, rows: Sequence[Demonstration | Unpaired]):
-        self._found: dict[str, list[Text]] = {}
+        self._found: dict[str, list[Completion]] = {}
         self._alike: dict[bytes, set[str]] = {}
         for row in rows:
             key = prompt_key(row.prompt)
-            self._found.setdefault(key, []).append(_as_written(text_of(row.completion, row.where)))
+            self._found.setdefault(key, []).append(as_written(row.completion))
             self._alike.setdefault(matching_key(row.prompt), set()).add(key)
 
     def _key(self, prompt: Text) -> str | None:
@@ -36,15 +36,17 @@ class Completions:
     def __contains__(self, prompt: Text) -> bool:
         return self._key(prompt) is not None
 
-    def __getitem__(self, prompt: Text) -> list[Text]:
+    def __getitem__(self, prompt: Text) -> list[Completion]:
         key = self._key(prompt)
         if key is None:
             raise KeyError(prompt)
         return self._found[key]
 
 
-def _as_written(completion: Text) -> Text:
-    """Return a completion without the white space around it: plain prompts' begin with a space on one side only."""
+def as_written(completion: Completion) -> Completion:
+    """Return a text without the white space around it: plain prompts' begin with a space on one side only."""
+    if isinstance(completion, Image):
+        return completion
     if isinstance(completion, str):
         return completion.strip()
     return tuple(Message(turn.role, turn.content.strip(), turn.extra) for turn in completion)

@@ -24,6 +24,7 @@ def generate_images(
     prompts: str | Path,
     output: str | Path,
     *,
+    adapter: Path | None = None,
     samples_per_prompt: int = 1,
     sampling: ImageSampling | None = None,
     seed: int = 0,
@@ -38,6 +39,7 @@ def generate_images(
         source: a pipeline.
         prompts: rows with a prompt that is text.
         output: a .jsonl file, written whole or not at all.
+        adapter: the folder of weights that are put on the pipeline.
         samples_per_prompt: images of each prompt.
         sampling: how an image is drawn.
         seed: another seed, other images.
@@ -61,7 +63,7 @@ def generate_images(
         raise UsageError(f"--guidance: {source.name} was not trained without its prompt, so has none. Leave it out.")
     asked = [_as_text(prompt, number) for number, prompt in enumerate(load_prompts(prompts), start=1)]
     images = sample_images(
-        load_pipeline(source),
+        load_pipeline(source, adapter),
         asked,
         sampling,
         samples_per_prompt=samples_per_prompt,

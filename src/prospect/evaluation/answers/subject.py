@@ -117,7 +117,11 @@ def find_subject(name: str | Path) -> Subject:
         )
     source = find_model(name)
     if source.kind == "pipeline":
-        raise UsageError(f"{name}: a model that makes images; expected one that writes text. Name a language model.")
+        raise UsageError(
+            f"{name}: a model that makes images; expected one that writes text. For a contest let it draw first "
+            "(prospect generate MODEL --prompts FILE -o DRAWN.jsonl) and name the file. How it does on held-out "
+            "feedback is in its run's report."
+        )
     if source.run is not None:
         return Subject(name, "run", source, RunDir(source.run))
     return Subject(name, source.kind, source)

@@ -12,7 +12,7 @@ from prospect.evaluation.contest.judges.base import CREDIT, Choice, Item, Judge,
 from prospect.evaluation.contest.judges.quality import shown_first
 from prospect.evaluation.contest.judges.verdict_cache import VerdictCache
 from prospect.evaluation.contest.text_measures import measure_texts
-from prospect.feedback.records import Text
+from prospect.feedback.records import Completion, Image, Text
 from prospect.feedback.split import prompt_key
 from prospect.results.contest import Contest, Entry, Outcome, VerdictGiven
 from prospect.statistics.bootstrap import RESAMPLES
@@ -27,8 +27,8 @@ _WORDS: dict[Choice, Outcome] = {"first": "win", "second": "loss", "tie": "tie",
 
 def hold_contest(
     prompts: Sequence[Text],
-    ours: Sequence[Text],
-    theirs: Sequence[Text],
+    ours: Sequence[Completion],
+    theirs: Sequence[Completion],
     judge: Judge,
     *,
     targets: Sequence[Any] | None = None,
@@ -46,7 +46,7 @@ def hold_contest(
 
     Args:
         prompts: one for each comparison; they may repeat.
-        ours: our completions of them.
+        ours: our completions of them, texts or images.
         theirs: the other side's.
         judge: who says which is better.
         targets: the right answers, for verifiers.
@@ -63,7 +63,9 @@ def hold_contest(
         progress: told after each verdict.
 
     Raises:
-        DataError: the sides are not of one length, there is nothing to compare, or the judge has judged nothing.
+        DataError: the sides are not of one length, texts meet images, there is nothing to compare, or the judge has
+            judged nothing.
+        UsageError: the judge reads text, and the completions are images.
     """
     items, ids = _items(prompts, ours, theirs, targets), _ids(prompts, prompt_ids)
     kept = [i for i, item in enumerate(items) if judge.covers(item)]
@@ -104,15 +106,17 @@ def _score(items: list[Item], ids: list[str], judged: list[Judged], seed: int, r
     outcomes, counts = [CREDIT[one.choice] for one in judged], Counter(one.choice for one in judged)
     drawn: dict[str, Any] = {"resamples": resamples, "seed": seed}
     tally = {"wins": counts["first"], "losses": counts["second"], "ties": counts["tie"], "unparsed": counts["unparsed"]}
-    sides = [[plain_text(text) for text in side] for side in zip(*((i.first, i.second) for i in items), strict=True)]
-    lengths = [[len(text) for text in side] for side in sides]
     different = len(set(ids))
-    texts = [measure_texts(side, ids, **drawn) if different > 1 else None for side in sides]
     repeats = different < len(ids)
     comparison = compare_outcomes(outcomes, ids, **drawn)
-    controlled = None
-    if counts["unparsed"] < len(items):
-        controlled = length_controlled_win_rate(outcomes, lengths[0], lengths[1], ids)
+    controlled, ours, theirs = None, None, None
+    if not isinstance(items[0].first, Image):
+        sides = [[plain_text(item.first) for item in items], [plain_text(item.second) for item in items]]
+        if different > 1:
+            ours, theirs = (measure_texts(side, ids, **drawn) for side in sides)
+        if counts["unparsed"] < len(items):
+            lengths = [[len(text) for text in side] for side in sides]
+            controlled = length_controlled_win_rate(outcomes, lengths[0], lengths[1], ids)
     return {
         **tally,
         "n": len(items),
@@ -123,8 +127,8 @@ def _score(items: list[Item], ids: list[str], judged: list[Judged], seed: int, r
         "win_rate_by_rows": win_rate(**tally) if repeats else None,
         "comparison": comparison,
         "length_controlled": controlled,
-        "our_texts": texts[0],
-        "their_texts": texts[1],
+        "our_texts": ours,
+        "their_texts": theirs,
         "entries": [_entry(*row) for row in zip(ids, judged, strict=True)],
     }
 
@@ -137,7 +141,7 @@ def _entry(prompt_id: str, one: Judged) -> Entry:
 
 
 def _items(
-    prompts: Sequence[Text], ours: Sequence[Text], theirs: Sequence[Text], targets: Sequence[Any] | None
+    prompts: Sequence[Text], ours: Sequence[Completion], theirs: Sequence[Completion], targets: Sequence[Any] | None
 ) -> list[Item]:
     wanted = targets if targets is not None else [None] * len(prompts)
     for name, side in (("ours", ours), ("theirs", theirs), ("targets", wanted)):
@@ -147,6 +151,8 @@ def _items(
             )
     if not prompts:
         raise DataError("there are no prompts, so there is nothing to compare.")
+    if len({isinstance(completion, Image) for completion in (*ours, *theirs)}) > 1:
+        raise DataError("some completions are texts and some are images; expected one or the other.")
     return [Item(*row) for row in zip(prompts, ours, theirs, wanted, strict=True)]
 
 

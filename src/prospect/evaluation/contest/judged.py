@@ -20,11 +20,12 @@ from prospect.evaluation.contest.contest import hold_contest
 from prospect.evaluation.contest.judges.asking import Price, Progress
 from prospect.evaluation.contest.judges.base import Item, Judge, plain_text
 from prospect.evaluation.contest.judges.verdict_cache import VerdictCache
+from prospect.evaluation.contest.median import median_items
 from prospect.feedback.convert.verdicts import to_demonstrations
 from prospect.feedback.files.questions import Question, read_questions
 from prospect.feedback.files.sources import Source, load_feedback
 from prospect.feedback.files.write import write_jsonl
-from prospect.feedback.records import Demonstration, Text, Unpaired
+from prospect.feedback.records import Completion, Demonstration, Image, Unpaired
 from prospect.results.contest import Contest, ContestData, ContestResult, ContestSample, HowWritten
 from prospect.results.evaluated import Named
 
@@ -44,6 +45,7 @@ class Judging:
         thoughts: strip or keep what a model thought before its answer.
         batch_size: completions generated at once; speed and memory, never the result.
         both_orders: ask the judge with each completion first.
+        median: of several completions of a prompt, let only those of median score meet.
         price: of a million of its tokens.
         target: the column with the right answers, for verifiers.
         keep: where answers and verdicts are kept, so that a killed run goes on: the beginning of the files' names.
@@ -56,6 +58,7 @@ class Judging:
     thoughts: Thoughts = "strip"
     batch_size: int = 64
     both_orders: bool = True
+    median: bool = False
     price: Price | None = None
     target: str = "target"
     keep: Path | None = None
@@ -122,13 +125,14 @@ def judge_completions(
     )
     if sides.left_out and announce is not None:
         announce(f"{sides.left_out} prompts are left out: one side has no completion of them")
+    items = median_items(sides.items, judge) if how.median else sides.items
     with VerdictCache(_file(how.keep, "verdicts.jsonl")) as cache:
         contest = hold_contest(
-            [item.prompt for item in sides.items],
-            [item.first for item in sides.items],
-            [item.second for item in sides.items],
+            [item.prompt for item in items],
+            [item.first for item in items],
+            [item.second for item in items],
             judge,
-            targets=[item.target for item in sides.items],
+            targets=[item.target for item in items],
             names=sides.names,
             both_orders=how.both_orders,
             seed=how.seed,
@@ -147,10 +151,15 @@ def judge_completions(
         level=0.95,
         **vars(contest),
         samples=[
-            ContestSample(prompt=plain_text(item.prompt), theirs=plain_text(item.second), ours=plain_text(item.first))
-            for item in sides.items[:SAMPLES]
+            ContestSample(prompt=plain_text(item.prompt), theirs=_shown(item.second), ours=_shown(item.first))
+            for item in items[:SAMPLES]
         ],
     )
+
+
+def _shown(completion: Completion) -> str:
+    """Return a text, or the name of an image's file."""
+    return str(completion.path) if isinstance(completion, Image) else plain_text(completion)
 
 
 def _check_verdicts(contest: Contest, announce: Tell | None) -> None:
@@ -255,7 +264,9 @@ def _check_key(model: str | Path, against: str | Path | None, service: Service) 
         )
 
 
-def _meet(ours: Sequence[Text], theirs: Sequence[Text], *, crossed: bool) -> list[tuple[Text, Text]]:
+def _meet(
+    ours: Sequence[Completion], theirs: Sequence[Completion], *, crossed: bool
+) -> list[tuple[Completion, Completion]]:
     if crossed:
         return [(mine, other) for mine in ours for other in theirs]
     return list(zip(ours, theirs, strict=False))

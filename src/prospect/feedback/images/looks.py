@@ -9,6 +9,7 @@ from prospect.errors import DataError
 from prospect.feedback.images.opening import decode, image_bytes, open_image
 from prospect.feedback.records import Image
 
+PAGE = 768  # pixels of a copy's longer side on a page where people judge: what a screen shows of two side by side
 THUMBNAIL = 128  # pixels of its longer side, at most: some 4 KB of JPEG
 _LOCATION = 0x8825  # of EXIF: where the picture was taken
 _HASHED = 8  # x 8 bits
@@ -44,6 +45,27 @@ class Look(NamedTuple):
     is_flat: bool
     has_location: bool
     thumbnail: bytes = b""
+
+
+def page_copy(image: Image, what: str) -> bytes:
+    """Return an image as people judge it on a page: a WebP of its pixels, without metadata, which may name its maker.
+
+    A larger image is made smaller, to `PAGE` pixels; a tiny one larger by a whole number, so that its pixels stay
+    sharp, and is kept without loss.
+
+    Args:
+        image: of a record.
+        what: whose image it is, for messages.
+    """
+    picture = decode(open_image(image_bytes(image, what), what), what)
+    picture.thumbnail((PAGE, PAGE))
+    tiny = max(picture.size) <= THUMBNAIL
+    if tiny:
+        times = PAGE // max(picture.size)
+        picture = picture.resize((picture.width * times, picture.height * times), resample=0)  # nearest
+    buffer = io.BytesIO()
+    picture.save(buffer, "WEBP", quality=90, lossless=tiny, exif=b"", icc_profile=b"", xmp=b"")
+    return buffer.getvalue()
 
 
 def look_at(image: Image, row: int, verdict: int | None, what: str) -> Look:

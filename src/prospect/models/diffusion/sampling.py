@@ -11,21 +11,26 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from prospect.errors import ConfigError, ModelError
-from prospect.model_source import ModelSource
+from prospect.model_source import LORA_WEIGHTS, ModelSource
 from prospect.models.diffusion.library import reading, require_diffusers
 from prospect.models.diffusion.pipelines import read_pipeline
 from prospect.models.loading import default_device
 from prospect.models.modes import evaluating
 
 
-def load_pipeline(source: ModelSource) -> Any:
+def load_pipeline(source: ModelSource, adapter: Path | None = None) -> Any:
     """Return a pipeline whole, with encoders and VAE, in float32 and where models go by default.
+
+    Args:
+        source: the pipeline.
+        adapter: the folder of weights that are put on it.
 
     Raises:
         ModelError: it cannot be loaded, or it knows classes and takes no prompts.
@@ -48,6 +53,9 @@ def load_pipeline(source: ModelSource) -> Any:
             local_files_only=True,
             **{part: None for part in found.family.unused if part in found.index},
         )
+    if adapter is not None:
+        with reading(str(adapter), "adapter"):
+            loaded.load_lora_weights(adapter, weight_name=LORA_WEIGHTS, local_files_only=True)
     return loaded.to(default_device())
 
 

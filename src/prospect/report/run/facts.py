@@ -121,6 +121,11 @@ class RunFacts:
         return dig(self.config, *keys)
 
     @property
+    def noun(self) -> str:
+        """What the model makes."""
+        return "image" if self.provenance.images is not None else "completion"
+
+    @property
     def train_data(self) -> DataSummary:
         """The summary of the training feedback."""
         return self.provenance.data.train

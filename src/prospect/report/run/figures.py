@@ -29,9 +29,9 @@ def result_figures(facts: RunFacts) -> list[Figure]:
     }
     passes = whiskers(
         [(name, (("before", before), ("after", after))) for name, (before, after) in pairs.items()],
-        title="Share of completions that pass, rule by rule" if compared.rules else "Share of completions that pass",
+        title=f"Share of {facts.noun}s that pass{', rule by rule' if compared.rules else ''}",
         reading="A dot is the share, its bar the 95% interval. Bars that do not touch differ clearly.",
-        x_label="completions that pass",
+        x_label=f"{facts.noun}s that pass",
         keys=BEFORE_AFTER,
     )
     wins = compared.win_rate and whiskers(
@@ -192,7 +192,7 @@ def _reference_point(facts: RunFacts) -> Figure | None:
     z0, error, share = facts.curve("kl"), facts.curve("kl_stderr"), clamped_share(facts)
     on_clamp = f" It was clamped to 0 on {percent(share)} of the steps." if share is not None else ""
     sampled = facts.recipe("reference_point", "kind") == "sampled"
-    by = "by completions of its own" if sampled else "by other prompts' completions"
+    by = "by completions of its own" if sampled else f"by other prompts' {facts.noun}s"
     return line_chart(
         [_with_error(z0, error), *_exact(facts, "before the clamp", "faint", "kl_raw")] if z0 else [],
         title="Reference point z0",
@@ -219,7 +219,7 @@ def _balance(facts: RunFacts) -> Figure | None:
         return None
     weighted = tuple(n * w for n, w in zip(counts, weights, strict=True))
     labels = list(zip(CLASS_LOOKS, facts.class_names, strict=True))
-    rows: list[tuple[str, tuple[float, ...]]] = [("Completions", counts)]
+    rows: list[tuple[str, tuple[float, ...]]] = [(f"{facts.noun.capitalize()}s", counts)]
     if sum(weighted) > 0:
         rows.append((f"Weight in the loss, at {weights[0]:.3g} and {weights[1]:.3g} each", weighted))
     return stacked_bars(

@@ -52,7 +52,7 @@ def reference_point_out_of_reach(facts: RunFacts) -> PageFinding | None:
     return PageFinding(
         True,
         f"The reference point z0 is {number(late)} nats, out of the loss's reach",
-        f"Over the last quarter beta z0 is {number(beta * late)}: completions as likely as under the reference lie"
+        f"Over the last quarter beta z0 is {number(beta * late)}: {facts.noun}s as likely as under the reference lie"
         f" where the loss's sigmoid is flat, as it is beyond {SATURATED:g}, and teach nothing. The policy has run away"
         " from its reference. The usual cause is a learning rate that is too high; try a third of it.",
     )
@@ -65,16 +65,17 @@ def both_rewards_fall(facts: RunFacts) -> PageFinding | None:
         return None
     means = " and ".join(number(end.last, 2) for end in ends if end)
     if facts.feedback == "paired":
+        longer = "" if facts.provenance.images is not None else " or long"
         return PageFinding(
             False,
             "Chosen and rejected both became less likely",
             f"Mean rewards over the last quarter are {means}. A paired loss sees only their difference,"
-            " so this is common; check in the samples that completions have not grown long or strange.",
+            f" so this is common; check in the samples that {facts.noun}s have not grown strange{longer}.",
         )
     return PageFinding(
         True,
         "The rewards of both classes fall together",
-        f"Over the last quarter of the run they are {means}: the policy moves away from good completions too."
+        f"Over the last quarter of the run they are {means}: the policy moves away from good {facts.noun}s too."
         " The usual cause is a learning rate that is too high. Try a third of it.",
     )
 
@@ -160,7 +161,7 @@ def saturated(facts: RunFacts) -> PageFinding | None:
     where = " and ".join(f"{number(value, 2)} for {name}" for name, value in flat.items())
     return PageFinding(
         False,
-        f"Most {' and '.join(flat)}{'' if facts.feedback == 'paired' else ' completions'} are saturated",
+        f"Most {' and '.join(flat)}{'' if facts.feedback == 'paired' else f' {facts.noun}s'} are saturated",
         f"Over the last quarter their mean place on the loss's curve is {where}: beyond ±{SATURATED:g} it is nearly"
         " flat, so further steps teach little. Stop earlier, or lower beta or the learning rate.",
     )

@@ -45,7 +45,7 @@ def held_out_at_chance(facts: RunFacts) -> PageFinding | None:
     return PageFinding(
         True,
         f"Held-out {name} is no better than chance, as far as can be told",
-        f"It ends at {number(score.last)}, and with {count(good + bad, 'completion')} up to {number(0.5 + 2 * error)}"
+        f"It ends at {number(score.last)}, and with {count(good + bad, facts.noun)} up to {number(0.5 + 2 * error)}"
         " may be chance. Hold out more feedback, or train longer.",
     )
 

@@ -16,9 +16,9 @@ NOUNS = {
     "scored": "scored prompt",
 }
 RANKINGS = {
-    "paired": "a chosen completion above a rejected one",
-    "unpaired": "a desirable completion above an undesirable one",
-    "scored": "a best completion above the others",
+    "paired": "a chosen {} above a rejected one",
+    "unpaired": "a desirable {} above an undesirable one",
+    "scored": "a best {} above the others",
 }
 
 
@@ -34,9 +34,9 @@ def headline(facts: RunFacts) -> str:
         )
     before, after = percent(compared.before.rate), percent(compared.after.rate)
     if overlap(compared.before, compared.after):
-        return f"After {method}, {after} of completions pass; before, {before}: no clear change"
+        return f"After {method}, {after} of {facts.noun}s pass; before, {before}: no clear change"
     direction = "up" if _gain(compared.before, compared.after) > 0 else "down"
-    return f"After {method}, {after} of completions pass, {direction} from {before}"
+    return f"After {method}, {after} of {facts.noun}s pass, {direction} from {before}"
 
 
 def what_was_done(facts: RunFacts) -> list[str]:
@@ -51,7 +51,7 @@ def what_was_done(facts: RunFacts) -> list[str]:
 def what_changed(facts: RunFacts) -> list[str]:
     """Return what is different after training, by the best evidence that the run holds."""
     compared = facts.comparison
-    parts = [*_changed_rates(compared), *_changed_rules(compared)] if compared else []
+    parts = [*_changed_rates(compared, facts.noun), *_changed_rules(compared)] if compared else []
     parts += evaluations_in_words(facts) or _changed_held_out(facts)
     if facts.round_of:
         parts += words.round_in_words(*facts.round_of)
@@ -61,7 +61,7 @@ def what_changed(facts: RunFacts) -> list[str]:
 def how_sure(facts: RunFacts) -> list[str]:
     """Return the intervals, and what they do and do not cover."""
     measured = evaluations_are_sure(facts)
-    parts = _sure_rates(facts.comparison) if facts.comparison else [] if measured else _sure_held_out(facts)
+    parts = _sure_rates(facts.comparison, facts.noun) if facts.comparison else [] if measured else _sure_held_out(facts)
     parts += measured
     if facts.round_of and facts.round_of.round.held_out:
         return [*parts, *words.how_sure(facts.round_of.ledger)]
@@ -119,14 +119,14 @@ def _effort(facts: RunFacts) -> str:
     return f"It took {count(facts.steps_done, 'step')}{passes}{time}."
 
 
-def _changed_rates(compared: BeforeAfterResult) -> list[str]:
+def _changed_rates(compared: BeforeAfterResult, noun: str) -> list[str]:
     before, after, win = compared.before, compared.after, compared.win_rate
     if overlap(before, after):
         verb, verdict = "went", ", which is no clear change"
     else:
         verb, verdict = "rose" if _gain(before, after) > 0 else "fell", ""
     change = f"{verb} from {percent(before.rate)} to {percent(after.rate)}{verdict}"
-    parts = [f"On held-out prompts the share of completions that pass {change}."]
+    parts = [f"On held-out prompts the share of {noun}s that pass {change}."]
     if win:
         share = percent(win.rate)
         parts.append(f"Side by side with its start, the trained model wins {share} of the time, a tie counting half.")
@@ -157,16 +157,16 @@ def _changed_held_out(facts: RunFacts) -> list[str]:
     auroc, loss = facts.curve("eval_rewards/auroc"), facts.curve("eval_loss")
     if auroc:
         was = f", from {auroc.first:.2f} at first" if len(auroc.steps) > 1 else ""
-        ranking = RANKINGS.get(facts.feedback, RANKINGS["unpaired"])
+        ranking = RANKINGS.get(facts.feedback, RANKINGS["unpaired"]).format(facts.noun)
         return [f"On held-out feedback it ranks {ranking} with AUROC {auroc.last:.2f}{was}; 0.50 is a coin toss."]
     if len(loss.steps) > 1:
         return [f"The loss on held-out data went from {number(loss.first)} to {number(loss.last)}."]
     return []
 
 
-def _sure_rates(compared: BeforeAfterResult) -> list[str]:
+def _sure_rates(compared: BeforeAfterResult, noun: str) -> list[str]:
     before, after, win = compared.before, compared.after, compared.win_rate
-    over = f"over {count(after.n, 'completion')} each" if before.n == after.n else f"over {before.n} and {after.n}"
+    over = f"over {count(after.n, noun)} each" if before.n == after.n else f"over {before.n} and {after.n}"
     ranges = f"{interval(before.low, before.high)} before and {interval(after.low, after.high)} after, {over}"
     if overlap(before, after):
         verdict = "They overlap, so this run does not show a difference."

@@ -1,4 +1,4 @@
-"""Judges of completions: verifiers, reward models, language models, servers, people, your own function.
+"""Judges of completions: verifiers, reward models, language models, servers, people, scores, your own function.
 
 Public names are imported when first used; a model's library only when that judge is asked.
 """
@@ -11,6 +11,7 @@ from typing import Any
 _NAMES = {
     "asking": ("Asking", "Judged", "Price", "Said"),
     "base": ("Candidate", "Grade", "Item", "Judge", "ScoringJudge", "Verdict"),
+    "clip": ("ClipJudge",),
     "endpoint": ("EndpointJudge",),
     "function": ("FunctionJudge",),
     "grading": ("GradeFile", "Grading"),
@@ -22,6 +23,7 @@ _NAMES = {
     "quality": ("JudgeQuality", "judge_quality"),
     "registry": ("all_judges", "judge"),
     "reward_model": ("RewardModelJudge",),
+    "score_file": ("ScoreFileJudge",),
     "verifier": ("Verifier",),
 }
 _HOMES = {name: f"{__name__}.{module}" for module, names in _NAMES.items() for name in names}

@@ -104,6 +104,7 @@ class Asking:
         cache: VerdictCache | None = None,
         price: Price | None = None,
     ) -> None:
+        judge.require_sight(items)
         self._judge, self._price = judge, price
         self._cache = cache if cache is not None else VerdictCache()
         self._orders = [_orders(judge, item, both_orders, seed) for item in items]

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from prospect.errors import DataError, UsageError
-from prospect.feedback.records import Text
-from prospect.feedback.split import prompt_digest
+from prospect.feedback.records import Completion, Image, Text, text_of
+from prospect.feedback.split import completion_digest, prompt_digest
 
 Choice = Literal["first", "second", "tie", "unparsed"]
 
@@ -40,8 +40,8 @@ class Item:
     """
 
     prompt: Text
-    first: Text
-    second: Text
+    first: Completion
+    second: Completion
     target: Any = None
 
     def mirrored(self) -> Item:
@@ -49,13 +49,13 @@ class Item:
         return Item(self.prompt, self.second, self.first, self.target)
 
     @property
-    def texts(self) -> tuple[Text, ...]:
-        """What is read: the prompt, and the completions in their order."""
+    def texts(self) -> tuple[Completion, ...]:
+        """What is looked at: the prompt, and the completions in their order."""
         return self.prompt, self.first, self.second
 
     @property
     def identical(self) -> bool:
-        """Whether both completions are the same text, so that there is nothing to judge."""
+        """Whether both completions are the same, so that there is nothing to judge."""
         return text_key(self.first) == text_key(self.second)
 
 
@@ -90,12 +90,12 @@ class Candidate:
     """One completion, to be scored by itself; `target` is the right answer, where there is one."""
 
     prompt: Text
-    completion: Text
+    completion: Completion
     target: Any = None
 
     @property
-    def texts(self) -> tuple[Text, ...]:
-        """What is read: the prompt and the completion."""
+    def texts(self) -> tuple[Completion, ...]:
+        """What is looked at: the prompt and the completion."""
         return self.prompt, self.completion
 
 
@@ -130,11 +130,13 @@ class Judge(ABC):
         name: for people.
         position_free: whether the order in which it gets the completions cannot matter, so that it is asked once.
         gives_chances: whether its scores are shares of 1: how likely, or how often, a completion is called good.
+        sees_images: whether completions may be images.
     """
 
     name: str
     position_free: ClassVar[bool] = False
     gives_chances: ClassVar[bool] = False
+    sees_images: bool = False
 
     @classmethod
     def named(cls, rest: str) -> Judge:
@@ -158,7 +160,7 @@ class Judge(ABC):
         found = dict(self.stream(items))
         return [found[i] for i in range(len(items))]
 
-    def compare(self, prompt: Text, first: Text, second: Text, target: Any = None) -> Verdict:
+    def compare(self, prompt: Text, first: Completion, second: Completion, target: Any = None) -> Verdict:
         """Return which of two completions of a prompt is better."""
         return self.compare_many([Item(prompt, first, second, target)])[0]
 
@@ -185,7 +187,7 @@ class Judge(ABC):
         found = dict(self.score_each(rows))
         return [found[i] for i in range(len(rows))]
 
-    def score(self, prompt: Text, completion: Text, target: Any = None) -> float:
+    def score(self, prompt: Text, completion: Completion, target: Any = None) -> float:
         """Return the score of one completion."""
         return self.score_many([Candidate(prompt, completion, target)])[0]
 
@@ -193,6 +195,18 @@ class Judge(ABC):
     def gives_scores(self) -> bool:
         """Whether it can score one completion by itself."""
         return type(self).score_each is not Judge.score_each
+
+    def require_sight(self, items: Sequence[Item | Candidate]) -> None:
+        """Refuse images where the judge reads words alone.
+
+        Raises:
+            UsageError: naming those that see.
+        """
+        if not self.sees_images and any(isinstance(one, Image) for item in items for one in item.texts):
+            raise UsageError(
+                f"judge {self.name}: it reads text, and the completions are images. Take clip:MODEL, scores:FILE, "
+                "human:VOTES.json, or a function FILE.py:NAME of your own, which gets them as pictures of Pillow."
+            )
 
     def covers(self, item: Item | Candidate) -> bool:
         """Return whether it has anything to say of an item; people may not have come to it yet."""
@@ -244,12 +258,16 @@ def as_score(value: Any, what: str) -> float:
     raise DataError(f"{what} returned {value!r}; expected true, false or a number.")
 
 
-def plain_text(text: Text) -> str:
+def plain_text(text: Completion) -> str:
     """Return a prompt or completion as one string.
 
     A conversation's only turn is its content; several turns stand below one another, each under its role, with calls
     of tools as JSON.
+
+    Raises:
+        DataError: it is an image.
     """
+    text = text_of(text, "judging")
     if isinstance(text, str):
         return text
     if len(text) == 1 and not text[0].extra:
@@ -261,13 +279,13 @@ def plain_text(text: Text) -> str:
     )
 
 
-def text_key(*texts: Text) -> str:
-    """Return a key that is the same exactly for the same texts in the same order."""
-    return hashlib.blake2b(b"".join(prompt_digest(text) for text in texts), digest_size=16).hexdigest()
+def text_key(*texts: Completion) -> str:
+    """Return a key that is the same exactly for the same texts and images in the same order."""
+    return hashlib.blake2b(b"".join(completion_digest(text) for text in texts), digest_size=16).hexdigest()
 
 
 def _remember(rows: dict[bytes, Candidate], row: Candidate) -> bytes:
     target = json.dumps(row.target, sort_keys=True, default=str).encode()
-    key = prompt_digest(row.prompt) + prompt_digest(row.completion) + target
+    key = prompt_digest(row.prompt) + completion_digest(row.completion) + target
     rows.setdefault(key, row)
     return key

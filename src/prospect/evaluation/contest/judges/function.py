@@ -19,7 +19,8 @@ from prospect.evaluation.contest.judges.base import (
     plain_text,
     verdict_of_scores,
 )
-from prospect.feedback.records import Text
+from prospect.feedback.images.opening import decode_image
+from prospect.feedback.records import Completion, Image
 from prospect.user_code import import_file, source_digest
 
 _WORDS = {"first", "second", "tie", "unparsed"}
@@ -31,11 +32,14 @@ class FunctionJudge(Judge):
     Above 0 the first is better, below 0 the second, 0 is a tie; None and NaN say nothing and count as unparsed.
 
     Args:
-        function: prompt, first and second are strings; a conversation comes as a list of `{"role", "content"}`.
+        function: prompt, first and second are strings; a conversation comes as a list of `{"role", "content"}`, an
+            image as a picture of Pillow, RGB and upright.
         name: for people.
         identity: what verdicts are kept by; by default the text of the function and the values that it closes over.
             What else it reads is not seen: give another identity when that changes.
     """
+
+    sees_images = True
 
     def __init__(self, function: Callable[[Any, Any, Any], Any], name: str = "", identity: str = "") -> None:
         self.name = name or f"python:{getattr(function, '__name__', type(function).__name__)}"
@@ -72,10 +76,13 @@ class ScoreFunctionJudge(ScoringJudge):
     None and NaN say nothing, and count as unread.
 
     Args:
-        function: prompt and completion are strings; a conversation comes as a list of `{"role", "content"}`.
+        function: prompt and completion are strings; a conversation comes as a list of `{"role", "content"}`, an image
+            as a picture of Pillow, RGB and upright.
         name: for people.
         identity: what scores are kept by.
     """
+
+    sees_images = True
 
     def __init__(self, function: Callable[..., Any], name: str, identity: str) -> None:
         self.name = name
@@ -154,8 +161,10 @@ def call(function: Callable[..., Any], name: str, *arguments: Any) -> Any:
         raise DataError(f"{name} failed: {type(error).__name__}: {error}. Mend the function, and run again.") from error
 
 
-def as_argument(text: Text) -> str | list[dict[str, Any]]:
-    """Return a prompt or completion as files hold it; a completion of one plain turn is its content."""
+def as_argument(text: Completion) -> Any:
+    """Return a prompt or completion as files hold it, an image decoded; one plain turn of an answer is its content."""
+    if isinstance(text, Image):
+        return decode_image(text, str(text.path))
     if isinstance(text, str):
         return text
     if len(text) == 1 and text[0].role == "assistant":

@@ -49,7 +49,7 @@ class Grading:
         price: of a million tokens.
 
     Raises:
-        UsageError: the judge compares, and gives no scores.
+        UsageError: the judge compares, and gives no scores; or it reads text, and there are images.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class Grading:
     ) -> None:
         if not judge.gives_scores:
             judge.score_many(rows)  # raises, in the judge's own words
+        judge.require_sight(rows)
         self._judge, self._price = judge, price
         self._kept = kept if kept is not None else GradeFile()
         identity = judge.identity

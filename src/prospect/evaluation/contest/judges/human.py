@@ -54,6 +54,7 @@ class HumanJudge(Judge):
 
     position_free = True  # the page has drawn the sides
     gives_chances = True
+    sees_images = True
 
     def __init__(self, votes: str | Path | Sequence[str | Path]) -> None:
         paths = [votes] if isinstance(votes, str | Path) else list(votes)

@@ -39,9 +39,17 @@ function meaning(item, word) {
   return word === "a" ? item.a_key : word === "b" ? item.b_key : word;
 }
 
+function fill(side, name, value) {
+  if (typeof value === "string") { side.textContent = value; return; }
+  const picture = document.createElement("img");
+  picture.src = value.picture;
+  picture.alt = element(name + "-title").textContent;
+  side.replaceChildren(picture);
+}
+
 function show() {
   const item = items[at];
-  for (const name of ["prompt", "a", "b"]) if (name in item) element(name).textContent = item[name];
+  for (const name of ["prompt", "a", "b"]) if (name in item) fill(element(name), name, item[name]);
   const count = Object.keys(votes).length;
   element("where").textContent = data.what + " " + (at + 1) + " of " + items.length + ", " + count + " voted on"
     + (count === items.length ? ". All done: save the votes to a file." : ".");

@@ -1,7 +1,8 @@
-"""Pages on which people vote: which of two completions is better, or whether one is good."""
+"""Pages on which people vote: which of two completions, texts or images, is better, or whether one is good."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import html
 import json
@@ -16,6 +17,8 @@ from prospect.content_policy import source_hash
 from prospect.errors import DataError
 from prospect.evaluation.contest.judges.base import Candidate, Item, plain_text, text_key
 from prospect.evaluation.contest.judges.prompt import DEFAULT_QUESTION, DEFAULT_RUBRIC
+from prospect.feedback.images.looks import page_copy
+from prospect.feedback.records import Completion, Image
 
 UP, DOWN, SKIP = "up", "down", "skip"
 
@@ -25,28 +28,43 @@ class _Form(NamedTuple):
 
     Attributes:
         what: what one of its items is called.
+        rubric: the question, unless another is given.
         sides: field of an item -> the heading above its text.
         votes: what a vote is in the file, "a" and "b" for the completion there -> the words on its button.
     """
 
     what: str
+    rubric: str
     sides: Mapping[str, str]
     votes: Mapping[str, str]
 
 
 _COMPARING = _Form(
     "Comparison",
+    DEFAULT_RUBRIC,
     {"a": "Completion A", "b": "Completion B"},
     {"a": "A is better", "b": "B is better", "tie": "Equally good", SKIP: "Cannot say"},
 )
-_ONE = _Form("Completion", {"a": "Completion"}, {UP: "Yes, thumbs up", DOWN: "No, thumbs down", SKIP: "Cannot say"})
+_ONE = _Form(
+    "Completion",
+    DEFAULT_QUESTION,
+    {"a": "Completion"},
+    {UP: "Yes, thumbs up", DOWN: "No, thumbs down", SKIP: "Cannot say"},
+)
+_COMPARING_IMAGES = _COMPARING._replace(
+    rubric="Which of the two images is better, and more of what the prompt asks for?",
+    sides={"a": "Image A", "b": "Image B"},
+)
+_ONE_IMAGE = _ONE._replace(
+    what="Image", rubric="Is the image good, and what the prompt asks for?", sides={"a": "Image"}
+)
 
 
 def write_page(
     items: Sequence[Item],
     path: str | Path,
     *,
-    rubric: str = DEFAULT_RUBRIC,
+    rubric: str | None = None,
     title: str = "Which is better?",
     seed: int = 0,
 ) -> int:
@@ -59,7 +77,7 @@ def write_page(
     Args:
         items: comparisons. Identical completions are left out, for they tie; what comes twice is asked once.
         path: the .html file.
-        rubric: the question, at the top of the page.
+        rubric: the question, at the top of the page; None asks the usual one.
         title: of the browser's tab.
         seed: of the order and the sides.
 
@@ -76,14 +94,15 @@ def write_page(
     shown = sorted(distinct)  # so that the order of the items changes nothing
     drawn.shuffle(shown)
     rows = [_row(key, distinct[key], drawn.random() < 0.5) for key in shown]
-    return _write(rows, path, rubric, title, _COMPARING)
+    form = _COMPARING_IMAGES if isinstance(items[0].first, Image) else _COMPARING
+    return _write(rows, path, rubric, title, form)
 
 
 def write_thumbs_page(
     rows: Sequence[Candidate],
     path: str | Path,
     *,
-    rubric: str = DEFAULT_QUESTION,
+    rubric: str | None = None,
     title: str = "Is it good?",
     seed: int = 0,
 ) -> int:
@@ -92,7 +111,7 @@ def write_thumbs_page(
     Args:
         rows: completions; what comes twice is asked once.
         path: the .html file.
-        rubric: the question, at the top of the page.
+        rubric: the question, at the top of the page; None asks the usual one.
         title: of the browser's tab.
         seed: of the order.
 
@@ -107,11 +126,14 @@ def write_thumbs_page(
         raise DataError("there is nothing to vote on: there are no completions.")
     shown = sorted(distinct)
     random.Random(f"prospect page {seed}").shuffle(shown)
-    texts = ((key, *map(plain_text, distinct[key].texts)) for key in shown)
-    return _write([{"key": key, "prompt": prompt, "a": text} for key, prompt, text in texts], path, rubric, title, _ONE)
+    made = [
+        {"key": key, "prompt": plain_text(distinct[key].prompt), "a": _shown(distinct[key].completion)} for key in shown
+    ]
+    return _write(made, path, rubric, title, _ONE_IMAGE if isinstance(rows[0].completion, Image) else _ONE)
 
 
-def _write(rows: Sequence[Mapping[str, str]], path: str | Path, rubric: str, title: str, form: _Form) -> int:
+def _write(rows: Sequence[Mapping[str, Any]], path: str | Path, rubric: str | None, title: str, form: _Form) -> int:
+    rubric = rubric or form.rubric
     page = hashlib.blake2b(json.dumps([rubric, rows]).encode(), digest_size=6).hexdigest()
     write_text(Path(path).expanduser(), _render({"page": page, "items": rows}, rubric, title, form))
     return len(rows)
@@ -122,16 +144,24 @@ def pair_key(item: Item) -> str:
     return text_key(item.prompt, *sorted((item.first, item.second), key=text_key))
 
 
-def _row(key: str, item: Item, swapped: bool) -> dict[str, str]:
+def _row(key: str, item: Item, swapped: bool) -> dict[str, Any]:
     a, b = (item.second, item.first) if swapped else (item.first, item.second)
     return {
         "key": key,
         "prompt": plain_text(item.prompt),
-        "a": plain_text(a),
-        "b": plain_text(b),
+        "a": _shown(a),
+        "b": _shown(b),
         "a_key": text_key(a),
         "b_key": text_key(b),
     }
+
+
+def _shown(completion: Completion) -> str | dict[str, str]:
+    """Return a text, or the address of a copy of an image that holds nothing but its pixels."""
+    if not isinstance(completion, Image):
+        return plain_text(completion)
+    copy = page_copy(completion, str(completion.path))
+    return {"picture": f"data:image/webp;base64,{base64.b64encode(copy).decode()}"}
 
 
 _SIDE = (

@@ -11,7 +11,7 @@ from prospect.evaluation.contest.judges.asking import Asking, Judged, Price, Pro
 from prospect.evaluation.contest.judges.base import CREDIT, MIRRORED, Item, Judge
 from prospect.evaluation.contest.judges.verdict_cache import VerdictCache
 from prospect.feedback.files.sources import Source, load_feedback
-from prospect.feedback.records import Paired, text_of
+from prospect.feedback.records import Paired
 from prospect.feedback.split import prompt_key
 from prospect.results.contest import JudgeQuality, JudgeResult, PairsOfPeople
 from prospect.statistics.agreement import measure_agreement
@@ -47,7 +47,7 @@ def judge_quality(
     Raises:
         DataError: there are no pairs, or one whose completions are the same.
     """
-    items = [Item(pair.prompt, text_of(pair.chosen, pair.where), text_of(pair.rejected, pair.where)) for pair in pairs]
+    items = [Item(pair.prompt, pair.chosen, pair.rejected) for pair in pairs]
     if not items:
         raise DataError("there are no pairs that people judged; expected at least one.")
     same = next((pair for pair, item in zip(pairs, items, strict=True) if item.identical), None)

@@ -8,6 +8,7 @@ from typing import Any
 
 from prospect.evaluation.contest.judges.base import Candidate, ScoringJudge
 from prospect.evaluation.contest.judges.registry import judge
+from prospect.feedback.records import text_of
 
 # Tokens of one forward pass, padding and all.
 BATCH_TOKENS = 16384
@@ -55,7 +56,8 @@ class RewardModelJudge(ScoringJudge):
         encoder = Encoder(tokenizer, 2**30)
         encoded: list[tuple[int, list[int]]] = []
         for number, row in enumerate(rows):
-            found = encoder.encode(row.prompt, row.completion, where=f"completion {number + 1}")
+            where = f"completion {number + 1}"
+            found = encoder.encode(row.prompt, text_of(row.completion, where), where=where)
             ids = [*found.prompt_ids, *found.completion_ids]
             if len(ids) <= most:
                 encoded.append((number, ids))

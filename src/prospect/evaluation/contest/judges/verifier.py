@@ -34,7 +34,7 @@ class Verifier(ScoringJudge):
     """
 
     def __init__(self, check: str) -> None:
-        self.name = f"verifier:{check}"
+        self.name, self.sees_images = f"verifier:{check}", check.startswith("python:")
         self._check, self._identity = _find_check(check)
 
     @property
