@@ -164,7 +164,11 @@ def test_a_word_is_enough_and_samples_are_as_long_as_the_longest_completion(reci
         ("kto_no_reference", "sampled", "loss kto_no_reference has no reference. Leave it out"),
         ("kto", {"every": 2}, r"reference_point.every is about samples, and reference_point.kind is step. Set kind"),
         ("kto", {"kind": "micro_batch", "max_new_tokens": 2}, r"reference_point.max_new_tokens is about samples"),
-        ("kto", "often", "reference_point.kind is 'often'; input should be 'step', 'micro_batch' or 'sampled'"),
+        (
+            "kto",
+            "often",
+            "reference_point.kind is 'often'; input should be 'step', 'micro_batch', 'sampled' or 'matched'",
+        ),
         ("kto", {"kind": "sampled", "completions": 1}, "reference_point.completions is 1"),
     ],
 )

@@ -163,11 +163,11 @@ def _plain_name(name: str) -> str:
 
 def build_watch(prepared: Prepared) -> Watch:
     """Return the detector of collapse: both rewards falling is a sign for losses on thumbs that have a reference."""
+    if prepared.pipeline is not None:
+        return Watch(rewards_beta=None, errors=True)
     loss = prepared.loss
     anchored = loss.feedback == "unpaired" and loss.needs_reference and not loss.length_normalised
     beta = float(prepared.hyperparameters.get("beta", 1.0))
-    if prepared.pipeline is not None:
-        return Watch(rewards_beta=None, errors=True)
     lengths = [len(r.completion_ids) for r in flatten(prepared.train.examples) if r.desirable]
     lengths = [] if prepared.config.online is not None else lengths  # nobody has shown how long an answer should be
     return Watch(
