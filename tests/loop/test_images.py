@@ -163,13 +163,16 @@ def test_matched_z0_is_the_clamped_mean_of_the_steps_own_log_ratios(images: Any)
 # -- runs --
 
 
-def test_a_killed_run_resumes_to_the_same_bits(images: Any, tmp_path: Path) -> None:
-    recipe = images("sd15", data={"eval": 2}, train={"max_steps": 4, "save_every": 2, "eval_every": 2})
+@pytest.mark.parametrize("lora", [None, {"r": 2}])
+def test_a_killed_run_resumes_to_the_same_bits(lora: Any, images: Any, tmp_path: Path) -> None:
+    train = {"max_steps": 4, "save_every": 2, "eval_every": 2}
+    recipe = images("sd15", data={"eval": 2}, train=train, model={"lora": lora})
     whole = prospect.train({**recipe, "output": str(tmp_path / "whole")}, quiet=True)
     with killed_after(3):
         prospect.train(recipe, quiet=True)
     resumed = prospect.train(recipe, resume=True, quiet=True)
-    written = [(run.model_path / "unet/diffusion_pytorch_model.safetensors").read_bytes() for run in (whole, resumed)]
+    file = "pytorch_lora_weights.safetensors" if lora else "unet/diffusion_pytorch_model.safetensors"
+    written = [(run.model_path / file).read_bytes() for run in (whole, resumed)]
     assert written[0] == written[1] and numbers(whole) == numbers(resumed)
 
 

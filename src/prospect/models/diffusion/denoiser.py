@@ -66,8 +66,8 @@ class Denoiser(TrainedModel):
     @property
     def base(self) -> str:
         """What an adapter sits on, in any directory: a folder or a name of the hub."""
-        path = Path(self.pipeline.name).expanduser()
-        return str(path.resolve()) if path.is_dir() else self.pipeline.name
+        here = Path(self.pipeline.name).expanduser().is_dir()
+        return str(self.pipeline.folder.resolve()) if here else self.pipeline.name
 
     def logps(self, batch: ImageBatch) -> torch.Tensor:
         """Return log-probs of images at the noise that the batch's draw names: float64 (N,) nats.
