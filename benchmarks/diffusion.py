@@ -8,9 +8,9 @@ KTO is that of the step's own rows, the script's default, or, `rolled`, that of 
 ours are `reference_point: matched` and the default, which is of mismatched rows. `kto_no_z0` has none.
 
 Seconds are of the processor, so that what else the machine does counts little: the arms of a comparison take turns,
-step by step in one process, and the median over processes is printed. Peak memory is the largest resident size of a process of its own for each arm, less what
-was resident before there was a model. `speed_ratio` is plain's seconds over ours, 1 or more where ours is no slower;
-`memory_ratio` is our memory over plain's. Passes are counted, not computed.
+step by step in one process, and the median over processes is printed. Peak memory is the largest resident size of a
+process of its own for each arm, less what was resident before there was a model. `speed_ratio` is plain's seconds over
+ours, 1 or more where ours is no slower; `memory_ratio` is our memory over plain's. Passes are counted, not computed.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """KTO, DPO and SFT on the demo's pictures, each tuned over as many settings, and a control whose thumbs say nothing.
 
-Every arm learns from the same pictures of the base model. A setting is chosen by the share of pictures of training
-prompts that keep both rules, at noise that no arm was trained on; the held-out prompts are only counted with the
-settings chosen, other flips, another order of training and other noise. In the control thumbs are shuffled over all
-pictures, as many up as before.
+Every arm has the demo's recipe and learns from the same pictures of the base model. A setting is chosen by the share of
+pictures of training prompts that keep both rules, at noise that no arm was trained on; the held-out prompts are only
+counted with the settings chosen, other flips, another order of training and other noise. In the control thumbs are
+shuffled over all pictures, as many up as before.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ from prospect.studies.runner import one_thread
 from prospect.training.train import train
 
 FACTORS = (1.0, 3.0)  # on the demo's learning rate of the method: its settings
-STEPS, PICTURES_A_STEP = 100, 32
 ASKED = 16  # prompts to choose by, and prompts to count on
 CHOOSING, COUNTING = 8, 16  # pictures of each
 TUNED, FRESH, NOISES = 1, 2, (101, 102)  # seeds
@@ -74,11 +73,7 @@ class Pictures:
         write_jsonl(thumbs, folder / "feedback.jsonl")
         recipe = image_recipe(arm.method, folder, arm.seed)
         recipe["data"]["eval"] = None
-        recipe["train"] |= {
-            "max_steps": STEPS,
-            "batch_size": PICTURES_A_STEP // (2 if arm.method == "dpo" else 1),
-            "learning_rate": arm.factor * recipe["train"]["learning_rate"],
-        }
+        recipe["train"]["learning_rate"] *= arm.factor
         del recipe["train"]["eval_every"]
         return load_image_base(train(recipe).model_path)
 
