@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -196,9 +197,10 @@ def test_a_killed_run_resumes_to_the_same_bits(lora: Any, images: Any, tmp_path:
 def test_what_is_encoded_is_encoded_once(images: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from prospect.models.diffusion.encodings import Encodings
 
-    recipe = images("sd15", train={"max_steps": 1})
-    prospect.train(recipe, quiet=True)
-    prepared = prepare(load_config(recipe))
+    prepared = prepare(load_config(images("sd15")))
+    encode_images(prepared)
+    left = [kind for kind in map(type, gc.get_objects()) if kind.__name__ in ("AutoencoderKL", "CLIPTextModel")]
+    assert not left, "encoders stay in memory"
 
     def never(self: Encodings) -> None:
         raise AssertionError("an encoder was loaded again")
@@ -206,6 +208,30 @@ def test_what_is_encoded_is_encoded_once(images: Any, monkeypatch: pytest.Monkey
     monkeypatch.setattr(Encodings, "_load_text_encoders", never)
     monkeypatch.setattr(Encodings, "_vae_encoder", never)
     encode_images(prepared)
+
+
+def test_a_run_that_forgets_desirable_images_rings(images: Any, tmp_path: Path) -> None:
+    """Three thumbs up and twelve down, unweighted: the short way to a lower loss is to make noise of all."""
+    rows = [row for i, row in enumerate(image_rows(tmp_path / "feedback", 24)) if i % 2 or i % 8 == 0]
+    loss = {"name": "kto_no_z0", "desirable_weight": 1.0, "undesirable_weight": 1.0}
+    train = {"batch_size": 8, "max_steps": 24, "learning_rate": 3e-3}
+    run = prospect.train(images("pixels", loss, rows, data={"allow_imbalance": True}, train=train), quiet=True)
+    rung = [alarm.text for row in run.alarms() for alarm in row.alarms]
+    assert len(rung) == 1 and "the model forgets how to make them" in rung[0]
+    assert run.metrics()[-1]["errors/chosen"] > 1.05
+
+
+def test_another_pipeline_is_the_reference_where_it_sees_the_same_latents(images: Any, tmp_path: Path) -> None:
+    first = prospect.train(images("sd15", output=str(tmp_path / "first")), quiet=True)
+    run = prospect.train(images("sd15", reference={"name_or_path": str(first.path)}), quiet=True)
+    reference = run.provenance().reference
+    assert reference is not None and reference.kind == "named"
+    assert reference.start is not None and reference.start["log_ratio"] != 0
+    other = save_pipeline("sd15", tmp_path / "other", seed=1)
+    recipe = images("sd15", reference={"name_or_path": str(other)}, output=str(tmp_path / "refused"))
+    with pytest.raises(ModelError, match="no pipeline with the VAE, text encoders and prediction target of"):
+        prospect.train(recipe, quiet=True)
+    assert not (tmp_path / "refused").exists()
 
 
 def test_held_out_metrics_show_the_classes_apart_and_provenance_the_target(images: Any) -> None:
@@ -263,6 +289,7 @@ def test_undesirable_images_may_not_pull_more(images: Any, tmp_path: Path) -> No
     [
         ("ppo", {}, "loss ppo scores single tokens|learns from completions"),
         ("orpo", {}, "orpo compares log-probs without a reference"),
+        ("dpo", {"data": {"desirable_share": 0.8}}, "desirable_share is about thumbs, and loss dpo has none"),
         ("kto", {"model": {"attn_implementation": "sdpa"}}, "attn_implementation is of Transformers' models"),
         ("kto", {"data": {"max_length": 64}}, "data.max_length is about texts"),
         ("kto", {"data": {"resolution": 15}}, "data.resolution is 15; .* multiples of"),

@@ -29,7 +29,7 @@ def write_merged(settings: ModelSettings, output: Path) -> None:
         ModelError: there is nothing to merge, the folder is occupied, or the parts do not fit.
     """
     source = find_model(settings.name_or_path)
-    if source.kind == "model":
+    if source.kind in ("model", "pipeline"):
         raise ModelError(f"{source.name}: a whole model already, so there is nothing to merge. Use {source.place}.")
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ModelError(f"{output}: there is something already. Choose another -o, or remove it.")

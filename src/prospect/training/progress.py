@@ -18,10 +18,11 @@ class Display:
         total: optimizer steps of the whole run.
         start: those that were made before.
         shown: where it is shown.
+        unit: of the speed.
     """
 
-    def __init__(self, total: int, start: int, shown: progress.Display) -> None:
-        self._total, self._start, self._shown = total, start, shown
+    def __init__(self, total: int, start: int, shown: progress.Display, unit: str = "tok/s") -> None:
+        self._total, self._start, self._shown, self._unit = total, start, shown, unit
         self._every = max(1, total // LINES)
         self._phase: AbstractContextManager[None] = shown.phase("training", done=start, total=total)
 
@@ -37,7 +38,7 @@ class Display:
 
     def step(self, step: int, metrics: dict[str, Any]) -> None:
         """Told after every optimizer step."""
-        said = f"step {step}/{self._total}  {describe(metrics)}"
+        said = f"step {step}/{self._total}  {describe(metrics, self._unit)}"
         self._shown.count(step, self._total, "steps", said)
         if step % self._every == 0 or step == self._total:
             self._shown.tell()
@@ -47,12 +48,12 @@ class Display:
         self._shown.note(text)
 
 
-def describe(metrics: dict[str, Any]) -> str:
+def describe(metrics: dict[str, Any], unit: str) -> str:
     """Loss, margin, z0 and speed in one short line; what a method does not have is left out."""
     parts = [f"loss {metrics['loss']:.4f}"]
     if "rewards/margins" in metrics:
         parts.append(f"margin {metrics['rewards/margins']:+.3f}")
     if "kl" in metrics:
         parts.append(f"z0 {metrics['kl']:.3f}")
-    parts.append(f"{metrics['tokens_per_second']:,.0f} tok/s")
+    parts.append(f"{metrics['tokens_per_second']:,.0f} {unit}")
     return "  ".join(parts)

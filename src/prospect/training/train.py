@@ -201,7 +201,8 @@ def run_steps(session: Session, until: int | None = None) -> None:
         raise ConfigError(
             f"step {until} was asked for and the run has {total}. Set train.max_steps to the steps of all rounds."
         )
-    with Display(total, session.progress.step, session.shown) as display:
+    unit = "tok/s" if session.prepared.pipeline is None else "img/s"
+    with Display(total, session.progress.step, session.shown, unit) as display:
         if session.progress.step == 0:
             session.evaluate()
         session.stop.wait_for_steps()

@@ -70,6 +70,7 @@ def _data_card(facts: RunFacts) -> KeyNumber | None:
 def _steps_card(facts: RunFacts) -> KeyNumber | None:
     seconds, speed = facts.provenance.seconds, facts.curve("tokens_per_second")
     time = duration(seconds) if seconds is not None else ""
-    pace = f"{number(float(sorted(speed.values)[len(speed.values) // 2]))} tokens/s" if speed else ""
+    unit = "images/s" if facts.provenance.images is not None else "tokens/s"
+    pace = f"{number(float(sorted(speed.values)[len(speed.values) // 2]))} {unit}" if speed else ""
     note = " · ".join(part for part in (time, pace) if part)
     return KeyNumber("steps", count(facts.steps_done), note) if facts.steps_done else None

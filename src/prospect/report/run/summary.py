@@ -185,7 +185,8 @@ def _sure_held_out(facts: RunFacts) -> list[str]:
         return []
     rate = proportion(min(1.0, max(0.0, accuracy.last)) * rows, rows)
     was = f" ({percent(accuracy.first)} at first)" if len(accuracy.steps) > 1 else ""
+    does = "draws" if facts.provenance.images is not None else "writes"
     return [
         f"Held-out accuracy is {percent(rate.rate)}{was} over {count(rows, 'row')}, with a 95% interval of"
-        f" {interval(rate.low, rate.high)}. It says how well it tells good from bad, not how it writes."
+        f" {interval(rate.low, rate.high)}. It says how well it tells good from bad, not how it {does}."
     ]
