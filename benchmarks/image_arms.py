@@ -75,7 +75,7 @@ class Pictures:
         recipe["data"]["eval"] = None
         recipe["train"]["learning_rate"] *= arm.factor
         del recipe["train"]["eval_every"]
-        return load_image_base(train(recipe).model_path)
+        return load_image_base(train(recipe, quiet=True).model_path)
 
     def choose(self, method: str) -> Iterator[tuple[Arm, Rate]]:
         """Yield the settings of a method with the shares of pictures of training prompts that pass."""
