@@ -3,7 +3,7 @@
 Every arm has the demo's recipe and learns from the same pictures of the base model. A setting is chosen by the share of
 pictures of training prompts that keep both rules, at noise that no arm was trained on; the held-out prompts are only
 counted with the settings chosen, other flips, another order of training and other noise. In the control thumbs are
-shuffled over all pictures, as many up as before.
+shuffled over all pictures, as many up as before, twice.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ FACTORS = (1.0, 3.0)  # on the demo's learning rate of the method: its settings
 ASKED = 16  # prompts to choose by, and prompts to count on
 CHOOSING, COUNTING = 8, 16  # pictures of each
 TUNED, FRESH, NOISES = 1, 2, (101, 102)  # seeds
+CONTROLS = (FRESH, 3)  # seeds of shuffling: where thumbs say nothing, chance says where training goes
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,8 @@ def compare_arms(methods: Sequence[str], noises: Sequence[float]) -> list[dict[s
                 tried[arm], begun = rate.rate, time.process_time()
             chosen[method] = max(tried, key=lambda arm: tried[arm])
         last = [replace(arm, flipped=noise, seed=FRESH) for noise in noises for arm in chosen.values()]
-        last += [replace(arm, shuffled=True, seed=FRESH) for method, arm in chosen.items() if method == "kto"]
+        kto = [arm for method, arm in chosen.items() if method == "kto"]
+        last += [replace(arm, shuffled=True, seed=seed) for arm in kto for seed in CONTROLS]
         for arm in last:
             begun = time.process_time()
             rate = pictures.count(arm, pictures.asked, COUNTING, NOISES[1])
