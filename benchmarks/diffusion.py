@@ -1,19 +1,23 @@
-"""A step of Diffusion-KTO, written as the official script has it, and the same step here, on one small pipeline.
+"""A step of Diffusion-KTO and of Diffusion-DPO, written as the official scripts have it, and the same steps here.
 
-    python benchmarks/diffusion.py [--repeats 3] [--steps 6] [--json FILE]
+    python benchmarks/diffusion.py [--repeats 3] [--steps 8] [--json FILE]
 
-`plain` is the official loop with z0 of the step's own rows, its default: VAE and text encoder in every step, policy and
-reference on one noise, one backward pass. `plain, cached` is the same on latents and embeddings that were made before.
-`ours` is a step of this package with kto_no_z0, which has the same passes; `ours, matched` has z0 as the plain loop,
-`ours, kto` from mismatched rows; for both, the models look at the rows once more. All weights, float32, batches of 8 in
-one micro-batch. Each arm runs in a process of its own, in turn. Seconds are of the processor, so that what else the
-machine does counts little; peak memory is the process's largest resident size.
+On one small Stable Diffusion with random weights: all weights, float32, 8 pictures a step in one micro-batch. The plain
+loops encode pictures and prompts in every step, or, `cached`, have latents and embeddings from before. z0 of the plain
+KTO is that of the step's own rows, the script's default, or, `rolled`, that of every picture with another row's prompt;
+ours are `reference_point: matched` and the default, which is of mismatched rows. `kto_no_z0` has none.
+
+Seconds are of the processor, so that what else the machine does counts little: the arms of a comparison take turns,
+step by step in one process, and the median over processes is printed. Peak memory is the largest resident size of a
+process of its own for each arm, less what was resident before there was a model. `speed_ratio` is plain's seconds over
+ours, 1 or more where ours is no slower; `memory_ratio` is our memory over plain's. Passes are counted, not computed.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import functools
 import json
 import os
 import resource
@@ -22,59 +26,129 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-ARMS = ("plain", "plain, cached", "ours", "ours, matched", "ours, kto")
+PAIRS = {  # ours to the plain loops that do the same
+    "ours, kto_no_z0": ("plain", "plain, cached"),
+    "ours, kto matched": ("plain", "plain, cached"),
+    "ours, kto": ("plain, rolled", "plain, rolled, cached"),
+    "ours, dpo": ("plain, dpo", "plain, dpo, cached"),
+}
+ARMS = tuple(dict.fromkeys(arm for ours, plain in PAIRS.items() for arm in (*plain, ours)))
 BATCH, SIDE, BETA, WARM_UP = 8, 64, 0.5, 2
+
+Step = Callable[[int], None]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write the numbers here")
-    parser.add_argument("--repeats", type=int, default=3, help="runs of each arm")
-    parser.add_argument("--steps", type=int, default=6, help="steps that are timed")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--repeats", type=int, default=3, help="processes in which all arms take turns")
+    parser.add_argument("--steps", type=int, default=8, help="steps of each arm that are timed in each")
+    parser.add_argument("--only", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.one:
-        print(json.dumps(measure(options.one, options.steps)))
+    if options.only:
+        print(json.dumps(measure(options.only, options.steps)))
         return
-    runs: dict[str, list[dict[str, float]]] = {arm: [] for arm in ARMS}
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    for _ in range(options.repeats):
-        for arm, rows in runs.items():
-            command = [sys.executable, __file__, "--steps", str(options.steps), "--one", arm]
-            done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-            rows.append(json.loads(done.stdout.splitlines()[-1]))
-    median = {
-        arm: {name: statistics.median(run[name] for run in rows) for name in rows[0]} for arm, rows in runs.items()
-    }
-    print("| step | CPU s | of plain | peak, MB |\n|---|---|---|---|")
+    runs = [in_a_process(ARMS, options.steps) for _ in range(options.repeats)]
+    median = {arm: {name: statistics.median(run[arm][name] for run in runs) for name in runs[0][arm]} for arm in ARMS}
     for arm, found in median.items():
-        share = found["seconds"] / median["plain"]["seconds"]
-        print(f"| {arm} | {found['seconds']:.3f} | {share:.2f} | {found['peak_mb']:.0f} |")
+        found["peak_mb"] = in_a_process([arm], 1)[arm]["peak_mb"]
+    ratios = show(median)
     if options.json:
-        options.json.write_text(json.dumps({"median": median, "runs": runs}, indent=2) + "\n")
+        options.json.write_text(json.dumps({"ratios": ratios, "arms": median}, indent=2) + "\n")
 
 
-def measure(arm: str, steps: int) -> dict[str, float]:
-    """CPU seconds of a step, and the peak of memory."""
+def in_a_process(arms: Sequence[str], steps: int) -> dict[str, dict[str, float]]:
+    command = [sys.executable, __file__, "--steps", str(steps), "--only", *arms]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def show(median: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
+    """Print what a step of each arm takes, and return how ours stand to the plain ones."""
+    print("| step | CPU s | peak, MB | passes of the denoiser | of encoders |\n|---|---|---|---|---|")
+    for arm, found in median.items():
+        passes = f"{found['denoiser']:.0f} | {found['encoders']:.0f}"
+        print(f"| {arm} | {found['seconds']:.3f} | {found['peak_mb']:.0f} | {passes} |")
+    print("\n| ours | plain | times as fast | share of its memory |\n|---|---|---|---|")
+    ratios = []
+    for ours, all_plain in PAIRS.items():
+        for plain in all_plain:
+            speed = median[plain]["seconds"] / median[ours]["seconds"]
+            memory = median[ours]["peak_mb"] / median[plain]["peak_mb"]
+            ratios.append({"ours": ours, "plain": plain, "speed_ratio": speed, "memory_ratio": memory})
+            print(f"| {ours} | {plain} | {speed:.2f} | {memory:.2f} |")
+    return ratios
+
+
+def measure(arms: Sequence[str], steps: int) -> dict[str, dict[str, float]]:
+    """Let arms take turns: CPU seconds and passes of a step, and the peak of memory, which is of all arms."""
+    import diffusers  # noqa: F401
     import torch
+    import transformers  # noqa: F401
 
     torch.manual_seed(0)
+    counted = count_passes()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_pipeline(folder / "pipeline")
         write_rows(folder / "feedback")
-        step = our_step(folder, arm) if arm.startswith("ours") else plain_step(folder, cached="cached" in arm)
-        taken = []
+        before = resident_mb()
+        made = {arm: build(folder, arm) for arm in arms}
+        taken: dict[str, list[float]] = {arm: [] for arm in arms}
+        passes = {}
         for number in range(steps + WARM_UP):
-            begun = time.process_time()
-            step(number + 1)
-            taken.append(time.process_time() - begun)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"seconds": statistics.median(taken[WARM_UP:]), "peak_mb": peak}
+            for arm, step in made.items():
+                counted.clear()
+                begun = time.process_time()
+                step(number + 1)
+                taken[arm].append(time.process_time() - begun)
+                passes[arm] = {kind: counted[kind] for kind in ("denoiser", "encoders")}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
+    return {
+        arm: {"seconds": statistics.median(of[WARM_UP:]), "peak_mb": peak, **passes[arm]} for arm, of in taken.items()
+    }
+
+
+def resident_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+def count_passes() -> Counter[str]:
+    """Count from now on how often denoisers and encoders, whoever holds them, are asked."""
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextModel
+
+    counted: Counter[str] = Counter()
+
+    def count(owner: type, name: str, kind: str) -> None:
+        asked = getattr(owner, name)
+
+        @functools.wraps(asked)
+        def counting(*arguments: Any, **named: Any) -> Any:
+            counted[kind] += 1
+            return asked(*arguments, **named)
+
+        setattr(owner, name, counting)
+
+    count(UNet2DConditionModel, "forward", "denoiser")
+    count(AutoencoderKL, "encode", "encoders")
+    count(CLIPTextModel, "forward", "encoders")
+    return counted
+
+
+def build(folder: Path, arm: str) -> Step:
+    if arm.startswith("ours"):
+        return our_step(folder, arm)
+    return plain_step(folder, rolled="rolled" in arm, pairs="dpo" in arm, cached="cached" in arm)
 
 
 def write_pipeline(folder: Path) -> None:
@@ -122,7 +196,7 @@ def write_pipeline(folder: Path) -> None:
 
 
 def write_rows(folder: Path) -> None:
-    """Thumbs on pictures of random fields, as many as a step has, on two prompts."""
+    """Thumbs on pictures of random fields, as many as a step has, on two prompts; and the same as pairs."""
     import numpy as np
     from PIL import Image
 
@@ -132,11 +206,19 @@ def write_rows(folder: Path) -> None:
         fields = Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=np.uint8))
         fields.resize((SIDE, SIDE), Image.Resampling.NEAREST).save(folder / f"{i}.png")
         rows.append({"prompt": f"picture of kind {i // 2 % 2}", "image": f"{i}.png", "label": i % 2 == 0})
-    (folder / "feedback.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pairs = [
+        {"prompt": up["prompt"], "chosen_image": up["image"], "rejected_image": down["image"]}
+        for up, down in zip(rows[::2], rows[1::2], strict=True)
+    ]
+    for name, of in (("thumbs", rows), ("pairs", pairs)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in of))
 
 
-def plain_step(folder: Path, *, cached: bool) -> Callable[[int], None]:
-    """The official loop, written anew; see train_kto_sd_v1.5.py of jacklishufan/diffusion-kto, bce_offset none."""
+def plain_step(folder: Path, *, rolled: bool, pairs: bool, cached: bool) -> Step:
+    """The official loops, written anew: train_kto_sd_v1.5.py (diffusion-kto) and train.py (DiffusionDPO).
+
+    KTO's z0 is `--bce_offset` none, or original where rolled; the winner of a pair is a row, the loser the next one.
+    """
     import numpy as np
     import torch
     from diffusers import DDPMScheduler, StableDiffusionPipeline
@@ -147,7 +229,7 @@ def plain_step(folder: Path, *, cached: bool) -> Callable[[int], None]:
     reference = copy.deepcopy(unet).requires_grad_(False)
     scheduler: Any = DDPMScheduler.from_config(pipe.scheduler.config)
     optimizer = torch.optim.AdamW(unet.parameters(), lr=1e-5)
-    rows = [json.loads(line) for line in (folder / "feedback" / "feedback.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (folder / "feedback" / "thumbs.jsonl").read_text().splitlines()]
     pictures = np.stack([np.asarray(Image.open(folder / "feedback" / row["image"])) for row in rows])
     pixels = torch.tensor(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
     sign = torch.tensor([1.0 if row["label"] else -1.0 for row in rows])
@@ -164,16 +246,26 @@ def plain_step(folder: Path, *, cached: bool) -> Callable[[int], None]:
 
     def step(number: int) -> None:
         latents, told = kept or encode()
-        noise = torch.randn_like(latents)
-        level = torch.randint(0, 1000, (BATCH,))
+        noise, level = torch.randn_like(latents), torch.randint(0, 1000, (BATCH,))
+        if pairs:
+            noise, level = (drawn[::2].repeat_interleave(2, 0) for drawn in (noise, level))
         noisy = scheduler.add_noise(latents, noise, level)
-        error = (unet(noisy, level, told).sample - noise).square().mean(dim=(1, 2, 3))
+
+        def error(model: Any, told: torch.Tensor) -> torch.Tensor:
+            return (model(noisy, level, told).sample - noise).square().mean(dim=(1, 2, 3))
+
         with torch.no_grad():
-            theirs = (reference(noisy, level, told).sample - noise).square().mean(dim=(1, 2, 3))
-        ratio = theirs - error
-        z0 = ratio.mean().clamp(min=0).detach()
-        beta = BETA * latents[0].numel() / 2
-        loss = (1 - torch.sigmoid(sign * beta * (ratio - z0))).mean()
+            theirs = error(reference, told)
+            if rolled:
+                other = told.roll(1, 0)
+                z0 = (error(reference, other) - error(unet, other)).mean()
+        ratio = theirs - error(unet, told)
+        beta = BETA * latents[0].numel() / 2  # per mean squared error
+        if pairs:
+            loss = -torch.nn.functional.logsigmoid(beta * (ratio[::2] - ratio[1::2])).mean()
+        else:
+            z0 = z0 if rolled else ratio.mean().clamp(min=0).detach()
+            loss = (1 - torch.sigmoid(sign * beta * (ratio - z0))).mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
         optimizer.step()
@@ -182,7 +274,7 @@ def plain_step(folder: Path, *, cached: bool) -> Callable[[int], None]:
     return step
 
 
-def our_step(folder: Path, arm: str) -> Callable[[int], None]:
+def our_step(folder: Path, arm: str) -> Step:
     """A step of a run, between gradient and update, without what is logged and written."""
     from prospect.config import load_config
     from prospect.models.reference import build_reference
@@ -192,13 +284,14 @@ def our_step(folder: Path, arm: str) -> Callable[[int], None]:
     from prospect.training.processes.sharding import clip_gradient
     from prospect.training.step import accumulate_gradient
 
-    loss = "kto_no_z0" if arm == "ours" else "kto"
+    loss = arm.split()[1]
+    file, batch = ("pairs", BATCH // 2) if loss == "dpo" else ("thumbs", BATCH)
     recipe = {
         "model": str(folder / "pipeline"),
-        "data": {"train": str(folder / "feedback" / "feedback.jsonl"), "eval": None},
+        "data": {"train": str(folder / "feedback" / f"{file}.jsonl"), "eval": None},
         "loss": {"name": loss, "beta": BETA},
-        "train": {"batch_size": BATCH, "images_per_micro_batch": BATCH, "learning_rate": 1e-5},
-        "output": str(folder / "run"),
+        "train": {"batch_size": batch, "images_per_micro_batch": BATCH, "learning_rate": 1e-5},
+        "output": str(folder / loss),
         **({"reference_point": "matched"} if "matched" in arm else {}),
     }
     prepared = prepare(load_config(recipe))

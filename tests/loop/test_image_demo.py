@@ -21,7 +21,9 @@ def test_the_command_draws_aligns_compares_and_reports(
     monkeypatch.setattr(image_run, "NOISES", 2)
     monkeypatch.setitem(image_run.IMAGE_METHODS["kto"], "steps", 2)
     assert main(["demo", "--images", "--noise", "0.2", "--output", str(tmp_path / "run"), "--json", "--quiet"]) == 0
-    printed = json.loads(capsys.readouterr().out)
+    said = capsys.readouterr()
+    assert "training" not in said.err
+    printed = json.loads(said.out)
     run = RunDir(tmp_path / "run")
     result = run.evaluations()["demo"]
     assert isinstance(result, BeforeAfterResult)

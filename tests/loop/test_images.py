@@ -161,6 +161,23 @@ def test_matched_z0_is_the_clamped_mean_of_the_steps_own_log_ratios(images: Any)
     assert result.metrics["kl"] == max(0.0, result.metrics["kl_raw"])
 
 
+def test_matched_z0_costs_a_step_of_one_micro_batch_nothing_and_is_the_same_of_many(images: Any) -> None:
+    objective, prepared = moved_objective(images("pixels", reference_point={"kind": "matched"}))
+    examples, model = prepared.train.examples, objective.policy.model
+    # Without the clamp z0 is not 0 however it is made.
+    unclamped = replace(objective, loss=replace(objective.loss, needs_reference=False), max_tokens=len(examples))
+    looks: list[None] = []
+    model.register_forward_hook(lambda *_: looks.append(None))
+    whole = gradient(unclamped, examples)
+    assert len(looks) == 1
+    cut = gradient(replace(unclamped, max_tokens=len(examples) // 2), examples)
+    assert len(looks) == 1 + 2 + 2
+    assert distance(cut, whole) < rounding(TERMS)
+    model.dropout = torch.nn.Dropout(0.1).train()
+    gradient(unclamped, examples)
+    assert len(looks) == 5 + 2
+
+
 # -- runs --
 
 

@@ -97,10 +97,10 @@ def run_image_demo(
         raise ConfigError(f'demo method is "{method}"; expected one of {", ".join(IMAGE_METHODS)}.')
     # Layers are small and threads wait for one another in each: beside other programs two took 20 times as long as one.
     with one_thread(), progress.shown("prospect demo --images", quiet=quiet):
-        return _run(output, method, seed, Rater("customer", noise))
+        return _run(output, method, seed, Rater("customer", noise), quiet)
 
 
-def _run(output: Path, method: str, seed: int, rater: Rater) -> ImageDemoOutcome:
+def _run(output: Path, method: str, seed: int, rater: Rater, quiet: bool) -> ImageDemoOutcome:
     begun = time.monotonic()
     keep_freed_memory()
     base, wishes, asked = load_image_base(), training_wishes(), held_out_wishes()
@@ -112,7 +112,7 @@ def _run(output: Path, method: str, seed: int, rater: Rater) -> ImageDemoOutcome
     write_jsonl(thumbs, output / "feedback.jsonl")
     counts = class_counts(thumbs)
     progress.note(f"thumbs: {counts.desirable} up, {counts.undesirable} down; aligning by {method}")
-    run = align(image_recipe(method, output, seed))
+    run = align(image_recipe(method, output, seed), quiet=quiet)
     with progress.phase("asking the aligned model for the same held-out pictures"):
         after = draw_images(load_image_base(run.model_path), asked, NOISES, seed)
     rules = compare_pictures(asked, before, after)

@@ -105,10 +105,10 @@ def run_demo(
     if method not in METHODS:
         raise ConfigError(f'demo method is "{method}"; expected one of {", ".join(METHODS)}.')
     with progress.shown("prospect demo", quiet=quiet):
-        return _run(output, method, seed, feedback or DemoFeedback())
+        return _run(output, method, seed, feedback or DemoFeedback(), quiet)
 
 
-def _run(output: Path, method: str, seed: int, feedback: DemoFeedback) -> DemoOutcome:
+def _run(output: Path, method: str, seed: int, feedback: DemoFeedback, quiet: bool) -> DemoOutcome:
     begun = time.monotonic()
     keep_freed_memory()
     base = load_base()
@@ -119,7 +119,7 @@ def _run(output: Path, method: str, seed: int, feedback: DemoFeedback) -> DemoOu
         before = answer(base, asked, 1, seed)
     counts = write_thumbs(output, inquiries, replies, feedback, seed)
     progress.note(f"thumbs: {counts[0]} up, {counts[1]} down; aligning by {method}")
-    run = align(recipe(method, output, seed))
+    run = align(recipe(method, output, seed), quiet=quiet)
     with progress.phase("asking the aligned model the same held-out questions"):
         after = answer(load_base(run.model_path), asked, 1, seed)
     return conclude(run, method, asked, before, after, counts, feedback, begun)
@@ -167,14 +167,14 @@ def recipe(method: str, output: Path, seed: int) -> dict[str, Any]:
     }
 
 
-def align(made: Mapping[str, Any]) -> RunDir:
-    """Train by a recipe.
+def align(made: Mapping[str, Any], *, quiet: bool = False) -> RunDir:
+    """Train by a recipe; `quiet` says nothing of it.
 
     Raises:
         RunStopped: a signal came; there is nothing to resume.
     """
     try:
-        return train(made)
+        return train(made, quiet=quiet)
     except RunStopped as stop:
         again = "stopped. The demo begins anew each time: start it again with the same command."
         raise RunStopped(again, stop.signal) from None

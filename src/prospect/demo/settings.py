@@ -14,9 +14,9 @@ METHODS: dict[str, dict[str, Any]] = {
 digits go down with the rest; a higher beta holds the policy closer to its reference, and keeps it."""
 
 IMAGE_METHODS: dict[str, dict[str, Any]] = {
-    "kto": {"loss": {"name": "kto", "beta": 0.5}, "learning_rate": 1e-4, "batch_size": 64, "steps": 150},
-    "dpo": {"loss": {"name": "dpo", "beta": 2.0}, "learning_rate": 3e-5, "batch_size": 32, "steps": 150},
-    "sft": {"loss": {"name": "sft"}, "learning_rate": 3e-4, "batch_size": 64, "steps": 150},
+    "kto": {"loss": {"name": "kto", "beta": 0.5}, "learning_rate": 1e-4, "batch_size": 32, "steps": 100},
+    "dpo": {"loss": {"name": "dpo", "beta": 2.0}, "learning_rate": 3e-5, "batch_size": 16, "steps": 100},
+    "sft": {"loss": {"name": "sft"}, "learning_rate": 3e-4, "batch_size": 32, "steps": 100},
 }
 """The same for pictures: beta is per nat of a picture's log-ratio, and a pair is two pictures."""
 

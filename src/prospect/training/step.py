@@ -203,7 +203,7 @@ class _Pass:
         with progress.phase(self.when, aloud=False):
             if self.z0_kind == "step":
                 self.points.append(self.reference_point(self.rows, self.objective.world))
-            elif self.z0_kind == "matched":
+            elif self.z0_kind == "matched" and not self.in_one_pass():
                 self.points.append(self.matched_point())
             elif self.z0_kind == "sampled":
                 self.points.append(self.sampled_point())
@@ -264,6 +264,8 @@ class _Pass:
         """Return a micro-batch's share of the step's loss, a () tensor."""
         batch, examples = part.batch, part.examples
         compared = self.compare(batch)
+        if self.z0_kind == "matched" and not self.points:  # the whole step is in these rows
+            self.points.append(self.point_of(compared.log_ratio.tolist()))
         arguments = [*arrange(self.loss, compared, batch, examples), *self.numbers(compared.log_ratio), *over_step]
         values = self.loss(*arguments, **self.objective.hyperparameters)
         self.require_finite(values, [example[0] for example in examples], "loss")
@@ -330,9 +332,20 @@ class _Pass:
         with evaluating(self.objective.policy.model):
             return self.estimate(self.medium.mismatched(rows, self.objective.seed), world)
 
+    def in_one_pass(self) -> bool:
+        """Whether one micro-batch has the whole step, and what it says of the rows is what it says without dropout."""
+        if self.objective.world.size > 1:
+            return False
+        if any(module.training and getattr(module, "p", 0) for module in self.objective.policy.model.modules()):
+            return False
+        return len(micro_batches(self.examples, self.objective.max_tokens, cost=self.medium.cost)) == 1
+
     @torch.no_grad()
     def matched_point(self) -> ReferencePoint:
-        """Estimate z0 from the step's own rows; forwards without gradient or dropout."""
+        """Estimate z0 from the step's own rows; forwards without gradient or dropout.
+
+        Where one micro-batch has them all, its own pass says the same (`in_one_pass`).
+        """
         with evaluating(self.objective.policy.model):
             return self.estimate(self.rows, self.objective.world)
 
@@ -370,7 +383,10 @@ class _Pass:
         """
         parts = self.compared([(row,) for row in rows], world, by_unit=by_unit)
         own = [log_ratio for _, compared in parts for log_ratio in compared.log_ratio.tolist()]
-        log_ratios = [log_ratio for part in world.gather(own) for log_ratio in part]
+        return self.point_of([log_ratio for part in world.gather(own) for log_ratio in part])
+
+    def point_of(self, log_ratios: Sequence[float]) -> ReferencePoint:
+        """Estimate z0 from the log-ratios of rows, nats."""
         return estimate_reference_point(torch.tensor(log_ratios), clamp=self.loss.needs_reference)
 
     def compared(
