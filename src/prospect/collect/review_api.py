@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
@@ -21,7 +21,9 @@ from prospect.collect.review import OPEN, Queue, Review, Strategy
 from prospect.collect.review_stats import ReviewStats, review_stats
 from prospect.collect.store import Store
 from prospect.collect.turns import Turn
-from prospect.statistics.agreement import Agreement, RatersAgreement
+
+if TYPE_CHECKING:
+    from prospect.statistics.agreement import Agreement, RatersAgreement
 
 _VERDICTS = {"good": 1, "bad": -1, "skip": 0}
 _SHORTEST = 3  # characters of a marked text: a shorter one would be replaced all over

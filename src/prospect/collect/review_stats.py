@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, case, func
 
 from prospect.collect.database import Database
 from prospect.collect.review import STRATEGIES, Strategy, waiting_turns
 from prospect.collect.tables import owned, review, vote
-from prospect.statistics.agreement import Agreement, RatersAgreement, measure_agreement, measure_raters
+
+if TYPE_CHECKING:
+    from prospect.statistics.agreement import Agreement, RatersAgreement
 
 MOST_COUNTED = 1000
 """Turns that wait are counted up to here: a person does not get further, and the count of millions takes seconds."""
@@ -59,6 +61,9 @@ def review_stats(database: Database, tenant: str, reviewers: int) -> ReviewStats
         tenant: whose turns.
         reviewers: how many verdicts a turn gets.
     """
+    # numpy comes with it, which a server starts without.
+    from prospect.statistics.agreement import measure_agreement, measure_raters
+
     with database.reading() as connection:
         waiting = {name: _count(connection, waiting_turns(tenant, name, reviewers)) for name in STRATEGIES}
         sums = (_ups(review.c.verdict), _downs(review.c.verdict), _sum(review.c.verdict == 0))

@@ -136,3 +136,12 @@ def test_every_public_name_is_there() -> None:
     assert dir(prospect) == sorted(prospect.__all__)
     with pytest.raises(AttributeError, match="module 'prospect' has no attribute 'trian'"):
         prospect.trian  # noqa: B018
+
+
+def test_a_server_starts_without_what_only_some_of_its_pages_need() -> None:
+    code = (
+        "import sys, prospect.collect.app, prospect.collect.store, prospect.collect.upstream, prospect.cli.serve\n"
+        "print(sorted({'torch', 'numpy', 'scipy', 'jinja2', 'psycopg', 'alembic'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
