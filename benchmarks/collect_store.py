@@ -148,12 +148,13 @@ def admin(address: str) -> dict[str, float]:
     from starlette.requests import Request
 
     from prospect.collect.access import Access
+    from prospect.collect.asking import USUAL_SHARE
     from prospect.collect.database import Database
     from prospect.collect.pages.admin import AdminPage
     from prospect.collect.tokens import Signer
 
     request = Request({"type": "http", "headers": []})
-    page = AdminPage(Database(address, make=False), Access(None, Signer()), None)
+    page = AdminPage(Database(address, make=False), Access(None, Signer()), None, USUAL_SHARE)
     asyncio.run(page.show(request))
     wall, cpu = time.perf_counter(), time.process_time()
     asyncio.run(page.show(request))

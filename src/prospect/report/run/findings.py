@@ -131,12 +131,14 @@ def clamped(facts: RunFacts) -> PageFinding | None:
     share = clamped_share(facts)
     if share is None or share < 0.25:
         return None
+    images = facts.provenance.images is not None
     return PageFinding(
         False,
         f"The reference point z0 was clamped to 0 on {percent(share)} of the steps",
         "That is normal when most of them lie at the start, where policy and reference are still the same."
         " When it lasts, KTO measures gains from the reference itself, as if z0 were fixed at 0. So it is with the"
-        " usual estimate on feedback that the reference wrote; reference_point: sampled asks the policy itself.",
+        " usual estimate on feedback that the reference made"
+        + ("." if images else "; reference_point: sampled asks the policy itself."),
     )
 
 
