@@ -97,7 +97,7 @@ def test_a_demo_that_is_stopped_names_no_flag_that_it_lacks(monkeypatch: pytest.
     from prospect.demo import run
     from prospect.demo.settings import DemoFeedback
 
-    def stopped(recipe: object) -> None:
+    def stopped(recipe: object, *, quiet: bool) -> None:
         raise RunStopped("Continue with the same command and --resume.", signal.SIGTERM)
 
     monkeypatch.setattr(run, "train", stopped)

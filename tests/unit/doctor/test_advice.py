@@ -146,9 +146,9 @@ def test_class_weights_are_those_of_the_one_function(desirable: int, undesirable
 
 
 def test_training_uses_the_same_function() -> None:
-    from prospect.training import prepare
+    from prospect.training import resolving
 
-    assert prepare.suggest_class_weights is suggest_class_weights
+    assert resolving.suggest_class_weights is suggest_class_weights
 
 
 def test_one_to_ten_is_weighed_to_the_centre_and_more_is_called_untested() -> None:
