@@ -9,9 +9,6 @@ seeded, so the same machine and versions make the same files. What is committed 
 from __future__ import annotations
 
 import argparse
-import math
-import sys
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +18,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from base_training import bytes_of, descend, say
 from prospect.demo.base import BASE
 from prospect.demo.rubric import passes
 from prospect.demo.world import REPLY_TOKENS, Inquiry, held_out_prompts
@@ -35,7 +33,6 @@ STEPS = 1_600  # copying an order number is learnt between step 700 and 1,000; t
 BATCH_SIZE = 32
 LEARNING_RATE = 3e-3  # the peak; models this small want much
 WARMUP = 100
-MAX_BYTES = 5_000_000
 
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
@@ -67,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     tokenizer.save_pretrained(arguments.output)
     for file in arguments.output.iterdir():
         file.chmod(0o644)  # safetensors writes 0600, which an installed package must not have
-    _say(describe(model, tokenizer, arguments.output))
+    say(describe(model, tokenizer, arguments.output))
 
 
 def train_tokenizer(texts: Iterator[str]) -> PreTrainedTokenizerFast:
@@ -142,27 +139,14 @@ def _render(tokenizer: Any, messages: list[dict[str, str]], add_generation_promp
 def train(model: LlamaForCausalLM, rows: Sequence[tuple[list[int], int]], steps: int) -> None:
     """Minimise the cross-entropy of the replies' tokens, under AdamW with warm-up and a cosine to zero."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share_of_peak(step, steps))
-    model.train()
-    began = time.monotonic()
-    for step in range(steps):
+
+    def loss_of_a_batch() -> Tensor:
         ids, labels = _batch(rows, torch.randint(len(rows), (BATCH_SIZE,)).tolist())
         # No attention mask: padding is on the right, where a causal model's tokens cannot see it.
-        loss = model(input_ids=ids, labels=labels, use_cache=False).loss
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        if (step + 1) % 100 == 0:
-            _say(f"step {step + 1}/{steps}  loss {loss.item():.3f}  {time.monotonic() - began:.0f} s")
-    model.eval()
+        loss: Tensor = model(input_ids=ids, labels=labels, use_cache=False).loss
+        return loss
 
-
-def _share_of_peak(step: int, steps: int) -> float:
-    if step < WARMUP:
-        return (step + 1) / WARMUP
-    return 0.5 * (1 + math.cos(math.pi * (step - WARMUP) / max(1, steps - WARMUP)))
+    descend(model, optimizer, loss_of_a_batch, steps=steps, warmup=WARMUP)
 
 
 def _batch(rows: Sequence[tuple[list[int], int]], chosen: list[int]) -> tuple[Tensor, Tensor]:
@@ -182,18 +166,11 @@ def describe(model: Any, tokenizer: Any, output: Path) -> str:
     prompts = [inquiry.prompt for inquiry in inquiries]
     replies = generate(model, tokenizer, prompts, max_new_tokens=REPLY_TOKENS, batch_size=128, seed=SEED)
     passed = sum(passes(inquiry, reply.text) for inquiry, [reply] in zip(inquiries, replies, strict=True))
-    size = sum(file.stat().st_size for file in output.iterdir())
-    if size > MAX_BYTES:
-        raise SystemExit(f"{output} has {size:,} bytes; the demo's base model may have {MAX_BYTES:,}.")
+    size = bytes_of(output)
     return (
         f"{output}: {model.num_parameters():,} parameters, {len(tokenizer)} tokens, {size / 1e6:.2f} MB; "
         f"{passed / len(inquiries):.1%} of {len(inquiries)} replies to held-out prompts pass the rubric."
     )
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -8,9 +8,6 @@ plain PyTorch. Every draw is seeded, so the same machine and versions make the s
 from __future__ import annotations
 
 import argparse
-import math
-import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +15,7 @@ import numpy as np
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 
+from base_training import bytes_of, descend, say
 from prospect.demo.image_base import IMAGE_BASE, draw_images
 from prospect.demo.image_world import PROMPT_WORDS, SIDE, WORDS, held_out_wishes, old_drawing, passes, training_wishes
 from prospect.models.diffusion.word_pipeline import WordPipeline
@@ -27,7 +25,6 @@ STEPS = 700
 BATCH_SIZE = 64
 LEARNING_RATE = 2e-3  # the peak; models this small want much
 WARMUP = 50
-MAX_BYTES = 5_000_000
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -45,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     pipeline.save_pretrained(arguments.output)
     for file in arguments.output.rglob("*.safetensors"):
         file.chmod(0o644)  # safetensors writes 0600, which an installed package must not have
-    _say(describe(pipeline, arguments.output))
+    say(describe(pipeline, arguments.output))
 
 
 def make_pipeline() -> WordPipeline:
@@ -73,34 +70,21 @@ def make_pipeline() -> WordPipeline:
 
 def train(pipeline: WordPipeline, steps: int) -> None:
     """Minimise the squared error of v on old drawings, under AdamW with warm-up and a cosine to zero."""
-    unet, scheduler = pipeline.unet.train(), pipeline.scheduler
+    unet, scheduler = pipeline.unet, pipeline.scheduler
     rng, wishes = np.random.default_rng(SEED), training_wishes()
     words = pipeline.encode_prompts([wish.prompt for wish in wishes])
     optimizer = torch.optim.AdamW(unet.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.99), weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share_of_peak(step, steps))
-    began = time.monotonic()
-    for step in range(steps):
+
+    def loss_of_a_batch() -> torch.Tensor:
         asked = rng.integers(len(wishes), size=BATCH_SIZE)
         drawings = np.stack([old_drawing(wishes[number], rng) for number in asked])
         images = torch.from_numpy(drawings).permute(0, 3, 1, 2) / 127.5 - 1
         levels, noise = torch.randint(scheduler.config.num_train_timesteps, (BATCH_SIZE,)), torch.randn_like(images)
         noised = scheduler.add_noise(images, noise, levels)
         predicted = unet(noised, levels, encoder_hidden_states=words[asked]).sample
-        loss = (predicted - scheduler.get_velocity(images, noise, levels)).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        if (step + 1) % 100 == 0:
-            _say(f"step {step + 1}/{steps}  loss {loss.item():.3f}  {time.monotonic() - began:.0f} s")
-    unet.eval()
+        return (predicted - scheduler.get_velocity(images, noise, levels)).square().mean()
 
-
-def _share_of_peak(step: int, steps: int) -> float:
-    if step < WARMUP:
-        return (step + 1) / WARMUP
-    return 0.5 * (1 + math.cos(math.pi * (step - WARMUP) / max(1, steps - WARMUP)))
+    descend(unet, optimizer, loss_of_a_batch, steps=steps, warmup=WARMUP)
 
 
 def describe(pipeline: WordPipeline, output: Path) -> str:
@@ -108,18 +92,11 @@ def describe(pipeline: WordPipeline, output: Path) -> str:
     wishes = held_out_wishes()
     images = draw_images(pipeline, wishes, 16, SEED)
     passed = [passes(image, wish) for wish, each in zip(wishes, images, strict=True) for image in each]
-    size = sum(file.stat().st_size for file in output.rglob("*") if file.is_file())
-    if size > MAX_BYTES:
-        raise SystemExit(f"{output} has {size:,} bytes; the demo's base model may have {MAX_BYTES:,}.")
+    size = bytes_of(output)
     return (
         f"{output}: {pipeline.unet.num_parameters():,} parameters, {size / 1e6:.2f} MB; "
         f"{np.mean(passed):.1%} of {len(passed)} pictures of held-out prompts keep the rules."
     )
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":
