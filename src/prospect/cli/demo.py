@@ -25,8 +25,8 @@ from prospect.terminal import make_console
 from prospect.training.run_lock import require_unheld
 
 if TYPE_CHECKING:
-    from prospect.demo.image_run import ImageDemoOutcome
     from prospect.demo.live import LiveOutcome
+    from prospect.demo.outcome import Outcome
     from prospect.demo.run import DemoOutcome
     from prospect.results.before_after import BeforeAfterExample
 
@@ -101,7 +101,7 @@ def _run_images(options: argparse.Namespace) -> int:
     return 0
 
 
-def show_images(outcome: ImageDemoOutcome, console: Console) -> None:
+def show_images(outcome: Outcome, console: Console) -> None:
     """Print rates with intervals, rule by rule, and where the report lies."""
     console.print(_rules(outcome, "Pictures"))
     console.print(f"95 % intervals over {outcome.before.n} pictures, by draws of held-out prompts.", end=" ")
@@ -161,11 +161,11 @@ def show(outcome: DemoOutcome, console: Console) -> None:
     console.print(f"report   {outcome.report}   ({outcome.seconds:.0f} s in all)", markup=False, soft_wrap=True)
 
 
-def _verdict(outcome: DemoOutcome | ImageDemoOutcome) -> str:
+def _verdict(outcome: Outcome) -> str:
     return "overlap: no clear change" if overlap(outcome.before, outcome.after) else "do not touch"
 
 
-def _rules(outcome: DemoOutcome | ImageDemoOutcome, what: str) -> Table:
+def _rules(outcome: Outcome, what: str) -> Table:
     table = Table(title=f"{what} that keep the rules, before and after {outcome.method}")
     for name, side in (("rule", "left"), ("before", "right"), ("after", "right")):
         table.add_column(name, justify=side)  # type: ignore[arg-type]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +18,13 @@ from prospect.demo.customer import Rater
 from prospect.demo.image_base import IMAGE_BASE, draw_images, load_image_base
 from prospect.demo.image_thumbs import collect_image_thumbs
 from prospect.demo.image_world import Wish, check, held_out_wishes, training_wishes
+from prospect.demo.outcome import Outcome, write_pages
 from prospect.demo.run import align
 from prospect.demo.settings import IMAGE_METHODS
 from prospect.errors import ConfigError
 from prospect.feedback import class_counts, write_jsonl
 from prospect.feedback.images.writing import write_image
-from prospect.report.run.build import build_report
-from prospect.report.run.model_card import write_model_card
 from prospect.results.before_after import BeforeAfter, BeforeAfterPictures, BeforeAfterResult
-from prospect.run_dir import RunDir
 from prospect.statistics.means import rate_by_prompt
 from prospect.statistics.rates import Rate
 from prospect.studies.runner import one_thread
@@ -42,44 +39,9 @@ RULE_NAMES = {"drawn": "draws the shape as asked, where it was asked for", "empt
 Pictures = Sequence[Sequence[np.ndarray]]
 
 
-@dataclass(frozen=True)
-class ImageDemoOutcome:
-    """What a demo run on pictures showed; each rate carries a 95 % interval, of draws of held-out prompts.
-
-    Attributes:
-        method: kto, dpo or sft.
-        before: share of the base model's pictures of held-out prompts that keep both rules.
-        after: the same of the aligned model.
-        rules: rule to its (before, after).
-        thumbs: thumbs up and thumbs down that were trained on.
-        seconds: of the whole command.
-        report: the page.
-    """
-
-    method: str
-    before: Rate
-    after: Rate
-    rules: dict[str, tuple[Rate, Rate]]
-    thumbs: tuple[int, int]
-    seconds: float
-    report: Path
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the object that `--json` prints."""
-        return {
-            "before": self.before._asdict(),
-            "after": self.after._asdict(),
-            "method": self.method,
-            "seconds": round(self.seconds, 1),
-            "report": str(self.report),
-            "rules": {rule: {"before": b._asdict(), "after": a._asdict()} for rule, (b, a) in self.rules.items()},
-            "thumbs": {"desirable": self.thumbs[0], "undesirable": self.thumbs[1]},
-        }
-
-
 def run_image_demo(
     output: Path, *, method: str = "kto", seed: int = 0, noise: float = 0.0, quiet: bool = False
-) -> ImageDemoOutcome:
+) -> Outcome:
     """Draw, collect thumbs, align, and compare.
 
     Args:
@@ -100,7 +62,7 @@ def run_image_demo(
         return _run(output, method, seed, Rater("customer", noise), quiet)
 
 
-def _run(output: Path, method: str, seed: int, rater: Rater, quiet: bool) -> ImageDemoOutcome:
+def _run(output: Path, method: str, seed: int, rater: Rater, quiet: bool) -> Outcome:
     begun = time.monotonic()
     keep_freed_memory()
     base, wishes, asked = load_image_base(), training_wishes(), held_out_wishes()
@@ -126,9 +88,16 @@ def _run(output: Path, method: str, seed: int, rater: Rater, quiet: bool) -> Ima
         pictures=_examples(output, asked, before, after),
     )
     run.write_evaluation("demo", result)
-    report = _report(run)
-    thumbs_given = (counts.desirable, counts.undesirable)
-    return ImageDemoOutcome(method, *both, rules, thumbs_given, time.monotonic() - begun, report)
+    report = write_pages(run)
+    return Outcome(
+        method=method,
+        before=both[0],
+        after=both[1],
+        rules=rules,
+        thumbs=(counts.desirable, counts.undesirable),
+        seconds=time.monotonic() - begun,
+        report=report,
+    )
 
 
 def image_recipe(method: str, output: Path, seed: int) -> dict[str, Any]:
@@ -183,9 +152,3 @@ def _examples(output: Path, asked: Sequence[Wish], before: Pictures, after: Pict
             BeforeAfterPictures(prompt=wish.prompt, before=theirs, after=ours, before_pass=some, after_pass=more)
         )
     return found
-
-
-def _report(run: RunDir) -> Path:
-    report = build_report(run.path)
-    write_model_card(run.path)
-    return report

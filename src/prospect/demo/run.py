@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from prospect import progress
 from prospect.demo.base import BASE, answer, load_base
 from prospect.demo.customer import Rater, collect_thumbs
+from prospect.demo.outcome import Outcome, write_pages
 from prospect.demo.rubric import check
 from prospect.demo.settings import METHODS, DemoFeedback
 from prospect.demo.world import REPLY_TOKENS, Inquiry, held_out_prompts, training_prompts
 from prospect.errors import ConfigError, RunStopped
 from prospect.feedback import class_counts, write_jsonl
 from prospect.models.sampling import Generated
-from prospect.report.run.build import build_report
-from prospect.report.run.model_card import write_model_card
 from prospect.results.before_after import BeforeAfter, BeforeAfterExample, BeforeAfterResult, MeanWords
 from prospect.run_dir import RunDir
 from prospect.statistics.rates import Rate, proportion, win_rate
@@ -42,44 +41,19 @@ RULE_NAMES = {
 }
 
 
-@dataclass(frozen=True)
-class DemoOutcome:
-    """What a demo run showed; each rate carries a 95 % interval.
+@dataclass(frozen=True, kw_only=True)
+class DemoOutcome(Outcome):
+    """What a demo run on texts showed.
 
     Attributes:
-        method: kto, dpo or sft.
-        before: share of the base model's replies to held-out prompts that keep every rule.
-        after: the same of the aligned model.
         win_rate: how often the aligned model's reply keeps more rules; equally many count half.
-        rules: rule to its (before, after).
         examples: prompts with both replies.
-        thumbs: thumbs up and thumbs down that were trained on.
-        seconds: of the whole command.
-        report: the page.
     """
 
-    method: str
-    before: Rate
-    after: Rate
-    win_rate: Rate
-    rules: dict[str, tuple[Rate, Rate]]
-    examples: list[BeforeAfterExample]
-    thumbs: tuple[int, int]
-    seconds: float
-    report: Path
+    rates = (*Outcome.rates, "win_rate")
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the object that `--json` prints."""
-        return {
-            "before": self.before._asdict(),
-            "after": self.after._asdict(),
-            "win_rate": self.win_rate._asdict(),
-            "method": self.method,
-            "seconds": round(self.seconds, 1),
-            "report": str(self.report),
-            "rules": {rule: {"before": b._asdict(), "after": a._asdict()} for rule, (b, a) in self.rules.items()},
-            "thumbs": {"desirable": self.thumbs[0], "undesirable": self.thumbs[1]},
-        }
+    win_rate: Rate
+    examples: list[BeforeAfterExample]
 
 
 def run_demo(
@@ -223,9 +197,7 @@ def conclude(
         examples=outcome.examples,
     )
     run.write_evaluation("demo", result)
-    report = build_report(run.path)
-    write_model_card(run.path)
-    return DemoOutcome(**{**vars(outcome), "seconds": time.monotonic() - begun, "report": report})
+    return replace(outcome, report=write_pages(run), seconds=time.monotonic() - begun)
 
 
 def _share(kept: Sequence[bool]) -> Rate:
