@@ -92,23 +92,30 @@ class Dataset:
         desirable = sum(row.desirable for row in flatten(self.examples))
         return desirable, sum(map(len, self.examples)) - desirable
 
-    def summary(self) -> DataSummary:
-        """Return what provenance.json and the report say about the data; lengths are in tokens."""
-        rows = flatten(self.examples)
+    def summary_of(self, **more: Any) -> DataSummary:
+        """Return the summary: what data of every medium say, and `more` of this one."""
         desirable, undesirable = self.class_counts()
-        lengths = {
-            name: np.array([len(row.completion_ids) for row in rows if row.desirable is label])
-            for name, label in (("desirable", True), ("undesirable", False))
-        }
-        lengths = {name: values for name, values in lengths.items() if len(values)}
         return DataSummary(
             source=self.source,
             sha256=self.digest,
             kind=self.kind,
             rows=len(self.examples),
-            prompts=len({row.prompt_key for row in rows}),
+            prompts=len({row.prompt_key for row in flatten(self.examples)}),
             desirable=desirable,
             undesirable=undesirable if self.kind != "demonstration" else None,
+            ignored=list(self.ignored),
+            **more,
+        )
+
+    def summary(self) -> DataSummary:
+        """Return what provenance.json and the report say about the data; lengths are in tokens."""
+        rows = flatten(self.examples)
+        lengths = {
+            name: np.array([len(row.completion_ids) for row in rows if row.desirable is label])
+            for name, label in (("desirable", True), ("undesirable", False))
+        }
+        lengths = {name: values for name, values in lengths.items() if len(values)}
+        return self.summary_of(
             prompt_tokens=describe_lengths(np.array([len(row.prompt_ids) for row in rows])),
             completion_tokens={name: describe_lengths(values) for name, values in lengths.items()},
             completion_histogram=_histogram(lengths),
@@ -116,7 +123,6 @@ class Dataset:
             cut=self.cut,
             empty_completions=sum(_is_empty(record) for record in self.records),
             dropped=self.dropped,
-            ignored=list(self.ignored),
             unrenderable={
                 reason: LeftOut(rows=len(places), first=places[:PLACES_SHOWN])
                 for reason, places in self.unrenderable.items()

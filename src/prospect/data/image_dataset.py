@@ -53,19 +53,8 @@ class ImageDataset(Dataset):
     def summary(self) -> DataSummary:
         """Return what provenance.json and the report say about the data."""
         rows: list[ImageRow] = flatten(self.examples)  # type: ignore[arg-type]
-        desirable, undesirable = self.class_counts()
         sizes = Counter(row.size for row in rows)
-        return DataSummary(
-            source=self.source,
-            sha256=self.digest,
-            kind=self.kind,
-            rows=len(self.examples),
-            prompts=len({row.prompt_key for row in rows}),
-            desirable=desirable,
-            undesirable=undesirable if self.kind != "demonstration" else None,
-            sizes={f"{width}x{height}": count for (width, height), count in sizes.most_common()},
-            ignored=list(self.ignored),
-        )
+        return self.summary_of(sizes={f"{width}x{height}": count for (width, height), count in sizes.most_common()})
 
 
 def encode_images(

@@ -6,14 +6,13 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from glob import glob
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from prospect.errors import DataError
 from prospect.evaluation.contest.judges.base import Candidate, Choice, Grade, Item, Judge, Verdict, text_key
 from prospect.evaluation.contest.judges.human_page import DOWN, SKIP, UP, pair_key
-from prospect.evaluation.contest.judges.registry import judge
+from prospect.evaluation.contest.judges.registry import files_named, judge
 from prospect.file_kinds import regular_file
 
 _FORMAT = "prospect-votes"
@@ -68,7 +67,7 @@ class HumanJudge(Judge):
     @classmethod
     def named(cls, rest: str) -> HumanJudge:
         """Return the judge of `human:VOTES.json`; the name may be a glob."""
-        return cls(sorted(glob(rest)) or rest)  # noqa: PTH207  the pattern may be absolute
+        return cls(files_named(rest))
 
     @property
     def identity(self) -> str:

@@ -7,6 +7,7 @@ import inspect
 import pkgutil
 from collections.abc import Callable
 from functools import cache
+from glob import glob
 from pathlib import Path
 from typing import TypeVar
 
@@ -59,6 +60,11 @@ def forms() -> list[str]:
 def kinds_with(setting: str) -> list[str]:
     """Return the kinds whose `named` takes a setting."""
     return [kind for kind, cls in all_judges().items() if setting in inspect.signature(cls.named).parameters]
+
+
+def files_named(rest: str) -> list[str]:
+    """Return the files that a name's rest stands for: those that match, where it is a glob of any, else itself."""
+    return sorted(glob(rest)) or [rest]  # noqa: PTH207  the pattern may be absolute
 
 
 @cache

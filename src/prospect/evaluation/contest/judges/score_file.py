@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
-from glob import glob
 from pathlib import Path
 
 from prospect.errors import DataError
 from prospect.evaluation.answers.answered import as_written
 from prospect.evaluation.contest.judges.base import Candidate, Item, ScoringJudge, text_key
-from prospect.evaluation.contest.judges.registry import judge
+from prospect.evaluation.contest.judges.registry import files_named, judge
 from prospect.feedback.files.sources import load_feedback
 from prospect.feedback.records import Completion, Demonstration, Feedback, Scored, Unpaired
 
@@ -50,7 +49,7 @@ class ScoreFileJudge(ScoringJudge):
     @classmethod
     def named(cls, rest: str) -> ScoreFileJudge:
         """Return the judge of `scores:FILE`; the name may be a glob, of one file for each side."""
-        return cls(sorted(glob(rest)) or rest)  # noqa: PTH207  the pattern may be absolute
+        return cls(files_named(rest))
 
     @property
     def identity(self) -> str:
