@@ -14,6 +14,7 @@ import torch
 import prospect
 from pipelines import FAMILIES, SIDE, image_rows, save_pipeline
 from prospect.config import load_config
+from prospect.data.batch import flatten
 from prospect.errors import ConfigError, DataError, ModelError
 from prospect.models.reference import build_reference
 from prospect.training.objective import build_objective, build_policy, encode_images
@@ -192,6 +193,19 @@ def test_a_killed_run_resumes_to_the_same_bits(lora: Any, images: Any, tmp_path:
     file = "pytorch_lora_weights.safetensors" if lora else "unet/diffusion_pytorch_model.safetensors"
     written = [(run.model_path / file).read_bytes() for run in (whole, resumed)]
     assert written[0] == written[1] and numbers(whole) == numbers(resumed)
+
+
+def test_a_process_that_comes_late_encodes_its_own_share(images: Any, tmp_path: Path) -> None:
+    """What the first has written by then changes nothing of who encodes what."""
+    from prospect.models.diffusion.encodings import Encodings
+
+    prepared = prepare(load_config(images("sd15")))
+    assert prepared.pipeline is not None
+    rows: list[Any] = flatten(prepared.train.examples)
+    for rank in range(2):
+        Encodings(tmp_path / "encodings", prepared.pipeline, "float32").add(rows, rank, 2)
+    encodings = Encodings(tmp_path / "encodings", prepared.pipeline, "float32")
+    assert all(encodings.image(row).numel() and encodings.conditions(row) for row in rows)
 
 
 def test_what_is_encoded_is_encoded_once(images: Any, monkeypatch: pytest.MonkeyPatch) -> None:

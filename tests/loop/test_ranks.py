@@ -42,9 +42,9 @@ def write_job(folder: Path, **job: Any) -> str:
 def together(folder: Path, *, ranks: int = 2, check: bool = True, **job: Any) -> subprocess.CompletedProcess[str]:
     """Runs the worker in several processes under torchrun."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), WORKER]
-    return subprocess.run(
-        [*command, write_job(folder, **job)], check=check, capture_output=True, text=True, timeout=200
-    )
+    done = subprocess.run([*command, write_job(folder, **job)], capture_output=True, text=True, timeout=200)
+    assert not check or done.returncode == 0, done.stderr
+    return done
 
 
 def recipe_for(recipe: Any, loss: str, output: Path, parallel: str = "ddp", **sections: Any) -> dict[str, Any]:

@@ -89,9 +89,11 @@ class Encodings:
             ModelError: an encoder that cannot be loaded.
             TrainingError: an entry that is not finite.
         """
-        prompts = {_prompt_key(row): row for row in rows if not self._names(f"{_prompt_key(row)} ")}
-        images = {_image_key(row): row for row in rows if _image_key(row) not in self._where}
-        prompts, images = (dict(list(missing.items())[rank::size]) for missing in (prompts, images))
+        # The share comes first: what is missing differs between processes while one of them writes already.
+        prompts = _share({_prompt_key(row): row for row in rows}, rank, size)
+        prompts = {key: row for key, row in prompts.items() if not self._names(f"{key} ")}
+        images = _share({_image_key(row): row for row in rows}, rank, size)
+        images = {key: row for key, row in images.items() if key not in self._where}
         family, index = self._pipeline.family, self._pipeline.index
         with torch.no_grad():
             if prompts:
@@ -171,6 +173,10 @@ class Encodings:
                 file.write(save(tensors))
         except OSError as error:
             raise CheckpointError(f"{path}: cannot be written ({error.strerror}). Free some space.") from error
+
+
+def _share(entries: dict[str, ImageRow], rank: int, size: int) -> dict[str, ImageRow]:
+    return dict(list(entries.items())[rank::size])
 
 
 def _image_key(row: ImageRow) -> str:
