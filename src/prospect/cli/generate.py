@@ -73,15 +73,14 @@ def drawing_from(options: argparse.Namespace, *names: str) -> ImageSampling:
 
     for name, usual in _OF_TEXTS.items():
         if getattr(options, name, usual) != usual:
-            images = " and ".join(names)
-            raise UsageError(f"--{name.replace('_', '-')} is about texts; {images} makes images. Leave it out.")
+            raise UsageError(f"--{name.replace('_', '-')} is about texts; {names[0]} makes images. Leave it out.")
     return ImageSampling(options.steps, options.guidance)
 
 
-def refuse_drawing(options: argparse.Namespace, name: str) -> None:
+def refuse_drawing(options: argparse.Namespace) -> None:
     """Refuse what only models that make images can be told."""
     if options.steps is not None or options.guidance is not None:
-        raise UsageError(f"--steps and --guidance are about images, and {name} writes text. Leave them out.")
+        raise UsageError("--steps and --guidance are of models that make images, and none is named. Leave them out.")
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
@@ -155,7 +154,7 @@ def run(options: argparse.Namespace) -> int:
     subject = find_subject(options.model, images=True)
     if subject.makes_images:
         return _draw(subject, options)
-    refuse_drawing(options, options.model)
+    refuse_drawing(options)
     announce_gguf(options.model)
     counts = generate_file(
         options.model,

@@ -64,6 +64,9 @@ class Entry(Part):
     """Whether both completions are the same; the judge was not asked."""
     said: list[VerdictGiven]
     """The judge's own words, order by order."""
+    our_image: str | None = None
+    """The file that was looked at; null for texts."""
+    their_image: str | None = None
 
 
 class JudgeCalls(Part):
@@ -207,18 +210,39 @@ class ContestSample(Part):
     ours: str
 
 
+class HowDrawn(Part):
+    """How both sides made images; null is a pipeline's own."""
+
+    steps: int | None
+    guidance: float | None
+
+
+class ContestPictures(Part):
+    """Images of a prompt by both sides, pair by pair, to look at."""
+
+    prompt: str
+    ours: list[str]
+    """Files, from the folder of the result."""
+    theirs: list[str]
+    verdicts: list[Outcome]
+    """Ours, of each pair."""
+
+
 class ContestResult(Evaluation, Contest):
     """A contest with what it is about."""
 
-    format: str = "prospect.contest/1"
+    format: str = "prospect.contest/1.1"
     evaluation: Literal["contest"] = "contest"
     model: Named
     against: Named | None
     """Null for the data's own completions."""
     data: ContestData
     generation: HowWritten
+    drawing: HowDrawn | None = None
     level: float
     samples: list[ContestSample]
+    pictures: list[ContestPictures] = Field(default_factory=list)
+    """Where the sides are images; samples are of texts."""
 
 
 class JudgeQuality(Part):

@@ -14,11 +14,12 @@ from PIL.PngImagePlugin import PngInfo
 
 from pictures import save_picture, write_rows
 from prospect.errors import DataError, UsageError
-from prospect.evaluation.contest.judged import Judging, judge_completions
+from prospect.evaluation.contest.judged import judge_completions
 from prospect.evaluation.contest.judges import HumanJudge, Item, judge_named, write_page, write_thumbs_page
 from prospect.evaluation.contest.judges.base import Candidate, text_key
 from prospect.evaluation.contest.judges.human_page import pair_key
 from prospect.evaluation.contest.median import median_items
+from prospect.evaluation.contest.sides import Judging
 from prospect.feedback.images.opening import describe_image, read_bytes
 from prospect.feedback.records import Image
 from prospect.rounds.label_file import label_file

@@ -129,14 +129,21 @@ def _score(items: list[Item], ids: list[str], judged: list[Judged], seed: int, r
         "length_controlled": controlled,
         "our_texts": ours,
         "their_texts": theirs,
-        "entries": [_entry(*row) for row in zip(ids, judged, strict=True)],
+        "entries": [_entry(*row) for row in zip(ids, items, judged, strict=True)],
     }
 
 
-def _entry(prompt_id: str, one: Judged) -> Entry:
+def _entry(prompt_id: str, item: Item, one: Judged) -> Entry:
     said = [VerdictGiven(verdict=_WORDS[each.meant], ours_first=not each.swapped, note=each.note) for each in one.said]
+    ours, theirs = (str(each.path) if isinstance(each, Image) else None for each in (item.first, item.second))
     return Entry(
-        prompt_id=prompt_id, verdict=_WORDS[one.choice], flipped=one.flipped, identical=not one.said, said=said
+        prompt_id=prompt_id,
+        verdict=_WORDS[one.choice],
+        flipped=one.flipped,
+        identical=not one.said,
+        said=said,
+        our_image=ours,
+        their_image=theirs,
     )
 
 
