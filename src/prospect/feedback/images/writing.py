@@ -25,6 +25,15 @@ def png_bytes(pixels: NDArray[Any]) -> bytes:
     return content.getvalue()
 
 
+def webp_bytes(pixels: NDArray[Any], quality: int) -> bytes:
+    """Return uint8 (H, W, 4) as a WebP file: smaller than PNG, for people to look at."""
+    from PIL.Image import fromarray
+
+    content = io.BytesIO()
+    fromarray(pixels).save(content, format="WEBP", quality=quality)
+    return content.getvalue()
+
+
 def write_image(pixels: NDArray[Any], folder: Path) -> Image:
     """Write uint8 (H, W, 3) as `images/SHA256.png` below a folder, unless it is there, and return its record."""
     content = png_bytes(pixels)

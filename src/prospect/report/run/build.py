@@ -19,7 +19,7 @@ from prospect.report.page.parts import (
     compare_sample,
     flat,
 )
-from prospect.report.page.pictures import picture_grid
+from prospect.report.page.pictures import picture_side
 from prospect.report.page.wording import count, number
 from prospect.report.rounds.words import round_name
 from prospect.report.run import figures, summary
@@ -118,8 +118,7 @@ def _pictures(facts: RunFacts) -> list[PageSample]:
     """Return pictures of the same prompts by both models."""
 
     def side(title: str, names: Sequence[str], passed: int) -> SampleSide:
-        said = f"{passed} of {len(names)} pass"
-        return SampleSide(f"{title}: {said}", picture_grid(facts.path, names, f"{title.lower()}: {said}"))
+        return picture_side(title, f"{passed} of {len(names)} pass", facts.path, names)
 
     return [
         PageSample(one.prompt, [side("Before", one.before, one.before_pass), side("After", one.after, one.after_pass)])

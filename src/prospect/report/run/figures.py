@@ -92,7 +92,29 @@ def held_out_figures(facts: RunFacts) -> list[Figure]:
         y_label=REWARD,
         guide=0.0,
     )
-    return _present(ranking, rewards)
+    ratios = line_chart(
+        [
+            *_exact(facts, names[0], "desirable", "eval_log_ratios/chosen", dots=True),
+            *_exact(facts, names[1], "undesirable", "eval_log_ratios/rejected", dots=True),
+        ],
+        title="Held-out log-ratios of both classes",
+        reading=f"At fixed noise. {names[0].capitalize()} images should stay near 0 or above: where they fall below"
+        " -5 nats, the model forgets how to make them.",
+        y_label="nats per image",
+        guide=0.0,
+    )
+    errors = line_chart(
+        [
+            *_exact(facts, names[0], "desirable", "eval_errors/chosen", dots=True),
+            *_exact(facts, names[1], "undesirable", "eval_errors/rejected", dots=True),
+        ],
+        title="Held-out errors beside the reference's",
+        reading="The policy's squared error over that of the reference: 1 at the start, below it where the policy"
+        " makes such images more readily.",
+        y_label="share of the reference's",
+        guide=1.0,
+    )
+    return _present(ranking, rewards, ratios, errors)
 
 
 def data_figures(facts: RunFacts) -> list[Figure]:
