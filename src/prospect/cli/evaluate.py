@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     from prospect.evaluation.held_out.preference import Settings, evaluate_feedback
 
     quiet_libraries()
-    subject = find_subject(options.model)
+    subject = find_subject(options.model, images=True)
     if not options.data and subject.kind not in ("run", "completions", "endpoint"):
         raise UsageError(f"nothing to evaluate {options.model} on: name --data FILE.")
     check_result(options, subject)

@@ -43,6 +43,7 @@ def _tell_feedback(result: FeedbackResult) -> list[str]:
         ("calibration: log-loss of labels (0.693 knows nothing)", result.label_log_loss),
         *((f"nats per token of desirable text, {name}", value) for name, value in losses.items()),
         *(_drift(result.drift) if result.drift else []),
+        *((f"error over the reference's, {name}", value) for name, value in (result.errors or {}).items()),
     ]
     lines += _rows(rows, result.level)
     if result.calibration:
