@@ -178,6 +178,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 _OF_TEXTS: dict[str, object] = {
+    "kl_prompts": 64,
+    "kl_tokens": 128,
+    "max_length": None,
     "format": "prospect",
     "max_new_tokens": 256,
     "temperature": 0.8,

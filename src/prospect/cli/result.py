@@ -13,8 +13,10 @@ from prospect.evaluation.answers.subject import Subject
 from prospect.outputs import output_file, output_folder
 from prospect.results.benchmarks import BenchmarksResult
 from prospect.results.contest import ContestResult, JudgeResult
+from prospect.results.evaluation import AnyEvaluation
 from prospect.results.feedback import FeedbackResult
 from prospect.results.stored import Stored
+from prospect.run_dir import RunDir
 from prospect.terminal import print_json, say
 
 LONGEST_NAME = 50  # characters of --name: of four bytes each they still make a file's name
@@ -72,11 +74,16 @@ def write_result(
             _copy_pictures(result, options.output.parent, subject.run.evaluation_path)
         say(f"result  {options.output}")
     if subject is not None and subject.run is not None:
-        from prospect.report.run.build import build_report
-        from prospect.report.run.model_card import write_model_card
-
-        say(f"result  {subject.run.write_evaluation(options.name or result.evaluation, result)}")
-        say(f"report  {build_report(subject.run.path)}")
-        write_model_card(subject.run.path)
+        write_into_run(subject.run, options.name or result.evaluation, result)
     if options.json:
         print_json(result.as_dict())
+
+
+def write_into_run(run: RunDir, name: str, result: AnyEvaluation) -> None:
+    """Write the result into a run directory, and its pages anew."""
+    from prospect.report.run.build import build_report
+    from prospect.report.run.model_card import write_model_card
+
+    say(f"result  {run.write_evaluation(name, result)}")
+    say(f"report  {build_report(run.path)}")
+    write_model_card(run.path)

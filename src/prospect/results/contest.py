@@ -6,7 +6,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, JsonValue, computed_field
 
-from prospect.results.evaluated import Evaluation, Named, RateObject
+from prospect.results.evaluated import Evaluation, Named, NumberObject, RateObject
 from prospect.results.stored import AS_OBJECT, Part
 from prospect.statistics.bootstrap import Estimate
 from prospect.statistics.comparisons import Comparison
@@ -99,6 +99,15 @@ class JudgeCalls(Part):
         return text
 
 
+class JudgeScores(Part):
+    """What a judge that scores gave both sides, over the comparisons that it was asked about."""
+
+    ours: NumberObject
+    theirs: NumberObject
+    change: NumberObject
+    """Ours less theirs, comparison by comparison."""
+
+
 class Contest(Part):
     """The result of a contest."""
 
@@ -135,6 +144,8 @@ class Contest(Part):
     our_texts: Annotated[TextMeasures, AS_OBJECT] | None
     """Length and repetition of our completions; null for fewer than two prompts, and for images."""
     their_texts: Annotated[TextMeasures, AS_OBJECT] | None
+    scores: JudgeScores | None = None
+    """Null for a judge that compares, and where nothing was asked."""
     shown_first: RateObject | None
     """How often the judge chose the completion it saw first, a tie counting half; null for a judge that sees one
     completion at a time, and where nothing could be read."""

@@ -56,7 +56,23 @@ def test_a_function_of_ones_own_gets_the_picture_and_decides_the_contest(tmp_pat
     assert (found.wins, found.losses, found.ties, found.n) == (2, 1, 1, 4)
     assert found.win_rate.rate == 2.5 / 4
     assert found.our_texts is found.their_texts is found.length_controlled is None
-    assert found.samples[0].ours == str(tmp_path / "ours" / "0-0.png")
+    assert (found.scores.ours.value, found.scores.theirs.value, found.scores.change.n) == (19 / 3, 2, 3)
+    assert not found.samples
+    assert (found.entries[0].our_image, found.pictures[0].ours[0]) == (str(tmp_path / "ours" / "0-0.png"),) * 2
+    assert [one.verdicts for one in found.pictures] == [["win"], ["win"], ["loss"], ["tie"]]
+
+
+def test_the_pictures_of_a_result_are_beside_it_whatever_becomes_of_the_sides(tmp_path: Path):
+    ours, theirs = side(tmp_path, "ours", [[9, 8]]), side(tmp_path, "theirs", [[1, 2]])
+    how = Judging(keep=tmp_path / "found" / "contest")
+    (tmp_path / "found").mkdir()
+    found = judge_completions(ours, None, judge_named(own(tmp_path)), theirs, how=how)
+    (one,) = found.pictures
+    for name, source in zip(one.ours + one.theirs, ("ours/0-0", "ours/0-1", "theirs/0-0", "theirs/0-1"), strict=True):
+        assert (tmp_path / "found" / name).read_bytes() == (tmp_path / f"{source}.png").read_bytes()
+    again = judge_completions(ours, None, judge_named(own(tmp_path)), theirs, how=how)
+    assert again.calls.calls == 0
+    assert again.scores == found.scores
 
 
 def test_a_function_may_compare_two_pictures(tmp_path: Path):
