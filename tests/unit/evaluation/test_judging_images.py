@@ -134,7 +134,9 @@ def test_judges_that_read_words_refuse_images_before_they_load_anything(tmp_path
 
 def test_images_against_texts_are_refused(tmp_path: Path):
     texts = write_rows(tmp_path / "texts.jsonl", [{"prompt": "p0", "completion": "red"}])
-    with pytest.raises(DataError, match="some completions are texts and some are images"):
+    with pytest.raises(
+        DataError, match=r"ours\.jsonl has images and .*texts\.jsonl has texts, which cannot be compared"
+    ):
         judge_completions(side(tmp_path, "ours", [[1]]), None, judge_named(own(tmp_path)), texts)
 
 
