@@ -80,7 +80,10 @@ def test_a_judge_compares_a_run_with_its_start(
     for one in found.pictures:
         assert all((run.path / "evaluation" / name).is_file() for name in (*one.ours, *one.theirs))
     page = run.report_path.read_text()
-    assert page.count('<img class="pictures') == 2 * len(found.pictures)
+    assert page.count('<img class="pictures') == 2 * len(found.pictures) + 2  # and those that it learnt from
+    origin = run.provenance().images
+    assert origin is not None and {one.desirable for one in origin.shown} == {True, False}
+    assert f'alt="undesirable: {"; ".join(one.prompt for one in origin.shown if not one.desirable)}"' in page
     assert "Other side: " in page and "This model: " in page
     assert main(["evaluate", str(IMAGE_BASE), "--judge", judge]) == 2
     assert main(["evaluate", str(run.path), "--kl-prompts", "3"]) == 2
