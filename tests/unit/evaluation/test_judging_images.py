@@ -148,7 +148,7 @@ def test_the_image_of_median_score_stands_for_its_side(tmp_path: Path):
     assert (several.n, several.wins) == (6, 3)  # row by row: 0 < 10, 50 > 11, 20 < 200, 90 > 75, 80 > 76, 70 < 77
     found = judge_completions(ours, None, judge, theirs, how=Judging(median=True))
     assert (found.n, found.wins) == (2, 2)  # 20 > 11, 80 > 76
-    assert [Path(sample.ours).name for sample in found.samples] == ["0-2.png", "1-1.png"]
+    assert [Path(name).name for one in found.pictures for name in one.ours] == ["0-2.png", "1-1.png"]
 
 
 def test_of_an_even_number_the_lower_is_taken_and_a_judge_that_compares_has_no_median(tmp_path: Path):
