@@ -47,6 +47,7 @@ class Part(NamedTuple):
     figures: Sequence[Figure]
     table: PageTable | None
     samples: Sequence[PageSample]
+    of_images: bool
     rest: Sequence[tuple[str, str]]
 
 
@@ -54,7 +55,7 @@ def evaluation_parts(facts: RunFacts) -> list[Part]:
     """Return a section for every evaluation that the page does not show as its result."""
     found = [(name, one) for name, one in facts.evaluations.items() if one and one is not facts.comparison]
     folder = facts.path / "evaluation"
-    return [_part(name, one, folder) for name, one in sorted(found, key=lambda entry: _order(entry[1]))]
+    return [evaluation_part(name, one, folder) for name, one in sorted(found, key=lambda entry: _order(entry[1]))]
 
 
 def plain_tree(result: AnyEvaluation | JsonValue) -> Any:
@@ -81,18 +82,27 @@ def _order(result: AnyEvaluation | JsonValue) -> int:
     return next((i for i, (kind, _, _) in enumerate(_KINDS) if isinstance(result, kind)), len(_KINDS))
 
 
-def _part(name: str, result: AnyEvaluation | JsonValue, folder: Path) -> Part:
+def evaluation_part(name: str, result: AnyEvaluation | JsonValue, folder: Path) -> Part:
+    """Return the section of one evaluation.
+
+    Args:
+        name: of its file, without the ending.
+        result: what is in it.
+        folder: where it is, and the pictures that it names.
+    """
+    of_images = isinstance(result, ContestResult) and bool(result.pictures)
     tree, at = plain_tree(result), _order(result)
     found = list(numbers_of(tree))
     own = name.replace("_", " ").replace("-", " ").strip().capitalize() or name
     _, title, note = _KINDS[at] if at < len(_KINDS) else (Stored, own, "An evaluation of this run.")
     return Part(
         title=title,
-        note=f"{note} From evaluation/{name}.json.",
+        note=f"{note} From {folder.name}/{name}.json.",
         sentences=_sentences(tree, found),
         figures=evaluation_figures(result, found),
         table=number_table(found),
-        samples=_look(result, folder) if isinstance(result, ContestResult) and result.pictures else _read(tree),
+        samples=_look(result, folder) if isinstance(result, ContestResult) and of_images else _read(tree),
+        of_images=of_images,
         rest=flat(without_numbers(tree), leave_out=_LEFT_OUT),
     )
 
