@@ -88,8 +88,12 @@ def run(options: argparse.Namespace) -> int:
 
 def _check_judge(options: argparse.Namespace, subject: Subject) -> None:
     """Refuse what is of images where the model writes text, and the other way round."""
+    from prospect.evaluation.contest.judges.names import judge_named
+
     if subject.makes_images:
         drawing_from(options, subject.name)
+        if options.judge:
+            judge_named(options.judge).require_eyes("the model makes images")
         return
     if options.judge or options.samples != 1:
         raise UsageError(
