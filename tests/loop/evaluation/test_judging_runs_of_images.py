@@ -45,7 +45,7 @@ def train(images: Callable[..., dict[str, Any]]) -> Callable[..., RunDir]:
 
 @pytest.mark.parametrize(
     ("family", "loss", "model"),
-    [("sd15", "kto", ADAPTER), ("dit", "dpo", {}), ("pixels", "sft", {})],
+    [pytest.param("sd15", "kto", ADAPTER, marks=pytest.mark.slow), ("dit", "dpo", {}), ("pixels", "sft", {})],
 )
 def test_an_evaluation_gives_the_numbers_of_trainings_last(
     train: Callable[..., RunDir], family: str, loss: str, model: dict[str, Any], capsys: pytest.CaptureFixture[str]
