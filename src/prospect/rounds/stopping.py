@@ -51,7 +51,7 @@ def _divergence(found: HeldOut, name: str, settings: StopSettings) -> Stopped | 
 
 
 def _length(found: HeldOut, start: HeldOut, name: str, settings: StopSettings) -> Stopped | None:
-    if settings.length is None or not start.words:
+    if settings.length is None or not start.words or found.words is None:
         return None
     ratio = found.words / start.words
     if 1 / settings.length <= ratio <= settings.length:

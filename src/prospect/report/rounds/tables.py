@@ -37,8 +37,8 @@ def outcome_table(ledger: Ledger) -> PageTable | None:
         ),
         ("judges agree", lambda one: _share(one.agreement)),
         ("KL from the start (nats)", lambda one: _estimate(one.kl)),
-        ("words", lambda one: number(one.words)),
-        ("tokens", lambda one: number(one.tokens)),
+        ("words", lambda one: _number(one.words)),
+        ("tokens", lambda one: _number(one.tokens)),
         ("cut by the limit", lambda one: _some(one.cut)),
         ("repetition", lambda one: _share(one.repetition)),
         ("distinct 2-grams", lambda one: _share(one.distinct_2)),
@@ -56,7 +56,7 @@ def round_table(ledger: Ledger) -> PageTable | None:
         ("different ones", lambda one: count(one.distinct)),
         ("cut by the limit", lambda one: _some(one.cut)),
         ("empty", lambda one: _some(one.empty)),
-        ("words", lambda one: number(one.words)),
+        ("words", lambda one: _number(one.words)),
         ("repetition", lambda one: _share(one.repetition)),
         ("distinct 2-grams", lambda one: _share(one.distinct_2)),
     ]
@@ -130,6 +130,10 @@ def _time(one: Round) -> str:
 
 def _some(value: int) -> str:
     return count(value) if value else ""
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else number(value)
 
 
 def _share(value: float | None) -> str:

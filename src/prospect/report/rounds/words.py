@@ -141,10 +141,12 @@ def how_sure(ledger: Ledger) -> list[str]:
     rounds = evaluated(ledger)
     if not rounds and not start_of(ledger):
         return ["Nothing was evaluated, so nothing here carries an interval."]
+    start = start_of(ledger)
+    each = round(start.rate.n / ledger.held_out_prompts) if start and ledger.held_out_prompts else 1
     said = [
         f"Intervals are of 95%, over {count(ledger.held_out_prompts, 'held-out prompt')} that no round samples for"
-        f" training: one sample each, with the same random numbers in every round, judged by"
-        f" {shown_judge(held_out_judge(ledger))}."
+        f" training: {'one sample' if each <= 1 else f'{each} samples'} each, with the same random numbers in every"
+        f" round, judged by {shown_judge(held_out_judge(ledger))}."
     ]
     if len(rounds) > 1:
         said.append("The best of several rounds is picked by the same numbers, which flatters it a little.")
