@@ -142,6 +142,10 @@ def _refuse(recipe: RoundsRecipe, pipeline: Pipeline) -> None:
         raise UsageError(
             f"protocol {protocol.name} is about texts, and {pipeline.name} makes images. Take {protocol.of_texts}."
         )
+    if recipe.base.model.trains_adapter and pipeline.family.vocabulary:
+        raise ConfigError(f"model.lora: {pipeline.name} is drawn with by its own weights alone. Leave it out.")
+    if settings.sft_first and recipe.base.model.trains_adapter:
+        raise ConfigError("rounds.sft_first begins an adapter, and model.lora another. Leave one of them out.")
     plain = RoundsSettings(prompts="").model_copy(update=dict(protocol.defaults))
     names = ("temperature", "top_p", "max_new_tokens", "sampler", "serve", "positives")
     given = [f"rounds.{name}" for name in names if getattr(settings, name) != getattr(plain, name)]

@@ -218,7 +218,7 @@ class Story:
     def _say(self, number: int, found: Any) -> None:
         rate = found.rate
         who = f"round {number}" if number else "the start"
-        progress.note(f"{who}: {rate.rate:.1%} ({rate.low:.1%} to {rate.high:.1%}) of {rate.n} held-out prompts pass")
+        progress.note(f"{who}: {rate.rate:.1%} ({rate.low:.1%} to {rate.high:.1%}) of {rate.n} held-out samples pass")
 
 
 def _new_ledger(recipe: RoundsRecipe, judge: Judge, looks: Looks, prompts: Prompts) -> Ledger:
