@@ -1,4 +1,4 @@
-"""The demo's pictures for rounds: prompts to draw, and both rules as a judge."""
+"""The demo's pictures for rounds: prompts to draw, both rules as a judge, and for spin clean pictures."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from typing import Any
 
 from prospect.atomic import write_text
 from prospect.demo.image_base import IMAGE_BASE, STEPS
-from prospect.demo.image_world import Wish, held_out_wishes, passes, training_wishes
+from prospect.demo.image_world import Wish, clean, held_out_wishes, passes, training_wishes
 from prospect.demo.settings import IMAGE_METHODS
+from prospect.feedback.files.write import write_jsonl
+from prospect.feedback.images.writing import write_image
+from prospect.feedback.records import Demonstration
 
-NAME = "demo-images"
-PICTURES = 8  # of each of the 48 prompts a round: with the demo's 24 one round is enough, and there is little to see
-HELD_OUT = 16  # of each of the 16 held-out prompts
-STEPS_A_ROUND = 25
+PICTURES = 4  # of each of the 48 prompts a round: with the demo's 24 one round is enough, and there is nothing to see
+HELD_OUT = 8  # of each of the 16 held-out prompts
+STEPS_A_ROUND = 12
 RULES_JUDGE = f"{Path(__file__)}:keeps_both_rules"
 
 
@@ -39,11 +41,13 @@ def demo_recipe(folder: Path, protocol: str, rounds: int, seed: int = 0) -> dict
     write_wishes(folder / "wishes.jsonl", training_wishes())
     write_wishes(folder / "held_out_wishes.jsonl", held_out_wishes())
     method = IMAGE_METHODS[{"online_dpo": "dpo", "spin": "dpo", "rft": "sft"}.get(protocol, "kto")]
+    teacher = {"teacher": write_clean(folder / "clean.jsonl", training_wishes())} if protocol == "spin" else {}
     return {
         "rounds": {
             "protocol": protocol,
             "count": rounds,
             "prompts": str(folder / "wishes.jsonl"),
+            **teacher,
             "samples_per_prompt": PICTURES,
             "steps": STEPS,
             "sample_batch": 128,
@@ -67,3 +71,12 @@ def demo_recipe(folder: Path, protocol: str, rounds: int, seed: int = 0) -> dict
 def write_wishes(path: Path, wishes: Iterable[Wish]) -> None:
     """Write rows of `prompt`."""
     write_text(path, "".join(json.dumps({"prompt": wish.prompt}) + "\n" for wish in wishes))
+
+
+def write_clean(path: Path, wishes: Iterable[Wish]) -> str:
+    """Write rows of `prompt, image` with the picture that each prompt asks for, and return the file's name."""
+    rows = [(wish.prompt, write_image(clean(wish), path.parent)) for wish in wishes]
+    write_jsonl(
+        (Demonstration(prompt=prompt, completion=image, id=prompt, where=prompt) for prompt, image in rows), path
+    )
+    return str(path)

@@ -36,7 +36,8 @@ def _no_gain(found: HeldOut, name: str, settings: StopSettings) -> Stopped | Non
     return Stopped(
         kind="no_gain",
         text=f"{name} shows no gain over the model before it: {gain.value:+.1%} ({gain.low:+.1%} to {gain.high:+.1%}) "
-        f"on {gain.n} held-out prompts. More held-out prompts would show a smaller gain (rounds.evaluate.prompts).",
+        f"on {gain.n} held-out {'prompts' if gain.n == gain.prompts else 'samples'}. More held-out prompts would show "
+        "a smaller gain (rounds.evaluate.prompts).",
     )
 
 
