@@ -108,7 +108,9 @@ def _check_files(found: Ledger, folder: Path) -> None:
     assert one.drawn and one.judged and one.rows and one.drawn.samples == 24 and one.drawn.words is None
     assert one.judged.desirable + one.judged.undesirable == 24 and one.rows.kind == "unpaired"
     samples, rows = load_feedback(folder / "round-1" / "samples.jsonl"), load_feedback(folder / "round-1" / "rows")
-    assert len(samples) == 24 and {row.completion for row in rows} <= {row.completion for row in samples}
+    assert len({row.id for row in samples}) == 24 and {row.completion for row in rows} <= {
+        row.completion for row in samples
+    }
     shown = start.samples[0]
     assert [len(shown.images), shown.completion] == [3, ""] and shown.passed is not None
     assert all((folder / name).is_file() for name in shown.images)
@@ -151,6 +153,9 @@ def test_one_adapter_is_trained_on_through_all_rounds(
     assert len(set(hashes(found))) == 3 and all(one.drawn and one.rows for one in found.rounds[1:])
     first, second = (RunDir(tmp_path / "rounds" / f"round-{number}" / "run") for number in (1, 2))
     assert first.config()["model"]["lora"]["alpha"] == 6 and second.config()["model"]["adapter"] == "continue"
+    values["model"] = {"name_or_path": str(second.path)}
+    with pytest.raises(ConfigError, match="trained an adapter of a pipeline, and rounds of images start from whole"):
+        run_rounds({**values, "output": str(tmp_path / "more")}, quiet=True)
     step = next(row for row in second.metrics() if "loss" in row)
     assert (step["log_ratios/chosen"] == 0.0) is (reference == "previous")
 

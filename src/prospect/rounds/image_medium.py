@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,13 @@ class Images:
         """Return the medium of a recipe; see `medium_of` for what is refused."""
         settings = recipe.rounds
         sampling = ImageSampling(settings.steps, settings.guidance)
-        made = cls(recipe, read_pipeline(Painter.named(recipe.start, sampling, settings.sample_batch).source))
+        painter = Painter.named(recipe.start, sampling, settings.sample_batch)
+        if painter.adapter is not None:
+            raise ConfigError(
+                f"{recipe.start} trained an adapter of a pipeline, and rounds of images start from whole weights. Fold "
+                f"it in with diffusers (fuse_lora) and name that pipeline, or begin with {painter.source}."
+            )
+        made = cls(recipe, read_pipeline(painter.source))
         require_guidance(made.pipeline, sampling, "rounds.guidance")
         _refuse(recipe, made.pipeline)
         return made
@@ -88,7 +95,8 @@ class Images:
         settings, asked = self.recipe.rounds, [as_text(prompt, i) for i, prompt in enumerate(prompts, start=1)]
         painter = Painter.named(model, ImageSampling(settings.steps, settings.guidance), settings.sample_batch)
         images = painter.draw(asked, count, seed, folder, folder / PARTIAL)
-        return Draws([[*image_rows([prompt], [drawn])] for prompt, drawn in zip(asked, images, strict=True)])
+        rows = image_rows(asked, images)
+        return Draws([[*islice(rows, count)] for _ in asked])
 
     def unfit(self, rows: Sequence[Feedback], weights: Mapping[str, float]) -> str:
         """Say so where undesirable images would pull more than desirable ones: a denoiser makes noise of all then."""
