@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import shlex
-import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from prospect import progress
-from prospect.endpoint.client import EndpointError
 from prospect.errors import ConfigError
-from prospect.evaluation.answers.answers import Answer
 from prospect.evaluation.answers.asked import Question
 from prospect.evaluation.answers.generate import as_rows
 from prospect.evaluation.answers.subject import find_subject
 from prospect.evaluation.answers.writers import (
-    EndpointWriter,
     Generation,
     LocalWriter,
-    Sample,
-    Service,
     Writer,
     collect_answers,
 )
@@ -32,7 +25,6 @@ from prospect.evaluation.held_out.scoring import draw_own_samples, frozen, score
 from prospect.feedback.chat.rendering import Rendering
 from prospect.feedback.records import Demonstration, Feedback, Text, text_of
 from prospect.losses import get_loss
-from prospect.model_source import find_model
 from prospect.models.loading import resolve_max_length
 from prospect.models.policy import load_for_scoring
 from prospect.results.rounds import Drawn, RoundSample
@@ -41,23 +33,24 @@ from prospect.rounds.medium import Draws
 from prospect.rounds.outcomes import Passed
 from prospect.rounds.prompts import Prompts
 from prospect.rounds.recipe import RoundsRecipe
+from prospect.rounds.served import ServedWriter, Server
 from prospect.statistics.bootstrap import Estimate
 from prospect.statistics.means import mean_by_prompt
 
 _SHOWN = 2000  # characters of a sample in the ledger
 
 
-@dataclass
+@dataclass(frozen=True)
 class Texts:
     """What rounds make with a language model.
 
     Attributes:
         recipe: of the rounds.
-        served: the model that the server serves, as far as this process knows.
+        server: who writes, where the recipe names one.
     """
 
     recipe: RoundsRecipe
-    served: str | None = None
+    server: Server
 
     @classmethod
     def of(cls, recipe: RoundsRecipe) -> Texts:
@@ -69,7 +62,7 @@ class Texts:
         for name in ("steps", "guidance"):
             if getattr(recipe.rounds, name) is not None:
                 raise ConfigError(f"rounds.{name} is about images, and {recipe.start} writes text. Leave it out.")
-        return cls(recipe)
+        return cls(recipe, Server(recipe))
 
     @property
     def default_rate(self) -> float:
@@ -110,7 +103,7 @@ class Texts:
             # The start and the runs are asked alike: as the recipe renders prompts.
             rendering = replace(Rendering.of(self.recipe.base.data), date=None)
             return LocalWriter(find_subject(model), settings.sample_batch, rendering)
-        return _ServedWriter(self, model, number)
+        return ServedWriter(self.server, model, number)
 
     def unfit(self, rows: Sequence[Feedback], weights: Mapping[str, float]) -> str:
         """Return "": what texts need is seen to by `balance`."""
@@ -201,66 +194,3 @@ def _measured(rows: Sequence[Demonstration]) -> TextMeasures:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
-
-
-@dataclass
-class _ServedWriter:
-    """The server, which is made to serve a model when it is first asked something."""
-
-    texts: Texts
-    model: str
-    number: int
-
-    def __post_init__(self) -> None:
-        recipe = self.texts.recipe
-        data = recipe.base.data
-        arguments = {"chat_template_kwargs": dict(data.template_arguments)} if data.template_arguments else {}
-        service = Service(chat=bool(data.plain_as_chat), request=arguments)
-        self._endpoint = EndpointWriter(str(recipe.rounds.sampler), service)
-        self._command = str(recipe.rounds.serve)
-
-    @property
-    def identity(self) -> str:
-        """Name the server and the model."""
-        return f"{self._endpoint.identity} {self.model}"
-
-    def answer(self, asked: Sequence[Sample], settings: Generation) -> Iterator[tuple[int, Answer]]:
-        """Yield completions as they come."""
-        if self.texts.served != self.model:
-            self._serve()
-            self.texts.served = self.model
-        yield from self._endpoint.answer(asked, settings)
-
-    def _serve(self) -> None:
-        """Run the command that makes the server serve the model.
-
-        Raises:
-            EndpointError: it cannot be run, or failed.
-        """
-        place, log = find_model(self.model).place, Path(self.texts.recipe.output) / "serve.log"
-        full = str(Path(place).resolve()) if Path(place).exists() else place
-        values = {"{model}": full, "{round}": str(self.number)}
-        words = [_filled(word, values) for word in shlex.split(self._command)]
-        with progress.phase(f"letting the server serve {self.model}"), log.open("ab") as said:
-            # Into a file: a server that the command leaves running would hold a pipe open for ever.
-            begun = said.tell()
-            try:
-                code = subprocess.run(  # noqa: S603 - the user's own
-                    words, stdin=subprocess.DEVNULL, stdout=said, stderr=said, check=False
-                ).returncode
-            except OSError as error:
-                raise EndpointError(
-                    f"rounds.serve: {words[0]} cannot be run: {error.strerror}. Check the command."
-                ) from None
-        if code:
-            lines = log.read_bytes()[begun:].decode(errors="replace").strip().splitlines()
-            raise EndpointError(
-                f"rounds.serve: {self._command} ended with {code}{f': {lines[-1]}' if lines else ''} ({log}). Mend it, "
-                "and go on with --resume."
-            )
-
-
-def _filled(word: str, values: Mapping[str, str]) -> str:
-    for name, value in values.items():
-        word = word.replace(name, value)
-    return word
