@@ -117,6 +117,7 @@ def _check_files(found: Ledger, folder: Path) -> None:
     page = (folder / "report.html").read_text()
     assert page.count('<img class="pictures" src="data:image/png;base64,') == 3 * 4
     assert f"The start: {shown.passed} of 3 pass" in page and "3 samples each" in page
+    assert "judge.py:odd judges" in page and "more samples pass than at the start" in page
     assert not list(folder.glob("**/*.partial*"))
 
 

@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--prompts", metavar="FILE", help="rounds.prompts: rows with a prompt, and a target for verifiers"
     )
     parser.add_argument("--judge", metavar="J", help="rounds.label.judge (docs/judging.md)")
-    parser.add_argument("--teacher", metavar="FILE", help="rounds.teacher: rows of prompt and completion")
+    parser.add_argument("--teacher", metavar="FILE", help="rounds.teacher: rows of prompt and completion or image")
     parser.add_argument("--rounds", type=int, metavar="N", help="rounds.count: rounds at most (default 3)")
     parser.add_argument("--output", metavar="DIR", help="output: the folder of the rounds (default runs/PROTOCOL)")
     parser.add_argument(

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from prospect.report.page.parts import PageTable
 from prospect.report.page.wording import count, duration, interval, number, percent
-from prospect.report.rounds.words import difference, round_name
+from prospect.report.rounds.words import difference, round_name, samples_each
 from prospect.results.rounds import Drawn, HeldOut, Judged, Ledger, Round, Rows, Trained
 from prospect.statistics.bootstrap import Estimate
 from prospect.statistics.rates import Rate
@@ -19,13 +19,16 @@ Measure = tuple[str, Callable[[Part], str]]
 def outcome_table(ledger: Ledger) -> PageTable | None:
     """Return rates, differences and KL on held-out prompts."""
     rate = "win rate against the start" if ledger.compares else "samples that pass"
+    more, fewer = ("prompts won", "prompts lost") if ledger.compares else ("began to pass", "no longer pass")
+    if samples_each(ledger) > 1:
+        more, fewer = "prompts of which more samples pass", "prompts of which fewer pass"
     measures: list[Measure[HeldOut]] = [
         (rate, lambda one: _rate(one.rate)),
         ("mean score", lambda one: _estimate(one.mean_score)),
         ("against the start", lambda one: difference(one.against_start) if one.against_start else ""),
         ("against the model before", lambda one: difference(one.against_last) if one.against_last else ""),
-        ("prompts won" if ledger.compares else "began to pass", lambda one: _some(one.gained)),
-        ("prompts lost" if ledger.compares else "no longer pass", lambda one: _some(one.lost)),
+        (more, lambda one: _some(one.gained)),
+        (fewer, lambda one: _some(one.lost)),
         ("second judge", lambda one: _rate(one.second)),
         (
             "second judge, against the start",
