@@ -40,7 +40,8 @@ class LabelSettings(Section):
 
     judge: str | None = None
     """Who says what a sample is worth: verifier:numeric, verifier:python:FILE.py:NAME, reward:MODEL, lm:MODEL,
-    endpoint:URL#NAME, FILE.py:NAME (docs/judging.md). The spin protocol needs none."""
+    endpoint:URL#NAME, FILE.py:NAME; of images clip:MODEL or FILE.py:NAME (docs/judging.md). The spin protocol needs
+    none."""
     threshold: Annotated[str | float | None, BeforeValidator(_words)] = None
     """Which scores are thumbs up. equal: 1, as a verifier says it; a number: that and above; median: above that of
     all samples of the round; prompt_median: above that of the prompt's own samples. null: equal where scores are 0 and
