@@ -182,7 +182,7 @@ class Stopped(Part):
 class Ledger(Stored):
     """`rounds.json`: what was done in which round, and what came of it. Written anew after every stage."""
 
-    format: str = "prospect.rounds/1"
+    format: str = "prospect.rounds/1.1"
     prospect: str
     """The version that wrote it."""
     protocol: str
