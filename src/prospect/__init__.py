@@ -18,10 +18,12 @@ _HOMES = {
     "loss": "prospect.losses",
     "get_loss": "prospect.losses",
     "build_report": "prospect.report.run.build",
+    "Callback": "prospect.training.callbacks",
+    "StopRun": "prospect.training.callbacks",
     "ProspectError": "prospect.errors",
 }
 
-__all__ = ["ProspectError", "RunDir", "__version__", "build_report", "get_loss", "load_feedback", "loss", "train"]
+__all__ = sorted(["__version__", *_HOMES])
 
 
 def __getattr__(name: str) -> Any:

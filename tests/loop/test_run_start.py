@@ -106,7 +106,7 @@ def test_a_tracker_that_does_not_start_is_named_and_those_before_it_are_ended(
     told: list[str] = []
 
     class Good(trackers.Tracker):
-        def close(self) -> None:
+        def on_end(self) -> None:
             told.append("closed")
 
     class Bad(trackers.Tracker):

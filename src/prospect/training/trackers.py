@@ -11,10 +11,11 @@ from types import ModuleType
 from typing import Any
 
 from prospect.errors import ConfigError
+from prospect.training.callbacks import Callback
 
 
-class Tracker:
-    """Receives what is logged.
+class Tracker(Callback):
+    """A callback that copies what is logged.
 
     Args:
         folder: the run directory; what a tracker writes locally goes below it.
@@ -22,12 +23,6 @@ class Tracker:
     """
 
     def __init__(self, folder: Path, config: Mapping[str, Any]) -> None: ...
-
-    def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Told after every logged step and evaluation."""
-
-    def close(self) -> None:
-        """Told at the end."""
 
 
 class TensorBoard(Tracker):
@@ -39,12 +34,13 @@ class TensorBoard(Tracker):
 
         self._writer = SummaryWriter(str(folder / "tensorboard"))
 
-    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+    def on_log(self, row: Mapping[str, float]) -> None:
         """One scalar a metric."""
+        step, metrics = _parted(row)
         for name, value in metrics.items():
             self._writer.add_scalar(name, value, step)
 
-    def close(self) -> None:
+    def on_end(self) -> None:
         """Write what is buffered."""
         self._writer.close()
 
@@ -62,11 +58,12 @@ class _RunTracker(Tracker):
         """Return what this package's init takes besides."""
         return {}
 
-    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+    def on_log(self, row: Mapping[str, float]) -> None:
         """One point a step."""
-        self._module.log(dict(metrics), step=step)
+        step, metrics = _parted(row)
+        self._module.log(metrics, step=step)
 
-    def close(self) -> None:
+    def on_end(self) -> None:
         """End the run."""
         self._module.finish()
 
@@ -99,11 +96,12 @@ class MLflow(Tracker):
         self._mlflow.start_run(run_name=folder.name)
         self._mlflow.log_dict(dict(config), "config.json")
 
-    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+    def on_log(self, row: Mapping[str, float]) -> None:
         """One point a metric."""
-        self._mlflow.log_metrics(dict(metrics), step=step)
+        step, metrics = _parted(row)
+        self._mlflow.log_metrics(metrics, step=step)
 
-    def close(self) -> None:
+    def on_end(self) -> None:
         """End the run."""
         self._mlflow.end_run()
 
@@ -128,7 +126,7 @@ def open_trackers(names: Sequence[str], folder: Path, config: Mapping[str, Any])
             opened.append(TRACKERS[name](folder, config))
         except Exception as error:  # each package has errors of its own: no key, no network, an old folder
             for tracker in opened:
-                tracker.close()
+                tracker.on_end()
             if isinstance(error, ConfigError):
                 raise
             raise ConfigError(
@@ -150,6 +148,11 @@ def require_trackers(names: Sequence[str]) -> None:
                 f'train.trackers names {name}, which is not installed. Run "pip install {name}", or leave it out: the '
                 "run directory is written in any case."
             )
+
+
+def _parted(row: Mapping[str, float]) -> tuple[int, dict[str, float]]:
+    """Return a row's step, and its metrics."""
+    return int(row["step"]), {name: value for name, value in row.items() if name != "step"}
 
 
 def _need(package: str) -> ModuleType:
