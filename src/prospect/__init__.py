@@ -20,6 +20,7 @@ _HOMES = {
     "build_report": "prospect.report.run.build",
     "Callback": "prospect.training.callbacks",
     "StopRun": "prospect.training.callbacks",
+    "CallbackError": "prospect.errors",
     "ProspectError": "prospect.errors",
 }
 

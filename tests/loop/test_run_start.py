@@ -27,7 +27,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 FAILURES: list[tuple[dict[str, Any], type[ProspectError]]] = [
-    ({"train": {"trackers": ["wandb"]}}, ConfigError),
+    ({"train": {"trackers": ["trackio"]}}, ConfigError),
     ({"data": {"max_length": 100_000}}, ConfigError),
     ({"data": {"train": "nowhere.jsonl"}}, DataError),
     ({"model": {"name_or_path": "./nowhere"}}, ModelError),

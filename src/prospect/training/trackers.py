@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
+import secrets
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from prospect.atomic import write_text
 from prospect.errors import ConfigError
+from prospect.run_dir import RunDir
 from prospect.training.callbacks import Callback
+
+PROJECT = "prospect"
+"""What the runs are filed under."""
 
 
 class Tracker(Callback):
@@ -45,47 +52,46 @@ class TensorBoard(Tracker):
         self._writer.close()
 
 
-class _RunTracker(Tracker):
-    """Trackers of the init / log / finish kind."""
-
-    package: str
+class Wandb(Tracker):
+    """Weights & Biases, files under RUN/wandb; a resumed run goes on in the run that it began."""
 
     def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
-        self._module = _need(self.package)
-        self._module.init(project="prospect", name=folder.name, config=dict(config), **self.options(folder))
-
-    def options(self, folder: Path) -> dict[str, Any]:
-        """Return what this package's init takes besides."""
-        return {}
+        self._wandb = _need("wandb")
+        self._wandb.init(
+            project=os.environ.get("WANDB_PROJECT", PROJECT),
+            name=folder.name,
+            config=dict(config),
+            dir=str(folder),
+            id=_id_of(folder / "wandb" / "id"),
+            resume="allow",
+        )
 
     def on_log(self, row: Mapping[str, float]) -> None:
         """One point a step."""
         step, metrics = _parted(row)
-        self._module.log(metrics, step=step)
+        self._wandb.log(metrics, step=step)
 
     def on_end(self) -> None:
         """End the run."""
-        self._module.finish()
+        self._wandb.finish()
 
 
-class Wandb(_RunTracker):
-    """Weights & Biases; resumes under the run directory's name."""
+class Trackio(Tracker):
+    """Trackio, in a database of its own; a resumed run goes on in the run of its name."""
 
-    package = "wandb"
+    def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
+        self._trackio = _need("trackio")
+        resume = "allow" if RunDir(folder).begun() else "never"
+        self._trackio.init(project=PROJECT, name=folder.name, config=dict(config), resume=resume)
 
-    def options(self, folder: Path) -> dict[str, Any]:
-        """Return what this package's init takes besides."""
-        return {"dir": str(folder), "resume": "allow", "id": folder.name}
+    def on_log(self, row: Mapping[str, float]) -> None:
+        """One point a step."""
+        step, metrics = _parted(row)
+        self._trackio.log(metrics, step=step)
 
-
-class Trackio(_RunTracker):
-    """Trackio; resumes under the run directory's name."""
-
-    package = "trackio"
-
-    def options(self, folder: Path) -> dict[str, Any]:
-        """Return what this package's init takes besides."""
-        return {"resume": "allow"}
+    def on_end(self) -> None:
+        """End the run."""
+        self._trackio.finish()
 
 
 class MLflow(Tracker):
@@ -153,6 +159,14 @@ def require_trackers(names: Sequence[str]) -> None:
 def _parted(row: Mapping[str, float]) -> tuple[int, dict[str, float]]:
     """Return a row's step, and its metrics."""
     return int(row["step"]), {name: value for name, value in row.items() if name != "step"}
+
+
+def _id_of(path: Path) -> str:
+    """Return the id in a file, a new one where there is no such file: runs of one name are not one run."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, secrets.token_hex(4))
+    return path.read_text(encoding="utf-8")
 
 
 def _need(package: str) -> ModuleType:
