@@ -13,6 +13,15 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "train": "prospect.rounds.online",
+    "evaluate": "prospect.verbs",
+    "contest": "prospect.verbs",
+    "generate": "prospect.verbs",
+    "label": "prospect.verbs",
+    "inspect": "prospect.verbs",
+    "merge": "prospect.verbs",
+    "compare": "prospect.verbs",
+    "run_rounds": "prospect.rounds.run",
+    "figure": "prospect.report.run.figure",
     "RunDir": "prospect.run_dir",
     "load_feedback": "prospect.feedback.files.sources",
     "loss": "prospect.losses",
