@@ -1,7 +1,7 @@
 """Prospect: align language models with human-aware losses, from thumbs up and thumbs down.
 
 Public names are imported when first used, so that `import prospect` and the feedback half of the command line start
-without torch.
+without torch. `__init__.pyi` says what they are to editors and type checkers.
 """
 
 from __future__ import annotations
@@ -33,7 +33,28 @@ _HOMES = {
     "ProspectError": "prospect.errors",
 }
 
-__all__ = sorted(["__version__", *_HOMES])
+__all__ = [
+    "Callback",
+    "CallbackError",
+    "ProspectError",
+    "RunDir",
+    "StopRun",
+    "__version__",
+    "build_report",
+    "compare",
+    "contest",
+    "evaluate",
+    "figure",
+    "generate",
+    "get_loss",
+    "inspect",
+    "label",
+    "load_feedback",
+    "loss",
+    "merge",
+    "run_rounds",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:
