@@ -33,28 +33,7 @@ _HOMES = {
     "ProspectError": "prospect.errors",
 }
 
-__all__ = [
-    "Callback",
-    "CallbackError",
-    "ProspectError",
-    "RunDir",
-    "StopRun",
-    "__version__",
-    "build_report",
-    "compare",
-    "contest",
-    "evaluate",
-    "figure",
-    "generate",
-    "get_loss",
-    "inspect",
-    "label",
-    "load_feedback",
-    "loss",
-    "merge",
-    "run_rounds",
-    "train",
-]
+__all__ = sorted(["__version__", *_HOMES])
 
 
 def __getattr__(name: str) -> Any:

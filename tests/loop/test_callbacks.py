@@ -99,7 +99,8 @@ def test_one_can_end_the_run_which_is_then_finished(values: dict[str, Any], even
     run = prospect.train(values, quiet=True, callbacks=[heard])
     assert [one.step for one in heard.of("on_step")] == list(range(1, last + 1))
     assert [one.step for one in heard.of("on_evaluation")] == sorted({*range(0, last + 1, 2), last})
-    assert run.provenance().finished and run.model_path.is_dir()
+    assert run.provenance().finished and run.provenance().epochs == pytest.approx(last / 3, abs=1e-5)
+    assert run.model_path.is_dir()
 
 
 def test_what_is_no_callback_is_refused_before_anything_is_written(values: dict[str, Any]) -> None:

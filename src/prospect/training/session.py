@@ -328,7 +328,8 @@ class Session:
                 "some space and continue with --resume."
             ) from error
         finished, seconds = time.strftime("%Y-%m-%dT%H:%M:%S%z"), round(self.progress.seconds, 2)
-        self.run.write_provenance(self.provenance.model_copy(update={"finished": finished, "seconds": seconds}))
+        made = {"finished": finished, "seconds": seconds, **({"epochs": self.epoch} if self.ending else {})}
+        self.run.write_provenance(self.provenance.model_copy(update=made))
         self.world.barrier()
 
     def close(self) -> None:

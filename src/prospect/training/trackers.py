@@ -52,46 +52,48 @@ class TensorBoard(Tracker):
         self._writer.close()
 
 
-class Wandb(Tracker):
+class _RunTracker(Tracker):
+    """Trackers of the init / log / finish kind."""
+
+    package: str
+
+    def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
+        self._module = _need(self.package)
+        self._module.init(name=folder.name, config=dict(config), **self.options(folder))
+
+    def options(self, folder: Path) -> dict[str, Any]:
+        """Return what this package's init takes besides."""
+        raise NotImplementedError
+
+    def on_log(self, row: Mapping[str, float]) -> None:
+        """One point a step."""
+        step, metrics = _parted(row)
+        self._module.log(metrics, step=step)
+
+    def on_end(self) -> None:
+        """End the run."""
+        self._module.finish()
+
+
+class Wandb(_RunTracker):
     """Weights & Biases, files under RUN/wandb; a resumed run goes on in the run that it began."""
 
-    def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
-        self._wandb = _need("wandb")
-        self._wandb.init(
-            project=os.environ.get("WANDB_PROJECT", PROJECT),
-            name=folder.name,
-            config=dict(config),
-            dir=str(folder),
-            id=_id_of(folder / "wandb" / "id"),
-            resume="allow",
-        )
+    package = "wandb"
 
-    def on_log(self, row: Mapping[str, float]) -> None:
-        """One point a step."""
-        step, metrics = _parted(row)
-        self._wandb.log(metrics, step=step)
-
-    def on_end(self) -> None:
-        """End the run."""
-        self._wandb.finish()
+    def options(self, folder: Path) -> dict[str, Any]:
+        """Return project, place, and the id by which a run is found again."""
+        project = os.environ.get("WANDB_PROJECT", PROJECT)
+        return {"project": project, "dir": str(folder), "id": _id_of(folder / "wandb" / "id"), "resume": "allow"}
 
 
-class Trackio(Tracker):
+class Trackio(_RunTracker):
     """Trackio, in a database of its own; a resumed run goes on in the run of its name."""
 
-    def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
-        self._trackio = _need("trackio")
-        resume = "allow" if RunDir(folder).begun() else "never"
-        self._trackio.init(project=PROJECT, name=folder.name, config=dict(config), resume=resume)
+    package = "trackio"
 
-    def on_log(self, row: Mapping[str, float]) -> None:
-        """One point a step."""
-        step, metrics = _parted(row)
-        self._trackio.log(metrics, step=step)
-
-    def on_end(self) -> None:
-        """End the run."""
-        self._trackio.finish()
+    def options(self, folder: Path) -> dict[str, Any]:
+        """Return project, and whether a run of that name is this one."""
+        return {"project": PROJECT, "resume": "allow" if RunDir(folder).begun() else "never"}
 
 
 class MLflow(Tracker):
