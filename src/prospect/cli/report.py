@@ -31,6 +31,8 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError(f"{folder}: there is no such run directory. prospect train and prospect demo write them.")
     if options.port and not options.live:
         raise UsageError("--port is of --live. Leave it out, or add --live.")
+    if not 0 <= options.port < 2**16:
+        raise UsageError(f"--port {options.port}: expected a number from 1 to 65535.")
     if (folder / LEDGER).is_file():
         if options.live:
             raise UsageError(f"{folder} is a folder of rounds. Name the run of a round: --live follows one run.")

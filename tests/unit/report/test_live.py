@@ -123,6 +123,15 @@ def test_a_folder_that_is_not_there_is_refused(words: list[str], tmp_path: Path,
     assert "there is no such run directory" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(["--port", "8000"], "--port is of --live"), (["--live", "--port", "70000"], "expected a number from 1 to 65535")],
+)
+def test_a_port_that_means_nothing_is_refused(run: RunDir, words: list[str], said: str, capsys: Any) -> None:
+    assert main(["report", str(run.path), *words]) == 2
+    assert said in capsys.readouterr().err
+
+
 def ask(url: str, **headers: str) -> tuple[int, dict[str, str], str]:
     try:
         with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as answer:
