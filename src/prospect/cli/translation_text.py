@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from prospect.recipe_text import in_yaml
 from prospect.terminal import make_console
 from prospect.translate.translation import Entry, Translation, shown
 
@@ -39,7 +40,7 @@ def _print_entries(console: Console, title: str, entries: list[Entry]) -> None:
     table.add_column(ratio=3)
     for entry in entries:
         theirs = _lines(f"{key}: {shown(value)}" for key, value in entry.keys.items())
-        ours = Text(_lines(f"{key}: {shown(value)}" for key, value in entry.settings.items()))
+        ours = Text(_lines(f"{key}: {in_yaml(value)}" for key, value in entry.settings.items()))
         if entry.note:
             ours.append(("\n" if entry.settings else "") + entry.note, style="dim" if entry.settings else "")
         table.add_row(Text(theirs), ours)

@@ -33,7 +33,7 @@ def _defaults(given: Mapping[str, Any], loss: str) -> dict[str, Any]:
         **{"per_device_train_batch_size": 1, "num_train_epochs": 3, "learning_rate": 1e-4 if lora else 1e-5},
         **{"lr_scheduler_type": "cosine", "warmup_ratio": 0.0, "weight_decay": 0.1, "adam_beta1": 0.9},
         **{"adam_beta2": 0.95, "gradient_checkpointing": True, "logging_steps": 5, "save_steps": 500},
-        **{"split_dataset_ratio": 0.0, "report_to": "tensorboard"},
+        "split_dataset_ratio": 0.0,
         **(adapter if lora else {}),
         **weights,
         **beta,
