@@ -41,6 +41,13 @@ def test_strict_fails_where_something_is_lost(more: str, code: int, capsys: pyte
     assert "\x1b" not in out + err
 
 
+def test_keys_to_accounts_are_never_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    keys = "--hub_token hf_abc --swanlab_api_key hf_abc --HF_TOKEN hf_abc --pad_token '<pad>'"
+    assert main(["translate", f"llamafactory-cli train --stage kto {keys}"]) == 0
+    out, err = capsys.readouterr()
+    assert "hf_abc" not in out + err and err.count("***") == 3 and "<pad>" in err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

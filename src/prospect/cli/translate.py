@@ -7,11 +7,11 @@ import argparse
 from prospect.errors import UsageError
 from prospect.outputs import output_file
 
-TOOLS = ("trl", "llama-factory", "axolotl", "ms-swift")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
+    from prospect.translate.tools import TOOLS
+
     parser.add_argument(
         "config",
         metavar="FILE|COMMAND",

@@ -39,7 +39,7 @@ def _print_entries(console: Console, title: str, entries: list[Entry]) -> None:
     table.add_column(ratio=2)
     table.add_column(ratio=3)
     for entry in entries:
-        theirs = _lines(f"{key}: {shown(value)}" for key, value in entry.keys.items())
+        theirs = _lines(f"{key}: {shown(key, value)}" for key, value in entry.keys.items())
         ours = Text(_lines(f"{key}: {in_yaml(value)}" for key, value in entry.settings.items()))
         if entry.note:
             ours.append(("\n" if entry.settings else "") + entry.note, style="dim" if entry.settings else "")

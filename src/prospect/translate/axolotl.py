@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from prospect.errors import ConfigError
-from prospect.translate.datasets import COLUMNS, entries_places, one_or_all
+from prospect.translate.datasets import COLUMNS, entries_places, one_or_all, share_held_out
 from prospect.translate.losses import LOSS, loss_of
 from prospect.translate.model import MODEL, layers
 from prospect.translate.rules import Became, Theirs, Tool, answered, needless, plain, rule, same, without
@@ -65,10 +65,7 @@ def _data(theirs: Theirs) -> Became:
 def _held_out(theirs: Theirs) -> Became:
     if theirs.get("test_datasets"):
         return _places(theirs, "test_datasets", "data.eval")
-    size = theirs.number("val_set_size") or 0
-    if not size:
-        return Became({"data.eval": None}, "nothing is held out there; 0.1 would show whether it learns")
-    return Became({"data.eval": size if size < 1 else round(size)}, "split by prompt here, never by row")
+    return share_held_out(theirs.number("val_set_size"))
 
 
 def _places(theirs: Theirs, key: str, ours: str) -> Became:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from prospect.translate.rules import listed
+from prospect.translate.rules import Became, listed
 
 _BUILDERS = ("json", "csv", "parquet", "text", "arrow")
 """Names that `datasets.load_dataset` takes for a kind of file and not for a dataset."""
@@ -40,6 +40,13 @@ def entries_places(entries: Any) -> tuple[list[str], list[str]]:
     found = [entry_places(entry) for entry in (entries if isinstance(entries, list) else [entries])]
     missed = dict.fromkeys(word for _, words in found for word in words)
     return [one for places, _ in found for one in places], list(missed)
+
+
+def share_held_out(size: float | None) -> Became:
+    """Return what becomes of a share or a number of rows that is held out."""
+    if not size:
+        return Became({"data.eval": None}, "nothing is held out there; 0.1 would show whether it learns")
+    return Became({"data.eval": size if size < 1 else round(size)}, "split by prompt here, never by row")
 
 
 def one_or_all(places: list[str]) -> str | list[str]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from prospect.errors import ConfigError
-from prospect.translate.datasets import COLUMNS, one_or_all
+from prospect.translate.datasets import COLUMNS, one_or_all, share_held_out
 from prospect.translate.losses import LOSS, loss_of
 from prospect.translate.model import MODEL, layers
+from prospect.translate.reading import read_config
 from prospect.translate.rules import Became, Rule, Theirs, Tool, answered, listed, needless, plain, rule, same, without
 from prospect.translate.training import TRAINING, trackers
 
@@ -51,10 +50,7 @@ def _held_out(theirs: Theirs) -> Became:
     places, notes = _places(theirs, "eval_dataset")
     if places:
         return Became({"data.eval": one_or_all(places)}, "; ".join(notes))
-    size = theirs.number("val_size") or 0
-    if not size:
-        return Became({"data.eval": None}, "nothing is held out there; 0.1 would show whether it learns")
-    return Became({"data.eval": size if size < 1 else round(size)}, "split by prompt here, never by row")
+    return share_held_out(theirs.number("val_size"))
 
 
 def _places(theirs: Theirs, key: str) -> tuple[list[str], list[str]]:
@@ -73,11 +69,7 @@ def _info(theirs: Theirs, folder: str) -> Mapping[str, Any]:
     for start in (Path(), theirs.folder):
         path = start / folder / _INFO
         if path.is_file():
-            try:
-                found = json.loads(path.read_text(encoding="utf-8"))
-            except (OSError, ValueError, RecursionError) as error:
-                raise ConfigError(f"{path}: cannot be read as JSON: {error}. Check the file.") from None
-            return found if isinstance(found, dict) else {}
+            return read_config(path)
     return {}
 
 

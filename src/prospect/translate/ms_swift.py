@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from prospect.translate.datasets import COLUMNS, one_or_all
+from prospect.translate.datasets import COLUMNS, one_or_all, share_held_out
 from prospect.translate.losses import LOSS, loss_of
 from prospect.translate.model import MODEL, layers, weights_in
 from prospect.translate.rules import Became, Rule, Theirs, Tool, answered, listed, needless, plain, rule, same, without
@@ -66,10 +66,7 @@ def _held_out(theirs: Theirs) -> Became:
     places, missed = _places(theirs.get("val_dataset"))
     if places:
         return Became({"data.eval": one_or_all(places)}, "; ".join(missed), lost=bool(missed))
-    share = theirs.number("split_dataset_ratio") or 0
-    if not share:
-        return Became({"data.eval": None}, "nothing is held out there; 0.1 would show whether it learns")
-    return Became({"data.eval": share}, "split by prompt here, never by row")
+    return share_held_out(theirs.number("split_dataset_ratio"))
 
 
 @rule("train_type", "tuner_type", "lora_rank", "lora_alpha", "lora_dropout", "target_modules", "adapters")

@@ -102,17 +102,18 @@ def _found(tool: str, method: str, before: Sequence[str], rest: Sequence[str]) -
     flags, files = _flags(rest)
     settings = dict(word.partition("=")[::2] for word in before if _SETTING.fullmatch(word))
     launcher, _ = _flags([word for word in before if not _SETTING.fullmatch(word)])
-    asked = [
-        *(launcher.get(name) for name in _LAUNCHERS),
-        settings.get("NPROC_PER_NODE"),
-        flags.pop("num_processes", 0),
-    ]
-    processes = max([1, *(int(number) for number in asked if str(number).isdigit())])
-    processes *= max(1, int(launcher.get("nnodes", 1)) if str(launcher.get("nnodes", 1)).isdigit() else 1)
+    devices = settings.get("CUDA_VISIBLE_DEVICES", "").split(",") if tool == "llama-factory" else []  # all of them
+    asked = [*(launcher.get(name) for name in _LAUNCHERS), settings.get("NPROC_PER_NODE"), len(devices)]
+    processes = _count(*asked, flags.pop("num_processes", 0)) * _count(launcher.get("nnodes"), settings.get("NNODES"))
     file = flags.pop("config", None) or next(iter(files), None)
     path = Path(str(file)).expanduser() if file else Path()
     written = read_config(path) if file else {}
     return Found(str(file or tool), {**written, **flags}, tool, method, processes, path.parent)
+
+
+def _count(*asked: Any) -> int:
+    """Return the largest of some numbers; 1 where nothing is one."""
+    return max([1, *(int(number) for number in asked if str(number).isdigit())])
 
 
 def _flags(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from prospect.translate.rules import Became, Rule, Theirs, Tool
 Fate = Literal["carried", "assumed", "not here", "needless", "unknown"]
 MODEL, DATA = "my/model", "feedback.jsonl"
 """What stands in for what a config does not name."""
+_SECRET = re.compile(r"(?<!pad_)(?<!eos_)(?<!bos_)(?<!unk_)token$|api_key|secret|password|webhook", re.IGNORECASE)
 _LONGEST = 60  # characters of a value that is shown
 
 
@@ -75,9 +77,9 @@ class Translation:
         return commented(self.settings, comments, [*head, "prospect train FILE --dry-run"])
 
 
-def shown(value: Any) -> str:
-    """Return a value in few characters."""
-    text = in_yaml(value)
+def shown(key: str, value: Any) -> str:
+    """Return a value of theirs in few characters; a key to somebody's account is never shown."""
+    text = "***" if value and _SECRET.search(key) else in_yaml(value)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 

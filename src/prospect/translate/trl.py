@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from prospect.errors import ConfigError
-from prospect.translate.datasets import COLUMNS, entries_places, one_or_all, place
+from prospect.translate.datasets import COLUMNS, entries_places, one_or_all, place, share_held_out
 from prospect.translate.losses import LOSS, loss_of
 from prospect.translate.model import MODEL, layers, weights_in
 from prospect.translate.rules import Became, Rule, Theirs, Tool, answered, listed, needless, plain, rule, same, without
@@ -67,11 +67,8 @@ def _data(theirs: Theirs) -> Became:
 def _held_out(theirs: Theirs) -> Became:
     name, size = theirs.get("dataset_name"), theirs.number("test_split_size")
     strategy = theirs.get("eval_strategy", "evaluation_strategy")
-    if size:
-        return Became({"data.eval": size if size < 1 else round(size)}, "split by prompt here, never by row")
-    if strategy in (None, "no", False) or name is None:
-        why = "nothing is held out there; 0.1 would show whether it learns"
-        return Became({"data.eval": None}, why)
+    if size or strategy in (None, "no", False) or name is None:
+        return share_held_out(size)
     split = str(theirs.get("dataset_test_split") or "test")
     ours = place(str(name), split)
     if ours == name and split != "train":

@@ -240,7 +240,7 @@ def test_every_published_key_becomes_something_or_has_a_reason(name: str) -> Non
             "torchrun --nproc_per_node 2 --nnodes 2 -m llamafactory.launcher --per-device-train-batch-size 1",
             4,
         ),
-        ("llamafactory-cli train --stage kto gradient_accumulation_steps=2", 16),
+        ("CUDA_VISIBLE_DEVICES=0,1 llamafactory-cli train --stage kto gradient_accumulation_steps=2", 32),
         ("NPROC_PER_NODE=3 swift rlhf --rlhf_type kto", 18),  # as many steps as make 16: 6 of 3
         ("swift sft --per_device_train_batch_size 3", 18),
     ],
