@@ -41,6 +41,12 @@ def test_strict_fails_where_something_is_lost(more: str, code: int, capsys: pyte
     assert "\x1b" not in out + err
 
 
+def test_a_command_without_quotes_is_told_of_them(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["translate", *COMMAND.split()])
+    assert "a command line stands in quotes" in capsys.readouterr().err
+
+
 def test_keys_to_accounts_are_never_shown(capsys: pytest.CaptureFixture[str]) -> None:
     keys = "--hub_token hf_abc --swanlab_api_key hf_abc --HF_TOKEN hf_abc --pad_token '<pad>'"
     assert main(["translate", f"llamafactory-cli train --stage kto {keys}"]) == 0

@@ -37,6 +37,9 @@ class Parser(argparse.ArgumentParser):
             yield "judges and tasks have commands of their own; write:"
             yield from moved
             return
+        if list(self._asked[:1]) == ["translate"] and len(self._asked) > 2:
+            yield 'a command line stands in quotes: prospect translate "trl kto --config kto.yaml"'
+            return
         verb, known = None, set(self._option_string_actions)
         parser: argparse.ArgumentParser = self
         for word in (word for word in self._asked if not word.startswith("-")):

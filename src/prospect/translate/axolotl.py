@@ -7,7 +7,7 @@ from typing import Any
 
 from prospect.errors import ConfigError
 from prospect.translate.datasets import COLUMNS, entries_places, one_or_all, share_held_out
-from prospect.translate.losses import LOSS, loss_of
+from prospect.translate.losses import LOSS, beta, loss_of
 from prospect.translate.model import MODEL, layers
 from prospect.translate.rules import Became, Theirs, Tool, answered, needless, plain, rule, same, without
 from prospect.translate.training import TRAINING, trackers
@@ -21,7 +21,6 @@ _ATTENTIONS = {
 _WARMUP = 0.03
 _SERVING = "nothing to set here: of answering, not of training"
 _SPEED = "nothing to set here: it changes neither the result nor what is learnt"
-
 _NAMED = "a run is named by its folder, output; projects are named in the tracker's environment (WANDB_PROJECT)"
 
 
@@ -34,14 +33,15 @@ def _loss(given: Mapping[str, Any], asked: str) -> str:
 def _defaults(given: Mapping[str, Any], loss: str) -> dict[str, Any]:
     weights = {"kto_desirable_weight": 1.0, "kto_undesirable_weight": 1.0} if loss == "kto" else {}
     simpo = {"simpo_gamma": 0.5, "cpo_alpha": 1.0} if loss == "simpo" else {}
-    beta = {} if loss in ("sft", "bradley_terry") else {"rl_beta": 0.1}
+    nested = isinstance(given.get("trl"), Mapping) and given["trl"].get("beta") is not None
+    scale = {} if nested or loss in ("sft", "bradley_terry") else {"rl_beta": 0.1}
     return {
         **{"micro_batch_size": 1, "gradient_accumulation_steps": 1, "num_epochs": 1, "lr_scheduler": "cosine"},
         **{"sequence_len": 512, "val_set_size": 0.0, "save_total_limit": 4, "save_strategy": "epoch"},
         **({} if given.get("warmup_steps") or given.get("warmup_ratio") else {"warmup_ratio": _WARMUP}),
         **weights,
         **simpo,
-        **beta,
+        **scale,
     }
 
 
@@ -134,12 +134,9 @@ def _section(theirs: Theirs) -> Became:
     section = theirs.get("trl")
     section = section if isinstance(section, Mapping) else {}
     others = [key for key, value in section.items() if key != "beta" and value not in (None, False)]
-    beta = LOSS_BETA.read(Theirs({"beta": section.get("beta")}, loss=theirs.loss)) if "beta" in section else Became()
-    note = f"of sampling while it trains, which has a section online: {', '.join(others)}" if others else beta.note
-    return Became(beta.settings, note, lost=bool(others))
-
-
-LOSS_BETA = next(one for one in LOSS if "rl_beta" in one.keys)
+    found = beta.read(Theirs({"beta": section.get("beta")}, loss=theirs.loss))
+    note = f"of sampling while it trains, which has a section online: {', '.join(others)}" if others else found.note
+    return Became(found.settings, note, lost=bool(others))
 
 
 @rule("use_wandb", "wandb_project", "use_mlflow", "use_tensorboard", "use_comet")

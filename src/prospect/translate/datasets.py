@@ -10,12 +10,14 @@ from prospect.translate.rules import Became, listed
 
 _BUILDERS = ("json", "csv", "parquet", "text", "arrow")
 """Names that `datasets.load_dataset` takes for a kind of file and not for a dataset."""
+_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 COLUMNS = "rows are told by their columns here; prospect data inspect says how they are read"
 
 
 def place(name: str, split: str | None = None) -> str:
     """Return a path, or a hub dataset with its split."""
-    on_hub = name.count("/") == 1 and name[0] not in "./~" and not Path(name).suffix and not Path(name).exists()
+    local = name.startswith((".", "/", "~")) or name.lower().endswith(_SUFFIXES) or Path(name).exists()
+    on_hub = name.count("/") == 1 and not local
     return f"{name}:{split}" if split and split != "train" and on_hub else name
 
 

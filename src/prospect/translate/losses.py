@@ -71,7 +71,8 @@ def _refusal(method: str, name: str) -> ConfigError:
 
 
 @rule("beta", "rl_beta", "dpo_beta", "pref_beta", "orpo_alpha", "orpo_beta")
-def _beta(theirs: Theirs) -> Became:
+def beta(theirs: Theirs) -> Became:
+    """Return beta, under the name that our loss has for it."""
     value = theirs.number("beta", "rl_beta", "dpo_beta", "pref_beta", "orpo_alpha", "orpo_beta")
     if value is None:
         return Became()
@@ -135,7 +136,7 @@ def _sft_weight(theirs: Theirs) -> Became:
 
 LOSS: tuple[Rule, ...] = (
     Rule(("rl", "stage", "rlhf_type", "loss_type", "pref_loss"), lambda theirs: Became({"loss.name": theirs.loss})),
-    _beta,
+    beta,
     _weight("desirable_weight", "desirable_weight", "kto_desirable_weight", "kto_chosen_weight"),
     _weight("undesirable_weight", "undesirable_weight", "kto_undesirable_weight", "kto_rejected_weight"),
     _setting("label_smoothing", ("dpo", "robust_dpo", "exo_pair"), "label_smoothing", "dpo_label_smoothing"),

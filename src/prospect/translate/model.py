@@ -39,14 +39,14 @@ def weights_in(name: Any) -> Became:
     return Became({"model.dtype": name}, "of frozen weights; those that are trained are held in float32")
 
 
-HIDDEN_LAYERS = ("all", "all-linear", "all_linear")
+_EVERY_LAYER = ("all", "all-linear", "all_linear")
 """How configs say "every linear layer but the head"."""
 
 
 def layers(value: Any) -> list[str] | str | None:
     """Return the layers that get an adapter as `model.lora.target_modules` has them."""
     names = [str(name) for name in listed(value)]
-    if not names or any(name in HIDDEN_LAYERS for name in names):
+    if not names or any(name in _EVERY_LAYER for name in names):
         return None
     return names
 

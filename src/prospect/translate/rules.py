@@ -59,7 +59,7 @@ class Theirs:
 
     def on(self, *keys: str) -> bool:
         """Return whether one of the keys is switched on."""
-        return self.get(*keys) not in OFF
+        return any(self.get(key) not in OFF for key in keys)
 
 
 class Became(NamedTuple):

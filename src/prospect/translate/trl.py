@@ -12,7 +12,6 @@ from prospect.translate.model import MODEL, layers, weights_in
 from prospect.translate.rules import Became, Rule, Theirs, Tool, answered, listed, needless, plain, rule, same, without
 from prospect.translate.training import TRAINING
 
-METHODS = ("kto", "dpo", "sft", "reward", "orpo", "cpo", "bco", "grpo", "rloo", "ppo", "online_dpo", "gkd")
 _KTO_KEYS = ("desirable_weight", "undesirable_weight")
 _SFT_KEYS = ("packing", "completion_only_loss", "assistant_only_loss", "dataset_text_field", "eval_packing")
 _RATES = {"sft": 2e-5, "bradley_terry": 1e-4}
@@ -43,8 +42,7 @@ def _defaults(given: Mapping[str, Any], loss: str) -> dict[str, Any]:
         **{"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1, "num_train_epochs": 3},
         **{"learning_rate": _RATES.get(loss, 1e-6), "lr_scheduler_type": "linear", "warmup_steps": 0},
         **{"max_length": 1024, "gradient_checkpointing": True, "logging_steps": 10, "eval_strategy": "no"},
-        **{"dataset_test_split": "test"},
-        **{"save_steps": 500, **lora, **beta, **weights, **smoothing},
+        **{"dataset_test_split": "test", "save_steps": 500, **lora, **beta, **weights, **smoothing},
     }
 
 
@@ -82,12 +80,11 @@ def _lora(theirs: Theirs) -> Became:
         return Became(note="off here too: all weights are trained")
     r, alpha = theirs.number("lora_r") or 16, theirs.number("lora_alpha") or 32
     targets = layers(theirs.get("lora_target_modules"))
-    lora = plain({"r": round(r), "alpha": round(alpha), "dropout": theirs.number("lora_dropout"), "target": targets})
-    names = {"target": "target_modules"}
+    lora = {"r": round(r), "alpha": round(alpha), "dropout": theirs.number("lora_dropout"), "target_modules": targets}
     note = ""
     if theirs.get("lora_target_modules") is None:
         note = "no layers are named: here all linear ones but the head, there those that PEFT picks (q_proj, v_proj)"
-    return Became({f"model.lora.{names.get(key, key)}": value for key, value in lora.items()}, note)
+    return Became({f"model.lora.{key}": value for key, value in plain(lora).items()}, note)
 
 
 @rule("max_length", "max_seq_length", "max_prompt_length", "max_completion_length")
@@ -119,12 +116,10 @@ TOOL = Tool(
         Rule(("dtype", "torch_dtype"), lambda theirs: weights_in(theirs.get("dtype", "torch_dtype"))),
         same("data.chat_template", "chat_template_path", note="a file of a template, or its text; no model's folder"),
         same("data.template_arguments", "chat_template_kwargs"),
-        without("not here: keyword arguments of from_pretrained", "model_init_kwargs"),
-        without("not here", "lora_target_parameters lora_modules_to_save"),
         needless("an adapter of a language model, always", "lora_task_type"),
         needless(answered("completion_only_loss"), "completion_only_loss assistant_only_loss"),
         needless("a row's plain text is in the column text", "dataset_text_field"),
-        without("not here: rows are encoded in one way", "dataset_kwargs eos_token pad_token"),
+        without("not here: rows are encoded in one way", "dataset_kwargs"),
         Rule(
             ("truncation_mode",),
             lambda theirs: (

@@ -289,6 +289,13 @@ def test_methods_and_their_settings(command: str, settings: dict[str, Any], tmp_
     check_declared(config.loss.name, config.loss.hyperparameters)
 
 
+def test_axolotls_nested_beta_and_names_with_dots(tmp_path: Path) -> None:
+    config = "base_model: m\nrl: ipo\ntrl: {beta: 0.4, use_vllm: true}\ndatasets: [{path: a/data-v1.5, split: prefs}]\n"
+    one = made(config + "bfloat16: true\n", tmp_path)
+    assert one.settings["loss.tau"] == 0.4 and one.settings["data.train"] == "a/data-v1.5:prefs"
+    assert one.settings["train.precision"] == "bf16" and "use_vllm" in notes(one)["trl"]
+
+
 def test_llama_factorys_names_are_looked_up(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     info = {"mine": {"file_name": "thumbs.json"}, "hub": {"hf_hub_url": "owner/name", "split": "prefs"}}
