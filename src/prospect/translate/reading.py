@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from prospect import yaml_text
-from prospect.config import read_yaml
 from prospect.errors import ConfigError
 
 _WHAT, _KEYS = "config", "model, dataset, learning_rate"
@@ -57,6 +56,8 @@ def read(source: str) -> Found:
 def read_config(path: Path) -> dict[str, Any]:
     """Return what a YAML or JSON file says."""
     if path.suffix.lower() != ".json":
+        from prospect.config import read_yaml  # here: the parser asks for the tools' names, and help must be quick
+
         return read_yaml(path, _WHAT, _KEYS)
     try:
         values = json.loads(path.read_text(encoding="utf-8-sig"))
