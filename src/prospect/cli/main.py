@@ -24,7 +24,9 @@ from prospect.training.processes.place import speaks
 VERBS = {
     "demo": "the main job on an embedded example, without network: thumbs, KTO, a report (4 minutes on 2 cores)",
     "data": "look at, convert and write feedback files",
+    "init": "look at feedback, and write a commented recipe that trains on it",
     "train": "align a model on feedback",
+    "translate": "make a recipe of a config of TRL, LLaMA-Factory, Axolotl or ms-swift",
     "collect": "votes on a model that is in use: export, count, erase, back up",
     "rounds": "sample, label, align again: rounds on what the model itself writes",
     "merge": "fold an adapter into its base, or dequantise GGUF: a plain model folder",
