@@ -10,12 +10,13 @@ from prospect.cli.generate import add_drawing, drawing_from, refuse_drawing
 from prospect.cli.label_map import add_label_map, read_label_map
 from prospect.cli.progress import Counter
 from prospect.cli.rendering import add_rendering, asked_rendering
-from prospect.cli.result import add_result, check_result, one_or_more, write_into_run, write_result
+from prospect.cli.result import add_result, check_result, one_or_more, write_result
 from prospect.errors import UsageError
 from prospect.evaluation.answers.rendering import RenderingOptions
 from prospect.evaluation.answers.subject import Subject, find_subject
 from prospect.statistics.estimates import Intervals
 from prospect.terminal import say
+from prospect.verbs import keep_result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -127,4 +128,6 @@ def _hold_contest(options: argparse.Namespace, subject: Subject) -> None:
         watch=Counter,
     )
     say("\n".join(["", *tell(result)]))
-    write_into_run(subject.run, "contest", result)
+    kept = keep_result(subject, "contest", result)
+    assert kept is not None, "a run"
+    say(f"result  {kept[0]}\nreport  {kept[1]}")

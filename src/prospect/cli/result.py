@@ -13,11 +13,10 @@ from prospect.evaluation.answers.subject import Subject
 from prospect.outputs import output_file, output_folder
 from prospect.results.benchmarks import BenchmarksResult
 from prospect.results.contest import ContestResult, JudgeResult
-from prospect.results.evaluation import AnyEvaluation
 from prospect.results.feedback import FeedbackResult
 from prospect.results.stored import Stored
-from prospect.run_dir import RunDir
 from prospect.terminal import print_json, say
+from prospect.verbs import keep_result
 
 LONGEST_NAME = 50  # characters of --name: of four bytes each they still make a file's name
 
@@ -73,17 +72,8 @@ def write_result(
         if subject is not None and subject.run is not None:
             _copy_pictures(result, options.output.parent, subject.run.evaluation_path)
         say(f"result  {options.output}")
-    if subject is not None and subject.run is not None:
-        write_into_run(subject.run, options.name or result.evaluation, result)
+    kept = subject and keep_result(subject, options.name or result.evaluation, result)
+    if kept:
+        say(f"result  {kept[0]}\nreport  {kept[1]}")
     if options.json:
         print_json(result.as_dict())
-
-
-def write_into_run(run: RunDir, name: str, result: AnyEvaluation) -> None:
-    """Write the result into a run directory, and its pages anew."""
-    from prospect.report.run.build import build_report
-    from prospect.report.run.model_card import write_model_card
-
-    say(f"result  {run.write_evaluation(name, result)}")
-    say(f"report  {build_report(run.path)}")
-    write_model_card(run.path)
