@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from prospect import __version__, progress
 from prospect.cli.completion import SHELLS, PrintCompletion
-from prospect.cli.moved import run_as
+from prospect.cli.moved import commands_of_today, run_as
 from prospect.cli.parser import Parser
 from prospect.errors import ProspectError, RunStopped
 from prospect.terminal import say
@@ -108,6 +108,8 @@ def _run(arguments: list[str]) -> int:
     if arguments and arguments[0] in verbs:
         importlib.import_module(f"prospect.cli.{arguments[0]}").add_arguments(verbs[arguments[0]])
     options = parser.parse_args(arguments)
+    if options.verb == "evaluate" and commands_of_today(arguments[1:]):
+        parser.error("no one command does all of that")
     if options.verb is None:
         parser.print_help(sys.stderr)
         return 2
