@@ -308,7 +308,6 @@ def test_undesirable_images_may_not_pull_more(images: Any, tmp_path: Path) -> No
         ("kto", {"data": {"max_length": 64}}, "data.max_length is about texts"),
         ("kto", {"data": {"resolution": 15}}, "data.resolution is 15; .* multiples of"),
         ("kto", {"reference_point": {"kind": "micro_batch"}}, "images have step or matched"),
-        ("kto", {"train": {"parallel": "fsdp"}}, "train.parallel is fsdp"),
         ("kto", {"reference": {"cache": "somewhere"}}, "scored at another noise in every step"),
     ],
 )

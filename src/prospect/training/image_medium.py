@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 from typing import Any
 
 import torch
 
 from prospect.data.draw import Draw
-from prospect.data.image_rows import ImageBatch, ImageRow, SameSize, mismatched_images
+from prospect.data.image_rows import ImageBatch, ImageRow, mismatched_images
 from prospect.models.diffusion.denoiser import Denoiser
 from prospect.models.diffusion.encodings import Encodings
 from prospect.models.reference import Reference
@@ -28,26 +27,24 @@ class ImageMedium:
     encodings: Encodings
 
     def collate(self, rows: Sequence[ImageRow]) -> ImageBatch:
-        """Look up latents and embeddings, and lay rows of one size side by side."""
+        """Look up latents and embeddings, and lay them side by side."""
+        told = [self.encodings.conditions(row) for row in rows]
         return ImageBatch(
             rows=tuple(rows),
-            parts=tuple(self._part(list(run)) for _, run in groupby(rows, key=lambda row: row.size)),
+            images=torch.stack([self.encodings.image(row) for row in rows]),
+            conditions={name: torch.stack([one[name] for one in told]) for name in told[0]},
             desirable=torch.tensor([row.desirable for row in rows]),
             weight=torch.tensor([row.weight for row in rows], dtype=torch.float32),
             score=torch.tensor([row.score for row in rows], dtype=torch.float32),
         )
 
-    def _part(self, rows: Sequence[ImageRow]) -> SameSize:
-        told = [self.encodings.conditions(row) for row in rows]
-        return SameSize(
-            keys=tuple(row.noise_key for row in rows),
-            images=torch.stack([self.encodings.image(row) for row in rows]),
-            conditions={name: torch.stack([one[name] for one in told]) for name in told[0]},
-        )
-
     def cost(self, row: ImageRow) -> int:
         """Return 1: images of all sizes have about as many pixels."""
         return 1
+
+    def shape(self, row: ImageRow) -> tuple[int, int]:
+        """Return the size of the image."""
+        return row.size
 
     def scored_units(self, row: ImageRow) -> int:
         """Return 1: an image is scored as a whole."""

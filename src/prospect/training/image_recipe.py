@@ -145,9 +145,6 @@ def _refuse(config: Config, pipeline: Pipeline, loss: Loss) -> None:
             config.model.attn_implementation is not None
         ),
         "loss.humanline clips tokens, and images have none. Leave it out": config.loss.humanline is not None,
-        "train.parallel is fsdp, which spreads the layers of Transformers' models. Set ddp": (
-            config.train.parallel == "fsdp"
-        ),
         "train.compile compiles the layers of Transformers' models. Leave it out": config.train.compile,
         "train.max_tokens_per_micro_batch is about texts. Set train.images_per_micro_batch": (
             config.train.max_tokens_per_micro_batch is not None

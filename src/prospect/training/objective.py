@@ -68,7 +68,7 @@ def build_policy(prepared: Prepared, *, to_spread: bool = False) -> Any:
     """
     with progress.phase("loading the model"):
         if prepared.pipeline is not None:
-            return load_denoiser(prepared.config, prepared.pipeline)
+            return load_denoiser(prepared.config, prepared.pipeline, to_spread=to_spread)
         if prepared.loss.reward_model:
             return load_reward_model(prepared.config, prepared.tokenizer, to_spread=to_spread)
         values = prepared.loss.needs_values
@@ -109,7 +109,7 @@ def build_run_reference(
     def named() -> TrainedModel:
         name = str(settings.name_or_path)
         if prepared.pipeline is not None:
-            return _named_denoiser(prepared, prepared.pipeline, name)
+            return _named_denoiser(prepared, prepared.pipeline, name, to_spread=to_spread)
         model = prepared.config.model.model_copy(update={"name_or_path": name, "lora": None, "adapter": None})
         require_same_vocabulary(policy.tokenizer, load_tokenizer(model), name)
         return load_for_scoring(model, policy.precision, policy.tokenizer, to_spread=to_spread)
@@ -118,7 +118,7 @@ def build_run_reference(
     return build_reference(settings, policy, needed, folder, rank=rank, agree=agree, named=named)
 
 
-def _named_denoiser(prepared: Prepared, pipeline: Pipeline, name: str) -> Denoiser:
+def _named_denoiser(prepared: Prepared, pipeline: Pipeline, name: str, *, to_spread: bool) -> Denoiser:
     """Load another pipeline's denoiser; its log-probs are of the same latents, prompts and target.
 
     Raises:
@@ -131,7 +131,7 @@ def _named_denoiser(prepared: Prepared, pipeline: Pipeline, name: str) -> Denois
             f"{name}: no pipeline with the VAE, text encoders and prediction target of {pipeline.name}; errors of "
             "others are not comparable. Compare with the pipeline that it was trained from, or another of its family."
         )
-    return load_frozen(prepared.config.model, other, prepared.config.train.precision, default_device())
+    return load_frozen(prepared.config.model, other, prepared.config.train.precision, to_spread=to_spread)
 
 
 def require_untied_adapter(model: torch.nn.Module) -> None:
@@ -242,7 +242,7 @@ def check_first_step(prepared: Prepared, objective: Objective, reference: Refere
     examples = next(prepared.plan.steps(0, 1))[1]
     policy: Any = objective.policy
     medium = objective.medium
-    groups = micro_batches(examples, prepared.max_tokens, cost=medium.cost)
+    groups = micro_batches(examples, prepared.max_tokens, cost=medium.cost, shape=medium.shape)
     compiled, found = prepared.config.train.compile, []
     for group in groups[:1] if reference.starts_equal else groups:
         log_ratio = check_identity(

@@ -27,6 +27,8 @@ from prospect.models.loading import default_device, resolve_precision, weights_i
 from prospect.models.policy import require_trainable_dtype
 from prospect.models.trained import TrainedModel
 
+# What diffusers calls the lists of a denoiser's blocks.
+_BLOCKS = (".resnets", ".attentions", ".transformer_blocks", ".single_transformer_blocks")
 COMFYUI_WEIGHTS = "comfyui.safetensors"
 # Attention's projections, as the papers' scripts adapt them.
 _ADAPTED = ["to_q", "to_k", "to_v", "to_out.0"]
@@ -69,6 +71,11 @@ class Denoiser(TrainedModel):
         here = Path(self.pipeline.name).expanduser().is_dir()
         return str(self.pipeline.folder.resolve()) if here else self.pipeline.name
 
+    def layers(self) -> list[torch.nn.Module]:
+        """Return the members of the denoiser's lists of blocks."""
+        named = self.model.named_modules()
+        return [module for name, module in named if f".{name}".rpartition(".")[0].endswith(_BLOCKS)]
+
     def logps(self, batch: ImageBatch) -> torch.Tensor:
         """Return log-probs of images at the noise that the batch's draw names: float64 (N,) nats.
 
@@ -79,19 +86,17 @@ class Denoiser(TrainedModel):
         return torch.stack(passes).mean(0) if len(passes) > 1 else passes[0]
 
     def _logps(self, batch: ImageBatch, stratum: int | None) -> torch.Tensor:
-        device, found = self.device, []
-        for part in batch.parts:
-            places, noise = draw_noise(batch.draw, part.keys, part.images.shape[1:], stratum)
-            noised = self.noising.noised(part.images.to(device), places, noise.to(device))
-            told = {
-                name: value.to(device, self.dtype if value.is_floating_point() else None)
-                for name, value in part.conditions.items()
-            }
-            seen = noised._replace(sample=noised.sample.to(self.dtype))
-            with self.autocast():
-                predicted = self.pipeline.family.predict(self.model, seen, told, self.pipeline.cell)
-            found.append(image_logps(noised.target, predicted))
-        return torch.cat(found)
+        device, keys = self.device, [row.noise_key for row in batch.rows]
+        places, noise = draw_noise(batch.draw, keys, batch.images.shape[1:], stratum)
+        noised = self.noising.noised(batch.images.to(device), places, noise.to(device))
+        told = {
+            name: value.to(device, self.dtype if value.is_floating_point() else None)
+            for name, value in batch.conditions.items()
+        }
+        seen = noised._replace(sample=noised.sample.to(self.dtype))
+        with self.autocast():
+            predicted = self.pipeline.family.predict(self.model, seen, told, self.pipeline.cell)
+        return image_logps(noised.target, predicted)
 
     def save(self, path: Path, card: str) -> None:
         """Write the pipeline with these weights, or the adapter, and the model card, all or nothing.
@@ -148,21 +153,21 @@ def _by_kohya_names(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tens
     return found
 
 
-def load_denoiser(config: Config, pipeline: Pipeline, device: torch.device | None = None) -> Denoiser:
+def load_denoiser(config: Config, pipeline: Pipeline, *, to_spread: bool = False) -> Denoiser:
     """Load the denoiser of a recipe's pipeline, ready to train.
 
     Args:
         config: the recipe.
         pipeline: where it lies.
-        device: where it is used; the first GPU by default, else the CPU.
+        to_spread: see `load_frozen`.
 
     Raises:
         ModelError: weights that are missing or cannot be loaded.
         ConfigError: settings that do not go together.
     """
-    settings, device = config.model, device or default_device()
+    settings = config.model
     require_trainable_dtype(settings)
-    found = load_frozen(settings, pipeline, config.train.precision, device)
+    found = load_frozen(settings, pipeline, config.train.precision, to_spread=to_spread)
     if settings.lora is not None:
         found.model = add_adapter(found.model, _adapted(settings.lora), task=None)
         found.has_adapter = True
@@ -178,21 +183,22 @@ def load_denoiser(config: Config, pipeline: Pipeline, device: torch.device | Non
     return found
 
 
-def load_frozen(settings: ModelSettings, pipeline: Pipeline, precision: str, device: torch.device) -> Denoiser:
+def load_frozen(settings: ModelSettings, pipeline: Pipeline, precision: str, *, to_spread: bool = False) -> Denoiser:
     """Load a denoiser to score images with, in evaluation mode.
 
     Args:
         settings: how its weights are held.
         pipeline: where it lies.
         precision: arithmetic: fp32, bf16, or auto as in training.
-        device: where it is used.
+        to_spread: whether the weights stay on the CPU, to be spread from there over the devices of a run.
 
     Raises:
         ModelError: weights that are missing or cannot be loaded.
     """
     import diffusers
 
-    precision, dtype = resolve_precision(precision, device), getattr(torch, settings.dtype)
+    device, dtype = default_device(), getattr(torch, settings.dtype)
+    precision = resolve_precision(precision, device)
     with reading(pipeline.name, pipeline.family.part):
         model, info = getattr(diffusers, pipeline.family.denoiser).from_pretrained(
             pipeline.folder,
@@ -215,7 +221,7 @@ def load_frozen(settings: ModelSettings, pipeline: Pipeline, precision: str, dev
     )
     if noising.signal is not None:
         identity.update(noising.signal.numpy().tobytes())
-    model = model.to(device).eval().requires_grad_(False)
+    model = model.to("cpu" if to_spread else device).eval().requires_grad_(False)
     return Denoiser(model, pipeline, noising, precision, identity.hexdigest(), False, dtype)
 
 
