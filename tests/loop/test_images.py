@@ -15,6 +15,7 @@ import prospect
 from pipelines import FAMILIES, SIDE, image_rows, save_pipeline
 from prospect.config import load_config
 from prospect.data.batch import flatten
+from prospect.data.draw import Draw
 from prospect.errors import ConfigError, DataError, ModelError
 from prospect.models.reference import build_reference
 from prospect.training.objective import build_objective, build_policy, encode_images
@@ -146,6 +147,33 @@ def test_noise_is_another_in_every_step_and_the_same_in_every_evaluation(images:
     assert score(objective, examples).metrics == score(objective, examples).metrics
 
 
+@pytest.mark.parametrize("loss", ["kto", "dpo"])
+def test_some_prompts_are_told_to_neither_model_in_a_step_and_all_are_in_evaluations(loss: str, images: Any) -> None:
+    """Which ones, step and row decide; the two rows of a pair go together."""
+    objective, prepared = moved_objective(images("sdxl", loss, train={"prompt_dropout": 0.5}))
+    medium, rows = objective.medium, flatten(prepared.train.examples)
+    batch = medium.collate(rows)
+    told = batch.conditions
+    said: list[Any] = []
+    policy = replace(objective.policy)
+    policy.logps = lambda asked: said.append(asked) or torch.zeros(len(rows))  # type: ignore[func-returns-value]
+
+    def silent(step: int) -> list[bool]:
+        medium.compare(policy, policy, batch, Draw(0, step), by_unit=False)
+        ours, theirs = (one.conditions for one in said[-2:])
+        assert all(torch.equal(ours[name], theirs[name]) for name in told)
+        found = [not torch.equal(ours["text"][i], told["text"][i]) for i in range(len(rows))]
+        # SDXL samples without a prompt from zeros.
+        assert all(not one["text"][i].any() for one in (ours, theirs) for i, is_silent in enumerate(found) if is_silent)
+        return found
+
+    assert not any(silent(0))
+    drawn = [silent(step) for step in range(1, 21)]
+    assert drawn[0] == silent(1) != drawn[1] and 0.3 < sum(map(sum, drawn)) / (20 * len(rows)) < 0.7
+    if loss == "dpo":
+        assert all(step[0::2] == step[1::2] for step in drawn)
+
+
 def test_the_two_images_of_a_pair_see_one_noise(images: Any) -> None:
     prepared = prepare(load_config(images("pixels", "dpo")))
     keys = [[row.noise_key for row in example] for example in prepared.train.examples]
@@ -205,7 +233,7 @@ def test_a_process_that_comes_late_encodes_its_own_share(images: Any, tmp_path: 
     for rank in range(2):
         Encodings(tmp_path / "encodings", prepared.pipeline, "float32").add(rows, rank, 2)
     encodings = Encodings(tmp_path / "encodings", prepared.pipeline, "float32")
-    assert all(encodings.image(row).numel() and encodings.conditions(row) for row in rows)
+    assert all(encodings.image(row).numel() and encodings.conditions(row.prompt) for row in rows)
 
 
 def test_what_is_encoded_is_encoded_once(images: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -308,6 +336,7 @@ def test_undesirable_images_may_not_pull_more(images: Any, tmp_path: Path) -> No
         ("kto", {"data": {"max_length": 64}}, "data.max_length is about texts"),
         ("kto", {"data": {"resolution": 15}}, "data.resolution is 15; .* multiples of"),
         ("kto", {"reference_point": {"kind": "micro_batch"}}, "images have step or matched"),
+        ("kto", {"train": {"noise_levels": "shifted"}}, "noise_levels is shifted, and .*, which does not predict flow"),
         ("kto", {"reference": {"cache": "somewhere"}}, "scored at another noise in every step"),
     ],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,14 +21,16 @@ class ImageMedium:
     """Completions that are images. A log-prob is at the noise level and noise that a draw names.
 
     Attributes:
-        encodings: latents and embeddings of all rows.
+        encodings: latents and embeddings of all rows; of no prompt too, where some are left out.
+        prompt_dropout: share of the examples whose prompt neither model is told in a step.
     """
 
     encodings: Encodings
+    prompt_dropout: float = 0.0
 
     def collate(self, rows: Sequence[ImageRow]) -> ImageBatch:
         """Look up latents and embeddings, and lay them side by side."""
-        told = [self.encodings.conditions(row) for row in rows]
+        told = [self.encodings.conditions(row.prompt) for row in rows]
         return ImageBatch(
             rows=tuple(rows),
             images=torch.stack([self.encodings.image(row) for row in rows]),
@@ -63,6 +65,17 @@ class ImageMedium:
     ) -> BothLogps:
         """Score a batch with both models, at the same noise levels and noise."""
         assert not by_unit, "an image has no units"
-        drawn = replace(batch, draw=draw)
+        drawn = replace(batch, draw=draw, conditions=self._told(batch, draw))
         logps = policy.logps(drawn)
         return BothLogps(logps, reference.logps(drawn).to(logps.device))
+
+    def _told(self, batch: ImageBatch, draw: Draw) -> Mapping[str, torch.Tensor]:
+        """Return what both models are told: nothing of some prompts, others in each step; of all in evaluations."""
+        if not self.prompt_dropout or draw.step == 0:
+            return batch.conditions
+        silent = [draw.share(b"prompt " + row.noise_key) < self.prompt_dropout for row in batch.rows]
+        told, nothing = dict(batch.conditions), self.encodings.conditions("")
+        for name, value in told.items():
+            rows = torch.tensor(silent, device=value.device).view(-1, *[1] * (value.ndim - 1))
+            told[name] = torch.where(rows, nothing[name].to(value), value)
+        return told

@@ -46,6 +46,9 @@ def settle_images(config: Config, pipeline: Pipeline, loss: Loss) -> Config:
     values["data"]["resolution"] = resolution
     train = values["train"]
     train["images_per_micro_batch"] = train["images_per_micro_batch"] or AT_ONCE[default_device().type]
+    if train["prompt_dropout"] is None:
+        train["prompt_dropout"] = pipeline.told_nothing
+    train["noise_levels"] = train["noise_levels"] or ("shifted" if pipeline.family.flow else "uniform")
     train["learning_rate"] = train["learning_rate"] or (ADAPTER_RATE if config.model.lora else FULL_RATE)
     official = values["loss"].pop("official_beta", None)
     if official is not None:
@@ -149,6 +152,12 @@ def _refuse(config: Config, pipeline: Pipeline, loss: Loss) -> None:
         "train.max_tokens_per_micro_batch is about texts. Set train.images_per_micro_batch": (
             config.train.max_tokens_per_micro_batch is not None
         ),
+        f"train.prompt_dropout leaves prompts out, and {pipeline.name} knows listed ones alone. Leave it out": (
+            bool(config.train.prompt_dropout and pipeline.family.vocabulary)
+        ),
+        f"train.noise_levels is shifted, and {pipeline.name}, which does not predict flow, has uniform ones": (
+            config.train.noise_levels == "shifted" and not pipeline.family.flow
+        ),
         f"loss.official_beta is about beta, which {name} does not have. Leave it out": (
             config.loss.official_beta is not None and "beta" not in loss.hyperparameters
         ),
@@ -173,6 +182,8 @@ def refuse_image_settings(config: Config) -> None:
     given = {
         "data.resolution": config.data.resolution,
         "train.images_per_micro_batch": config.train.images_per_micro_batch,
+        "train.prompt_dropout": config.train.prompt_dropout,
+        "train.noise_levels": config.train.noise_levels,
         "loss.official_beta": config.loss.official_beta,
     }
     for name, value in given.items():

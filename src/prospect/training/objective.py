@@ -47,7 +47,7 @@ def encode_images(prepared: Prepared, world: World | None = None) -> None:
     held_out = prepared.held_out.examples if prepared.held_out is not None else []
     rows: list[Any] = flatten([*prepared.train.examples, *held_out])
     with progress.phase("encoding images and prompts"):
-        encodings.add(rows, world.rank, world.size)
+        encodings.add(rows, world.rank, world.size, prompts=[""] if prepared.config.train.prompt_dropout else ())
     world.barrier()
 
 
@@ -131,7 +131,7 @@ def _named_denoiser(prepared: Prepared, pipeline: Pipeline, name: str, *, to_spr
             f"{name}: no pipeline with the VAE, text encoders and prediction target of {pipeline.name}; errors of "
             "others are not comparable. Compare with the pipeline that it was trained from, or another of its family."
         )
-    return load_frozen(prepared.config.model, other, prepared.config.train.precision, to_spread=to_spread)
+    return load_frozen(prepared.config, other, to_spread=to_spread)
 
 
 def require_untied_adapter(model: torch.nn.Module) -> None:
@@ -202,7 +202,7 @@ def build_objective(prepared: Prepared, policy: Any, reference: Reference, world
 def _medium(prepared: Prepared, policy: Any, *, sampled: bool) -> Medium:
     """Return what completions are made of."""
     if prepared.pipeline is not None:
-        return ImageMedium(_encodings(prepared, prepared.pipeline))
+        return ImageMedium(_encodings(prepared, prepared.pipeline), prepared.config.train.prompt_dropout or 0.0)
     return TextMedium(prepared.max_length, _ends(prepared, policy) if sampled else ())
 
 

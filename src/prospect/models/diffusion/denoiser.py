@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from prospect.atomic import atomic_directory, write_text
-from prospect.config import Config, LoraSettings, ModelSettings
+from prospect.config import Config, LoraSettings
 from prospect.data.image_rows import ImageBatch
 from prospect.errors import ConfigError, ModelError
 from prospect.model_card import FILE as CARD
@@ -167,7 +167,7 @@ def load_denoiser(config: Config, pipeline: Pipeline, *, to_spread: bool = False
     """
     settings = config.model
     require_trainable_dtype(settings)
-    found = load_frozen(settings, pipeline, config.train.precision, to_spread=to_spread)
+    found = load_frozen(config, pipeline, to_spread=to_spread)
     if settings.lora is not None:
         found.model = add_adapter(found.model, _adapted(settings.lora), task=None)
         found.has_adapter = True
@@ -183,13 +183,12 @@ def load_denoiser(config: Config, pipeline: Pipeline, *, to_spread: bool = False
     return found
 
 
-def load_frozen(settings: ModelSettings, pipeline: Pipeline, precision: str, *, to_spread: bool = False) -> Denoiser:
+def load_frozen(config: Config, pipeline: Pipeline, *, to_spread: bool = False) -> Denoiser:
     """Load a denoiser to score images with, in evaluation mode.
 
     Args:
-        settings: how its weights are held.
+        config: how its weights are held, arithmetic, and which noise it sees.
         pipeline: where it lies.
-        precision: arithmetic: fp32, bf16, or auto as in training.
         to_spread: whether the weights stay on the CPU, to be spread from there over the devices of a run.
 
     Raises:
@@ -197,8 +196,9 @@ def load_frozen(settings: ModelSettings, pipeline: Pipeline, precision: str, *, 
     """
     import diffusers
 
-    device, dtype = default_device(), getattr(torch, settings.dtype)
-    precision = resolve_precision(precision, device)
+    settings, device = config.model, default_device()
+    dtype = getattr(torch, settings.dtype)
+    precision = resolve_precision(config.train.precision, device)
     with reading(pipeline.name, pipeline.family.part):
         model, info = getattr(diffusers, pipeline.family.denoiser).from_pretrained(
             pipeline.folder,
@@ -214,11 +214,13 @@ def load_frozen(settings: ModelSettings, pipeline: Pipeline, precision: str, *, 
             f"{pipeline.name}: {len(missing)} weights of its {pipeline.family.part} are missing, {missing[0]} for one, "
             "and would be random. Fetch or save the pipeline again."
         )
-    noising = pipeline.noising()
+    noising = pipeline.noising(config.train.noise_levels)
     identity = hashlib.blake2b(
         json.dumps([weights_identity(model, precision), pipeline.encoders, settings.dtype, pipeline.target]).encode(),
         digest_size=16,
     )
+    if noising.shift is not None:
+        identity.update(repr(noising.shift).encode())
     if noising.signal is not None:
         identity.update(noising.signal.numpy().tobytes())
     model = model.to("cpu" if to_spread else device).eval().requires_grad_(False)
