@@ -343,9 +343,11 @@ class TrainSettings(Section):
     save_on_stop: bool = True
     """Write a checkpoint when SIGINT (Ctrl-C) or SIGTERM stops the run, at the end of the step it is in."""
     samples: int = Field(default=8, ge=0)
-    """Held-out prompts from which the policy writes at every evaluation, for the report."""
+    """Held-out prompts from which the policy writes, or draws, at every evaluation, for the report."""
     sample_tokens: int = Field(default=64, ge=1)
     """Length of those samples, in tokens."""
+    sample_steps: int = Field(default=20, ge=1)
+    """Noise levels that the scheduler steps through for each of them, where they are images."""
     trackers: list[Literal["tensorboard", "wandb", "trackio", "mlflow"]] = []
     """Dashboards that get the metrics too, each an optional install. The run directory is always written."""
 

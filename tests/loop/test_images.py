@@ -302,6 +302,32 @@ def test_conditioned_fine_tuning_states_the_verdict_in_the_prompt(images: Any) -
     assert said == {"good image": True, "bad image": False}
 
 
+def test_samples_are_what_the_pipeline_draws_with_the_weights_of_that_step(images: Any) -> None:
+    from prospect.feedback.images.cells import read_image
+    from prospect.feedback.images.opening import decode_image
+    from prospect.model_source import find_model
+    from prospect.models.diffusion.sampling import ImageSampling, sample_images
+    from prospect.models.diffusion.sampling import load_pipeline as load
+    from prospect.report.run.build import build_report
+
+    train = {"samples": 2, "sample_steps": 2, "learning_rate": 1e-2, "seed": 3}
+    recipe = images("sd15", model={"lora": {"r": 2}}, data={"eval": 0.3}, train=train)
+    run = prospect.train(recipe, quiet=True)
+    rows, source = run.samples(), find_model(recipe["model"]["name_or_path"])
+    assert [row.step for row in rows] == [0, 0, 3, 3] and rows[0].prompt == rows[2].prompt != rows[1].prompt
+    prompts = [str(row.prompt) for row in rows[:2]]
+    expected = [
+        *sample_images(load(source), prompts, ImageSampling(steps=2), seed=3),
+        *sample_images(load(source, run.model_path), prompts, ImageSampling(steps=2), seed=3),
+    ]
+    for row, pixels in zip(rows, expected, strict=True):
+        found = decode_image(read_image(str(row.image), "image", "samples", run.path), "samples")
+        assert abs(torch.tensor(pixels).int() - torch.tensor(list(found.getdata())).view(SIDE, SIDE, 3)).max() <= 1
+        assert row.spread and row.likeness and row.saturated is not None
+    assert rows[0].image != rows[2].image
+    assert build_report(run.path).read_text().count("data:image/png;base64") == 4
+
+
 # -- the recipe --
 
 

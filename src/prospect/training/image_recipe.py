@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from prospect.config import Config, DataSettings
+from prospect.config import Config, DataSettings, TrainSettings
 from prospect.data.image_dataset import ImageEncoder
 from prospect.errors import ConfigError
 from prospect.losses import Loss
@@ -148,6 +148,9 @@ def _refuse(config: Config, pipeline: Pipeline, loss: Loss) -> None:
             config.model.attn_implementation is not None
         ),
         "loss.humanline clips tokens, and images have none. Leave it out": config.loss.humanline is not None,
+        "train.sample_tokens is about texts. Leave it out": (
+            config.train.sample_tokens != TrainSettings().sample_tokens
+        ),
         "train.compile compiles the layers of Transformers' models. Leave it out": config.train.compile,
         "train.max_tokens_per_micro_batch is about texts. Set train.images_per_micro_batch": (
             config.train.max_tokens_per_micro_batch is not None

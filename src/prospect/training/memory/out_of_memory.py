@@ -93,7 +93,7 @@ def _at_once(prepared: Prepared, examples: Sequence[Example]) -> str:
 def _settings(prepared: Prepared, part: Part) -> list[str]:
     """Return the settings that would help and are not yet at their end; those that change no number first."""
     if part == "samples":
-        return ["train.samples (0 for none)", "train.sample_tokens"]
+        return ["train.samples (0 for none)", *["train.sample_tokens"] * (prepared.pipeline is None)]
     settings = prepared.config
     adapter = (
         ["model.lora: {r: 16}, which trains an adapter and needs no second model"]

@@ -52,7 +52,7 @@ def probe(prepared: Prepared, steps: int = PROBE_STEPS) -> dict[str, Any]:
         begun = time.perf_counter()
         bench = _Bench.open(prepared, RunDir(folder))
         loading = time.perf_counter() - begun
-        samples = bench.seconds_of(lambda: draw_samples(prepared, bench.session.policy, 0))
+        samples = bench.seconds_of(lambda: draw_samples(bench.session.run, prepared, bench.session.policy, 0))
         bench.step(prepared.plan.hardest_step(), "probe: the step with the longest row")
         rates = bench.rates(prepared, steps)
         evaluation = bench.evaluation_seconds(prepared, rates)
