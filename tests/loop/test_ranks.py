@@ -121,21 +121,28 @@ def assert_gradient_of_one(recipes: list[dict[str, Any]], folder: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_spread_denoiser_is_saved_whole_and_any_number_of_processes_resumes(images: Any, tmp_path: Path) -> None:
-    """A transformer of which all weights are trained, and a UNet's adapter."""
-    train = {"images_per_micro_batch": 3, "parallel": "fsdp", "max_steps": 4, "save_every": 2, "eval_every": 2}
-    for family, lora, part in [("flux", None, "transformer"), ("sd15", {"r": 2}, "")]:
-        values = images(family, data={"eval": 0.3}, model={"lora": lora}, train=train, output=str(tmp_path / family))
-        together(tmp_path, check=False, train=[values], die_at=3)
-        run = RunDir(values["output"])
-        last = latest_checkpoint(run.checkpoints_path)
-        assert last is not None and last.name == "step-2" and (last / "sharded").exists()
-        together(tmp_path, train=[values], resume=True)
-        alone = prospect.train({**values, "output": f"{values['output']}-alone"}, quiet=True)
+    """A UNet's adapter, with the images that it draws meanwhile, and a transformer of which all weights are trained."""
+    train = {"images_per_micro_batch": 3, "parallel": "fsdp", "max_steps": 4, "save_every": 2}
+    lora = {**train, "max_steps": 2, "samples": 2, "sample_steps": 2}
+    unet = images("sd15", model={"lora": {"r": 2}}, train=lora, output=str(tmp_path / "unet"))
+    transformer = images("flux", data={"eval": 0.3}, train=train, output=str(tmp_path / "transformer"))
+    together(tmp_path, check=False, train=[unet, transformer], die_at=3)
+    last = latest_checkpoint(RunDir(transformer["output"]).checkpoints_path)
+    assert last is not None and last.name == "step-2" and (last / "sharded").exists()
+    together(tmp_path, train=[transformer], resume=True)
+    for values, part in ((unet, ""), (transformer, "transformer")):
+        run, alone = (
+            RunDir(values["output"]),
+            prospect.train({**values, "output": f"{values['output']}-alone"}, quiet=True),
+        )
         ours, theirs = weights(run.model_path / part), weights(alone.model_path / part)
         assert_trained_alike(ours, theirs, values["train"]["learning_rate"])
         for two, one in zip(numbers(run), numbers(alone), strict=True):
             assert two == near(one, BACKWARD)
+        assert [row.spread for row in run.samples()] == pytest.approx([row.spread for row in alone.samples()], abs=0.1)
+    assert len(RunDir(unet["output"]).samples()) == 4
 
 
 def trained_alike(folder: Path, recipes: list[dict[str, Any]]) -> list[RunDir]:

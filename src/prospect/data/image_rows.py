@@ -52,6 +52,11 @@ class ImageRow:
         return self.example or self.key
 
 
+def size_of(row: ImageRow) -> tuple[int, int]:
+    """Return what images that go through the model together have in common."""
+    return row.size
+
+
 def as_example(rows: Sequence[ImageRow]) -> tuple[ImageRow, ...]:
     """Return rows that are compared with one another, so that they see the same noise."""
     if len(rows) == 1:

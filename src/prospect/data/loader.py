@@ -61,9 +61,9 @@ class Plan:
                 yield step, [self.examples[i] for i in indices]
                 step += 1
 
-    def hardest_step(self) -> list[Example]:
-        """Return the first epoch's step with the example that takes most tokens at once, padding included."""
-        sizes = [padded([example]) for example in self.examples]
+    def hardest_step(self, cost: Cost = length) -> list[Example]:
+        """Return the first epoch's step with the example that takes most at once, padding included."""
+        sizes = [padded([example], cost) for example in self.examples]
         largest = sizes.index(max(sizes))
         return [self.examples[i] for i in next(step for step in self.epoch(0) if largest in step)]
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from prospect.data.draw import Draw
-from prospect.data.image_rows import ImageBatch, ImageRow, mismatched_images
+from prospect.data.image_rows import ImageBatch, ImageRow, mismatched_images, size_of
 from prospect.models.diffusion.denoiser import Denoiser
 from prospect.models.diffusion.encodings import Encodings
 from prospect.models.reference import Reference
@@ -46,7 +46,7 @@ class ImageMedium:
 
     def shape(self, row: ImageRow) -> tuple[int, int]:
         """Return the size of the image."""
-        return row.size
+        return size_of(row)
 
     def scored_units(self, row: ImageRow) -> int:
         """Return 1: an image is scored as a whole."""

@@ -11,7 +11,6 @@ import torch
 from prospect import progress
 from prospect.config import ReferencePointSettings, ReferenceSettings
 from prospect.data.batch import flatten
-from prospect.data.loader import micro_batches
 from prospect.data.render import make_renderer
 from prospect.errors import ConfigError, ModelError
 from prospect.model_source import find_model
@@ -242,7 +241,7 @@ def check_first_step(prepared: Prepared, objective: Objective, reference: Refere
     examples = next(prepared.plan.steps(0, 1))[1]
     policy: Any = objective.policy
     medium = objective.medium
-    groups = micro_batches(examples, prepared.max_tokens, cost=medium.cost, shape=medium.shape)
+    groups = prepared.groups(examples)
     compiled, found = prepared.config.train.compile, []
     for group in groups[:1] if reference.starts_equal else groups:
         log_ratio = check_identity(

@@ -165,22 +165,26 @@ def load_denoiser(config: Config, pipeline: Pipeline, *, to_spread: bool = False
         ModelError: weights that are missing or cannot be loaded.
         ConfigError: settings that do not go together.
     """
-    settings = config.model
-    require_trainable_dtype(settings)
+    require_trainable_dtype(config.model)
     found = load_frozen(config, pipeline, to_spread=to_spread)
-    if settings.lora is not None:
-        found.model = add_adapter(found.model, _adapted(settings.lora), task=None)
-        found.has_adapter = True
+    found.model, found.has_adapter = to_train(found.model, config), config.model.lora is not None
+    return found
+
+
+def to_train(model: Any, config: Config) -> Any:
+    """Return a frozen denoiser as a recipe trains it: with an adapter, or all of its weights."""
+    base, lora = model, config.model.lora
+    if lora is not None:
+        model = add_adapter(model, _adapted(lora), task=None)
     else:
-        found.model.requires_grad_(True)
+        model.requires_grad_(True)
     if config.train.gradient_checkpointing:
-        base = found.model.get_base_model() if found.has_adapter else found.model
         if not getattr(base, "_supports_gradient_checkpointing", False):
             raise ConfigError(
                 f"train.gradient_checkpointing: {type(base).__name__} does not support it. Set it to false."
             )
         base.enable_gradient_checkpointing()
-    return found
+    return model
 
 
 def load_frozen(config: Config, pipeline: Pipeline, *, to_spread: bool = False) -> Denoiser:

@@ -10,7 +10,7 @@ import torch
 
 from prospect.data.batch import Example, flatten
 from prospect.data.dataset import longest_example
-from prospect.data.loader import micro_batches, padded
+from prospect.data.loader import padded
 from prospect.errors import TrainingError
 from prospect.models.loading import first_line
 from prospect.run_dir import RunDir
@@ -82,7 +82,7 @@ def _at_once(prepared: Prepared, examples: Sequence[Example]) -> str:
         return ""
     if prepared.pipeline is not None:
         return f", with micro-batches of up to {prepared.max_tokens} images of {prepared.config.data.resolution} pixels"
-    rows = flatten(max(micro_batches(examples, prepared.max_tokens), key=padded))
+    rows = flatten(max(prepared.groups(examples), key=padded))
     longest = max(rows, key=lambda row: row.length)
     return (
         f", with micro-batches of up to {len(rows)} rows x {longest.length} tokens = {len(rows) * longest.length} (the "
