@@ -47,7 +47,7 @@ def settle_images(config: Config, pipeline: Pipeline, loss: Loss) -> Config:
     train = values["train"]
     train["images_per_micro_batch"] = train["images_per_micro_batch"] or AT_ONCE[default_device().type]
     if train["prompt_dropout"] is None:
-        train["prompt_dropout"] = pipeline.told_nothing
+        train["prompt_dropout"] = pipeline.prompt_dropout
     train["noise_levels"] = train["noise_levels"] or ("shifted" if pipeline.family.flow else "uniform")
     train["learning_rate"] = train["learning_rate"] or (ADAPTER_RATE if config.model.lora else FULL_RATE)
     official = values["loss"].pop("official_beta", None)
@@ -176,6 +176,10 @@ def _refuse(config: Config, pipeline: Pipeline, loss: Loss) -> None:
             raise ConfigError(f"{message}.")
 
 
+def _unless_usual(sample_steps: int) -> int | None:
+    return None if sample_steps == TrainSettings().sample_steps else sample_steps
+
+
 def refuse_image_settings(config: Config) -> None:
     """Refuse settings of images where the model writes text.
 
@@ -187,6 +191,7 @@ def refuse_image_settings(config: Config) -> None:
         "train.images_per_micro_batch": config.train.images_per_micro_batch,
         "train.prompt_dropout": config.train.prompt_dropout,
         "train.noise_levels": config.train.noise_levels,
+        "train.sample_steps": _unless_usual(config.train.sample_steps),
         "loss.official_beta": config.loss.official_beta,
     }
     for name, value in given.items():

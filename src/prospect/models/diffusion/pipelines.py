@@ -144,7 +144,7 @@ class Pipeline:
         return Shift(slope=slope, start=low - slope * few, patch=patch)
 
     @property
-    def told_nothing(self) -> float:
+    def prompt_dropout(self) -> float:
         """Return the usual share of prompts that it is not told in training; 0 where guidance needs no such prompts."""
         return 0.0 if self.family.vocabulary or self.denoiser.get("guidance_embeds") else USUAL_DROPOUT
 

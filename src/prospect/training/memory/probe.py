@@ -207,7 +207,8 @@ class _Bench:
         self.point_seconds += result.point_seconds
         update = self.seconds_of(self.update)
         seconds = time.perf_counter() - begun
-        progress.note(f"{name}: {span(seconds)}, {result.tokens / seconds:.3g} {self.unit}/s")
+        rate = result.tokens / seconds
+        progress.note(f"{name}: {span(seconds)}, {rate:,.{0 if rate >= 10 else 2}f} {self.unit}/s")
         return update
 
     def update(self) -> None:
@@ -250,13 +251,13 @@ class _Bench:
 
 def encoding_seconds(prepared: Prepared, steps: int) -> float:
     """Encode the images and prompts that a probe looks at; seconds of all of them at this speed, loading included."""
+    from prospect.training.objective import encode_images
+
     if prepared.pipeline is None:
         return 0.0
     held_out = prepared.held_out.examples if prepared.held_out is not None else []
     seen = [example for _, examples in prepared.plan.steps(0, steps) for example in examples]
     seen += [*_hardest(prepared), *(_some(held_out) if held_out else [])]
-    from prospect.training.objective import encode_images
-
     begun = time.perf_counter()
     encode_images(replace(prepared, train=replace(prepared.train, examples=seen), held_out=None))
     images = [{row.id for row in flatten(rows)} for rows in ([*prepared.train.examples, *held_out], seen)]
