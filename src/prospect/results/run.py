@@ -38,7 +38,7 @@ class SampleRow(Part):
     step: int = Field(ge=0)
     prompt: JsonValue
     """Text, or the turns of a conversation."""
-    completion: str = ""
+    completion: str
     """Empty of an image."""
     tokens: int | None = None
     finished: bool | None = None

@@ -69,6 +69,7 @@ def _kept(run: RunDir, step: int, prompt: str, pixels: np.ndarray) -> SampleRow:
     return SampleRow(
         step=step,
         prompt=prompt,
+        completion="",
         image=image.name,
         likeness=f"{look_at(image, 0, None, image.name).likeness:016x}",
         spread=round(float(pixels.std()), 3),

@@ -41,7 +41,7 @@ def pictures(step: int, count: int = 8, **changes: Any) -> list[SampleRow]:
     rows = []
     for i in range(8):
         seen = {"likeness": f"{i:x}" * 16, "spread": 60.0, "saturated": 0.1, **(changes if i < count else {})}
-        rows.append(SampleRow(step=step, prompt=f"p{i}", image=f"{step}-{i}.png", **seen))
+        rows.append(SampleRow(step=step, prompt=f"p{i}", completion="", image=f"{step}-{i}.png", **seen))
     return rows
 
 
