@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from prospect.atomic import atomic_directory, write_text
@@ -18,7 +19,7 @@ from prospect.config import Config, LoraSettings
 from prospect.data.image_rows import ImageBatch
 from prospect.errors import ConfigError, ModelError
 from prospect.model_card import FILE as CARD
-from prospect.model_source import LORA_WEIGHTS
+from prospect.model_source import LORA_WEIGHTS, find_adapter_of_images
 from prospect.models.adapters import add_adapter
 from prospect.models.diffusion.library import reading
 from prospect.models.diffusion.noising import STRATA, Noising, draw_noise, image_logps
@@ -30,6 +31,7 @@ from prospect.models.trained import TrainedModel
 # What diffusers calls the lists of a denoiser's blocks.
 _BLOCKS = (".resnets", ".attentions", ".transformer_blocks", ".single_transformer_blocks")
 COMFYUI_WEIGHTS = "comfyui.safetensors"
+_SETTINGS = "prospect.lora"  # in the metadata of an adapter's file: what training it on needs to know
 # Attention's projections, as the papers' scripts adapt them.
 _ADAPTED = ["to_q", "to_k", "to_v", "to_out.0"]
 # Of the other parts: their configurations, tokenizers and safetensors weights.
@@ -107,7 +109,11 @@ class Denoiser(TrainedModel):
         with atomic_directory(path) as temporary:
             if self.has_adapter:
                 weights = self._lora()
-                save_file(weights, temporary / LORA_WEIGHTS)
+                config = self.model.peft_config["default"]
+                names = config.target_modules
+                adapted = names if isinstance(names, str) else sorted(names)
+                kept = {"r": config.r, "alpha": config.lora_alpha, "target_modules": adapted}
+                save_file(weights, temporary / LORA_WEIGHTS, metadata={_SETTINGS: json.dumps(kept)})
                 if self.pipeline.family.part == "unet":
                     save_file(_by_kohya_names(weights), temporary / COMFYUI_WEIGHTS)
             else:
@@ -165,26 +171,65 @@ def load_denoiser(config: Config, pipeline: Pipeline, *, to_spread: bool = False
         ModelError: weights that are missing or cannot be loaded.
         ConfigError: settings that do not go together.
     """
-    require_trainable_dtype(config.model)
+    settings = config.model
+    require_trainable_dtype(settings)
     found = load_frozen(config, pipeline, to_spread=to_spread)
-    found.model, found.has_adapter = to_train(found.model, config), config.model.lora is not None
+    base = found.model
+    if settings.lora is None and settings.adapter == "continue":
+        _continue_adapter(found, settings.name_or_path)
+        _recompute(base, config)
+    else:
+        found.model, found.has_adapter = to_train(base, config), settings.lora is not None
     return found
 
 
 def to_train(model: Any, config: Config) -> Any:
-    """Return a frozen denoiser as a recipe trains it: with an adapter, or all of its weights."""
-    base, lora = model, config.model.lora
-    if lora is not None:
-        model = add_adapter(model, _adapted(lora), task=None)
-    else:
-        model.requires_grad_(True)
+    """Return a frozen denoiser as a recipe trains it: with a new adapter, or all of its weights."""
+    _recompute(model, config)
+    if config.model.lora is not None:
+        return add_adapter(model, _adapted(config.model.lora), task=None)
+    return model.requires_grad_(True)
+
+
+def _recompute(base: Any, config: Config) -> None:
+    """Let activations be made again in the backward pass, where the recipe says so."""
     if config.train.gradient_checkpointing:
         if not getattr(base, "_supports_gradient_checkpointing", False):
             raise ConfigError(
                 f"train.gradient_checkpointing: {type(base).__name__} does not support it. Set it to false."
             )
         base.enable_gradient_checkpointing()
-    return model
+
+
+def _continue_adapter(found: Denoiser, run: str) -> None:
+    """Put the adapter that a run trained on a denoiser, to be trained on, its dropout off.
+
+    Raises:
+        ModelError: a file without its settings, or of another denoiser.
+    """
+    from peft import set_peft_model_state_dict
+
+    there = find_adapter_of_images(run)
+    assert there is not None, "the recipe was checked"
+    path, part = there[1] / LORA_WEIGHTS, found.pipeline.family.part
+    with reading(str(path), "adapter"), safe_open(path, "pt") as file:
+        said = (file.metadata() or {}).get(_SETTINGS)
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+    if said is None:
+        raise ModelError(f"{path}: does not say its rank and scale. Train it anew, as prospect train saves it.")
+    settings = LoraSettings(**json.loads(said))
+    scale = settings.alpha / settings.r
+    found.model = add_adapter(found.model, settings, task=None)
+    state = {
+        f"base_model.model{name.removeprefix(part)}": value / scale if "lora_B" in name else value
+        for name, value in weights.items()
+    }
+    loaded = set_peft_model_state_dict(found.model, state)
+    wanted = {name for name, _ in found.model.named_parameters() if "lora_" in name}
+    if loaded.unexpected_keys or len(state) != len(wanted):
+        raise ModelError(f"{path}: holds {len(state)} weights of an adapter; expected the {len(wanted)} of {part}.")
+    found.has_adapter, found.base_identity = True, found.identity
+    found.identity = hashlib.blake2b(found.identity.encode() + path.read_bytes(), digest_size=16).hexdigest()
 
 
 def load_frozen(config: Config, pipeline: Pipeline, *, to_spread: bool = False) -> Denoiser:
