@@ -16,6 +16,7 @@ from prospect.cli.completion import SHELLS, PrintCompletion
 from prospect.cli.moved import run_as
 from prospect.cli.parser import Parser
 from prospect.errors import ProspectError, RunStopped
+from prospect.progress import timing
 from prospect.terminal import say
 from prospect.training.memory.allocator import restart_without_small_caches
 from prospect.training.processes.place import speaks
@@ -109,8 +110,11 @@ def _run(arguments: list[str]) -> int:
         parser.print_help(sys.stderr)
         return 2
     quiet = getattr(options, "quiet", False) or (options.verb == "train" and not speaks())
-    with progress.shown(f"prospect {options.verb}", quiet=quiet):
-        return importlib.import_module(f"prospect.cli.{options.verb}").run(options) or 0
+    with timing.taken() as stopwatch, progress.shown(f"prospect {options.verb}", quiet=quiet):
+        code = importlib.import_module(f"prospect.cli.{options.verb}").run(options) or 0
+    if getattr(options, "timing", False):
+        say(timing.table(stopwatch.parts()))
+    return code
 
 
 _LIMITS: dict[type[BaseException], str] = {

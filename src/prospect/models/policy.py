@@ -22,6 +22,7 @@ from prospect.models.logps import Scorer, TokenScores, choose_scorer, score_logi
 from prospect.models.opening import open_model
 from prospect.models.trained import TrainedModel
 from prospect.models.value_head import VALUE_HEAD, ValueHead
+from prospect.progress import timing
 
 BASE = "base"
 
@@ -71,7 +72,8 @@ class Policy(TrainedModel):
 
     def choose_scorer(self) -> None:
         """Try out how log-probs are computed fastest, where the weights are now."""
-        self.scorer = choose_scorer(self.model)
+        with timing.part("choosing the scorer"):
+            self.scorer = choose_scorer(self.model)
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
         """Return what the optimizer moves, by name."""

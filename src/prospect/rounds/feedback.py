@@ -21,6 +21,7 @@ from prospect.evaluation.contest.judges.base import Candidate, Item, Judge
 from prospect.evaluation.contest.judges.names import judge_named
 from prospect.evaluation.contest.judges.verdict_cache import VerdictCache
 from prospect.feedback.records import Demonstration, Message, Text
+from prospect.progress import timing
 from prospect.results.rounds import Judged
 from prospect.rounds.labels import Threshold, answer_in, digest_of, score_completions, to_thumbs
 from prospect.rounds.protocols import Asked, Sample
@@ -138,7 +139,7 @@ def _scored(
     pairs = [(question, sample) for question, one in zip(questions, asked, strict=True) for sample in one.samples]
     to_judge = [i for i, (_, sample) in enumerate(pairs) if settings.cut == "judge" or sample.finished]
     rows = [candidate(pairs[i][0], pairs[i][1].completion) for i in to_judge]
-    with progress.phase(f"judging {len(rows)} samples by {judge.name}"):
+    with progress.phase(f"judging {len(rows)} samples by {judge.name}", part=timing.JUDGING):
         scores = score_completions(
             judge, rows, keep=verdicts, progress=lambda done, total: progress.count(done, total, "verdicts")
         )
@@ -187,7 +188,10 @@ def _compared(
     for i, (first, second) in places:
         shown = [candidate(questions[i], asked[i].samples[k].completion) for k in (first, second)]
         items.append(Item(shown[0].prompt, shown[0].completion, shown[1].completion, shown[0].target))
-    with progress.phase(f"comparing {len(items)} pairs by {judge.name}"), VerdictCache(verdicts) as cache:
+    with (
+        progress.phase(f"comparing {len(items)} pairs by {judge.name}", part=timing.JUDGING),
+        VerdictCache(verdicts) as cache,
+    ):
         judged, _ = Asking(judge, items, cache=cache).run(lambda done, total: progress.count(done, total, "verdicts"))
     soft: list[dict[tuple[int, int], float]] = [{} for _ in asked]
     unread = 0

@@ -21,6 +21,7 @@ from prospect.feedback.files.write import write_jsonl
 from prospect.feedback.records import Demonstration, text_of
 from prospect.models.loading import resolve_max_length
 from prospect.models.policy import load_for_scoring
+from prospect.progress import timing
 from prospect.results.rounds import HeldOut, RoundSample
 from prospect.rounds.folder import PARTIAL
 from prospect.rounds.outcomes import Looks, Outcomes, Passed, Written, judge_written
@@ -55,7 +56,7 @@ def look(
     generation = Generation(1, settings.max_new_tokens, settings.temperature, settings.top_p, looks.seed)
     who = f"round {number}" if number else "the start"
     folder.mkdir(parents=True, exist_ok=True)
-    with progress.phase(f"{who} answers {len(prompts)} held-out prompts"):
+    with progress.phase(f"{who} answers {len(prompts)} held-out prompts", part=timing.ANSWERS):
         answers = sampler.answer(model, prompts, generation, number=number, keep=folder / PARTIAL)
     if not all(answers):  # prompts that the chat template cannot render, and the recipe leaves out
         there = [i for i, some in enumerate(answers) if some]
@@ -145,7 +146,7 @@ def _kl(recipe: RoundsRecipe, looks: Looks, model: str, start_model: str, who: s
         for question in looks.questions[: settings.evaluate.kl_prompts]
     ]
     base = recipe.base
-    with progress.phase(f"KL of {who} from the start"):
+    with progress.phase(f"KL of {who} from the start", part="KL from the start"):
         policy = load_for_scoring(subject.settings, base.train.precision)
         most = resolve_max_length(None, policy.model.config)
         own = draw_own_samples(

@@ -16,6 +16,7 @@ from prospect.evaluation.contest.judges.asking import Asking
 from prospect.evaluation.contest.judges.base import CREDIT, Item, Judge
 from prospect.evaluation.contest.judges.verdict_cache import VerdictCache
 from prospect.feedback.records import Demonstration, text_of
+from prospect.progress import timing
 from prospect.results.stored import Part, Stored
 from prospect.rounds.feedback import candidate, threshold_of
 from prospect.rounds.labels import Threshold, digest_of, score_completions, to_thumbs
@@ -83,7 +84,7 @@ class Written(NamedTuple):
 def judge_written(looks: Looks, written: Written, folder: Path) -> Outcomes:
     """Return what the judges say; verdicts are kept in the folder as they come."""
     known = written.outcomes
-    with progress.phase(f"judging {len(written.rows)} held-out samples by {looks.judge.name}"):
+    with progress.phase(f"judging {len(written.rows)} held-out samples by {looks.judge.name}", part=timing.JUDGING):
         first = _passed(looks, looks.judge, written, known.judge if known else None, folder / "verdicts.jsonl")
     if known is None and not any(one is not None for one in first.passed):
         raise DataError(
@@ -92,7 +93,7 @@ def judge_written(looks: Looks, written: Written, folder: Path) -> Outcomes:
         )
     if looks.second is None:
         return Outcomes(judge=first, second=None)
-    with progress.phase(f"judging them by {looks.second.name}"):
+    with progress.phase(f"judging them by {looks.second.name}", part=timing.JUDGING):
         before = known.second if known else None
         second = _passed(looks, looks.second, written, before, folder / "second_verdicts.jsonl")
     return Outcomes(judge=first, second=second)

@@ -14,6 +14,7 @@ from prospect.evaluation.answers.generate import as_rows
 from prospect.evaluation.answers.writers import Generation
 from prospect.evaluation.contest.judges.base import Judge
 from prospect.feedback.files.write import write_jsonl
+from prospect.progress import timing
 from prospect.results.rounds import Judged, Ledger, Round, Rows, Stopped
 from prospect.rounds.feedback import judge_samples, label_judge, make_judge, write_labels
 from prospect.rounds.folder import PARTIAL, RoundFolder, RoundsFolder, with_round
@@ -162,7 +163,8 @@ class Story:
             _seed(self.recipe.base.train.seed, number),
         )
         prompts = [question.prompt for question in questions]
-        with progress.phase(f"round {number}: {settings.samples_per_prompt} samples of {len(prompts)} prompts"):
+        said = f"round {number}: {settings.samples_per_prompt} samples of {len(prompts)} prompts"
+        with progress.phase(said, part=timing.ANSWERS):
             answers = self.sampler.answer(model, prompts, generation, number=number, keep=partial)
         write_jsonl(as_rows(prompts, answers), folder.samples)
         entry = entry.model_copy(update={"drawn": describe(answers, time.monotonic() - begun)})

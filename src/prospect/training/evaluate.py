@@ -27,7 +27,7 @@ def evaluate_held_out(objective: Objective, dataset: Dataset) -> dict[str, float
     over the whole of it: the numbers do not depend on any batch size. `eval_rewards/auroc` is the probability that a
     desirable completion has a higher implied reward than an undesirable one.
     """
-    with progress.phase(f"scoring {len(dataset.examples):,} held-out examples"):
+    with progress.phase(f"scoring {len(dataset.examples):,} held-out examples", part="evaluation"):
         result = score(objective, dataset.examples)
     values = dict(result.metrics)
     area = auroc(result.tally.rewards, result.tally.desirable)
@@ -61,7 +61,7 @@ def draw_samples(prepared: Prepared, policy: Policy, step: int) -> list[SampleRo
     prompts = sample_prompts(prepared, settings.samples) if writes else []
     if not prompts:
         return []
-    with progress.phase(f"writing {len(prompts)} samples"):
+    with progress.phase(f"writing {len(prompts)} samples", part="samples"):
         limits = {"max_new_tokens": settings.sample_tokens, "seed": settings.seed}
         answers = write(prepared, policy, prompts, **limits, temperature=TEMPERATURE, top_p=TOP_P)
     return [
