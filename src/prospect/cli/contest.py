@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from prospect.cli.announce import announce_gguf
+from prospect.cli.device import add_device
 from prospect.cli.generate import add_sampling, add_service, service_from
 from prospect.cli.judging import add_judge, check_judge_options, judge_from
 from prospect.cli.label_map import add_label_map, read_label_map
@@ -66,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_sampling(parser)
     add_rendering(parser, usual="as the run was trained; else by the model's own template")
     add_service(parser)
+    add_device(parser)
 
 
 def run(options: argparse.Namespace) -> int:

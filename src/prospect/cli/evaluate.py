@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from prospect.cli.announce import announce_gguf
+from prospect.cli.device import add_device
 from prospect.cli.label_map import add_label_map, read_label_map
 from prospect.cli.rendering import add_rendering, asked_rendering
 from prospect.cli.result import add_result, check_result, one_or_more, write_result
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the samples and the intervals' draws (default 0)")
     parser.add_argument("--batch-size", type=int, default=64, help="speed and memory, never the result (default 64)")
     add_rendering(parser, usual="as the run was trained; else by the model's own template")
+    add_device(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prospect.cli.device import add_device
 from prospect.cli.progress import Counter
 from prospect.cli.rendering import NAMES, add_rendering, asked_rendering, refuse_without_model
 from prospect.errors import UsageError
@@ -55,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("a pipeline, which makes images")
     group.add_argument("--steps", type=int, help="noise levels that are stepped through (default: the pipeline's own)")
     group.add_argument("--guidance", type=float, help="scale of guidance by the prompt (default: the pipeline's own)")
+    add_device(parser)
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from prospect import progress
 from prospect.config import Config, check_places, load_config, read_yaml, set_key
 from prospect.errors import UsageError
+from prospect.models.device import on_device
 from prospect.progress.timing import IMPORTS
 from prospect.run_dir import RunDir
 from prospect.terminal import say
@@ -75,7 +76,8 @@ def _look(options: argparse.Namespace, config: Config) -> int:
         from prospect.cli.dry_run import show
 
         quiet_libraries()
-    show(config, as_json=options.json, probe_steps=options.probe)
+    with on_device(config.train.device):
+        show(config, as_json=options.json, probe_steps=options.probe)
     return 0
 
 

@@ -204,11 +204,6 @@ def weights_identity(model: Any, precision: str) -> str:
     return digest.hexdigest()
 
 
-def default_device() -> torch.device:
-    """Return the first GPU, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def resolve_precision(precision: str, device: torch.device) -> str:
     """Turn "auto" into bf16 on a GPU that has it, else fp32."""
     if precision != "auto":

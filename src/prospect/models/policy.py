@@ -17,7 +17,8 @@ from prospect.errors import ConfigError
 from prospect.model_card import FILE as CARD
 from prospect.models.adapter_files import write_base
 from prospect.models.adapters import add_adapter, enable_gradient_checkpointing
-from prospect.models.loading import default_device, load_tokenizer, resolve_precision
+from prospect.models.device import default_device
+from prospect.models.loading import load_tokenizer, resolve_precision
 from prospect.models.logps import Scorer, TokenScores, choose_scorer, score_logits, score_tokens
 from prospect.models.opening import open_model
 from prospect.models.trained import TrainedModel

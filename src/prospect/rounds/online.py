@@ -25,6 +25,7 @@ from prospect.evaluation.contest.judges.base import Candidate, Judge
 from prospect.evaluation.contest.judges.names import judge_named
 from prospect.feedback.records import Message, Text
 from prospect.losses.advantages import adapt_coefficient
+from prospect.models.device import on_device
 from prospect.models.sampling import Generated
 from prospect.progress import timing
 from prospect.results.run import ROLLOUT, Alarm, RolloutRow
@@ -63,7 +64,8 @@ def train(
     run = RunDir(config.output)
     if resume and run.provenance().finished:
         return run
-    judge = judge_named(config.online.judge)
+    with on_device(config.train.device):
+        judge = judge_named(config.online.judge)
     if not judge.gives_scores:
         raise ConfigError(
             f"online.judge is {config.online.judge}, which compares two answers and does not score one. Take a "

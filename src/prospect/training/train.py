@@ -19,6 +19,7 @@ import torch
 from prospect import progress
 from prospect.config import Config, check_places, load_config
 from prospect.errors import CheckpointError, ConfigError, RunStopped
+from prospect.models.device import default_device, limits, on_device
 from prospect.progress import timing
 from prospect.run_dir import RunDir
 from prospect.training.checkpoints.checkpoint import latest_checkpoint
@@ -156,20 +157,24 @@ def _claimed(
     share_cores(os.environ)
     config = load_config(source, overrides)
     check_places(config)
-    world, run = join_world(sharded=config.train.parallel == "fsdp"), RunDir(config.output)
-    with (
-        progress.shown("prospect train", quiet=quiet or not world.is_main) as shown,
-        listening(world.is_main, quiet) as stop,
-        timing.taken() as stopwatch,
-        _sole_writer(run, world, resume) as place,
-    ):
-        begun = world.gather(place.stepped)[0]
-        if begun:
-            config = with_saved_date(config, run)
-        prepared = prepare(config, world.gather(datetime.now())[0])  # one time for all processes
-        if begun:
-            require_same_recipe(run.config(), prepared.config.as_dict(), run)
-        yield _Claimed(prepared, run, world, shown, stop, stopwatch, place, begun)
+    with on_device(config.train.device):
+        world, run = join_world(sharded=config.train.parallel == "fsdp"), RunDir(config.output)
+        with (
+            progress.shown("prospect train", quiet=quiet or not world.is_main) as shown,
+            listening(world.is_main, quiet) as stop,
+            timing.taken() as stopwatch,
+            _sole_writer(run, world, resume) as place,
+        ):
+            limited = limits(default_device())
+            if limited is not None:
+                progress.note(limited)
+            begun = world.gather(place.stepped)[0]
+            if begun:
+                config = with_saved_date(config, run)
+            prepared = prepare(config, world.gather(datetime.now())[0])  # one time for all processes
+            if begun:
+                require_same_recipe(run.config(), prepared.config.as_dict(), run)
+            yield _Claimed(prepared, run, world, shown, stop, stopwatch, place, begun)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from prospect.atomic import TEMPORARY_PREFIX, atomic_directory
 from prospect.errors import CheckpointError, ReferenceMismatchError
+from prospect.models.device import default_device
 from prospect.run_dir import find_checkpoints
 from prospect.training.checkpoints.state import (
     CheckpointState,
@@ -322,8 +323,9 @@ def restore_optimizer(
 
 def _random_state() -> dict[str, torch.Tensor]:
     state = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state().cpu()
+    device = default_device()
+    if device.type != "cpu":
+        state[device.type] = torch.get_device_module(device).get_rng_state().cpu()
     return state
 
 
@@ -331,5 +333,6 @@ def _restore_random(random: Mapping[str, torch.Tensor], world: World) -> None:
     """Restore the random state; a process that did not exist when the checkpoint was written keeps its own."""
     if f"cpu.{world.rank}" in random:
         torch.set_rng_state(random[f"cpu.{world.rank}"])
-    if f"cuda.{world.rank}" in random and torch.cuda.is_available():
-        torch.cuda.set_rng_state(random[f"cuda.{world.rank}"])
+    device = default_device()
+    if device.type != "cpu" and f"{device.type}.{world.rank}" in random:
+        torch.get_device_module(device).set_rng_state(random[f"{device.type}.{world.rank}"])

@@ -81,6 +81,7 @@ _FREE = {
     "train.samples",
     "train.sample_tokens",
     "train.trackers",
+    "train.device",
     "train.parallel",
     "online.sampled_together",
     "reference.cache",

@@ -17,6 +17,7 @@ import torch
 
 from prospect import progress
 from prospect.data.batch import Batch, Example, flatten
+from prospect.models.device import synchronize
 from prospect.models.reference import NoReference, Reference
 from prospect.progress import span
 from prospect.run_dir import RunDir
@@ -110,9 +111,10 @@ def count_points(prepared: Prepared) -> int:
 
 
 def peak_bytes(device: torch.device) -> int:
-    """Return the most memory there was so far: of the whole process on a CPU, of PyTorch on a GPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
+    """Return the most memory there was so far: of the whole process on a CPU, of PyTorch where it measures that."""
+    measured = getattr(torch.get_device_module(device), "max_memory_allocated", None)
+    if measured is not None:
+        return int(measured(device))
     try:
         import resource
     except ImportError:  # no Unix
@@ -146,10 +148,10 @@ class _Timed(Reference):
         return self._time(batch, self.inner.token_logps)
 
     def _time(self, batch: Batch, ask: Any) -> torch.Tensor:
-        _settle(batch.ids.device)  # what the policy has begun is not the reference's time
+        synchronize()  # what the policy has begun is not the reference's time
         begun = time.perf_counter()
         answer = ask(batch)
-        _settle(batch.ids.device)
+        synchronize()
         self.seconds += time.perf_counter() - begun
         self.tokens += sum(row.length for row in batch.rows)
         return answer
@@ -232,17 +234,11 @@ class _Bench:
 
     def seconds_of(self, act: Any) -> float:
         """How long something takes."""
-        _settle(self.session.policy.device)
+        synchronize()
         begun = time.perf_counter()
         act()
-        _settle(self.session.policy.device)
+        synchronize()
         return time.perf_counter() - begun
-
-
-def _settle(device: torch.device) -> None:
-    """Wait for what a GPU still has to do."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _some(examples: Sequence[Example]) -> Sequence[Example]:
