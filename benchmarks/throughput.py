@@ -289,7 +289,7 @@ def make_model(spec: dict[str, Any]) -> dict[str, str]:
     """Weights, and a tokenizer of whole words with none of them split."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     from prospect.models.loading import as_plain
 
@@ -309,7 +309,7 @@ def make_model(spec: dict[str, Any]) -> dict[str, str]:
         config = LlamaConfig(vocab_size=count, max_position_embeddings=4_096, tie_word_embeddings=True, **shape)
         model = LlamaForCausalLM(config)
     model.config.pad_token_id, model.config.bos_token_id, model.config.eos_token_id = 0, 1, 2
-    model.generation_config = None
+    model.generation_config = GenerationConfig.from_model_config(model.config)
     model.save_pretrained(folder)
     return {"weights": "random" if real is None else "SmolLM2-135M-Instruct"}
 

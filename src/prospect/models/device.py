@@ -85,6 +85,6 @@ def limits(device: torch.device) -> str | None:
     if device.type in ("cpu", "cuda"):
         return None
     return (
-        f"computing on {device.type}: sums in float64 and operators that PyTorch lacks there are computed on the CPU, "
-        "and several processes cannot share it. train.device: cpu leaves it alone."
+        f"computing on {device.type}: what PyTorch lacks there (float64, some operators) is computed on the CPU or "
+        "refused. train.device: cpu leaves it alone."
     )
