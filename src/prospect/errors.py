@@ -25,6 +25,10 @@ class DataError(ProspectError):
     """Feedback cannot be read, or cannot feed the method that was asked for."""
 
 
+class ImageError(DataError):
+    """An image is missing or broken, or cannot be trained on."""
+
+
 class ModelError(ProspectError):
     """A model, tokenizer or chat template cannot be used."""
 

@@ -170,22 +170,16 @@ _OF_TEXTS: dict[str, object] = {
 
 def _draw(source: ModelSource, adapter: Path | None, options: argparse.Namespace) -> int:
     """Draw images and say how many."""
-    from prospect.evaluation.answers.images import generate_images
+    from prospect.evaluation.answers.images import Painter, generate_images
     from prospect.models.diffusion.sampling import ImageSampling
 
     service_from(options)  # refuses what is for servers
     for name, usual in _OF_TEXTS.items():
         if getattr(options, name) != usual:
             raise UsageError(f"--{name.replace('_', '-')} is about texts; {source.name} makes images. Leave it out.")
+    painter = Painter(source, adapter, ImageSampling(options.steps, options.guidance), options.batch_size)
     count = generate_images(
-        source,
-        options.prompts,
-        options.output,
-        adapter=adapter,
-        samples_per_prompt=options.samples,
-        sampling=ImageSampling(options.steps, options.guidance),
-        seed=options.seed,
-        batch_size=options.batch_size,
+        painter, options.prompts, options.output, samples_per_prompt=options.samples, seed=options.seed
     )
     say(f"{count} images: {options.output}")
     return 0

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 # Parts that are named in more than one place.
 IMPORTS, REFERENCE, FIRST_STEP, STEPS, SAVING = "imports", "reference", "first step", "steps", "saving"
-ANSWERS, JUDGING = "answering prompts", "judging"
+ANSWERS = "answering prompts"
 REST = "everything else"
 
 

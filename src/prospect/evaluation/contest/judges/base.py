@@ -202,9 +202,18 @@ class Judge(ABC):
         Raises:
             UsageError: naming those that see.
         """
-        if not self.sees_images and any(isinstance(one, Image) for item in items for one in item.texts):
+        if any(isinstance(one, Image) for item in items for one in item.texts):
+            self.require_eyes("the completions are images")
+
+    def require_eyes(self, why: str) -> None:
+        """Refuse a judge that reads words alone.
+
+        Raises:
+            UsageError: naming those that see.
+        """
+        if not self.sees_images:
             raise UsageError(
-                f"judge {self.name}: it reads text, and the completions are images. Take clip:MODEL, scores:FILE, "
+                f"judge {self.name}: it reads text, and {why}. Take clip:MODEL, scores:FILE, "
                 "human:VOTES.json, or a function FILE.py:NAME of your own, which gets them as pictures of Pillow."
             )
 
