@@ -41,6 +41,10 @@ class TrainingError(ProspectError):
     """A step cannot be taken; nothing was updated."""
 
 
+class CallbackError(ProspectError):
+    """A callback of the caller failed; the run stopped in good order."""
+
+
 class OutputError(ProspectError):
     """Nothing can be written under the name that was given."""
 

@@ -26,7 +26,9 @@ from prospect.training.processes.place import speaks
 VERBS = {
     "demo": "the main job on an embedded example, without network: thumbs, KTO, a report (4 minutes on 2 cores)",
     "data": "look at, convert and write feedback files",
+    "init": "look at feedback, and write a commented recipe that trains on it",
     "train": "align a model on feedback",
+    "translate": "make a recipe of a config of TRL, LLaMA-Factory, Axolotl or ms-swift",
     "collect": "votes on a model that is in use: export, count, erase, back up",
     "rounds": "sample, label, align again: rounds on what the model itself writes",
     "merge": "fold an adapter into its base, or dequantise GGUF: a plain model folder",
@@ -37,6 +39,7 @@ VERBS = {
     "contest": "let two sides answer the same prompts before a judge, or check the judge itself",
     "benchmark": "run a model on tasks of lm-evaluation-harness, beside another one",
     "serve": "stand in front of a model that is in use: record its answers, take thumbs",
+    "watch": "show a run in the terminal while it goes on: curves, speed, time left, samples, alarms",
     "report": "write the report.html of a run, or of rounds, again",
     "promote": "make a run the model that answers, by steps that can be taken back",
     "losses": "list, show, draw and check the losses",
@@ -111,7 +114,8 @@ def _run(arguments: list[str]) -> int:
     if options.verb is None:
         parser.print_help(sys.stderr)
         return 2
-    quiet = getattr(options, "quiet", False) or (options.verb == "train" and not speaks())
+    silent = getattr(options, "quiet", False) or getattr(options, "live", False)
+    quiet = silent or (options.verb == "train" and not speaks())
     with (
         timing.taken() as stopwatch,
         on_device(getattr(options, "device", "auto")),

@@ -14,6 +14,7 @@ from prospect.results.benchmarks import BenchmarksResult
 from prospect.results.contest import ContestResult, JudgeResult
 from prospect.results.feedback import FeedbackResult
 from prospect.terminal import print_json, say
+from prospect.verbs import keep_result
 
 LONGEST_NAME = 50  # characters of --name: of four bytes each they still make a file's name
 
@@ -57,12 +58,8 @@ def write_result(
     if options.output:
         result.write(options.output)
         say(f"result  {options.output}")
-    if subject is not None and subject.run is not None:
-        from prospect.report.run.build import build_report
-        from prospect.report.run.model_card import write_model_card
-
-        say(f"result  {subject.run.write_evaluation(options.name or result.evaluation, result)}")
-        say(f"report  {build_report(subject.run.path)}")
-        write_model_card(subject.run.path)
+    kept = subject and keep_result(subject, options.name or result.evaluation, result)
+    if kept:
+        say(f"result  {kept[0]}\nreport  {kept[1]}")
     if options.json:
         print_json(result.as_dict())
