@@ -327,6 +327,9 @@ class TrainSettings(Section):
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """How several processes (torchrun, accelerate launch, srun) share the work. ddp: each holds all weights. fsdp:
     weights, gradients and optimizer are spread over them, for models that do not fit. One process does neither."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where models compute. auto: an NVIDIA or AMD GPU (cuda), Apple's (mps) or another accelerator that PyTorch finds,
+    else the CPU. A device that is not there is refused."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the forward and backward pass; auto is bf16 on a GPU that has it, else fp32. Log-probs
     are summed in fp32 in any case."""

@@ -196,6 +196,17 @@ class ImageOrigin(Part):
     """A few of the images that it trained on, for its page."""
 
 
+class PhaseTime(Part):
+    """What a phase of a run took, without the phases within it."""
+
+    seconds: float
+    """By the clock."""
+    processor_seconds: float
+    """Of all processors together."""
+    times: int
+    """How often it began; 0 for what belongs to no phase."""
+
+
 class Provenance(Stored):
     """`provenance.json`: where a run comes from. Fields that an older version did not write are null or empty."""
 
@@ -214,6 +225,8 @@ class Provenance(Stored):
     """Null while the run is in progress."""
     seconds: float | None = None
     """Of training, without evaluations."""
+    phases: dict[str, PhaseTime] = Field(default_factory=dict)
+    """Where the time went in the process that finished the run: imports, loading, steps, evaluation and others."""
     policy: PolicyOrigin = Field(default_factory=PolicyOrigin)
     reference: ReferenceOrigin | None = None
     """Null for a loss without a reference."""

@@ -25,7 +25,9 @@ from prospect.evaluation.contest.judges.base import Candidate, Judge
 from prospect.evaluation.contest.judges.names import judge_named
 from prospect.feedback.records import Message, Text
 from prospect.losses.advantages import adapt_coefficient
+from prospect.models.device import on_device
 from prospect.models.sampling import Generated
+from prospect.progress import timing
 from prospect.results.run import ROLLOUT, Alarm, RolloutRow
 from prospect.rounds.labels import digest_of, score_completions
 from prospect.rounds.measures import SAMPLER_GAP, measure
@@ -64,7 +66,8 @@ def train(
     run = RunDir(config.output)
     if resume and run.provenance().finished:
         return run
-    judge = judge_named(config.online.judge)
+    with on_device(config.train.device):
+        judge = judge_named(config.online.judge)
     if not judge.gives_scores:
         raise ConfigError(
             f"online.judge is {config.online.judge}, which compares two answers and does not score one. Take a "
@@ -129,7 +132,7 @@ class _Loop:
     def draw(self) -> Rollout:
         """Let the policy answer the next prompts, score what it wrote, and keep it on disk."""
         session, number = self.session, self.number
-        with progress.phase(f"rollout {number + 1}"):
+        with progress.phase(f"rollout {number + 1}", part=timing.ANSWERS):
             asked = self._asked(number)
             answers = self._answers(asked, number)
             pairs = [(prompt, one) for prompt, row in zip(asked, answers, strict=True) for one in row]

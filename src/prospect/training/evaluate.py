@@ -28,7 +28,7 @@ def evaluate_held_out(objective: Objective, dataset: Dataset) -> dict[str, float
     over the whole of it: the numbers do not depend on any batch size. `eval_rewards/auroc` is the probability that a
     desirable completion has a higher implied reward than an undesirable one.
     """
-    with progress.phase(f"scoring {len(dataset.examples):,} held-out examples"):
+    with progress.phase(f"scoring {len(dataset.examples):,} held-out examples", part="evaluation"):
         result = score(objective, dataset.examples)
     values = dict(result.metrics)
     area = auroc(result.tally.rewards, result.tally.desirable)
@@ -64,7 +64,7 @@ def draw_samples(run: RunDir | None, prepared: Prepared, policy: Any, step: int)
     prompts = [] if prepared.loss.reward_model else sample_prompts(prepared, settings.samples)
     if not prompts:
         return []
-    with progress.phase(f"writing {len(prompts)} samples"):
+    with progress.phase(f"writing {len(prompts)} samples", part="samples"):
         limits = {"max_new_tokens": settings.sample_tokens, "seed": settings.seed}
         answers = write(prepared, policy, prompts, **limits, temperature=TEMPERATURE, top_p=TOP_P)
     return [

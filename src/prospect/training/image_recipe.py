@@ -8,8 +8,8 @@ from prospect.config import Config, DataSettings, TrainSettings
 from prospect.data.image_dataset import ImageEncoder
 from prospect.errors import ConfigError
 from prospect.losses import Loss
+from prospect.models.device import default_device
 from prospect.models.diffusion.pipelines import Pipeline
-from prospect.models.loading import default_device
 
 # Full weights as in Diffusion-KTO (arXiv 2404.04465, appendix A), adapters as in diffusers' script.
 FULL_RATE, ADAPTER_RATE = 1e-7, 1e-5
@@ -17,7 +17,7 @@ FULL_RATE, ADAPTER_RATE = 1e-7, 1e-5
 # log-ratios are larger.
 BETA = 0.5
 # Images that go through the denoiser at once where the recipe does not say.
-AT_ONCE = {"cpu": 8, "cuda": 4}
+AT_ONCE, AT_ONCE_ON_ACCELERATORS = 8, 4
 # Settings of `data` that are about tokens and chat templates.
 _OF_TEXTS = (
     "max_length",
@@ -45,7 +45,8 @@ def settle_images(config: Config, pipeline: Pipeline, loss: Loss) -> Config:
     values = config.as_dict()
     values["data"]["resolution"] = resolution
     train = values["train"]
-    train["images_per_micro_batch"] = train["images_per_micro_batch"] or AT_ONCE[default_device().type]
+    at_once = AT_ONCE if default_device().type == "cpu" else AT_ONCE_ON_ACCELERATORS
+    train["images_per_micro_batch"] = train["images_per_micro_batch"] or at_once
     if train["prompt_dropout"] is None:
         train["prompt_dropout"] = pipeline.prompt_dropout
     train["noise_levels"] = train["noise_levels"] or ("shifted" if pipeline.family.flow else "uniform")

@@ -15,11 +15,12 @@ from prospect.data.render import make_renderer
 from prospect.errors import ConfigError, ModelError
 from prospect.model_source import find_model
 from prospect.models.adapters import compile_layers
+from prospect.models.device import default_device
 from prospect.models.diffusion.denoiser import Denoiser, load_denoiser, load_frozen
 from prospect.models.diffusion.encodings import FOLDER as ENCODINGS
 from prospect.models.diffusion.encodings import Encodings
 from prospect.models.diffusion.pipelines import Pipeline, read_pipeline
-from prospect.models.loading import default_device, load_tokenizer
+from prospect.models.loading import load_tokenizer
 from prospect.models.opening import require_same_vocabulary
 from prospect.models.policy import Policy, load_for_scoring, load_policy
 from prospect.models.reference import NoReference, Reference, build_reference, check_identity

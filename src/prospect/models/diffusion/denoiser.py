@@ -21,10 +21,11 @@ from prospect.errors import ConfigError, ModelError
 from prospect.model_card import FILE as CARD
 from prospect.model_source import LORA_WEIGHTS, find_adapter_of_images
 from prospect.models.adapters import add_adapter
+from prospect.models.device import default_device
 from prospect.models.diffusion.library import reading
 from prospect.models.diffusion.noising import STRATA, Noising, draw_noise, image_logps
 from prospect.models.diffusion.pipelines import Pipeline
-from prospect.models.loading import default_device, resolve_precision, weights_identity
+from prospect.models.loading import resolve_precision, weights_identity
 from prospect.models.policy import require_trainable_dtype
 from prospect.models.trained import TrainedModel
 

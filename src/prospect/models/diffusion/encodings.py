@@ -21,9 +21,9 @@ from prospect.atomic import atomic_file
 from prospect.data.image_rows import ImageRow
 from prospect.errors import CheckpointError, TrainingError
 from prospect.feedback.images.pixels import load_image
+from prospect.models.device import default_device, free_unused
 from prospect.models.diffusion.library import reading
 from prospect.models.diffusion.pipelines import Pipeline
-from prospect.models.loading import default_device
 
 FOLDER = "encodings"
 # Entries to a file: few enough that a stopped run loses little, many enough that files stay few.
@@ -110,8 +110,7 @@ class Encodings:
         if told or images:
             self.reload()
             gc.collect()
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+            free_unused()
 
     def _shown(self, missing: Mapping[str, E], what: str) -> Iterator[tuple[str, E]]:
         return progress.counted(list(missing.items()), what, len(missing))

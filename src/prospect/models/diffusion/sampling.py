@@ -19,9 +19,9 @@ import torch
 
 from prospect.errors import ConfigError, ModelError
 from prospect.model_source import LORA_WEIGHTS, ModelSource
+from prospect.models.device import default_device
 from prospect.models.diffusion.library import reading, require_diffusers
 from prospect.models.diffusion.pipelines import read_pipeline
-from prospect.models.loading import default_device
 from prospect.models.modes import evaluating
 
 

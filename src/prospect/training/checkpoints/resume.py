@@ -82,6 +82,7 @@ _FREE = {
     "train.sample_tokens",
     "train.sample_steps",
     "train.trackers",
+    "train.device",
     "train.parallel",
     "online.sampled_together",
     "reference.cache",

@@ -26,8 +26,9 @@ from prospect.data.batch import Example, flatten
 from prospect.models import logps
 from prospect.models.adapter_files import put_shape_on
 from prospect.models.adapters import add_adapter, enable_gradient_checkpointing
+from prospect.models.device import default_device
 from prospect.models.head import Shaping, linear_logps
-from prospect.models.loading import default_device, first_line, load_model_config, resolve_precision
+from prospect.models.loading import first_line, load_model_config, resolve_precision
 from prospect.models.reference import kind_of_reference
 from prospect.training.memory.allocator import caches_small_blocks
 from prospect.training.memory.image_walk import denoiser_shape, image_scorer, largest_images

@@ -18,6 +18,7 @@ import torch
 from prospect import progress
 from prospect.data.batch import Batch, Example, flatten
 from prospect.data.loader import Cost
+from prospect.models.device import synchronize
 from prospect.models.reference import NoReference, Reference
 from prospect.progress import span
 from prospect.run_dir import RunDir
@@ -116,9 +117,10 @@ def count_points(prepared: Prepared) -> int:
 
 
 def peak_bytes(device: torch.device) -> int:
-    """Return the most memory there was so far: of the whole process on a CPU, of PyTorch on a GPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
+    """Return the most memory there was so far: of the whole process on a CPU, of PyTorch where it measures that."""
+    measured = getattr(torch.get_device_module(device), "max_memory_allocated", None)
+    if measured is not None:
+        return int(measured(device))
     try:
         import resource
     except ImportError:  # no Unix
@@ -139,8 +141,8 @@ class _Timed(Reference):
 
     kind = "timed"
 
-    def __init__(self, inner: Reference, cost: Cost, device: torch.device) -> None:
-        self.inner, self.identity, self._cost, self._device = inner, inner.identity, cost, device
+    def __init__(self, inner: Reference, cost: Cost) -> None:
+        self.inner, self.identity, self._cost = inner, inner.identity, cost
         self.seconds, self.tokens = 0.0, 0
 
     def logps(self, batch: Any) -> torch.Tensor:
@@ -152,10 +154,10 @@ class _Timed(Reference):
         return self._time(batch, self.inner.token_logps)
 
     def _time(self, batch: Any, ask: Any) -> torch.Tensor:
-        _settle(self._device)  # what the policy has begun is not the reference's time
+        synchronize()  # what the policy has begun is not the reference's time
         begun = time.perf_counter()
         answer = ask(batch)
-        _settle(self._device)
+        synchronize()
         self.seconds += time.perf_counter() - begun
         self.tokens += sum(map(self._cost, batch.rows))
         return answer
@@ -192,7 +194,7 @@ class _Bench:
         }
         alone = replace(prepared, config=config.model_copy(update=settings))
         session = Session.start(alone, build_policy(alone), run, False, World())
-        timed = _Timed(session.reference, prepared.cost, session.policy.device)
+        timed = _Timed(session.reference, prepared.cost)
         sampled = session.objective.sampled
         once = replace(sampled, every=prepared.total_steps + 2) if sampled is not None else None
         session.reference, session.objective = timed, replace(session.objective, reference=timed, sampled=once)
@@ -242,10 +244,10 @@ class _Bench:
 
     def seconds_of(self, act: Any) -> float:
         """How long something takes."""
-        _settle(self.session.policy.device)
+        synchronize()
         begun = time.perf_counter()
         act()
-        _settle(self.session.policy.device)
+        synchronize()
         return time.perf_counter() - begun
 
 
@@ -273,12 +275,6 @@ def _hardest(prepared: Prepared) -> Sequence[Example]:
 
 def _cost_of(prepared: Prepared, examples: Sequence[Example]) -> int:
     return sum(map(prepared.cost, flatten(examples)))
-
-
-def _settle(device: torch.device) -> None:
-    """Wait for what a GPU still has to do."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _some(examples: Sequence[Example]) -> Sequence[Example]:
