@@ -111,9 +111,11 @@ def site_page(page: str, text: str) -> tuple[str, set[str]]:
 
 
 def _opening(found: re.Match[str], *, wraps: bool) -> str:
-    """Return the first line of a block of code; a single long line is wrapped, and not scrolled."""
-    words = [f".{found[2]}", *([".wrap"] if wraps else []), *([f'title="{found[3]}"'] if found[3] else [])]
-    return f"{found[1]} {{{' '.join(words)}}}"
+    """Return the first line of a block of code; commands, and a single long line, are wrapped and not scrolled."""
+    before, language, file = found.groups()
+    wrap = " .wrap" if wraps or language == "bash" else ""
+    title = f' title="{file}"' if file else ""
+    return f"{before} {{.{language}{wrap}{title}}}"
 
 
 def _unescaped(code: re.Match[str]) -> str:
