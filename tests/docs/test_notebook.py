@@ -34,6 +34,7 @@ def test_the_notebook_runs_and_the_model_gets_better(
 ) -> None:
     shutil.copy(NOTEBOOK.with_name("thumbs.jsonl"), tmp_path)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")  # the notebook sets it, and it is taken back here
     plt.switch_backend("agg")
     names: dict[str, Any] = {}
     for number, cell in enumerate(cells()):
