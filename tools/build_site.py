@@ -18,8 +18,6 @@ import tempfile
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-import prospect
-
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOCS = REPOSITORY / "docs"
 
@@ -35,7 +33,10 @@ def main() -> int:
     """Build the site."""
     parser = argparse.ArgumentParser(description="Build the site of the documentation.")
     parser.add_argument("--output", type=Path, default=REPOSITORY / "site", help="a folder (default site/)")
-    return build(parser.parse_args().output)
+    output = parser.parse_args().output
+    if output.exists() and not (output / "404.html").exists():
+        parser.error(f"{output} holds something else than a site, which would be lost. Name another folder.")
+    return build(output)
 
 
 def build(output: Path) -> int:
@@ -106,7 +107,7 @@ def site_page(page: str, text: str) -> tuple[str, set[str]]:
         else:
             part = _PICTURE.sub(r"![\3](\2#only-light)\n![\3](\1#only-dark)", _LINK.sub(link, part))
             part = _CELLS.sub(lambda row: re.sub(r"`[^`]+`", _unescaped, row[0]), part)
-            parts[number] = _DOCSTRING.sub(lambda found: _docstring(found[1]), part)
+            parts[number] = _DOCSTRING.sub(r"::: \1\n    options:\n      heading: \1\n", part)
     return "".join(parts), linked
 
 
@@ -120,13 +121,6 @@ def _opening(found: re.Match[str], *, wraps: bool) -> str:
 
 def _unescaped(code: re.Match[str]) -> str:
     return code[0].replace("\\|", "|")
-
-
-def _docstring(name: str) -> str:
-    """Return what mkdocstrings replaces. It reads the code and does not run it: it is told where a name comes from."""
-    public = name.removeprefix("prospect.")
-    source = f"{prospect._HOMES[public]}.{public}" if public in prospect._HOMES else name
-    return f"::: {source}\n    options:\n      heading: {name}\n"
 
 
 if __name__ == "__main__":
