@@ -114,6 +114,7 @@ def image_recipe(method: str, output: Path, seed: int) -> dict[str, Any]:
             "images_per_micro_batch": 64,  # a model this small is fastest so
             "seed": seed,
             "eval_every": 50,
+            "samples": 0,  # the pictures before and after are drawn apart, and counted
         },
         "output": str(output),
     }

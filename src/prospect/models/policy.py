@@ -16,7 +16,7 @@ from prospect.data.control_tokens import control_token_ids
 from prospect.errors import ConfigError
 from prospect.model_card import FILE as CARD
 from prospect.models.adapter_files import write_base
-from prospect.models.adapters import add_adapter, enable_gradient_checkpointing
+from prospect.models.adapters import add_adapter, checkpointed_layers, enable_gradient_checkpointing
 from prospect.models.loading import default_device, load_tokenizer, resolve_precision
 from prospect.models.logps import Scorer, TokenScores, choose_scorer, score_logits, score_tokens
 from prospect.models.opening import open_model
@@ -68,6 +68,10 @@ class Policy(TrainedModel):
         """Log-probs, and values where there is a value head, of every completion token."""
         with self.autocast():
             return score_tokens(self.model, batch.to(self.device), self.scorer, self.value_head)
+
+    def layers(self) -> list[torch.nn.Module]:
+        """Return the layers that Transformers marks as such."""
+        return checkpointed_layers(self.model)
 
     def choose_scorer(self) -> None:
         """Try out how log-probs are computed fastest, where the weights are now."""

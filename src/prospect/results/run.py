@@ -18,7 +18,7 @@ ROLLOUT = "rollout/number"
 
 
 class Alarm(NamedTuple):
-    """One sign of collapse: its `kind` (repetition, length, rewards or sampler), and what was seen, in words."""
+    """One sign of collapse: its `kind` (repetition, length, rewards, pictures, sampler), and what was seen."""
 
     kind: str
     text: str
@@ -33,15 +33,24 @@ class AlarmsRow(Part):
 
 
 class SampleRow(Part):
-    """A row of `samples.jsonl`: what the policy wrote to a prompt."""
+    """A row of `samples.jsonl`: what the policy wrote to a prompt, or drew."""
 
     step: int = Field(ge=0)
     prompt: JsonValue
     """Text, or the turns of a conversation."""
     completion: str
+    """Empty of an image."""
     tokens: int | None = None
     finished: bool | None = None
     """False where the limit cut it."""
+    image: str | None = None
+    """Its file in the run directory."""
+    likeness: str | None = None
+    """Of an image: perceptual hash, 16 hexadecimal digits, of which alike ones differ in few bits."""
+    spread: float | None = None
+    """Of an image: standard deviation of its values, 0 to 127.5."""
+    saturated: float | None = None
+    """Of an image: share of its values that are 0 or 255."""
 
 
 class RolloutRow(Part):

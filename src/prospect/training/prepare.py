@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -21,7 +22,8 @@ from prospect.data.dataset import (
     require_sampled_logps,
 )
 from prospect.data.image_dataset import encode_images
-from prospect.data.loader import Plan
+from prospect.data.image_rows import size_of
+from prospect.data.loader import Plan, any_shape, micro_batches
 from prospect.data.prompts import encode_prompts
 from prospect.data.render import Encoder, templates_of
 from prospect.data.rounds import StepPlan
@@ -80,6 +82,15 @@ class Prepared:
     files: dict[str, dict[str, Any]]
     rendering: Rendering
     pipeline: Pipeline | None = None
+
+    def cost(self, row: Any) -> int:
+        """Return what a row takes of a micro-batch: its tokens, or 1 of an image."""
+        return 1 if self.pipeline is not None else int(row.length)
+
+    def groups(self, examples: Sequence[Any]) -> list[list[Any]]:
+        """Cut a step into what goes through the model together, as the step does."""
+        shape = any_shape if self.pipeline is None else size_of
+        return micro_batches(examples, self.max_tokens, cost=self.cost, shape=shape)
 
 
 def prepare(config: Config, now: datetime | None = None) -> Prepared:

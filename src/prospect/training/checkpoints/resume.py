@@ -80,6 +80,7 @@ _FREE = {
     "train.save_on_stop",
     "train.samples",
     "train.sample_tokens",
+    "train.sample_steps",
     "train.trackers",
     "train.parallel",
     "online.sampled_together",
