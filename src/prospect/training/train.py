@@ -49,19 +49,7 @@ def train(
 ) -> RunDir:
     """Align a model on feedback.
 
-    Args:
-        source: a recipe: a YAML file, a mapping, or a config.
-        overrides: `key.path=value` strings that win over the recipe.
-        resume: continue a run that was stopped, to the same numbers.
-        quiet: print nothing.
-        callbacks: told of every step, evaluation and save; see `prospect.training.callbacks`.
-
-    Returns:
-        The run directory, with the aligned model under `model/`.
-
-    Raises:
-        ProspectError: one of its kinds, saying what, where, found and what to do.
-        RunStopped: SIGINT or SIGTERM came; a KeyboardInterrupt.
+    Arguments, results and refusals are those of `prospect.train`.
     """
     with _claimed(source, overrides, callbacks, resume=resume, quiet=quiet) as claimed:
         run = claimed.run
