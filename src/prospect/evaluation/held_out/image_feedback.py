@@ -96,9 +96,7 @@ def score_image_feedback(
 
 
 def _crossed(medium: ImageMedium, rows: Sequence[ImageRow], config: Config, loss: Loss) -> list[ImageRow]:
-    """Return the rows that z0 is estimated from, the run's own way; none without z0, or with one prompt to cross."""
-    if loss.needs_reference_point and config.reference_point.kind == "matched":
-        return list(rows)
+    """Return the rows that z0 is estimated from, as in the run's own evaluations; none without z0, or of one prompt."""
     several = len({row.prompt_key for row in rows}) > 1
     return medium.mismatched(rows, config.train.seed) if loss.needs_reference_point and several else []
 
