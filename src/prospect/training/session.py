@@ -41,6 +41,7 @@ from prospect.training.checkpoints.checkpoint import (
 )
 from prospect.training.checkpoints.resume import restore
 from prospect.training.checkpoints.state import Identity, Progress
+from prospect.training.data_pictures import write_data_pictures
 from prospect.training.evaluate import evaluate_held_out, write, write_samples
 from prospect.training.memory.out_of_memory import name_the_setting
 from prospect.training.objective import (
@@ -134,6 +135,8 @@ class Session:
             told = [*open_trackers(config.train.trackers, run.path, config.as_dict()), *callbacks]
             run.rewind(progress.step if checkpoint is not None else -1)
             watch.catch_up(run.metrics(), run.samples())
+            if provenance.images is not None:
+                provenance.images.shown = write_data_pictures(run, prepared)
             run.write_provenance(provenance)
             run.write_config(config.as_dict())
         return cls(
