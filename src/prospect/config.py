@@ -263,6 +263,11 @@ class ReferenceSettings(Section):
     sync: SyncSettings | None = None
     """Let the reference follow the policy; null keeps it as it is (but see loss.humanline)."""
 
+    @property
+    def follows(self) -> bool:
+        """Whether the policy moves it."""
+        return self.sync is not None and self.sync.every > 0
+
 
 class ReferencePointSettings(Section):
     """How z0, the reference point of KTO and its kin, is estimated (docs/reference-point.md)."""

@@ -12,7 +12,7 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
-from prospect.models.in_place import sum_of
+from prospect.models.in_place import add_to, sum_of
 
 
 class Shaping(NamedTuple):
@@ -232,7 +232,10 @@ def _plus_product(total: torch.Tensor | None, a: torch.Tensor, b: torch.Tensor) 
     if total is None:
         return a @ b
     total = total.to(_wide(total.dtype))
-    return total.addmm_(a, b) if total.dtype == a.dtype else total.add_(a @ b)
+    if total.dtype == a.dtype:
+        return total.addmm_(a, b)
+    add_to(total, a @ b)
+    return total
 
 
 def _module_logps(

@@ -17,7 +17,7 @@ from prospect.errors import ConfigError
 from prospect.model_card import FILE as CARD
 from prospect.models.adapter_files import write_base
 from prospect.models.adapters import add_adapter, enable_gradient_checkpointing
-from prospect.models.loading import default_device, load_tokenizer, resolve_precision
+from prospect.models.loading import default_device, load_tokenizer, resolve_precision, width_of
 from prospect.models.logps import Scorer, TokenScores, choose_scorer, score_logits, score_tokens
 from prospect.models.opening import open_model
 from prospect.models.trained import TrainedModel
@@ -66,7 +66,7 @@ class Policy(TrainedModel):
 
     def score_tokens(self, batch: Batch) -> TokenScores:
         """Log-probs, and values where there is a value head, of every completion token."""
-        with self.autocast():
+        with self.arithmetic():
             return score_tokens(self.model, batch.to(self.device), self.scorer, self.value_head)
 
     def choose_scorer(self) -> None:
@@ -127,7 +127,8 @@ def load_policy(
     """
     settings = config.model
     device = device or default_device()
-    precision = resolve_precision(config.train.precision, device)
+    in_copies = computes_in_copies(config, device)
+    precision = resolve_precision(config.train.precision, device, width_of(settings) if in_copies else 0)
     require_trainable_dtype(settings)
     home = torch.device("cpu") if to_spread else device
     opened = open_model(settings, tokenizer, precision, "train" if settings.adapter == "continue" else "merge")
@@ -151,7 +152,15 @@ def load_policy(
     )
     if not to_spread:
         policy.choose_scorer()
+    if in_copies and precision == "bf16":
+        # What may be written beside an adapter is written as it was loaded, and what follows the policy moves.
+        policy.use_copies(keep_frozen=opened.base is None or config.reference.follows)
     return policy
+
+
+def computes_in_copies(config: Config, device: torch.device) -> bool:
+    """Whether a run in bf16 uses copies of its weights: on a CPU, unless they are sharded or their layers compiled."""
+    return device.type == "cpu" and config.train.parallel != "fsdp" and not config.train.compile
 
 
 def load_for_scoring(
@@ -172,7 +181,7 @@ def load_for_scoring(
         ModelError: there is none, or weights are missing.
     """
     device = default_device()
-    precision = resolve_precision(precision, device)
+    precision = resolve_precision(precision, device, 0 if to_spread else width_of(settings))
     tokenizer = tokenizer if tokenizer is not None else load_tokenizer(settings)
     opened = open_model(settings, tokenizer, precision, "merge" if settings.adapter == "merge" else "keep")
     policy = Policy(
@@ -187,6 +196,8 @@ def load_for_scoring(
     )
     if not to_spread:
         policy.choose_scorer()
+    if not to_spread and precision == "bf16" and device.type == "cpu":
+        policy.use_copies(keep_frozen=False)
     return policy
 
 

@@ -88,7 +88,7 @@ class Denoiser(TrainedModel):
                 for name, value in part.conditions.items()
             }
             seen = noised._replace(sample=noised.sample.to(self.dtype))
-            with self.autocast():
+            with self.arithmetic():
                 predicted = self.pipeline.family.predict(self.model, seen, told, self.pipeline.cell)
             found.append(image_logps(noised.target, predicted))
         return torch.cat(found)
