@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
+from prospect.models.fused import FusedAttention, find_norms
 from prospect.models.in_place import add_to, stand_in, sum_of
 
 
@@ -37,6 +38,7 @@ class WorkingCopy:
         self._places: list[tuple[dict[str, Any], str, torch.nn.Parameter]] = []
         self._copies: dict[torch.nn.Parameter, torch.Tensor] = {}
         self._versions: dict[torch.nn.Parameter, int] = {}
+        self._norms = find_norms(model)
         for module in model.modules():
             for name, weight in module._parameters.items():
                 if weight is not None and weight.dtype == torch.float32:
@@ -45,21 +47,29 @@ class WorkingCopy:
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Give the model its copies in place of the weights; gradients go to the weights."""
+        """Give the model its copies in place of the weights, and its fused layers; gradients go to the weights."""
         self._follow()
         graded = torch.is_grad_enabled()
         worn = {
             weight: stand_in(_Worn.apply(weight, copy), weight) if graded and weight.requires_grad else copy
             for weight, copy in self._copies.items()
         }
-        before = [place[name] for place, name, _ in self._places]
+        new: list[tuple[dict[str, Any], str, Any]] = [
+            (place, name, worn[weight]) for place, name, weight in self._places
+        ]
+        new += [(vars(module), "forward", forward) for module, forward in self._norms]
+        before = [place.get(name) for place, name, _ in new]
         try:
-            for place, name, weight in self._places:
-                place[name] = worn[weight]
-            yield
+            for place, name, value in new:
+                place[name] = value
+            with FusedAttention():
+                yield
         finally:
-            for (place, name, _), own in zip(self._places, before, strict=True):
-                place[name] = own
+            for (place, name, _), own in zip(new, before, strict=True):
+                if own is None:
+                    del place[name]
+                else:
+                    place[name] = own
 
     def changed(self, weights: Iterable[torch.nn.Parameter]) -> None:
         """Receive the notice that these were changed behind autograd's back."""

@@ -14,7 +14,7 @@ from prospect.models import logps
 from prospect.models.adapters import enable_gradient_checkpointing
 from prospect.models.logps import Scorer, choose_scorer, score_hidden, score_logits
 from prospect.models.working_copy import WorkingCopy, hold_in_bf16
-from tolerances import BACKWARD, FORWARD, assert_near, rounding
+from tolerances import BACKWARD, FORWARD, assert_near, distance, rounding
 
 VOCABULARY = 64
 ENDS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
@@ -145,8 +145,10 @@ def test_copies_in_bf16_give_what_a_model_of_such_weights_gives(family: str) -> 
     hold_in_bf16(rounded)
     expected, gradients = scores_and_gradients(rounded.requires_grad_(True), score_logits)
     values, own = scores_and_gradients(model, score_hidden, WorkingCopy(model))
-    torch.testing.assert_close(values, expected, rtol=0, atol=0.05 * float(expected.abs().max()))
-    assert_gradients_agree(own, {name: gradient.float() for name, gradient in gradients.items()}, 0.1)
+    assert own.keys() == gradients.keys()
+    assert distance(values, expected) < 0.05
+    ours, theirs = (torch.cat([found[name].float().flatten() for name in own]) for found in (own, gradients))
+    assert distance(ours, theirs) < 0.15
 
 
 def adapted(model: Any, **settings: Any) -> Any:
