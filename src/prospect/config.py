@@ -326,8 +326,8 @@ class TrainSettings(Section):
     """How several processes (torchrun, accelerate launch, srun) share the work. ddp: each holds all weights. fsdp:
     weights, gradients and optimizer are spread over them, for models that do not fit. One process does neither."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the forward and backward pass; auto is bf16 on a GPU that has it, else fp32. Log-probs
-    are summed in fp32 in any case."""
+    """Arithmetic of the forward and backward pass; auto is bf16 on a GPU that has it and, for models that are wide
+    enough, on a processor that multiplies it in hardware; else fp32. Log-probs are summed in fp32 in any case."""
     seed: int = Field(default=0, ge=0, lt=2**63)
     """Of shuffling, pairing, dropout and sampling."""
     log_every: int = Field(default=1, ge=1)

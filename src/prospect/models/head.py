@@ -14,7 +14,6 @@ from torch.utils.checkpoint import checkpoint
 
 from prospect.models.in_place import add_to, sum_of
 
-
 IN_CACHE = 2**18  # numbers: 1 MiB of float32, the second cache of one core
 
 

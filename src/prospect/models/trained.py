@@ -48,11 +48,11 @@ class TrainedModel:
     def arithmetic(self) -> Any:
         """Return the arithmetic of forward passes."""
         if self.working is not None:
-            return self.working.in_use()
+            return self.copies_in_use()
         return torch.autocast(self.device.type, dtype=torch.bfloat16) if self.precision == "bf16" else nullcontext()
 
-    def recomputing(self) -> Any:
-        """Return the arithmetic of backward passes, which matters where they compute activations again."""
+    def copies_in_use(self) -> Any:
+        """Put the bfloat16 copies of the weights in use where there are any: to generate, or to compute again."""
         return nullcontext() if self.working is None else self.working.in_use()
 
     def use_copies(self, *, keep_frozen: bool) -> None:

@@ -87,8 +87,8 @@ class Learner(Protocol):
     def trainable(self) -> dict[str, torch.nn.Parameter]:
         """Return what the optimizer moves, by name."""
 
-    def recomputing(self) -> AbstractContextManager[None]:
-        """Return the arithmetic of backward passes."""
+    def copies_in_use(self) -> AbstractContextManager[None]:
+        """Give backward passes, which may compute activations again, the weights of the forward pass."""
 
 
 class Medium(Protocol):
