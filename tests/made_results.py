@@ -67,7 +67,7 @@ def one_round(number: int, **changes: Any) -> dict[str, Any]:
 def rounds_as_json(*rounds: dict[str, Any], **changes: Any) -> dict[str, Any]:
     """As `rounds.json` holds it; three rounds, the start among them, unless told otherwise."""
     return {
-        **{"format": "prospect.rounds/1", "prospect": "0.1.0", "protocol": "online_kto", "loss": "kto"},
+        **{"format": "prospect.rounds/1.1", "prospect": "0.1.0", "protocol": "online_kto", "loss": "kto"},
         **{"start": "/models/base", "judge": "verifier:polite", "second_judge": "reward:/models/rm"},
         **{"reference": "start", "optimizer": "fresh", "settings": {"count": 2, "label": {"judge": "verifier:polite"}}},
         **{"prompts": 300, "held_out_prompts": N, "planned": 2, "seconds": 1234.0},

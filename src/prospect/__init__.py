@@ -1,7 +1,7 @@
 """Prospect: align language models with human-aware losses, from thumbs up and thumbs down.
 
 Public names are imported when first used, so that `import prospect` and the feedback half of the command line start
-without torch.
+without torch. `__init__.pyi` says what they are to editors and type checkers.
 """
 
 from __future__ import annotations
@@ -13,15 +13,27 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "train": "prospect.rounds.online",
+    "evaluate": "prospect.verbs",
+    "contest": "prospect.verbs",
+    "generate": "prospect.verbs",
+    "label": "prospect.verbs",
+    "inspect": "prospect.verbs",
+    "merge": "prospect.verbs",
+    "compare": "prospect.verbs",
+    "run_rounds": "prospect.rounds.run",
+    "figure": "prospect.report.run.figure",
     "RunDir": "prospect.run_dir",
     "load_feedback": "prospect.feedback.files.sources",
     "loss": "prospect.losses",
     "get_loss": "prospect.losses",
     "build_report": "prospect.report.run.build",
+    "Callback": "prospect.training.callbacks",
+    "StopRun": "prospect.training.callbacks",
+    "CallbackError": "prospect.errors",
     "ProspectError": "prospect.errors",
 }
 
-__all__ = ["ProspectError", "RunDir", "__version__", "build_report", "get_loss", "load_feedback", "loss", "train"]
+__all__ = sorted(["__version__", *_HOMES])
 
 
 def __getattr__(name: str) -> Any:

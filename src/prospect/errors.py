@@ -25,6 +25,10 @@ class DataError(ProspectError):
     """Feedback cannot be read, or cannot feed the method that was asked for."""
 
 
+class ImageError(DataError):
+    """An image is missing or broken, or cannot be trained on."""
+
+
 class ModelError(ProspectError):
     """A model, tokenizer or chat template cannot be used."""
 
@@ -35,6 +39,10 @@ class ReferenceMismatchError(ProspectError):
 
 class TrainingError(ProspectError):
     """A step cannot be taken; nothing was updated."""
+
+
+class CallbackError(ProspectError):
+    """A callback of the caller failed; the run stopped in good order."""
 
 
 class OutputError(ProspectError):

@@ -30,6 +30,8 @@ from prospect.results.run import ROLLOUT, AlarmsRow, MetricsRow, Provenance, Rol
 from prospect.results.stored import Part, parse_part, read_json
 
 if TYPE_CHECKING:
+    from polars import DataFrame
+
     from prospect.results.evaluation import AnyEvaluation
 
 # What a run writes under fixed names: in its start, and later. It would replace a file of another's.
@@ -162,6 +164,19 @@ class RunDir:
     def metrics(self) -> list[MetricsRow]:
         """Return every logged row of numbers, training steps and evaluations, in order."""
         return self.logged()[0]
+
+    def metrics_frame(self) -> DataFrame:
+        """Return `metrics` as a Polars table, a column for each name and null where a row lacks it.
+
+        `to_pandas()` makes one of pandas of it, where pandas is installed.
+        """
+        import polars
+
+        rows = self.metrics()
+        names = {name: None for row in rows for name in row}
+        whole = {"step": polars.Int64} if rows else {}
+        types = {name: whole.get(name, polars.Float64) for name in names}
+        return polars.DataFrame(rows, schema=types)
 
     def alarms(self) -> list[AlarmsRow]:
         """Return every row of alarms, in order."""

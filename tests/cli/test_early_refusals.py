@@ -50,7 +50,7 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "hyperparameter out of bounds": ({"loss": {"name": "exo_pair", "label_smoothing": 0}}, "label_smoothing is 0"),
     "no file of one's own loss": ({"loss": "their.py:mine"}, "there is no file"),
     "no such function in it": ({"loss": "mine.py:mine"}, "is nothing; expected a function under @prospect.loss"),
-    "missing tracker": ({"train": {"trackers": ["wandb"]}}, 'pip install wandb"'),
+    "missing tracker": ({"train": {"trackers": ["trackio"]}}, 'pip install trackio"'),
     "max_length above the context": ({"data": {"max_length": 300}}, "data.max_length is 300 and the model reads 256"),
     "no data file": ({"data": {"train": "thums.jsonl"}}, 'thums.jsonl: no such file. Did you mean "thumbs.jsonl"?'),
     "no held-out file": ({"data": {"eval": "none.jsonl"}}, "none.jsonl: no such file"),

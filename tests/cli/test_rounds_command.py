@@ -34,6 +34,28 @@ def test_the_embedded_world_in_rounds(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "start" in said and "stopped: all 2 rounds were made." in said
 
 
+@pytest.mark.slow
+def test_the_embedded_pictures_in_rounds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the rule of the world as the judge, which half of two thumbs or so passes."""
+    few = ["rounds.samples_per_prompt=2", "rounds.evaluate.samples_per_prompt=1", "train.max_steps=2"]
+    command = ["rounds", "online_kto", "--model", "demo-images", "--rounds", "1", "--output", str(tmp_path / "rounds")]
+    assert main([*command, "--json", "--set", *few]) == 0
+    start, one = json.loads(capsys.readouterr().out)["rounds"]
+    assert 0 < start["rate"] < 0.8 and start["n"] == one["n"] == 16 and one["kl"] is None
+    assert one["desirable"] + one["undesirable"] == 96 and 10 < one["desirable"] < 60
+    assert (tmp_path / "rounds" / "round-1" / "run" / "model" / "model_index.json").is_file()
+
+
+@pytest.mark.parametrize(("protocol", "loss"), [("online_kto", "kto"), ("spin", "dpo"), ("rft", "sft")])
+def test_rounds_on_the_embedded_pictures_are_planned(
+    protocol: str, loss: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["rounds", protocol, "--model", "demo-images", "--output", str(tmp_path), "--dry-run"]
+    assert main(command) == 0
+    said = capsys.readouterr().err
+    assert f"loss {loss}" in said and "192 a round, of 8 x 8 pixels, in 20 steps" in said and "16 held out" in said
+
+
 def test_a_dry_run_says_what_would_be_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     prompts = tmp_path / "prompts.jsonl"
     prompts.write_text("".join(json.dumps({"prompt": f"{i} + 1 =", "target": str(i + 1)}) + "\n" for i in range(20)))

@@ -9,7 +9,7 @@ A block's first line says what becomes of it:
     ```yaml               checked as a part of a recipe
     ```text               left alone
 
-The run blocks of one page share one folder, and run in order.
+The run blocks of one page share one folder, those of Python their names, and run in order.
 """
 
 from __future__ import annotations

@@ -77,11 +77,12 @@ def desk(
 
 @pytest.mark.parametrize("page", RUNNING)
 def test_the_page_runs_from_top_to_bottom(page: str, desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = {"__name__": "__main__"}
     for block in blocks_of(page):
         if block.note.startswith("file="):
             (desk / block.note.removeprefix("file=")).write_text(block.text, encoding="utf-8")
         elif block.note == "run" and block.language == "python":
-            exec(compile(block.text, str(block), "exec"), {"__name__": "__main__"})
+            exec(compile(block.text, str(block), "exec"), names)
         elif block.note == "run":
             for words in commands(block.text):
                 assert words[0] == "prospect", f"{block}: only prospect commands are run, not {words[0]}"

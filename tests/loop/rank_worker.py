@@ -36,7 +36,8 @@ def main() -> None:
         Policy.save = _too_large  # type: ignore[method-assign]
     for recipe in job.get("train", []):
         try:
-            prospect.train(recipe, resume=job.get("resume", False), quiet=True)
+            callbacks = [Ends(job["ends_at"])] if "ends_at" in job else []
+            prospect.train(recipe, resume=job.get("resume", False), quiet=True, callbacks=callbacks)
         except RunStopped as stop:
             sys.stderr.write(f"{stop}\n")
             sys.exit(stop.exit_code)
@@ -46,6 +47,21 @@ def main() -> None:
         write_shares(recipe, path)
     if job.get("sum"):
         write_sums(job["sum"])
+
+
+class Ends(prospect.Callback):
+    """Ends the run in a step, and says which steps it was told of."""
+
+    def __init__(self, step: int) -> None:
+        self.step, self.told = step, list[int]()
+
+    def on_step(self, record: Any) -> None:
+        self.told.append(record.step)
+        if record.step == self.step:
+            raise prospect.StopRun
+
+    def on_end(self) -> None:
+        sys.stderr.write(f"told of {self.told}\n")
 
 
 class Stopped(Exception):

@@ -106,6 +106,14 @@ def test_an_adapter_loads_in_plain_diffusers_and_is_nothing_when_off(family: str
         with torch.no_grad():
             assert torch.allclose(plain.logps(batch), theirs)
     assert "load_lora_weights" in card and type(pipe).__name__ in card
+    on = {**recipe, "model": {"name_or_path": str(session.run.path)}, "output": str(session.run.path / "on")}
+    again = build_policy(prepare(load_config(on)))
+    with torch.no_grad():  # trained on, it begins with what was saved
+        assert float((again.logps(batch) - ours).abs().max()) < rounding(TERMS, float(ours.abs().max()))
+        with again.without_adapter():
+            assert torch.equal(again.logps(batch), off)
+    with pytest.raises(ConfigError, match="trained an adapter of a pipeline, which is trained on as it is"):
+        prepare(load_config({**on, "model": {**on["model"], "lora": True}}))
 
 
 # -- the step --

@@ -286,6 +286,16 @@ def test_a_signal_to_one_process_stops_all_after_the_same_step_and_any_number_re
 
 
 @pytest.mark.slow
+def test_a_callback_of_the_main_process_ends_the_run_of_all(recipe: Any, tmp_path: Path) -> None:
+    values = recipe_for(recipe, "kto", tmp_path / "run", data={"eval": 4}, train={"save_every": None})
+    codes, said = each_on_its_own(write_job(tmp_path, train=[values], ends_at=3))
+    assert codes == [0, 0], said
+    assert "told of [1, 2, 3]" in said[0] and "told of" not in said[1]
+    run = RunDir(values["output"])
+    assert run.provenance().finished and [row["step"] for row in run.metrics()] == [0, 1, 2, 3, 3]
+
+
+@pytest.mark.slow
 def test_when_a_process_dies_the_others_end_with_an_error_and_the_last_checkpoint_is_whole(
     recipe: Any, tmp_path: Path
 ) -> None:

@@ -77,6 +77,21 @@ def test_no_row_is_in_two_rounds_and_no_fresh_prompt_either(tmp_path: Path, mode
     assert not {row.prompt for row in one} & {row.prompt for row in two}
 
 
+def test_several_samples_of_a_held_out_prompt_count_and_intervals_draw_prompts(
+    tmp_path: Path, model_path: Path
+) -> None:
+    values = small(tmp_path, model_path, count=1, evaluate__samples_per_prompt=3)
+    start, found = (one.held_out for one in run_rounds(values, quiet=True).rounds)
+    assert start and found and found.against_start and found.words and len(start.samples) == 6
+    assert start.rate.n == found.rate.n == found.against_start.n == 18 and found.against_start.prompts == 6
+    assert found.gained + found.lost <= 6
+    samples = (Path(values["output"]) / "start" / "evaluation" / "samples.jsonl").read_text().splitlines()
+    assert [json.loads(line)["prompt"] for line in samples[:4]] == [
+        *[start.samples[0].prompt] * 3,
+        start.samples[1].prompt,
+    ]
+
+
 STAGES = [
     {"of": "prospect.evaluation.answers.keyed_file:KeyedFile.put", "call": 4, "after": True},  # the start's samples
     {"of": "prospect.rounds.story:write_jsonl"},  # sampled

@@ -27,7 +27,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 FAILURES: list[tuple[dict[str, Any], type[ProspectError]]] = [
-    ({"train": {"trackers": ["wandb"]}}, ConfigError),
+    ({"train": {"trackers": ["trackio"]}}, ConfigError),
     ({"data": {"max_length": 100_000}}, ConfigError),
     ({"data": {"train": "nowhere.jsonl"}}, DataError),
     ({"model": {"name_or_path": "./nowhere"}}, ModelError),
@@ -106,7 +106,7 @@ def test_a_tracker_that_does_not_start_is_named_and_those_before_it_are_ended(
     told: list[str] = []
 
     class Good(trackers.Tracker):
-        def close(self) -> None:
+        def on_end(self) -> None:
             told.append("closed")
 
     class Bad(trackers.Tracker):

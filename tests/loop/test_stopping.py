@@ -170,10 +170,10 @@ def test_trackers_are_ended_by_a_stop(values: dict[str, Any], monkeypatch: pytes
     told: list[str] = []
 
     class Recorder(trackers.Tracker):
-        def log(self, step: int, metrics: Any) -> None:
+        def on_log(self, row: Any) -> None:
             told.append("log")
 
-        def close(self) -> None:
+        def on_end(self) -> None:
             told.append("close")
 
     monkeypatch.setitem(trackers.TRACKERS, "wandb", Recorder)  # type: ignore[index]

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prospect.atomic import write_text
 from prospect.errors import UsageError
 from prospect.outputs import output_folder
 from prospect.terminal import say
+from prospect.verbs import compare
 
 if TYPE_CHECKING:
     from prospect.studies.plan import Cell
@@ -41,48 +41,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run what is missing, write result.json, table.md and the page, and show the table."""
-    from prospect.report.comparison.page import write_comparison_page
     from prospect.studies.markdown import as_markdown
     from prospect.studies.outcome import make_world
     from prospect.studies.plan import choose, make_cells
-    from prospect.studies.runner import run_study
     from prospect.studies.study import load_study
-    from prospect.studies.table import check_measures, make_result
+    from prospect.studies.table import check_measures
 
     if options.jobs is not None and options.jobs < 1:
         raise UsageError(f"--jobs {options.jobs}: expected a whole number of at least 1.")
     study = load_study(options.study, options.set)
     output = options.output or output_folder(Path("runs") / study.name)
-    world = make_world(study.world)
-    check_measures(study, world)
-    cells = make_cells(study, world, output)
-    chosen = choose(study, cells, options.only)
     if options.dry_run:
-        _show_plan(chosen, as_json=options.json)
+        world = make_world(study.world)
+        check_measures(study, world)
+        _show_plan(choose(study, make_cells(study, world, output), options.only), as_json=options.json)
         return 0
-    make_result(
-        study, world, cells, options.study
-    )  # refuses here, and not after an hour, a rule that cannot be decided
-    run_study(
-        study,
-        chosen,
+    result = compare(
+        options.study,
         output,
-        jobs=min(options.jobs or _cores(), len(chosen)),
+        only=options.only,
+        overrides=options.set,
+        jobs=options.jobs,
         say=say,
         each_process=_start_process,
     )
-    result = make_result(study, world, cells, options.study)
-    result.write(output / "result.json")
-    text = as_markdown(result)
-    write_text(output / "table.md", text)
-    page = output / "comparison.html"
-    write_comparison_page(result, page)
     if options.json:
         print(json.dumps(result.as_dict()))
     else:
-        say(text, sys.stdout)
-    for path in (output / "result.json", output / "table.md", page):
-        say(path)
+        say(as_markdown(result), sys.stdout)
+    for name in ("result.json", "table.md", "comparison.html"):
+        say(output / name)
     return 1 if result.runs.failed else 0
 
 
@@ -105,12 +93,6 @@ def _show_plan(cells: Sequence[Cell], *, as_json: bool) -> None:
         start = f", from the model of {cell.after.method}" if cell.after else ""
         say(f"{'done   ' if row['done'] else 'to run '} {cell}{start}")
     say(f"{len(rows)} runs, {done} of them done")
-
-
-def _cores() -> int:
-    from prospect.training.processes.world import allotted_cores
-
-    return allotted_cores(Path("/sys/fs/cgroup"))
 
 
 def _start_process() -> None:

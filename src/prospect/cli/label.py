@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "files",
         nargs="+",
         metavar="FILE",
-        help="rows of prompt and completion, as prospect generate writes them; or feedback of any kind",
+        help="rows of prompt and completion or image, as prospect generate writes them; or feedback of any kind",
     )
     parser.add_argument("-o", "--output", type=output_file, metavar="OUT.jsonl", help="where the thumbs go")
     parser.add_argument(
@@ -107,8 +107,10 @@ def _write_page(options: argparse.Namespace, how: Labelling) -> int:
     from prospect.rounds.label_file import read_completions
 
     found = read_completions(options.files, label_map=read_label_map(options.label_map))
-    rows = [one.candidate for one in found if one.row.finished or how.cut == "judge"]
+    rows = [one.candidate for one in found.completions if one.row.finished or how.cut == "judge"]
     rubric = {"rubric": options.rubric} if options.rubric else {}
+    if found.broken:
+        say(f"{len(found.broken)} rows left out: their images cannot be read, the first for this: {found.broken[0]}")
     say(f"{write_thumbs_page(rows, options.page, **rubric)} completions to give thumbs to: {options.page}")
     return 0
 
@@ -132,6 +134,8 @@ def _told(found: Labelled) -> Iterator[str]:
     ):
         if count:
             yield f"{count} {what}"
+    if found.broken:
+        yield f"{found.broken} rows left out: their images cannot be read, the first for this: {found.broken_note}"
     if found.unread_note:
         yield f"one of the answers: {found.unread_note}"
     if not (labels.desirable and labels.undesirable):

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from prospect import __version__, progress
 from prospect.cli.completion import SHELLS, PrintCompletion
-from prospect.cli.moved import run_as
+from prospect.cli.moved import commands_of_today, run_as
 from prospect.cli.parser import Parser
 from prospect.errors import ProspectError, RunStopped
 from prospect.terminal import say
@@ -24,7 +24,9 @@ from prospect.training.processes.place import speaks
 VERBS = {
     "demo": "the main job on an embedded example, without network: thumbs, KTO, a report (4 minutes on 2 cores)",
     "data": "look at, convert and write feedback files",
+    "init": "look at feedback, and write a commented recipe that trains on it",
     "train": "align a model on feedback",
+    "translate": "make a recipe of a config of TRL, LLaMA-Factory, Axolotl or ms-swift",
     "collect": "votes on a model that is in use: export, count, erase, back up",
     "rounds": "sample, label, align again: rounds on what the model itself writes",
     "merge": "fold an adapter into its base, or dequantise GGUF: a plain model folder",
@@ -35,6 +37,7 @@ VERBS = {
     "contest": "let two sides answer the same prompts before a judge, or check the judge itself",
     "benchmark": "run a model on tasks of lm-evaluation-harness, beside another one",
     "serve": "stand in front of a model that is in use: record its answers, take thumbs",
+    "watch": "show a run in the terminal while it goes on: curves, speed, time left, samples, alarms",
     "report": "write the report.html of a run, or of rounds, again",
     "promote": "make a run the model that answers, by steps that can be taken back",
     "losses": "list, show, draw and check the losses",
@@ -105,10 +108,13 @@ def _run(arguments: list[str]) -> int:
     if arguments and arguments[0] in verbs:
         importlib.import_module(f"prospect.cli.{arguments[0]}").add_arguments(verbs[arguments[0]])
     options = parser.parse_args(arguments)
+    if options.verb == "evaluate" and commands_of_today(arguments[1:]):
+        parser.error("no one command does all of that")
     if options.verb is None:
         parser.print_help(sys.stderr)
         return 2
-    quiet = getattr(options, "quiet", False) or (options.verb == "train" and not speaks())
+    silent = getattr(options, "quiet", False) or getattr(options, "live", False)
+    quiet = silent or (options.verb == "train" and not speaks())
     with progress.shown(f"prospect {options.verb}", quiet=quiet):
         return importlib.import_module(f"prospect.cli.{options.verb}").run(options) or 0
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from prospect.atomic import atomic_file
 from prospect.cli.evaluation_text import tell
 from prospect.errors import UsageError
 from prospect.evaluation.answers.subject import Subject
@@ -13,7 +14,9 @@ from prospect.outputs import output_file, output_folder
 from prospect.results.benchmarks import BenchmarksResult
 from prospect.results.contest import ContestResult, JudgeResult
 from prospect.results.feedback import FeedbackResult
+from prospect.results.stored import Stored
 from prospect.terminal import print_json, say
+from prospect.verbs import keep_result
 
 LONGEST_NAME = 50  # characters of --name: of four bytes each they still make a file's name
 
@@ -47,6 +50,16 @@ def one_or_more(files: list[str] | None) -> Any:
     return files[0] if files and len(files) == 1 else files
 
 
+def _copy_pictures(result: Stored, source: Path, folder: Path) -> None:
+    """Put the images that a result shows beside its copy in the run directory."""
+    pictures = result.pictures if isinstance(result, ContestResult) else []
+    for name in {name for one in pictures for name in (*one.ours, *one.theirs)}:
+        if not (folder / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            with atomic_file(folder / name) as file:
+                file.write((source / name).read_bytes())
+
+
 def write_result(
     options: argparse.Namespace,
     subject: Subject | None,
@@ -56,13 +69,11 @@ def write_result(
     say("\n".join(tell(result)))
     if options.output:
         result.write(options.output)
+        if subject is not None and subject.run is not None:
+            _copy_pictures(result, options.output.parent, subject.run.evaluation_path)
         say(f"result  {options.output}")
-    if subject is not None and subject.run is not None:
-        from prospect.report.run.build import build_report
-        from prospect.report.run.model_card import write_model_card
-
-        say(f"result  {subject.run.write_evaluation(options.name or result.evaluation, result)}")
-        say(f"report  {build_report(subject.run.path)}")
-        write_model_card(subject.run.path)
+    kept = subject and keep_result(subject, options.name or result.evaluation, result)
+    if kept:
+        say(f"result  {kept[0]}\nreport  {kept[1]}")
     if options.json:
         print_json(result.as_dict())

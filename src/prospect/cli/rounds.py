@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from prospect.results.rounds import Ledger
     from prospect.rounds.recipe import RoundsRecipe
 
-DEMO = "demo"
+DEMO, IMAGES_DEMO = "demo", "demo-images"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,13 +30,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "my_file.py:NAME",
     )
     parser.add_argument(
-        "--model", help="model.name_or_path; demo takes the embedded support desk with its customers and its judge"
+        "--model",
+        help="model.name_or_path; demo takes the embedded support desk with its customers and its judge, demo-images "
+        "the embedded pictures",
     )
     parser.add_argument(
         "--prompts", metavar="FILE", help="rounds.prompts: rows with a prompt, and a target for verifiers"
     )
     parser.add_argument("--judge", metavar="J", help="rounds.label.judge (docs/judging.md)")
-    parser.add_argument("--teacher", metavar="FILE", help="rounds.teacher: rows of prompt and completion")
+    parser.add_argument("--teacher", metavar="FILE", help="rounds.teacher: rows of prompt and completion or image")
     parser.add_argument("--rounds", type=int, metavar="N", help="rounds.count: rounds at most (default 3)")
     parser.add_argument("--output", metavar="DIR", help="output: the folder of the rounds (default runs/PROTOCOL)")
     parser.add_argument(
@@ -56,13 +59,15 @@ def run(options: argparse.Namespace) -> int:
         from prospect.report.rounds.page import build_rounds_report
         from prospect.rounds.plan import plan_rounds
         from prospect.rounds.run import run_rounds
+        from prospect.studies.runner import one_thread
 
         quiet_libraries()
     if options.dry_run:
         for line in plan_rounds(recipe):
             say(line)
         return 0
-    ledger = run_rounds(recipe, resume=options.resume, quiet=options.quiet, after=build_rounds_report)
+    with one_thread() if options.model == IMAGES_DEMO else nullcontext():  # as in the demo: its layers are small
+        ledger = run_rounds(recipe, resume=options.resume, quiet=options.quiet, after=build_rounds_report)
     _conclude(options, recipe, ledger)
     return 0
 
@@ -72,7 +77,7 @@ def _recipe(options: argparse.Namespace) -> RoundsRecipe:
 
     values, where = _values(options)
     named = {
-        "model.name_or_path": None if options.model == DEMO else options.model,
+        "model.name_or_path": None if options.model in (DEMO, IMAGES_DEMO) else options.model,
         "rounds.prompts": options.prompts,
         "rounds.label.judge": options.judge,
         "rounds.teacher": options.teacher,
@@ -89,8 +94,11 @@ def _values(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     """Return the recipe before what the command line says."""
     if Path(options.recipe).suffix in {".yaml", ".yml"}:
         return read_yaml(Path(options.recipe), keys="rounds, model, loss, output"), options.recipe
-    if options.model == DEMO:
-        from prospect.demo.rounds_world import demo_recipe
+    if options.model in (DEMO, IMAGES_DEMO):
+        if options.model == DEMO:
+            from prospect.demo.rounds_world import demo_recipe
+        else:
+            from prospect.demo.image_rounds_world import demo_recipe
 
         output = Path(options.output or f"runs/{options.recipe}")
         output.mkdir(parents=True, exist_ok=True)
@@ -100,7 +108,7 @@ def _values(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     raise UsageError(
         f"prospect rounds {options.recipe} needs --model and --prompts, for instance: prospect rounds online_kto "
         "--model my/model --prompts prompts.jsonl --judge verifier:numeric. (A recipe's name ends in .yaml; --model "
-        "demo has its own prompts.)"
+        "demo and demo-images have their own prompts.)"
     )
 
 
@@ -144,7 +152,8 @@ def _as_json(ledger: Ledger, report: Path) -> dict[str, Any]:
 
 
 def _table(ledger: Ledger) -> list[str]:
-    lines = ["round    held-out prompts that pass   desirable undesirable      KL"]
+    has_kl = any(one.held_out and one.held_out.kl for one in ledger.rounds)  # images have none
+    lines = [f"round    held-out prompts that pass   desirable undesirable{'      KL' if has_kl else ''}"]
     for one in ledger.rounds:
         found = one.held_out
         rate = f"{found.rate.rate:6.1%} ({found.rate.low:.1%} to {found.rate.high:.1%})" if found else "not looked at"

@@ -28,16 +28,17 @@ class Drawn(Part):
     prompts: int
     samples: int
     distinct: int
-    """Different texts, prompt by prompt."""
-    tokens: int
-    cut: int
+    """Different ones, prompt by prompt."""
+    tokens: int | None = None
+    """Of texts, as what follows; null of images."""
+    cut: int = 0
     """Samples that the limit of tokens cut."""
-    empty: int
-    words: float
+    empty: int = 0
+    words: float | None = None
     """Mean length."""
-    repetition: float | None
+    repetition: float | None = None
     """Mean share of windows of 12 characters that a sample has held before."""
-    distinct_2: float | None
+    distinct_2: float | None = None
     """Different pairs of neighbouring words / all pairs."""
     seconds: float
 
@@ -107,16 +108,20 @@ class Trained(Part):
 
 
 class RoundSample(Part):
-    """A held-out prompt with what a round's model wrote to it."""
+    """A held-out prompt with what a round's model made of it: a text, or images."""
 
     prompt: str
-    completion: str
-    score: float | None
-    desirable: bool | None
+    completion: str = ""
+    score: float | None = None
+    desirable: bool | None = None
+    images: list[str] = Field(default_factory=list)
+    """Paths from the folder of the rounds."""
+    passed: int | None = None
+    """How many of the images pass."""
 
 
 class HeldOut(Part):
-    """How a round's model does on held-out prompts, one sample each, with the same random numbers in every round."""
+    """How a round's model does on held-out prompts, with the same random numbers in every round."""
 
     rate: RateObject
     """Share of samples that the judge finds desirable; of a judge that only compares, the win rate against the
@@ -126,7 +131,7 @@ class HeldOut(Part):
     """Null for the start itself. A difference of rates, on the same prompts."""
     against_last: DifferenceObject | None = None
     gained: int = 0
-    """Prompts that pass now and did not at the start."""
+    """Prompts of which more samples pass now than at the start."""
     lost: int = 0
     kl: EstimateObject | None = None
     """Mean log-ratio of the model's own samples (temperature 1, all tokens) to the start's model, nats a sample: an
@@ -137,11 +142,12 @@ class HeldOut(Part):
     second_against_last: DifferenceObject | None = None
     agreement: float | None = None
     """Share of samples on which both judges agree."""
-    words: float
-    tokens: float
-    cut: int
-    repetition: float | None
-    distinct_2: float | None
+    words: float | None = None
+    """Of texts, as what follows; null of images."""
+    tokens: float | None = None
+    cut: int = 0
+    repetition: float | None = None
+    distinct_2: float | None = None
     samples: list[RoundSample]
     seconds: float
 
@@ -176,7 +182,7 @@ class Stopped(Part):
 class Ledger(Stored):
     """`rounds.json`: what was done in which round, and what came of it. Written anew after every stage."""
 
-    format: str = "prospect.rounds/1"
+    format: str = "prospect.rounds/1.1"
     prospect: str
     """The version that wrote it."""
     protocol: str

@@ -163,6 +163,15 @@ class LossOrigin(Part):
     """Hashes of the file of a loss of one's own."""
 
 
+class DataPicture(Part):
+    """A small copy of an image that a run trained on."""
+
+    image: str
+    """Path from the run directory."""
+    prompt: str
+    desirable: bool
+
+
 class ImageOrigin(Part):
     """How images are scored: betas and log-ratios of other targets are not comparable."""
 
@@ -174,6 +183,8 @@ class ImageOrigin(Part):
     """Side of a square image in pixels."""
     numbers: int
     """Numbers of which such an image is made for the denoiser."""
+    shown: list[DataPicture] = Field(default_factory=list)
+    """A few of the images that it trained on, for its page."""
 
 
 class Provenance(Stored):

@@ -14,13 +14,12 @@ from typing import NamedTuple
 from prospect import progress
 from prospect.atomic import write_text
 from prospect.errors import UsageError
-from prospect.evaluation.answers.answers import Answer
 from prospect.evaluation.answers.asked import Question
 from prospect.evaluation.contest.judges.asking import Asking
-from prospect.evaluation.contest.judges.base import Candidate, Item, Judge
+from prospect.evaluation.contest.judges.base import Candidate, Item, Judge, plain_text, text_key
 from prospect.evaluation.contest.judges.names import judge_named
 from prospect.evaluation.contest.judges.verdict_cache import VerdictCache
-from prospect.feedback.records import Demonstration, Message, Text
+from prospect.feedback.records import Completion, Demonstration, Image
 from prospect.results.rounds import Judged
 from prospect.rounds.labels import Threshold, answer_in, digest_of, score_completions, to_thumbs
 from prospect.rounds.protocols import Asked, Sample
@@ -75,7 +74,7 @@ def judge_samples(
     settings: LabelSettings,
     judge: Judge | None,
     questions: Sequence[Question],
-    answers: Sequence[Sequence[Answer]],
+    drawn: Sequence[Sequence[Demonstration]],
     teacher: Mapping[str, Sequence[Demonstration]],
     *,
     round_number: int,
@@ -88,7 +87,7 @@ def judge_samples(
         settings: how samples become feedback.
         judge: who says so; None where the protocol needs nobody.
         questions: the round's prompts.
-        answers: what the policy wrote to each.
+        drawn: what the policy made of each.
         teacher: its answers, by the prompt's key.
         round_number: for the samples' ids.
         verdicts: the file in which verdicts are kept as they come.
@@ -96,8 +95,8 @@ def judge_samples(
     """
     begun = time.monotonic()
     asked = [
-        Asked(one.prompt, _different(one.prompt, some, f"{round_number}-{i}"), teacher.get(one.key, ()))
-        for i, (one, some) in enumerate(zip(questions, answers, strict=True))
+        Asked(one.prompt, _different(some, f"{round_number}-{i}"), teacher.get(one.key, ()))
+        for i, (one, some) in enumerate(zip(questions, drawn, strict=True))
     ]
     if judge is None:
         return Verdicts(asked, None)
@@ -106,25 +105,24 @@ def judge_samples(
     return _scored(settings, judge, questions, asked, verdicts, begun)
 
 
-def _different(prompt: Text, answers: Sequence[Answer], name: str) -> list[Sample]:
-    """Return each different text of a prompt once; what holds nothing and was cut is no completion."""
+def _different(rows: Sequence[Demonstration], name: str) -> list[Sample]:
+    """Return each different completion of a prompt once; a text that holds nothing and was cut is none."""
     found: dict[str, Sample] = {}
-    for place, answer in enumerate(answers):
-        if answer.is_unanswered:
+    for place, row in enumerate(rows):
+        if not row.finished and not isinstance(row.completion, Image) and not plain_text(row.completion).strip():
             continue
-        known = found.get(answer.text)
+        key = text_key(row.completion)
+        known = found.get(key)
         if known is not None:
-            finished = known.finished or answer.finished
-            found[answer.text] = replace(known, finished=finished, count=known.count + 1)
+            found[key] = replace(known, finished=known.finished or row.finished, count=known.count + 1)
             continue
-        completion: Text = answer.text if isinstance(prompt, str) else (Message("assistant", answer.text),)
-        found[answer.text] = Sample(f"{name}-{place}", completion, finished=answer.finished)
+        found[key] = Sample(f"{name}-{place}", row.completion, finished=row.finished)
     return list(found.values())
 
 
-def candidate(question: Question, text: Text) -> Candidate:
+def candidate(question: Question, completion: Completion) -> Candidate:
     """Return a completion as a judge sees it: without the thoughts before the answer."""
-    return Candidate(question.prompt, answer_in(text), question.target)
+    return Candidate(question.prompt, answer_in(completion), question.target)
 
 
 def _scored(

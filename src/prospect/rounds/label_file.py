@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from prospect.errors import DataError, UsageError
+from prospect.errors import DataError, ImageError, UsageError
 from prospect.evaluation.contest.judges.asking import Price, Progress
 from prospect.evaluation.contest.judges.base import Candidate, Grade, Judge
 from prospect.evaluation.contest.judges.grading import GradeFile, Grading
 from prospect.feedback.files.rows import RowParser, with_own_columns
 from prospect.feedback.files.sources import Source, find_places, nothing_in, raw_rows
-from prospect.feedback.files.write import write_jsonl
+from prospect.feedback.files.write import encode, write_jsonl
+from prospect.feedback.images.opening import decode_image
 from prospect.feedback.records import Demonstration, Feedback, Image, Paired, Scored, Text, Unpaired
 from prospect.outputs import output_file
 from prospect.results.contest import JudgeCalls
@@ -54,6 +55,8 @@ class Labelled(NamedTuple):
         cut: completions that the limit cut, and that were not judged for it.
         dropped: whether these were left out; else they are undesirable.
         relabelled: completions whose label in the file said the opposite.
+        broken: rows whose images cannot be read, which are left out.
+        broken_note: why the first of them cannot; "" where there is none.
         not_judged: completions to which the judge has not come (people only).
         unread_note: what one of the unread answers was, "" where there is none.
         calls: of the judge.
@@ -64,6 +67,8 @@ class Labelled(NamedTuple):
     cut: int
     dropped: bool
     relabelled: int
+    broken: int
+    broken_note: str
     not_judged: int
     unread_note: str
     calls: JudgeCalls
@@ -72,7 +77,7 @@ class Labelled(NamedTuple):
         """Return the counts as JSON holds them, the rate's fields beside them."""
         counts = self.labels._asdict()
         rate = counts.pop("rate")._asdict()
-        more = {name: getattr(self, name) for name in ("cut", "relabelled", "not_judged")}
+        more = {name: getattr(self, name) for name in ("cut", "relabelled", "broken", "not_judged")}
         return {**counts, **rate, **more, "threshold": str(self.threshold)}
 
 
@@ -90,6 +95,18 @@ class Completion(NamedTuple):
     id: str
     text: Text | Image
     candidate: Candidate
+
+
+class Completions(NamedTuple):
+    """What a file holds.
+
+    Attributes:
+        completions: in its order.
+        broken: of each row with an image that cannot be read, why.
+    """
+
+    completions: list[Completion]
+    broken: list[str]
 
 
 def label_file(
@@ -122,8 +139,11 @@ def label_file(
     """
     how, path = how or Labelling(), _checked_output(output, source)
     found = read_completions(source, how.target, label_map)
-    rows = [one for one in found if one.row.finished or how.cut != "drop"]
+    rows = [one for one in found.completions if one.row.finished or how.cut != "drop"]
     asked = [place for place, one in enumerate(rows) if one.row.finished or how.cut == "judge"]
+    for one in rows:  # refused before the judge is asked: images that rows beside the output could not name
+        if isinstance(one.text, Image):
+            encode(_thumb(one, True, math.nan, judge.name, ""), path.parent)
     partial = path.with_name(f"{path.name}.partial")
     with GradeFile(partial) as kept:
         grading = Grading(judge, [rows[place].candidate for place in asked], kept=kept, price=how.price)
@@ -138,13 +158,15 @@ def label_file(
     write_jsonl((_thumb(rows[place], *verdict, judge.name, made_by) for place, verdict in made.items()), path)
     partial.unlink(missing_ok=True)
     return Labelled(
-        labels=labels._replace(rows=len(found)),
+        labels=labels._replace(rows=len(found.completions)),
         threshold=threshold,
-        cut=len(found) - len(asked),
+        cut=len(found.completions) - len(asked),
         dropped=how.cut == "drop",
         relabelled=sum(
             isinstance(row := rows[place].row, Unpaired) and row.desirable is not up for place, (up, _) in made.items()
         ),
+        broken=len(found.broken),
+        broken_note=found.broken[0] if found.broken else "",
         not_judged=sum(grade is None for grade in given),
         unread_note=_note(given),
         calls=calls,
@@ -185,8 +207,8 @@ def _note(grades: Iterable[Grade | None]) -> str:
 
 def read_completions(
     source: Source, target: str = "target", label_map: Mapping[Any, bool] | None = None
-) -> list[Completion]:
-    """Return every completion of a source's rows, in its order.
+) -> Completions:
+    """Return every completion of a source's rows; what trains on them would refuse an image that is not whole.
 
     Args:
         source: rows with completions.
@@ -194,9 +216,9 @@ def read_completions(
         label_map: label -> desirable.
 
     Raises:
-        DataError: a row without a completion, or that cannot be read.
+        DataError: a row without a completion, or that cannot be read; no image can be read.
     """
-    found: list[Completion] = []
+    found, broken = list[Completion](), list[str]()
     for place in find_places(source):
         parser, rows = RowParser(label_map, place=place), 0
         for where, name, row in raw_rows(place):
@@ -206,14 +228,25 @@ def read_completions(
                     f"{where}: there is a prompt and no completion to label. Let a model answer first: prospect "
                     "generate MODEL --prompts FILE -o COMPLETIONS.jsonl"
                 )
-            parsed, rows = parser.parse(row, where, name), rows + 1
+            rows += 1
+            try:
+                parsed = parser.parse(row, where, name)
+                made = _completions(parsed)
+                for _, completion in made:
+                    if isinstance(completion, Image):
+                        decode_image(completion, f"{where}: image ({completion.path})")
+            except ImageError as error:
+                broken.append(str(error))
+                continue
             found += [
                 Completion(parsed, name, text, Candidate(parsed.prompt, answer_in(text), row.get(target)))
-                for name, text in _completions(parsed)
+                for name, text in made
             ]
         if not rows:
             raise nothing_in(place)
-    return found
+    if broken and not found:
+        raise DataError(f"none of {len(broken)} rows has images that can be read. The first: {broken[0]}")
+    return Completions(found, broken)
 
 
 def _completions(row: Feedback) -> list[tuple[str, Text | Image]]:

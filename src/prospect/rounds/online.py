@@ -33,6 +33,7 @@ from prospect.rounds.rollout import Drawn, Learnt, learn_from
 from prospect.rounds.store import Rollout, forget, read_rollout, row_of, stored, write_rollout
 from prospect.run_dir import RunDir
 from prospect.training import train as offline
+from prospect.training.callbacks import Callback
 from prospect.training.online import kl_coefficient, rollouts_per_pass
 from prospect.training.session import Session
 from prospect.training.step import score_units
@@ -47,6 +48,7 @@ def train(
     overrides: Sequence[str] = (),
     resume: bool = False,
     quiet: bool = False,
+    callbacks: Sequence[Callback] = (),
 ) -> RunDir:
     """Align a model: on feedback, or where the recipe has an `online` section on its own answers.
 
@@ -58,7 +60,7 @@ def train(
     """
     config = load_config(source, overrides)
     if config.online is None:
-        return offline.train(config, resume=resume, quiet=quiet)
+        return offline.train(config, resume=resume, quiet=quiet, callbacks=callbacks)
     run = RunDir(config.output)
     if resume and run.provenance().finished:
         return run
@@ -68,7 +70,7 @@ def train(
             f"online.judge is {config.online.judge}, which compares two answers and does not score one. Take a "
             "verifier or a reward model."
         )
-    with offline.hold(config, resume=resume, quiet=quiet) as session:
+    with offline.hold(config, resume=resume, quiet=quiet, callbacks=callbacks) as session:
         learn(session, judge)
         session.finish()
     return run
@@ -80,7 +82,7 @@ def learn(session: Session, judge: Judge) -> None:
     begun = loop.resume()
     if begun is not None:
         loop.train_on(begun)  # even if all its steps are made: an evaluation may be still to be done
-    while session.progress.step < session.prepared.total_steps:
+    while session.progress.step < session.prepared.total_steps and not session.ending:
         loop.train_on(loop.draw())
 
 

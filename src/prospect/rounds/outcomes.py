@@ -15,7 +15,7 @@ from prospect.evaluation.answers.asked import Question
 from prospect.evaluation.contest.judges.asking import Asking
 from prospect.evaluation.contest.judges.base import CREDIT, Item, Judge
 from prospect.evaluation.contest.judges.verdict_cache import VerdictCache
-from prospect.feedback.records import Demonstration, text_of
+from prospect.feedback.records import Demonstration
 from prospect.results.stored import Part, Stored
 from prospect.rounds.feedback import candidate, threshold_of
 from prospect.rounds.labels import Threshold, digest_of, score_completions, to_thumbs
@@ -35,7 +35,7 @@ class Passed(Part):
 
 
 class Outcomes(Stored):
-    """`evaluation/outcomes.json` of a round: what the judges say of each held-out prompt's sample, in their order."""
+    """`evaluation/outcomes.json` of a round: what the judges say of each held-out sample, in their order."""
 
     format: str = "prospect.rounds.outcomes/1"
     judge: Passed
@@ -53,7 +53,7 @@ class Looks:
 
     Attributes:
         label: how samples become thumbs.
-        questions: the held-out prompts.
+        questions: the held-out prompts; of each sample, where they are judged.
         judge: who says which samples pass.
         second: another one, which training never hears.
         seed: of the samples.
@@ -70,7 +70,7 @@ class Written(NamedTuple):
     """What a model wrote to the held-out prompts.
 
     Attributes:
-        rows: one for each prompt.
+        rows: one for each question.
         start: what the start wrote; None for the start itself.
         outcomes: what was said of that.
     """
@@ -103,7 +103,7 @@ def _passed(looks: Looks, judge: Judge, written: Written, start: Passed | None, 
         return _against_start(looks, judge, written, keep)
     asked = [looks.label.cut == "judge" or row.finished for row in written.rows]
     rows = [
-        candidate(question, text_of(row.completion, row.where))
+        candidate(question, row.completion)
         for question, row, wanted in zip(looks.questions, written.rows, asked, strict=True)
         if wanted
     ]
@@ -137,7 +137,7 @@ def _against_start(looks: Looks, judge: Judge, written: Written, keep: Path) -> 
         return Passed(identity=digest_of(judge), passed=passed, scores=nothing, threshold=None)
     items = []
     for question, ours, theirs in zip(looks.questions, written.rows, written.start, strict=True):
-        first, second = (candidate(question, text_of(one.completion, one.where)) for one in (ours, theirs))
+        first, second = (candidate(question, one.completion) for one in (ours, theirs))
         items.append(Item(first.prompt, first.completion, second.completion, first.target))
     with VerdictCache(keep) as cache:
         judged, _ = Asking(judge, items, seed=looks.seed, cache=cache).run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from prospect.rounds.feedback import label_judge
+from prospect.rounds.medium import medium_of
 from prospect.rounds.prompts import read_prompts
 from prospect.rounds.recipe import RoundsRecipe
 
@@ -14,7 +15,7 @@ def plan_rounds(recipe: RoundsRecipe) -> list[str]:
         ProspectError: what `run_rounds` would refuse before it samples.
     """
     settings, base = recipe.rounds, recipe.base
-    prompts = read_prompts(recipe)
+    medium, prompts = medium_of(recipe), read_prompts(recipe)
     judge = label_judge(recipe)
     a_round = len(prompts.questions) if settings.prompts_per_round == "all" else settings.prompts_per_round
     samples = a_round * settings.samples_per_prompt
@@ -22,8 +23,7 @@ def plan_rounds(recipe: RoundsRecipe) -> list[str]:
         f"protocol    {recipe.protocol.name}, loss {base.loss.name}, {settings.count} rounds at most",
         f"model       {recipe.start}",
         f"prompts     {len(prompts.questions)} to learn from, {a_round} a round; {len(prompts.held_out)} held out",
-        f"samples     {samples} a round, of {settings.max_new_tokens} tokens at most, at temperature "
-        f"{settings.temperature:g} and top_p {settings.top_p:g}",
+        f"samples     {samples} a round{medium.sampling}",
         f"judge       {judge.name if judge else 'none'}",
         f"reference   {'the start' if settings.reference == 'start' else 'the model before the round'}; optimizer "
         f"{settings.optimizer}",

@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from prospect.errors import ConfigError
-from prospect.feedback.records import Demonstration, Feedback, Paired, Text, Unpaired, text_of
+from prospect.feedback.records import Completion, Demonstration, Feedback, Paired, Text, Unpaired
 from prospect.user_code import import_file, is_own
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A different text that the policy wrote to a prompt.
+    """A different completion that the policy made for a prompt.
 
     Attributes:
         id: of its row.
-        completion: the text.
+        completion: a text or an image.
         score: what the judge gave it; None where its verdict could not be read, or nobody was asked.
         desirable: the thumb; None where there is none.
         finished: false where the limit cut it.
@@ -32,7 +32,7 @@ class Sample:
     """
 
     id: str
-    completion: Text
+    completion: Completion
     score: float | None = None
     desirable: bool | None = None
     finished: bool = True
@@ -45,8 +45,8 @@ class Asked:
 
     Attributes:
         prompt: its text.
-        samples: what the policy wrote, each different text once.
-        teacher: a teacher's answers to it.
+        samples: what the policy made, each different completion once.
+        teacher: a teacher's answers to it, or real images.
         soft: of pairs of its samples, by their places, the share of verdicts for the first; where a judge compared.
     """
 
@@ -64,7 +64,7 @@ class Gathered:
         asked: prompt by prompt.
         round: its number, from 1.
         source: what its rows name as their source.
-        model: who wrote the samples.
+        model: who made the samples.
         judge: who judged them.
         positives: whose desirable rows are wanted.
         pairs: which pairs are wanted.
@@ -138,6 +138,7 @@ class Protocol:
         sft_first: whether sft on those comes first.
         least_samples: of a prompt.
         defaults: keys of the `rounds` section where the recipe says nothing.
+        of_texts: of a protocol that texts alone can have, what to take for images; else empty.
     """
 
     make: Callable[[Gathered], Made | list[Feedback]]
@@ -149,6 +150,7 @@ class Protocol:
     sft_first: bool = False
     least_samples: int = 1
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    of_texts: str = ""
 
     def rows(self, gathered: Gathered) -> Made:
         """Return a round's rows."""
@@ -212,7 +214,12 @@ def online_kto(gathered: Gathered) -> list[Feedback]:
     ]
 
 
-@protocol("kto", sft_first=True, needs_teacher=True)
+@protocol(
+    "kto",
+    sft_first=True,
+    needs_teacher=True,
+    of_texts="spin, which holds real images against the model's own, or online_kto, whose judge gives thumbs",
+)
 def orca_math(gathered: Gathered) -> list[Feedback]:
     """Thumbs on own samples and a thumb up for each of the teacher's answers, which count once, not K times.
 
@@ -271,7 +278,7 @@ def spin(gathered: Gathered) -> Made:
                 if sample.completion == answer.completion:
                     ties += 1
                     continue
-                real = Sample(answer.id, text_of(answer.completion, answer.where), finished=answer.finished)
+                real = Sample(answer.id, answer.completion, finished=answer.finished)
                 rows.append(gathered.pair(one.prompt, real, sample, float(sample.count)))
     return Made(rows, ties)
 
@@ -300,7 +307,9 @@ def rft(gathered: Gathered) -> list[Feedback]:
     ]
 
 
-@protocol("dpo", needs_judge=True, compares=True, least_samples=2)
+@protocol(
+    "dpo", needs_judge=True, compares=True, least_samples=2, of_texts="online_dpo, with a judge that scores images"
+)
 def rlaif(gathered: Gathered) -> Made:
     """Pairs with soft labels: a judge compares in both orders, and p is its mean verdict for the first.
 

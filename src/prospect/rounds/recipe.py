@@ -40,7 +40,8 @@ class LabelSettings(Section):
 
     judge: str | None = None
     """Who says what a sample is worth: verifier:numeric, verifier:python:FILE.py:NAME, reward:MODEL, lm:MODEL,
-    endpoint:URL#NAME, FILE.py:NAME (docs/judging.md). The spin protocol needs none."""
+    endpoint:URL#NAME, FILE.py:NAME; of images clip:MODEL or FILE.py:NAME (docs/judging.md). The spin protocol needs
+    none."""
     threshold: Annotated[str | float | None, BeforeValidator(_words)] = None
     """Which scores are thumbs up. equal: 1, as a verifier says it; a number: that and above; median: above that of
     all samples of the round; prompt_median: above that of the prompt's own samples. null: equal where scores are 0 and
@@ -60,10 +61,12 @@ class EvaluateSettings(Section):
     """A share or a number of rounds.prompts, split off before the first round, or a file of others."""
     judge: str | None = None
     """null: the judge that labels."""
+    samples_per_prompt: int = Field(default=1, ge=1)
+    """Samples of each held-out prompt. More of them say more of few prompts; intervals know that they are alike."""
     second_judge: str | None = None
     """Another one, which training never hears; where it falls while the first rises, the rounds stop."""
     kl_prompts: int = Field(default=64, ge=0)
-    """Held-out prompts answered at temperature 1 to estimate KL(policy || start); 0 leaves it out."""
+    """Held-out prompts answered at temperature 1 to estimate KL(policy || start); 0 leaves it out. Images have none."""
     samples: int = Field(default=8, ge=0)
     """Held-out prompts whose samples the report shows."""
 
@@ -117,8 +120,8 @@ class RoundsSettings(Section):
     target: str = "target"
     """The column with the right answers, for verifiers."""
     teacher: str | None = None
-    """Rows of prompt and completion to learn from beside the own samples: orca_math begins with sft on them, spin holds
-    them against its own samples."""
+    """Rows of prompt and completion, or image, to learn from beside the own samples: orca_math begins with sft on them,
+    spin holds them against its own samples."""
     sft_first: bool | None = None
     """Whether sft on the teacher's rows comes before the first round. null: as the protocol has it."""
     sft: SftSettings = Field(default_factory=SftSettings)
@@ -127,12 +130,16 @@ class RoundsSettings(Section):
     """all: every prompt in every round. A number: so many fresh ones a round, none in two rounds."""
     samples_per_prompt: int = Field(default=4, ge=1)
     """Samples of each."""
+    steps: int | None = Field(default=None, ge=1)
+    """Of images: noise levels that are stepped through; null leaves it to the pipeline, as guidance."""
+    guidance: Number | None = None
+    """Of images: scale of guidance by the prompt."""
     temperature: Number = Field(default=0.7, gt=0)
     """Of the samples."""
     top_p: Number = Field(default=0.95, gt=0, le=1)
     """Of the samples."""
     max_new_tokens: int = Field(default=256, ge=1)
-    """Where a sample is cut."""
+    """Where a sample is cut. Temperature, top_p and this are of texts."""
     sample_batch: int = Field(default=64, ge=1)
     """Samples drawn together; speed and memory."""
     sampler: str | None = None

@@ -16,6 +16,7 @@ from prospect.losses import get_loss
 from prospect.results.rounds import Rows, Stopped
 from prospect.rounds.balance import Balanced, balance, identity
 from prospect.rounds.folder import RoundFolder
+from prospect.rounds.medium import RoundsMedium
 from prospect.rounds.protocols import Gathered
 from prospect.rounds.recipe import RoundsRecipe
 
@@ -35,12 +36,17 @@ class RoundRows(NamedTuple):
 
 
 def make_rows(
-    recipe: RoundsRecipe, gathered: Gathered, folder: RoundFolder, earlier: Sequence[RoundFolder]
+    recipe: RoundsRecipe,
+    medium: RoundsMedium,
+    gathered: Gathered,
+    folder: RoundFolder,
+    earlier: Sequence[RoundFolder],
 ) -> RoundRows:
     """Write a round's frozen rows.
 
     Args:
         recipe: of the rounds.
+        medium: what the model makes.
         gathered: the round's samples with what was said of them.
         folder: of the round.
         earlier: folders of earlier rounds, the latest first.
@@ -60,7 +66,10 @@ def make_rows(
         if balanced.stop and not recipe.base.data.allow_one_class:
             return RoundRows(None, balanced.note, Stopped(kind="one_class", text=balanced.stop))
         rows = list(balanced.rows)
-    raw = folder.path / "rows.partial.jsonl"
+    unfit = medium.unfit(rows, class_weights(recipe.base, balanced))
+    if unfit:
+        return RoundRows(None, balanced.note, Stopped(kind="one_class", text=unfit))
+    raw = folder.path.with_name(f"{folder.path.name}.rows.partial.jsonl")  # above images of earlier rounds too
     write_jsonl(rows, raw)
     freeze(raw, folder.rows)
     raw.unlink()
@@ -135,7 +144,9 @@ def _count(
 
 
 def class_weights(config: Config, balanced: Balanced) -> dict[str, float]:
-    """Return the weights that the loss is given: none where it takes none, or the recipe sets them."""
+    """Return the weights that the loss is given: none where it takes none, or the recipe sets them or the shares."""
+    if config.data.desirable_share is not None:
+        return {}
     defaults = get_loss(config.loss.name).hyperparameters
     if not balanced.weights.keys() <= defaults.keys() or balanced.weights.keys() & config.loss.hyperparameters.keys():
         return {}

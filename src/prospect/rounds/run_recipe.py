@@ -18,7 +18,13 @@ def imitation_recipe(recipe: RoundsRecipe, folder: RoundsFolder) -> dict[str, An
 
 
 def training_recipe(
-    recipe: RoundsRecipe, number: int, model: str, start: str, folder: RoundFolder, weights: dict[str, float]
+    recipe: RoundsRecipe,
+    number: int,
+    model: str,
+    start: str,
+    folder: RoundFolder,
+    weights: dict[str, float],
+    default_rate: float,
 ) -> dict[str, Any]:
     """Return the recipe of a round's training run.
 
@@ -29,13 +35,14 @@ def training_recipe(
         start: the model before round 1.
         folder: of the round.
         weights: class weights.
+        default_rate: the learning rate where the recipe names none.
     """
     settings, values = recipe.rounds, recipe.base.as_dict()
     values["data"] |= {"train": str(folder.rows), "eval": None}
     values["model"]["name_or_path"] = model
     values["loss"] |= weights
     values["output"] = str(folder.run.path)
-    rate = recipe.base.train.learning_rate or get_loss(recipe.base.loss.name).learning_rate
+    rate = recipe.base.train.learning_rate or default_rate
     values["train"] |= {
         "learning_rate": rate * settings.learning_rate_factor ** (number - 1),
         "seed": recipe.base.train.seed + number - 1,

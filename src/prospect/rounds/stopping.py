@@ -36,7 +36,8 @@ def _no_gain(found: HeldOut, name: str, settings: StopSettings) -> Stopped | Non
     return Stopped(
         kind="no_gain",
         text=f"{name} shows no gain over the model before it: {gain.value:+.1%} ({gain.low:+.1%} to {gain.high:+.1%}) "
-        f"on {gain.n} held-out prompts. More held-out prompts would show a smaller gain (rounds.evaluate.prompts).",
+        f"on {gain.n} held-out {'prompts' if gain.n == gain.prompts else 'samples'}. More held-out prompts would show "
+        "a smaller gain (rounds.evaluate.prompts).",
     )
 
 
@@ -51,7 +52,7 @@ def _divergence(found: HeldOut, name: str, settings: StopSettings) -> Stopped | 
 
 
 def _length(found: HeldOut, start: HeldOut, name: str, settings: StopSettings) -> Stopped | None:
-    if settings.length is None or not start.words:
+    if settings.length is None or not start.words or found.words is None:
         return None
     ratio = found.words / start.words
     if 1 / settings.length <= ratio <= settings.length:

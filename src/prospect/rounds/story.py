@@ -6,26 +6,25 @@ import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from prospect import __version__, progress
 from prospect.errors import CheckpointError
-from prospect.evaluation.answers.generate import as_rows
-from prospect.evaluation.answers.writers import Generation
 from prospect.evaluation.contest.judges.base import Judge
 from prospect.feedback.files.write import write_jsonl
-from prospect.results.rounds import Judged, Ledger, Round, Rows, Stopped
+from prospect.results.rounds import HeldOut, Judged, Ledger, Round, Rows, Stopped
 from prospect.rounds.feedback import judge_samples, label_judge, make_judge, write_labels
 from prospect.rounds.folder import PARTIAL, RoundFolder, RoundsFolder, with_round
 from prospect.rounds.held_out import look
 from prospect.rounds.labels import digest_of
+from prospect.rounds.medium import RoundsMedium, medium_of
 from prospect.rounds.outcomes import Looks, Outcomes, Passed
 from prospect.rounds.prompts import Prompts, freeze_prompts, prompts_of_round, read_prompts
 from prospect.rounds.protocols import Asked, Gathered
 from prospect.rounds.recipe import RoundsRecipe
 from prospect.rounds.rows import make_rows
 from prospect.rounds.run_recipe import imitation_recipe, training_recipe
-from prospect.rounds.sampling import Sampler, describe
 from prospect.rounds.stopping import why_stop
 from prospect.rounds.training import train_round
 
@@ -40,7 +39,7 @@ class Story:
     prompts: Prompts
     looks: Looks
     judge: Judge | None
-    sampler: Sampler
+    medium: RoundsMedium
     quiet: bool
     known: float
     begun: float
@@ -53,13 +52,14 @@ class Story:
         looking = make_judge(settings.label, settings.evaluate.judge) if settings.evaluate.judge else judge
         second = make_judge(settings.label, settings.evaluate.second_judge) if settings.evaluate.second_judge else None
         assert looking is not None, "the recipe is checked"
-        prompts = read_prompts(recipe)
+        medium, judges = medium_of(recipe), [one for one in (judge, looking, second) if one is not None]
+        prompts = medium.prepare(read_prompts(recipe), judges, folder.prompts.parent)
         freeze_prompts(folder, prompts)
         looks = Looks(settings.label, prompts.held_out, looking, second, recipe.base.train.seed)
         ledger = folder.read() or _new_ledger(recipe, judge or looking, looks, prompts)
         known = ledger.seconds
         ledger = ledger.model_copy(update={"planned": settings.count, "settings": settings.model_dump(mode="json")})
-        return cls(recipe, folder, ledger, prompts, looks, judge, Sampler(recipe), quiet, known, time.monotonic())
+        return cls(recipe, folder, ledger, prompts, looks, judge, medium, quiet, known, time.monotonic())
 
     @property
     def start(self) -> str:
@@ -86,7 +86,7 @@ class Story:
         if self.ledger.rounds:
             return
         place = self.folder.round(0).evaluation
-        found = look(self.sampler, self.looks, self.start, self.start, 0, place, place, place)
+        found = self._looked(self.start, 0, place, place, place)
         self._say(0, found)
         self._write(Round(round=0, model=self.start, held_out=found))
         (place / PARTIAL).unlink(missing_ok=True)
@@ -128,7 +128,9 @@ class Story:
 
     def _train(self, entry: Round, rows: Rows, folder: RoundFolder, before: Round) -> Round:
         optimizer = self.recipe.rounds.optimizer
-        values = training_recipe(self.recipe, entry.round, before.model, self.start, folder, rows.weights)
+        values = training_recipe(
+            self.recipe, entry.round, before.model, self.start, folder, rows.weights, self.medium.default_rate
+        )
         carried = self.folder.round(before.round).run if before.round and optimizer == "carried" else None
         trained = train_round(values, folder, self.folder.path, optimizer, carried, quiet=self.quiet)
         entry = entry.model_copy(update={"trained": trained})
@@ -139,7 +141,7 @@ class Story:
         """Let the round's model answer the held-out prompts."""
         start, last = self.folder.round(0).evaluation, self.folder.round(before.round).evaluation
         place, number = folder.evaluation, entry.round
-        found = look(self.sampler, self.looks, entry.model, self.start, number, place, start, last)
+        found = self._looked(entry.model, number, place, start, last)
         entry = entry.model_copy(update={"held_out": found})
         if not entry.is_kept:
             note = f"it is shown to be worse than round {before.round}, and what follows starts from that one again"
@@ -148,30 +150,27 @@ class Story:
         self._write(entry)
         (place / PARTIAL).unlink(missing_ok=True)
 
+    def _looked(self, model: str, number: int, place: Path, start: Path, last: Path) -> HeldOut:
+        settings = self.recipe.rounds.evaluate
+        return look(self.medium, settings, self.looks, model, self.start, number, place, start, last)
+
     def _feed(self, entry: Round, folder: RoundFolder, model: str) -> Round:
         """Sample, judge, and freeze the rows."""
         settings, number = self.recipe.rounds, entry.round
         questions = prompts_of_round(self.recipe, self.prompts.questions, number)
         begun = time.monotonic()
-        partial = folder.path / PARTIAL
-        generation = Generation(
-            settings.samples_per_prompt,
-            settings.max_new_tokens,
-            settings.temperature,
-            settings.top_p,
-            _seed(self.recipe.base.train.seed, number),
-        )
-        prompts = [question.prompt for question in questions]
-        with progress.phase(f"round {number}: {settings.samples_per_prompt} samples of {len(prompts)} prompts"):
-            answers = self.sampler.answer(model, prompts, generation, number=number, keep=partial)
-        write_jsonl(as_rows(prompts, answers), folder.samples)
-        entry = entry.model_copy(update={"drawn": describe(answers, time.monotonic() - begun)})
+        prompts, count = [question.prompt for question in questions], settings.samples_per_prompt
+        seed = _seed(self.recipe.base.train.seed, number)
+        with progress.phase(f"round {number}: {count} samples of {len(prompts)} prompts"):
+            draws = self.medium.draw(model, prompts, count, seed, number=number, folder=folder.path)
+        write_jsonl(draws.flat, folder.samples)
+        entry = entry.model_copy(update={"drawn": self.medium.describe(draws, time.monotonic() - begun)})
         self._write(entry)
         asked, judged = judge_samples(
             settings.label,
             self.judge,
             questions,
-            answers,
+            draws.rows,
             self.prompts.teacher,
             round_number=number,
             verdicts=folder.verdicts,
@@ -180,13 +179,13 @@ class Story:
         write_labels(folder.labels, asked)
         entry = entry.model_copy(update={"judged": judged})
         earlier = [self.folder.round(n) for n in range(number - 1, 0, -1)]
-        made = make_rows(self.recipe, self._gathered(asked, number, model), folder, earlier)
+        made = make_rows(self.recipe, self.medium, self._gathered(asked, number, model), folder, earlier)
         notes = [made.note] if made.note else []
         entry = entry.model_copy(update={"rows": made.rows, "notes": notes})
         if judged is not None:
             progress.note(f"round {number}: {judged.desirable} thumbs up, {judged.undesirable} down")
         self._write(entry, stopped=made.stopped)
-        partial.unlink(missing_ok=True)
+        (folder.path / PARTIAL).unlink(missing_ok=True)
         return entry
 
     def _gathered(self, asked: Sequence[Asked], number: int, model: str) -> Gathered:
@@ -219,7 +218,7 @@ class Story:
     def _say(self, number: int, found: Any) -> None:
         rate = found.rate
         who = f"round {number}" if number else "the start"
-        progress.note(f"{who}: {rate.rate:.1%} ({rate.low:.1%} to {rate.high:.1%}) of {rate.n} held-out prompts pass")
+        progress.note(f"{who}: {rate.rate:.1%} ({rate.low:.1%} to {rate.high:.1%}) of {rate.n} held-out samples pass")
 
 
 def _new_ledger(recipe: RoundsRecipe, judge: Judge, looks: Looks, prompts: Prompts) -> Ledger:

@@ -67,6 +67,6 @@ def _describe(run: RunDir, home: Path) -> Trained:
 def weights_hash(folder: Path) -> str:
     """Return a hash of the weight files of a model's folder."""
     digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
-        digest.update(path.name.encode() + bytes.fromhex(describe_file(path).sha256))
+    for path in sorted(folder.rglob("*.safetensors")):  # those of a pipeline lie in folders of its parts
+        digest.update(path.relative_to(folder).as_posix().encode() + bytes.fromhex(describe_file(path).sha256))
     return digest.hexdigest()

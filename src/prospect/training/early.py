@@ -10,7 +10,7 @@ import sys
 from prospect.config import Config
 from prospect.feedback.files.sources import find_places
 from prospect.losses.declared import check_declared
-from prospect.model_source import find_model, is_path, require_context
+from prospect.model_source import find_adapter_of_images, find_model, is_path, require_context
 from prospect.training.trackers import require_trackers
 
 
@@ -30,6 +30,7 @@ def refuse_early(config: Config) -> None:
     if isinstance(config.data.eval, str | list):
         find_places(config.data.eval)
     if is_path(config.model.name_or_path):  # the hub is asked later, and once
-        source = find_model(config.model.name_or_path)
+        of_images = find_adapter_of_images(config.model.name_or_path)
+        source = of_images[0] if of_images else find_model(config.model.name_or_path)
         if config.data.max_length is not None:  # in a GGUF file the context takes seconds to find
             require_context(config.data.max_length, source.context)

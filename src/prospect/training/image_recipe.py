@@ -46,13 +46,18 @@ def settle_images(config: Config, pipeline: Pipeline, loss: Loss) -> Config:
     values["data"]["resolution"] = resolution
     train = values["train"]
     train["images_per_micro_batch"] = train["images_per_micro_batch"] or AT_ONCE[default_device().type]
-    train["learning_rate"] = train["learning_rate"] or (ADAPTER_RATE if config.model.lora else FULL_RATE)
+    train["learning_rate"] = train["learning_rate"] or usual_rate(config)
     official = values["loss"].pop("official_beta", None)
     if official is not None:
         values["loss"]["beta"] = official * nats_per_official(loss, pipeline, resolution)
     elif "beta" in loss.hyperparameters:
         values["loss"].setdefault("beta", BETA)
     return Config.model_validate(values)
+
+
+def usual_rate(config: Config) -> float:
+    """Return the learning rate of recipes that name none."""
+    return ADAPTER_RATE if config.model.trains_adapter else FULL_RATE
 
 
 def image_encoder(config: Config, pipeline: Pipeline, loss: Loss) -> ImageEncoder:

@@ -30,14 +30,14 @@ from prospect.feedback.chat.rendering import Rendering
 from prospect.feedback.chat.templates import DEFAULT
 from prospect.feedback.frozen.freeze import describe_files
 from prospect.losses import Loss, get_loss
-from prospect.model_source import ModelSource, find_model
+from prospect.model_source import ModelSource, find_adapter_of_images, find_model
 from prospect.models.diffusion.pipelines import Pipeline, read_pipeline
 from prospect.models.loading import default_device, load_model_config, load_tokenizer, resolve_max_length
 from prospect.training.early import refuse_early
 from prospect.training.image_recipe import check_balance, image_encoder, refuse_image_settings, settle_images
 from prospect.training.online import check_online, steps_per_pass
 from prospect.training.resolving import resolve_recipe
-from prospect.training.starting_point import check_new_tokens, choose_adapter
+from prospect.training.starting_point import check_new_tokens, choose_adapter, continue_images
 
 # On two CPU cores 1024 was twice as fast as 4096 for a model of 1 million parameters; a GPU wants to be filled.
 MICRO_BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
@@ -97,8 +97,9 @@ def prepare(config: Config, now: datetime | None = None) -> Prepared:
     loss = get_loss(config.loss.name)
     loss.check(config.loss.hyperparameters)
     refuse_early(config)
-    source = find_model(config.model.name_or_path)
-    config = choose_adapter(config, source, loss)
+    of_images = find_adapter_of_images(config.model.name_or_path)
+    source = of_images[0] if of_images else find_model(config.model.name_or_path)
+    config = continue_images(config) if of_images else choose_adapter(config, source, loss)
     if source.kind == "pipeline":
         return _prepare_images(config, source, loss)
     refuse_image_settings(config)

@@ -101,6 +101,23 @@ def require_unheld(folder: Path) -> None:
         _release(folder, _lock(folder))
 
 
+def is_held(folder: Path) -> bool:
+    """Return whether a process writes to a run directory; where the system has no locks, whether it may."""
+    try:
+        handle = os.open(folder / LOCK, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        if fcntl is not None:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+    except OSError:  # somebody has it, or the disk has none
+        pass
+    finally:
+        os.close(handle)
+    return True
+
+
 def _make_folder(path: Path) -> Sequence[Path]:
     """Make a folder with those above it; return what was made, the innermost first."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]

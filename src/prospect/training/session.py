@@ -21,9 +21,10 @@ from prospect.models.policy import Policy
 from prospect.models.reference import Reference
 from prospect.models.sampling import Generated
 from prospect.progress import phase
-from prospect.results.run import Alarm, AlarmsRow, MetricsRow, Provenance
+from prospect.results.run import Alarm, AlarmsRow, MetricsRow, Provenance, SampleRow
 from prospect.run_dir import RunDir
 from prospect.training.alarms import Watch
+from prospect.training.callbacks import Callback, Callbacks
 from prospect.training.checkpoints.checkpoint import (
     OPTIMIZER,
     REFERENCE,
@@ -40,6 +41,7 @@ from prospect.training.checkpoints.checkpoint import (
 )
 from prospect.training.checkpoints.resume import restore
 from prospect.training.checkpoints.state import Identity, Progress
+from prospect.training.data_pictures import write_data_pictures
 from prospect.training.evaluate import evaluate_held_out, write, write_samples
 from prospect.training.memory.out_of_memory import name_the_setting
 from prospect.training.objective import (
@@ -58,7 +60,7 @@ from prospect.training.progress import Display
 from prospect.training.provenance import describe_run, model_card
 from prospect.training.step import Objective, StepResult
 from prospect.training.stopping import Stop
-from prospect.training.trackers import Tracker, open_trackers
+from prospect.training.trackers import open_trackers
 
 
 @dataclass
@@ -77,15 +79,25 @@ class Session:
     progress: Progress
     run: RunDir
     provenance: Provenance
-    trackers: list[Tracker]
+    callbacks: Callbacks
     world: World
     watch: Watch
     plan: StepPlan
     shown: screen.Display = field(default_factory=screen.Display)
     stop: Stop = field(default_factory=Stop)
+    ending: bool = False
+    """Whether a callback ended the run before its last step."""
 
     @classmethod
-    def start(cls, prepared: Prepared, policy: Policy, run: RunDir, resume: bool, world: World) -> Session:
+    def start(
+        cls,
+        prepared: Prepared,
+        policy: Policy,
+        run: RunDir,
+        resume: bool,
+        world: World,
+        callbacks: Sequence[Callback] = (),
+    ) -> Session:
         """Build all that a run needs and, where it goes on, put everything back as the last checkpoint has it."""
         config = prepared.config
         with phase("making the reference"):
@@ -118,11 +130,13 @@ class Session:
             progress = restore(checkpoint, objective, optimizer, identity)
         provenance = describe_run(prepared, policy, reference, start)
         watch = build_watch(prepared)
-        trackers: list[Tracker] = []
+        told: list[Callback] = []
         if world.is_main:
-            trackers = open_trackers(config.train.trackers, run.path, config.as_dict())
+            told = [*open_trackers(config.train.trackers, run.path, config.as_dict()), *callbacks]
             run.rewind(progress.step if checkpoint is not None else -1)
             watch.catch_up(run.metrics(), run.samples())
+            if provenance.images is not None:
+                provenance.images.shown = write_data_pictures(run, prepared)
             run.write_provenance(provenance)
             run.write_config(config.as_dict())
         return cls(
@@ -135,7 +149,7 @@ class Session:
             progress,
             run,
             provenance,
-            trackers,
+            Callbacks(told),
             world,
             watch,
             prepared.plan,
@@ -202,6 +216,7 @@ class Session:
         if step % self.prepared.config.train.log_every == 0 or step == self.prepared.total_steps:
             self.write_metrics(metrics)
             self.ring(self.watch.see_step(metrics))
+        self.callbacks.on_step(step, self.prepared.total_steps, self.epoch, metrics)
 
     def ring(self, alarms: Sequence[Alarm]) -> None:
         """Say what looks like collapse, on the screen and in the run directory."""
@@ -212,15 +227,15 @@ class Session:
             self.run.append_alarms(AlarmsRow(step=step, epoch=self.epoch, alarms=list(alarms)))
 
     def write_metrics(self, metrics: MetricsRow) -> None:
-        """Append to the run directory, and passes on to the trackers."""
+        """Append to the run directory, and tell the callbacks."""
         if self.world.is_main:
             self.run.append_metrics(metrics)
-        for tracker in self.trackers:
-            tracker.log(int(metrics["step"]), {name: value for name, value in metrics.items() if name != "step"})
+        self.callbacks.on_log(metrics)
 
     def evaluate(self) -> None:
         """Score held-out feedback and write samples."""
-        step = self.progress.step
+        step, metrics = self.progress.step, dict[str, float]()
+        samples: list[SampleRow] = []
         if self.prepared.held_out is not None:
             with name_the_setting(
                 f"in the evaluation at step {step}", self.prepared, self.run, self.prepared.held_out.examples
@@ -234,6 +249,7 @@ class Session:
             with self._sampling():
                 samples = write_samples(run, self.prepared, self.policy, step)
             self.ring(self.watch.see_samples(samples))
+        self.callbacks.on_evaluation(step, self.epoch, metrics, samples)
 
     def sample(self, prompts: Sequence[Text], **settings: Any) -> list[list[Generated]]:
         """Let the policy as it is answer prompts; sharded weights need all processes to ask.
@@ -269,7 +285,8 @@ class Session:
             SAMPLED_POINT: self.objective.sampled.state() if self.objective.sampled is not None else {},
         }
         keep = self.prepared.config.train.keep_checkpoints
-        save_checkpoint(self.run.checkpoints_path, groups, self.progress, self.identity, keep, self.world)
+        path = save_checkpoint(self.run.checkpoints_path, groups, self.progress, self.identity, keep, self.world)
+        self.callbacks.on_save(self.progress.step, path)
 
     def carry_optimizer(self, run: RunDir) -> None:
         """Let the optimizer go on with the moments and step counts of another run's last checkpoint.
@@ -285,9 +302,17 @@ class Session:
         restore_optimizer(self.optimizer, parameters, found)
 
     def finish(self) -> None:
-        """Write the aligned model and close the books."""
+        """Write the aligned model and close the books.
+
+        Raises:
+            CallbackError: one failed that was told of it; the run is finished.
+        """
         with name_the_setting("while the finished model was written", self.prepared, self.run, part="loading"):
             self._finish()
+        self.callbacks.on_save(self.progress.step, self.run.model_path, finished=True)
+        if self.callbacks.failed is not None:
+            where = f"The run is finished and its model is in {self.run.model_path}."
+            raise self.callbacks.error(where) from self.callbacks.cause
 
     def _finish(self) -> None:
         self.reference.flush()
@@ -307,13 +332,13 @@ class Session:
                 "some space and continue with --resume."
             ) from error
         finished, seconds = time.strftime("%Y-%m-%dT%H:%M:%S%z"), round(self.progress.seconds, 2)
-        self.run.write_provenance(self.provenance.model_copy(update={"finished": finished, "seconds": seconds}))
+        made = {"finished": finished, "seconds": seconds, **({"epochs": self.epoch} if self.ending else {})}
+        self.run.write_provenance(self.provenance.model_copy(update=made))
         self.world.barrier()
 
     def close(self) -> None:
-        """End the trackers, however the run ended."""
-        for tracker in self.trackers:
-            tracker.close()
+        """Tell the callbacks that this is the end, however the run ended."""
+        self.callbacks.close()
 
     def whole_policy(self) -> Policy | None:
         """Return the policy as it is saved, on the first process.

@@ -37,6 +37,20 @@ def choose_adapter(config: Config, source: ModelSource, loss: Loss) -> Config:
     return config.model_copy(update={"model": config.model.model_copy(update={"adapter": chosen})})
 
 
+def continue_images(config: Config) -> Config:
+    """Return the recipe of a run that trains an adapter of a pipeline on.
+
+    Raises:
+        ConfigError: it asks for another adapter.
+    """
+    if config.model.lora is not None or config.model.adapter == "merge":
+        raise ConfigError(
+            f"{config.model.name_or_path} trained an adapter of a pipeline, which is trained on as it is. Leave "
+            "model.lora and model.adapter out; or fold it in with diffusers (fuse_lora), and start from that pipeline."
+        )
+    return config.model_copy(update={"model": config.model.model_copy(update={"adapter": "continue"})})
+
+
 def check_new_tokens(config: Config, loss: Loss) -> None:
     """Refuse to train an adapter on that has no place for the tokens of the loss.
 

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
+import secrets
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from prospect.atomic import write_text
 from prospect.errors import ConfigError
+from prospect.run_dir import RunDir
+from prospect.training.callbacks import Callback
+
+PROJECT = "prospect"
+"""What the runs are filed under."""
 
 
-class Tracker:
-    """Receives what is logged.
+class Tracker(Callback):
+    """A callback that copies what is logged.
 
     Args:
         folder: the run directory; what a tracker writes locally goes below it.
@@ -22,12 +30,6 @@ class Tracker:
     """
 
     def __init__(self, folder: Path, config: Mapping[str, Any]) -> None: ...
-
-    def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Told after every logged step and evaluation."""
-
-    def close(self) -> None:
-        """Told at the end."""
 
 
 class TensorBoard(Tracker):
@@ -39,12 +41,13 @@ class TensorBoard(Tracker):
 
         self._writer = SummaryWriter(str(folder / "tensorboard"))
 
-    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+    def on_log(self, row: Mapping[str, float]) -> None:
         """One scalar a metric."""
+        step, metrics = _parted(row)
         for name, value in metrics.items():
             self._writer.add_scalar(name, value, step)
 
-    def close(self) -> None:
+    def on_end(self) -> None:
         """Write what is buffered."""
         self._writer.close()
 
@@ -56,39 +59,41 @@ class _RunTracker(Tracker):
 
     def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
         self._module = _need(self.package)
-        self._module.init(project="prospect", name=folder.name, config=dict(config), **self.options(folder))
+        self._module.init(name=folder.name, config=dict(config), **self.options(folder))
 
     def options(self, folder: Path) -> dict[str, Any]:
         """Return what this package's init takes besides."""
-        return {}
+        raise NotImplementedError
 
-    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+    def on_log(self, row: Mapping[str, float]) -> None:
         """One point a step."""
-        self._module.log(dict(metrics), step=step)
+        step, metrics = _parted(row)
+        self._module.log(metrics, step=step)
 
-    def close(self) -> None:
+    def on_end(self) -> None:
         """End the run."""
         self._module.finish()
 
 
 class Wandb(_RunTracker):
-    """Weights & Biases; resumes under the run directory's name."""
+    """Weights & Biases, files under RUN/wandb; a resumed run goes on in the run that it began."""
 
     package = "wandb"
 
     def options(self, folder: Path) -> dict[str, Any]:
-        """Return what this package's init takes besides."""
-        return {"dir": str(folder), "resume": "allow", "id": folder.name}
+        """Return project, place, and the id by which a run is found again."""
+        project = os.environ.get("WANDB_PROJECT", PROJECT)
+        return {"project": project, "dir": str(folder), "id": _id_of(folder / "wandb" / "id"), "resume": "allow"}
 
 
 class Trackio(_RunTracker):
-    """Trackio; resumes under the run directory's name."""
+    """Trackio, in a database of its own; a resumed run goes on in the run of its name."""
 
     package = "trackio"
 
     def options(self, folder: Path) -> dict[str, Any]:
-        """Return what this package's init takes besides."""
-        return {"resume": "allow"}
+        """Return project, and whether a run of that name is this one."""
+        return {"project": PROJECT, "resume": "allow" if RunDir(folder).begun() else "never"}
 
 
 class MLflow(Tracker):
@@ -99,11 +104,12 @@ class MLflow(Tracker):
         self._mlflow.start_run(run_name=folder.name)
         self._mlflow.log_dict(dict(config), "config.json")
 
-    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+    def on_log(self, row: Mapping[str, float]) -> None:
         """One point a metric."""
-        self._mlflow.log_metrics(dict(metrics), step=step)
+        step, metrics = _parted(row)
+        self._mlflow.log_metrics(metrics, step=step)
 
-    def close(self) -> None:
+    def on_end(self) -> None:
         """End the run."""
         self._mlflow.end_run()
 
@@ -128,7 +134,7 @@ def open_trackers(names: Sequence[str], folder: Path, config: Mapping[str, Any])
             opened.append(TRACKERS[name](folder, config))
         except Exception as error:  # each package has errors of its own: no key, no network, an old folder
             for tracker in opened:
-                tracker.close()
+                tracker.on_end()
             if isinstance(error, ConfigError):
                 raise
             raise ConfigError(
@@ -150,6 +156,19 @@ def require_trackers(names: Sequence[str]) -> None:
                 f'train.trackers names {name}, which is not installed. Run "pip install {name}", or leave it out: the '
                 "run directory is written in any case."
             )
+
+
+def _parted(row: Mapping[str, float]) -> tuple[int, dict[str, float]]:
+    """Return a row's step, and its metrics."""
+    return int(row["step"]), {name: value for name, value in row.items() if name != "step"}
+
+
+def _id_of(path: Path) -> str:
+    """Return the id in a file, a new one where there is no such file: runs of one name are not one run."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, secrets.token_hex(4))
+    return path.read_text(encoding="utf-8")
 
 
 def _need(package: str) -> ModuleType:

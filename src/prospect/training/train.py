@@ -20,6 +20,7 @@ from prospect import progress
 from prospect.config import Config, check_places, load_config
 from prospect.errors import CheckpointError, ConfigError, RunStopped
 from prospect.run_dir import RunDir
+from prospect.training.callbacks import Callback, check_callbacks
 from prospect.training.checkpoints.checkpoint import latest_checkpoint
 from prospect.training.checkpoints.resume import require_same_recipe, with_saved_date
 from prospect.training.image_recipe import beta_in_words
@@ -42,6 +43,7 @@ def train(
     overrides: Sequence[str] = (),
     resume: bool = False,
     quiet: bool = False,
+    callbacks: Sequence[Callback] = (),
 ) -> RunDir:
     """Align a model on feedback.
 
@@ -50,6 +52,7 @@ def train(
         overrides: `key.path=value` strings that win over the recipe.
         resume: continue a run that was stopped, to the same numbers.
         quiet: print nothing.
+        callbacks: told of every step, evaluation and save; see `prospect.training.callbacks`.
 
     Returns:
         The run directory, with the aligned model under `model/`.
@@ -58,7 +61,7 @@ def train(
         ProspectError: one of its kinds, saying what, where, found and what to do.
         RunStopped: SIGINT or SIGTERM came; a KeyboardInterrupt.
     """
-    with _claimed(source, overrides, resume=resume, quiet=quiet) as claimed:
+    with _claimed(source, overrides, callbacks, resume=resume, quiet=quiet) as claimed:
         run = claimed.run
         if claimed.prepared.config.online is not None:
             raise ConfigError("the recipe has an online section. Run it with prospect.train or `prospect train`.")
@@ -79,6 +82,7 @@ def hold(
     overrides: Sequence[str] = (),
     resume: bool = False,
     quiet: bool = False,
+    callbacks: Sequence[Callback] = (),
 ) -> Iterator[Session]:
     """Hold a run open: policy, reference and optimizer stay in memory while a caller trains in rounds.
 
@@ -92,13 +96,14 @@ def hold(
         overrides: see `train`.
         resume: see `train`.
         quiet: see `train`.
+        callbacks: see `train`.
 
     Raises:
         ProspectError: as `train` does.
         CheckpointError: the run that is resumed is finished.
         RunStopped: SIGINT or SIGTERM came.
     """
-    with _claimed(source, overrides, resume=resume, quiet=quiet) as claimed:
+    with _claimed(source, overrides, callbacks, resume=resume, quiet=quiet) as claimed:
         if claimed.finished:
             raise CheckpointError(f"{claimed.run.path} holds a finished run. Name another output directory.")
         require_evaluable(claimed.prepared)
@@ -119,6 +124,7 @@ class _Claimed:
     stop: Stop
     claim: RunClaim
     begun: bool
+    callbacks: Sequence[Callback]
 
     @property
     def finished(self) -> bool:
@@ -132,7 +138,7 @@ class _Claimed:
         with name_the_setting("while the model was loaded", self.prepared, self.run, part="loading"):
             encode_images(self.prepared, self.world)
             policy = build_policy(self.prepared, to_spread=self.world.lockstep)
-            session = Session.start(self.prepared, policy, self.run, self.begun, self.world)
+            session = Session.start(self.prepared, policy, self.run, self.begun, self.world, self.callbacks)
         session.shown, session.stop = self.shown, self.stop
         try:
             if self.prepared.pipeline is not None:
@@ -147,9 +153,15 @@ class _Claimed:
 
 @contextmanager
 def _claimed(
-    source: str | Path | Mapping[str, Any] | Config, overrides: Sequence[str], *, resume: bool, quiet: bool
+    source: str | Path | Mapping[str, Any] | Config,
+    overrides: Sequence[str],
+    callbacks: Sequence[Callback],
+    *,
+    resume: bool,
+    quiet: bool,
 ) -> Iterator[_Claimed]:
     """Claim a run directory and prepare its recipe."""
+    callbacks = check_callbacks(callbacks)
     keep_freed_memory()
     share_cores(os.environ)
     config = load_config(source, overrides)
@@ -166,7 +178,7 @@ def _claimed(
         prepared = prepare(config, world.gather(datetime.now())[0])  # one time for all processes
         if begun:
             require_same_recipe(run.config(), prepared.config.as_dict(), run)
-        yield _Claimed(prepared, run, world, shown, stop, place, begun)
+        yield _Claimed(prepared, run, world, shown, stop, place, begun, callbacks)
 
 
 @contextmanager
@@ -209,7 +221,8 @@ def run_steps(session: Session, until: int | None = None) -> None:
         if session.progress.pending:
             _end_step(session)
         _heed(session)
-        _run_steps(session, until, display)
+        if not session.ending:
+            _run_steps(session, until, display)
 
 
 def _run_steps(session: Session, until: int, display: Display) -> None:
@@ -224,6 +237,8 @@ def _run_steps(session: Session, until: int, display: Display) -> None:
         session.count(result, len(examples), time.monotonic() - begun)
         session.log(result, grad_norm, rate, time.monotonic() - begun, display)
         _end_step(session)
+        if session.ending:
+            return
 
 
 def _end_step(session: Session) -> None:
@@ -231,11 +246,13 @@ def _end_step(session: Session) -> None:
 
     Raises:
         RunStopped: a signal came to any process.
+        CallbackError: a callback failed.
     """
     settings, total, step = session.prepared.config.train, session.prepared.total_steps, session.progress.step
     session.progress.pending = True
     _heed(session)
-    if step == total or (settings.eval_every and step % settings.eval_every == 0):
+    evaluates = step == total or session.ending or bool(settings.eval_every and step % settings.eval_every == 0)
+    if evaluates:
         written = session.run.sizes()
         try:
             with session.stop.on_the_spot() if session.world.size == 1 else nullcontext():
@@ -245,26 +262,42 @@ def _end_step(session: Session) -> None:
             _heed(session)
     session.move_reference(step)  # after the evaluation, which compares with the reference of this step
     session.progress.pending = False
-    if _save_is_due(session, step):
+    saves = _save_is_due(session, step)
+    if saves:
         session.save()
+    if evaluates or saves:
+        _heed(session)  # what callbacks made of it
 
 
 def _heed(session: Session) -> None:
-    """Stop if a signal came to any process, all of them after the same step.
+    """Stop if a signal came to any process or a callback failed, all of them after the same step.
+
+    Where a callback ends the run, only say so: what follows the step is still to be done.
 
     Raises:
         RunStopped: saying how to go on.
+        CallbackError: likewise.
     """
-    if not session.world.any(session.stop.signal != 0):
+    world, asked = session.world, session.callbacks
+    asks = asked.failed is not None or (asked.ended is not None and not session.ending)
+    if not world.any(asks or session.stop.signal != 0):
         return
-    settings, progress = session.prepared.config.train, session.progress
-    if settings.save_on_stop:
+    signalled = world.any(session.stop.signal != 0)
+    failed, why = world.gather((asked.failed is not None, asked.ended))[0]
+    if not signalled and not failed:
+        session.ending = True
+        progress.note(f"ended after step {session.progress.step} of {session.prepared.total_steps} by {why}")
+        return
+    if session.prepared.config.train.save_on_stop:
         session.save()
     last = latest_checkpoint(session.run.checkpoints_path)
-    raise session.stop.stopped(
-        f"stopped after step {progress.step} of {session.prepared.total_steps}; "
+    then = (
+        f"stopped after step {session.progress.step} of {session.prepared.total_steps}; "
         f"{f'{last.name} is saved' if last else 'no checkpoint is saved'}. Continue with the same command and --resume."
     )
+    if signalled:
+        raise session.stop.stopped(then)
+    raise asked.error(f"The run {then}") from asked.cause
 
 
 def _save_is_due(session: Session, step: int) -> bool:

@@ -6,9 +6,11 @@ from collections import Counter
 from itertools import combinations
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from prospect.demo.image_base import IMAGE_BASE, draw_images, load_image_base
+from prospect.demo.image_rounds_world import keeps_both_rules
 from prospect.demo.image_world import (
     BLOTTED,
     COLOURS,
@@ -111,3 +113,11 @@ def test_the_base_model_draws_new_combinations_right_and_blots_most_pages(base):
     kept = [check(picture, wish) for wish, each in zip(wishes, pictures, strict=True) for picture in each]
     assert np.mean([one["drawn"] for one in kept]) > 0.9
     assert 0.15 < np.mean([all(one.values()) for one in kept]) < 0.45
+
+
+def test_the_judge_of_rounds_says_what_the_rules_say() -> None:
+    rng = np.random.default_rng(0)
+    for wish in WISHES[:8]:
+        for picture in (clean(wish), *(old_drawing(wish, rng) for _ in range(4))):
+            assert keeps_both_rules(wish.prompt, PIL.Image.fromarray(picture)) is passes(picture, wish)
+    assert not keeps_both_rules(WISHES[0].prompt, PIL.Image.fromarray(clean(WISHES[1])))

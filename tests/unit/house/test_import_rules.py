@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 import subprocess
@@ -134,6 +135,9 @@ def test_every_public_name_is_there() -> None:
     for name in prospect.__all__:
         assert getattr(prospect, name) is not None
     assert dir(prospect) == sorted(prospect.__all__)
+    stub = ast.parse(Path(prospect.__file__).with_suffix(".pyi").read_text())
+    imported = {name.name for one in stub.body if isinstance(one, ast.ImportFrom) for name in one.names}
+    assert imported == set(prospect.__all__) - {"__version__"}
     with pytest.raises(AttributeError, match="module 'prospect' has no attribute 'trian'"):
         prospect.trian  # noqa: B018
 

@@ -199,6 +199,7 @@ def test_another_judge_may_look_at_held_out_samples() -> None:
     ("judge", "shown"),
     [
         ("verifier:python:/home/ann/rules.py:polite", "verifier:python:rules.py:polite"),
+        ("/home/ann/looks.py:clean", "looks.py:clean"),
         ("reward:../models/rm", "reward:rm"),
         ("lm:~/models/judge", "lm:judge"),
         ("reward:org/model", "reward:org/model"),
@@ -314,7 +315,7 @@ def test_the_best_round_is_named_where_it_is_not_the_last() -> None:
 
 # -- safety, size, files ----------------------------------------------------------------------------------
 
-FIXED = {"prospect.rounds/1", "start", "fresh", "done", "better", "no difference shown"}
+FIXED = {"prospect.rounds/1.1", "start", "fresh", "done", "better", "no difference shown"}
 
 
 def hostile(tree: Any) -> Any:

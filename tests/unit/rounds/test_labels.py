@@ -358,7 +358,7 @@ def test_every_completion_of_every_kind_of_feedback_is_labelled(tmp_path: Path) 
         {"prompt": "p", "chosen": "1", "rejected": "0", "target": 5},
         {"prompt": "q", "chosen": "0", "rejected": "1"},
     ]
-    found = read_completions(write_rows(tmp_path / "pairs.jsonl", rows))
+    found = read_completions(write_rows(tmp_path / "pairs.jsonl", rows)).completions
     assert [(one.candidate.completion, one.candidate.target) for one in found] == [
         ("1", 5), ("0", 5), ("0", None), ("1", None),
     ]  # fmt: skip

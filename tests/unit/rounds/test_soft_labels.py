@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from prospect.evaluation.answers.answers import Answer
 from prospect.evaluation.answers.asked import Question
 from prospect.evaluation.contest.judges.asking import Asking
 from prospect.evaluation.contest.judges.base import Item, Judge, Verdict
 from prospect.evaluation.contest.judges.local_lm import LocalLMJudge
 from prospect.evaluation.contest.judges.verdict_cache import VerdictCache
+from prospect.feedback.records import Demonstration
 from prospect.rounds.feedback import judge_samples
 from prospect.rounds.recipe import LabelSettings
 
@@ -38,7 +38,7 @@ class Biased(Judge):
 
 
 def soft(judge: Judge, folder: Path) -> dict[tuple[int, int], float]:
-    answers = [[Answer("aa", 1, True), Answer("b", 1, True), Answer("aa", 1, True)]]
+    answers = [[Demonstration(prompt="p", completion=text, id=text, where=text) for text in ("aa", "b", "aa")]]
     found = judge_samples(
         LabelSettings(),
         judge,

@@ -15,7 +15,7 @@ import pytest
 from prospect.errors import CheckpointError
 from prospect.results.run import Provenance, SampleRow
 from prospect.run_dir import RunDir
-from prospect.training.run_lock import LOCK, claim, require_unheld
+from prospect.training.run_lock import LOCK, claim, is_held, require_unheld
 
 
 @pytest.fixture
@@ -131,6 +131,15 @@ def test_of_many_processes_that_come_and_go_one_writes_at_a_time(run: RunDir) ->
     for process in [subprocess.Popen(command) for _ in range(4)]:
         assert process.wait(timeout=60) == 0
     assert (run.path / "count").read_text() == "160"
+
+
+def test_whether_somebody_holds_a_run_is_seen_without_taking_it(run: RunDir) -> None:
+    assert not is_held(run.path)
+    with claim(run, resume=False):
+        assert is_held(run.path)
+    run.path.mkdir(parents=True)
+    (run.path / LOCK).touch()  # left by a killed process
+    assert not is_held(run.path) and (run.path / LOCK).exists()
 
 
 def test_the_lock_is_gone_when_the_run_is_done(run: RunDir) -> None:

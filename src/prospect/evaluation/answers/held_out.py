@@ -47,7 +47,8 @@ def read_held_out(
 
 def describe(dataset: Dataset) -> HeldOutData:
     """Return what was looked at."""
-    return HeldOutData.model_validate(dataset.summary().as_dict(), extra="ignore")
+    known = {name: value for name, value in dataset.summary().as_dict().items() if value is not None}
+    return HeldOutData.model_validate(known, extra="ignore")
 
 
 def reference_of(subject: Subject, asked: str | None) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from prospect.errors import DataError
+from prospect.errors import DataError, ImageError
 from prospect.feedback.images.opening import describe_image, read_bytes
 from prospect.feedback.records import Image
 from prospect.feedback.wording import found
@@ -25,7 +25,8 @@ def read_image(cell: Any, column: str, where: str, folder: Path | None) -> Image
         folder: of the file that the cell is in; None where rows come from no file.
 
     Raises:
-        DataError: another type, a path that leaves the folder, or an image that cannot be trained on.
+        ImageError: an image that cannot be trained on.
+        DataError: another type, or a path that leaves the folder.
     """
     name, content = cell, None
     if isinstance(cell, dict):
@@ -36,7 +37,7 @@ def read_image(cell: Any, column: str, where: str, folder: Path | None) -> Image
         label = name if isinstance(name, str) and name else column
         what = f"{where}: {column} ({label})"
         if not content:
-            raise DataError(f"{what} is empty, of zero bytes; expected a picture. Make it again, or remove the row")
+            raise ImageError(f"{what} is empty, of zero bytes; expected a picture. Make it again, or remove the row")
         return describe_image(content, what, path=Path(label), inside=True)
     if not isinstance(name, str) or not name:
         raise DataError(f"{where}: {column} is {found(name)}; expected the path of an image, or its file's bytes")

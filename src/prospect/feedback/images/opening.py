@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from prospect.errors import DataError
+from prospect.errors import DataError, ImageError
 from prospect.feedback.records import Image
 from prospect.file_kinds import regular_file
 
@@ -81,14 +81,14 @@ def read_bytes(path: Path, what: str) -> bytes:
     try:
         size = regular_file(path).stat().st_size
         if size > MOST_BYTES:
-            raise DataError(f"{what} has {size >> 20} MiB; expected at most {MOST_BYTES >> 20}. {_MENDED}")
+            raise ImageError(f"{what} has {size >> 20} MiB; expected at most {MOST_BYTES >> 20}. {_MENDED}")
         content = path.read_bytes()
     except FileNotFoundError:
-        raise DataError(f"{what} is missing; expected a file. Put it there, or remove the row") from None
+        raise ImageError(f"{what} is missing; expected a file. Put it there, or remove the row") from None
     except OSError as error:
-        raise DataError(f"{what} cannot be read: {error.strerror}. Check the name and its permissions") from error
+        raise ImageError(f"{what} cannot be read: {error.strerror}. Check the name and its permissions") from error
     if not content:
-        raise DataError(f"{what} is empty, of zero bytes; expected a picture. {_MENDED}")
+        raise ImageError(f"{what} is empty, of zero bytes; expected a picture. {_MENDED}")
     return content
 
 
@@ -96,23 +96,23 @@ def open_image(content: bytes, what: str) -> Opened:
     """Return the image with its head read.
 
     Raises:
-        DataError: it is no picture, too large, animated, or has more than 8 bits a channel.
+        ImageError: it is no picture, too large, animated, or has more than 8 bits a channel.
     """
     with _in_our_words(what):
         picture = _pillow().open(io.BytesIO(content), formats=FORMATS)
     width, height = picture.size
     if width * height > MOST_PIXELS:
-        raise DataError(
+        raise ImageError(
             f"{what} is too large, {width} x {height} pixels; expected at most {MOST_PIXELS:,}. Make it smaller"
         )
     with _in_our_words(what):  # an MPO is a camera's JPEG with a preview
         frames = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
     if frames > 1:
-        raise DataError(
+        raise ImageError(
             f"{what} is animated or has pages, {frames} of them; expected one still picture. Save the one that counts"
         )
     if picture.mode[0] in "IF" or any(";16" in str(tile[3]) for tile in picture.tile):
-        raise DataError(f"{what} has more than 8 bits a channel; expected 8. Save it with 8")
+        raise ImageError(f"{what} has more than 8 bits a channel; expected 8. Save it with 8")
     orientation = Opened(picture, 1).exif(_ORIENTATION)
     return Opened(picture, orientation if orientation in _UPRIGHT else 1)
 
@@ -152,7 +152,7 @@ def decode(opened: Opened, what: str) -> Picture:
     applied.
 
     Raises:
-        DataError: the pixels are broken.
+        ImageError: the pixels are broken.
     """
     pillow = _pillow()
     picture, orientation = opened
@@ -186,12 +186,12 @@ def _in_our_words(what: str) -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     except pillow.DecompressionBombError as error:
-        raise DataError(f"{what} is too large: {error}. Make it smaller") from None
+        raise ImageError(f"{what} is too large: {error}. Make it smaller") from None
     except Exception as error:
         said = " ".join(str(error).split()) or type(error).__name__
         if type(error).__name__ == "UnidentifiedImageError":
             said = f"none of {', '.join(FORMATS)}"
-        raise DataError(
+        raise ImageError(
             f"{what} is broken or no picture: {said[:200]}; expected a whole image file. {_MENDED}"
         ) from None
 

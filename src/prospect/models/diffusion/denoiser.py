@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from prospect.atomic import atomic_directory, write_text
@@ -18,7 +19,7 @@ from prospect.config import Config, LoraSettings, ModelSettings
 from prospect.data.image_rows import ImageBatch
 from prospect.errors import ConfigError, ModelError
 from prospect.model_card import FILE as CARD
-from prospect.model_source import LORA_WEIGHTS
+from prospect.model_source import LORA_WEIGHTS, find_adapter_of_images
 from prospect.models.adapters import add_adapter
 from prospect.models.diffusion.library import reading
 from prospect.models.diffusion.noising import STRATA, Noising, draw_noise, image_logps
@@ -28,6 +29,7 @@ from prospect.models.policy import require_trainable_dtype
 from prospect.models.trained import TrainedModel
 
 COMFYUI_WEIGHTS = "comfyui.safetensors"
+_SETTINGS = "prospect.lora"  # in the metadata of an adapter's file: what training it on needs to know
 # Attention's projections, as the papers' scripts adapt them.
 _ADAPTED = ["to_q", "to_k", "to_v", "to_out.0"]
 # Of the other parts: their configurations, tokenizers and safetensors weights.
@@ -102,7 +104,11 @@ class Denoiser(TrainedModel):
         with atomic_directory(path) as temporary:
             if self.has_adapter:
                 weights = self._lora()
-                save_file(weights, temporary / LORA_WEIGHTS)
+                config = self.model.peft_config["default"]
+                names = config.target_modules
+                adapted = names if isinstance(names, str) else sorted(names)
+                kept = {"r": config.r, "alpha": config.lora_alpha, "target_modules": adapted}
+                save_file(weights, temporary / LORA_WEIGHTS, metadata={_SETTINGS: json.dumps(kept)})
                 if self.pipeline.family.part == "unet":
                     save_file(_by_kohya_names(weights), temporary / COMFYUI_WEIGHTS)
             else:
@@ -166,6 +172,8 @@ def load_denoiser(config: Config, pipeline: Pipeline, device: torch.device | Non
     if settings.lora is not None:
         found.model = add_adapter(found.model, _adapted(settings.lora), task=None)
         found.has_adapter = True
+    elif settings.adapter == "continue":
+        _continue_adapter(found, settings.name_or_path)
     else:
         found.model.requires_grad_(True)
     if config.train.gradient_checkpointing:
@@ -176,6 +184,37 @@ def load_denoiser(config: Config, pipeline: Pipeline, device: torch.device | Non
             )
         base.enable_gradient_checkpointing()
     return found
+
+
+def _continue_adapter(found: Denoiser, run: str) -> None:
+    """Put the adapter that a run trained on a denoiser, to be trained on, its dropout off.
+
+    Raises:
+        ModelError: a file without its settings, or of another denoiser.
+    """
+    from peft import set_peft_model_state_dict
+
+    there = find_adapter_of_images(run)
+    assert there is not None, "the recipe was checked"
+    path, part = there[1] / LORA_WEIGHTS, found.pipeline.family.part
+    with reading(str(path), "adapter"), safe_open(path, "pt") as file:
+        said = (file.metadata() or {}).get(_SETTINGS)
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+    if said is None:
+        raise ModelError(f"{path}: does not say its rank and scale. Train it anew, as prospect train saves it.")
+    settings = LoraSettings(**json.loads(said))
+    scale = settings.alpha / settings.r
+    found.model = add_adapter(found.model, settings, task=None)
+    state = {
+        f"base_model.model{name.removeprefix(part)}": value / scale if "lora_B" in name else value
+        for name, value in weights.items()
+    }
+    loaded = set_peft_model_state_dict(found.model, state)
+    wanted = {name for name, _ in found.model.named_parameters() if "lora_" in name}
+    if loaded.unexpected_keys or len(state) != len(wanted):
+        raise ModelError(f"{path}: holds {len(state)} weights of an adapter; expected the {len(wanted)} of {part}.")
+    found.has_adapter, found.base_identity = True, found.identity
+    found.identity = hashlib.blake2b(found.identity.encode() + path.read_bytes(), digest_size=16).hexdigest()
 
 
 def load_frozen(settings: ModelSettings, pipeline: Pipeline, precision: str, device: torch.device) -> Denoiser:

@@ -33,19 +33,19 @@ def load_pipeline(source: ModelSource, adapter: Path | None = None) -> Any:
         adapter: the folder of weights that are put on it.
 
     Raises:
-        ModelError: it cannot be loaded, or it knows classes and takes no prompts.
+        ModelError: it cannot be loaded.
     """
     require_diffusers()
     import diffusers
 
+    from prospect.models.diffusion.class_pipeline import ClassPipeline
     from prospect.models.diffusion.word_pipeline import WordPipeline
 
     found = read_pipeline(source)
     name = str(found.index["_class_name"])
-    if found.family.vocabulary == "id2label":
-        raise ModelError(f"{source.name}: a {name} is asked for classes, and images are drawn here from prompts alone.")
+    own = {"id2label": ClassPipeline, "words": WordPipeline}.get(found.family.vocabulary)
     with reading(source.name, "pipeline"):
-        kind = WordPipeline if name == WordPipeline.__name__ else getattr(diffusers, name)
+        kind: Any = own or getattr(diffusers, name)
         loaded = kind.from_pretrained(
             found.folder,
             dtype=torch.float32,

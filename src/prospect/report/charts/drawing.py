@@ -28,6 +28,29 @@ SHAPES = {
 
 
 @dataclass(frozen=True)
+class Line:
+    """One line of a chart: `x`, `y` (S,), a band from `low` to `high` (S,) if given, dots if asked."""
+
+    label: str
+    look: str
+    x: np.ndarray
+    y: np.ndarray
+    low: np.ndarray | None = None
+    high: np.ndarray | None = None
+    dots: bool = False
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Lines over shared axes; `guide` is a level to compare with."""
+
+    lines: tuple[Line, ...]
+    x_label: str
+    y_label: str
+    guide: float | None = None
+
+
+@dataclass(frozen=True)
 class Figure:
     """A figure for the page.
 
@@ -36,12 +59,14 @@ class Figure:
         svg: the drawing.
         reading: one line on how to read it.
         keys: the legend, as (look, label); a look is a CSS class.
+        chart: what is drawn, where it is lines.
     """
 
     title: str
     svg: Markup
     reading: str
     keys: tuple[tuple[str, str], ...] = ()
+    chart: Chart | None = None
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ _METADATA: dict[str, dict[str, str | None]] = {
     ".pdf": {"Creator": None, "Producer": None, "CreationDate": None, "Subject": ""},
     ".png": {"Software": None, "Description": ""},
 }
-_SETTINGS = {
+SETTINGS = {
     "axes.grid": True,
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -88,7 +88,7 @@ def write_figure(
     described = f"{title}. {'; '.join(map(_described, curves))}."
     entries = _METADATA[require_figure(path).suffix]
     metadata = {"Title": title} | {key: described if value == "" else value for key, value in entries.items()}
-    with style.context(["default", _SETTINGS]):
+    with style.context(["default", SETTINGS]):
         figure = Figure(figsize=(8, 4.6), layout="constrained")
         axes = figure.subplots()
         looks = [next(i for i, other in enumerate(curves) if np.allclose(other.y, curve.y)) for curve in curves]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from markupsafe import Markup
@@ -17,7 +16,9 @@ from prospect.report.charts.drawing import (
     HEIGHT,
     WIDTH,
     Axes,
+    Chart,
     Figure,
+    Line,
     drawing,
     grid,
     mark,
@@ -47,19 +48,6 @@ __all__ = [
 
 MAX_POINTS = 300  # more than the pixels of a figure can show
 SMOOTHING = 0.05  # share of the run that a running mean looks at
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of a chart: `x`, `y` (S,), a band from `low` to `high` (S,) if given, dots if asked."""
-
-    label: str
-    look: str
-    x: np.ndarray
-    y: np.ndarray
-    low: np.ndarray | None = None
-    high: np.ndarray | None = None
-    dots: bool = False
 
 
 def thin(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -104,7 +92,8 @@ def line_chart(
     ends = "; ".join(f"{line.label} from {number(line.y[0])} to {number(line.y[-1])}" for line in lines)
     parts = [grid(axes, x_label, y_label), *_inside(lines, axes, guide)]
     svg = drawing(height, f"{title}. {y_label} by {x_label}: {ends}.", parts)
-    return Figure(title, svg, reading, tuple((line.look, line.label) for line in lines))
+    keys = tuple((line.look, line.label) for line in lines)
+    return Figure(title, svg, reading, keys, Chart(tuple(lines), x_label, y_label, guide))
 
 
 def sweep_chart(

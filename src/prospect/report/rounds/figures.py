@@ -117,9 +117,7 @@ def _lengths(ledger: Ledger) -> Figure | None:
     return _by_round(
         [
             _held_out(ledger, "held-out samples", "s0", lambda one: one.words),
-            _line(
-                ledger.rounds, "the round's samples", "s1", lambda one: _plain(one.drawn.words) if one.drawn else None
-            ),
+            _line(ledger.rounds, "the round's samples", "s1", lambda one: _dot(one.drawn.words) if one.drawn else None),
         ],
         title="Length, by round",
         reading="Mean length of a sample. Judges often take length for quality.",

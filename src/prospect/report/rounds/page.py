@@ -11,7 +11,8 @@ import yaml
 
 from prospect.atomic import write_text
 from prospect.report.page.pages import render_page
-from prospect.report.page.parts import FIRST_SAMPLES, KeyNumber, PageSample, flat, read_sides
+from prospect.report.page.parts import FIRST_SAMPLES, KeyNumber, PageSample, SampleSide, flat, read_sides
+from prospect.report.page.pictures import picture_grid
 from prospect.report.page.wording import count, duration, interval, number, percent, points
 from prospect.report.rounds import words
 from prospect.report.rounds.figures import outcome_figures, round_figures
@@ -57,16 +58,17 @@ def build_rounds_report(folder: str | Path) -> Path:
             pages[of] = build_report(run).relative_to(folder).as_posix()
             write_model_card(run)
     path = RunDir(folder).report_path
-    write_text(path, render_rounds_page(ledger, pages))
+    write_text(path, render_rounds_page(ledger, pages, folder))
     return path
 
 
-def render_rounds_page(ledger: Ledger, pages: Mapping[int, str]) -> str:
+def render_rounds_page(ledger: Ledger, pages: Mapping[int, str], folder: Path = Path()) -> str:
     """Return the page of rounds.
 
     Args:
         ledger: the content of `rounds.json`.
         pages: round -> the page of its training run, relative to this one.
+        folder: of the rounds, where images lie.
     """
     return render_page(
         "rounds.html.j2",
@@ -81,7 +83,7 @@ def render_rounds_page(ledger: Ledger, pages: Mapping[int, str]) -> str:
         outcome_table=outcome_table(ledger),
         figures=round_figures(ledger),
         round_table=round_table(ledger),
-        samples=_samples(ledger),
+        samples=_samples(ledger, folder),
         first_samples=FIRST_SAMPLES,
         links=_links(ledger, pages),
         settings=yaml.safe_dump({"rounds": ledger.settings}, sort_keys=False, allow_unicode=True),
@@ -120,16 +122,28 @@ def _outcome_cards(ledger: Ledger, one: Round, found: HeldOut) -> list[KeyNumber
     return cards
 
 
-def _samples(ledger: Ledger) -> list[PageSample]:
-    """Return what the start and the last rounds wrote to the same held-out prompts."""
+def _samples(ledger: Ledger, folder: Path) -> list[PageSample]:
+    """Return what the start and the last rounds made of the same held-out prompts."""
     rounds = [one for one in ledger.rounds if one.held_out and one.held_out.samples]
     if len(rounds) > MOST_SIDES:
         rounds = [rounds[0], *rounds[1 - MOST_SIDES :]]
-    written: dict[str, list[tuple[str, str, bool | None]]] = {}
+    made: dict[str, list[tuple[Round, RoundSample]]] = {}
     for one in rounds:
         for sample in one.held_out.samples if one.held_out else ():
-            written.setdefault(sample.prompt, []).append((_side(one, sample), sample.completion, sample.desirable))
-    return [read_sides(prompt, sides) for prompt, sides in list(written.items())[:MOST_EXAMPLES]]
+            made.setdefault(sample.prompt, []).append((one, sample))
+    found = []
+    for prompt, sides in list(made.items())[:MOST_EXAMPLES]:
+        if sides[0][1].images:
+            found.append(PageSample(prompt, [_pictures(one, sample, folder) for one, sample in sides]))
+        else:
+            texts = [(_side(one, sample), sample.completion, sample.desirable) for one, sample in sides]
+            found.append(read_sides(prompt, texts))
+    return found
+
+
+def _pictures(one: Round, sample: RoundSample, folder: Path) -> SampleSide:
+    title = f"{words.round_name(one).capitalize()}: {sample.passed} of {len(sample.images)} pass"
+    return SampleSide(title, picture_grid(folder, sample.images, title))
 
 
 def _side(one: Round, sample: RoundSample) -> str:

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from prospect.report.page.parts import PageTable
 from prospect.report.page.wording import count, duration, interval, number, percent
-from prospect.report.rounds.words import difference, round_name
+from prospect.report.rounds.words import difference, round_name, samples_each
 from prospect.results.rounds import Drawn, HeldOut, Judged, Ledger, Round, Rows, Trained
 from prospect.statistics.bootstrap import Estimate
 from prospect.statistics.rates import Rate
@@ -19,13 +19,16 @@ Measure = tuple[str, Callable[[Part], str]]
 def outcome_table(ledger: Ledger) -> PageTable | None:
     """Return rates, differences and KL on held-out prompts."""
     rate = "win rate against the start" if ledger.compares else "samples that pass"
+    more, fewer = ("prompts won", "prompts lost") if ledger.compares else ("began to pass", "no longer pass")
+    if samples_each(ledger) > 1:
+        more, fewer = "prompts of which more samples pass", "prompts of which fewer pass"
     measures: list[Measure[HeldOut]] = [
         (rate, lambda one: _rate(one.rate)),
         ("mean score", lambda one: _estimate(one.mean_score)),
         ("against the start", lambda one: difference(one.against_start) if one.against_start else ""),
         ("against the model before", lambda one: difference(one.against_last) if one.against_last else ""),
-        ("prompts won" if ledger.compares else "began to pass", lambda one: _some(one.gained)),
-        ("prompts lost" if ledger.compares else "no longer pass", lambda one: _some(one.lost)),
+        (more, lambda one: _some(one.gained)),
+        (fewer, lambda one: _some(one.lost)),
         ("second judge", lambda one: _rate(one.second)),
         (
             "second judge, against the start",
@@ -37,8 +40,8 @@ def outcome_table(ledger: Ledger) -> PageTable | None:
         ),
         ("judges agree", lambda one: _share(one.agreement)),
         ("KL from the start (nats)", lambda one: _estimate(one.kl)),
-        ("words", lambda one: number(one.words)),
-        ("tokens", lambda one: number(one.tokens)),
+        ("words", lambda one: _number(one.words)),
+        ("tokens", lambda one: _number(one.tokens)),
         ("cut by the limit", lambda one: _some(one.cut)),
         ("repetition", lambda one: _share(one.repetition)),
         ("distinct 2-grams", lambda one: _share(one.distinct_2)),
@@ -56,7 +59,7 @@ def round_table(ledger: Ledger) -> PageTable | None:
         ("different ones", lambda one: count(one.distinct)),
         ("cut by the limit", lambda one: _some(one.cut)),
         ("empty", lambda one: _some(one.empty)),
-        ("words", lambda one: number(one.words)),
+        ("words", lambda one: _number(one.words)),
         ("repetition", lambda one: _share(one.repetition)),
         ("distinct 2-grams", lambda one: _share(one.distinct_2)),
     ]
@@ -130,6 +133,10 @@ def _time(one: Round) -> str:
 
 def _some(value: int) -> str:
     return count(value) if value else ""
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else number(value)
 
 
 def _share(value: float | None) -> str:

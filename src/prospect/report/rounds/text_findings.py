@@ -20,7 +20,7 @@ LESS_DIVERSE = 2 / 3  # of the start's share of different pairs of words
 def length_changed(ledger: Ledger) -> Iterator[PageFinding]:
     """Warn that samples have become much longer or shorter."""
     for start, now in _ends(ledger):
-        if min(start.words, now.words) > 0 and not 1 / LONGER < now.words / start.words < LONGER:
+        if start.words and now.words and not 1 / LONGER < now.words / start.words < LONGER:
             yield PageFinding(
                 True,
                 f"Samples became much {'longer' if now.words > start.words else 'shorter'}",

@@ -9,7 +9,7 @@ from prospect.results.rounds import HeldOut, Ledger, Round
 from prospect.statistics.comparisons import Difference, Verdict, verdict
 from prospect.statistics.rates import Rate
 
-_FOLDERS = re.compile(r"(?<=:)[.~]*/(?!/)(?:[^/:]*/)*")
+_FOLDERS = re.compile(r"(?:^|(?<=:))[.~]*/(?!/)(?:[^/:]*/)*")
 REFERENCES = {"start": "the start as its reference", "previous": "the model before the round as its reference"}
 OPTIMIZERS = {"fresh": "a fresh optimizer", "carried": "the optimizer of the round before"}
 
@@ -103,7 +103,9 @@ def round_in_words(ledger: Ledger, one: Round) -> list[str]:
     was = f", where {_with_interval(start.rate)} of the start's did" if start and not ledger.compares else ""
     said = [f"After {round_name(one)}, {what.format(_with_interval(found.rate))}{was}: {_told(ledger, found)}."]
     if found.gained or found.lost:
-        won = ("{} are won, and {} lost", "{} began to pass, and {} no longer do")[not ledger.compares]
+        won = "{} are won, and {} lost" if ledger.compares else "{} began to pass, and {} no longer do"
+        if samples_each(ledger) > 1:
+            won = "Of {} more samples pass than at the start, and of {} fewer"
         said.append(f"{won.format(count(found.gained, 'prompt'), count(found.lost))}.")
     if found.against_last and one.round > 1:
         said.append(f"Against the model before it, the change is {difference(found.against_last)}.")
@@ -141,10 +143,11 @@ def how_sure(ledger: Ledger) -> list[str]:
     rounds = evaluated(ledger)
     if not rounds and not start_of(ledger):
         return ["Nothing was evaluated, so nothing here carries an interval."]
+    each = samples_each(ledger)
     said = [
         f"Intervals are of 95%, over {count(ledger.held_out_prompts, 'held-out prompt')} that no round samples for"
-        f" training: one sample each, with the same random numbers in every round, judged by"
-        f" {shown_judge(held_out_judge(ledger))}."
+        f" training: {'one sample' if each == 1 else f'{each} samples'} each, with the same random numbers in every"
+        f" round, judged by {shown_judge(held_out_judge(ledger))}."
     ]
     if len(rounds) > 1:
         said.append("The best of several rounds is picked by the same numbers, which flatters it a little.")
@@ -154,6 +157,12 @@ def how_sure(ledger: Ledger) -> list[str]:
 def start_of(ledger: Ledger) -> HeldOut | None:
     """Return how the start does on held-out prompts."""
     return next((one.held_out for one in ledger.rounds if one.round == 0), None)
+
+
+def samples_each(ledger: Ledger) -> int:
+    """Return how many samples of each held-out prompt are looked at."""
+    start = start_of(ledger)
+    return max(1, round(start.rate.n / ledger.held_out_prompts)) if start and ledger.held_out_prompts else 1
 
 
 def sentence(text: str) -> str:

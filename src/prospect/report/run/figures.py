@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 
 from prospect.report.charts.bars import stacked_bars, whiskers
@@ -52,52 +54,45 @@ def learning_curves(facts: RunFacts) -> list[Figure]:
 
 def optimizer_curves(facts: RunFacts) -> list[Figure]:
     """Learning rate and gradient norm, small."""
-    rate = line_chart(
-        _exact(facts, "learning rate", "main", "learning_rate"),
-        title="Learning rate",
-        reading="The schedule as it was applied.",
-        y_label="learning rate",
-        height=SMALL,
-    )
-    norm = line_chart(
-        _noisy(facts, "gradient norm", "main", "grad_norm"),
-        title="Gradient norm",
-        reading="Before clipping. A rise that stays is a warning; single spikes are not.",
-        y_label="L2 norm",
-        height=SMALL,
-    )
-    return _present(rate, norm)
+    return _present(_rate(facts), _norm(facts))
 
 
 def held_out_figures(facts: RunFacts) -> list[Figure]:
     """How well the policy separates the classes on held-out feedback."""
-    names = facts.class_names
-    ranking = line_chart(
-        [
-            *_exact(facts, "AUROC", "main", "eval_rewards/auroc", dots=True),
-            *_exact(facts, "accuracy", "second", "eval_rewards/accuracies", dots=True),
-        ],
-        title="Telling good from bad on held-out feedback",
-        reading="1 is perfect. For AUROC the dashed 0.5 is a coin toss, whatever the balance of the classes.",
-        y_label="share",
-        guide=0.5,
-    )
-    rewards = line_chart(
-        [
-            *_exact(facts, names[0], "desirable", "eval_rewards/chosen", dots=True),
-            *_exact(facts, names[1], "undesirable", "eval_rewards/rejected", dots=True),
-        ],
-        title="Held-out rewards of both classes",
-        reading=f"The gap is the margin. {names[0].capitalize()} should lie above {names[1]}.",
-        y_label=REWARD,
-        guide=0.0,
-    )
-    return _present(ranking, rewards)
+    return _present(_ranking(facts), _held_out_rewards(facts), *_held_out_errors(facts))
 
 
 def data_figures(facts: RunFacts) -> list[Figure]:
     """Label balance and lengths."""
     return _present(_balance(facts), _lengths(facts))
+
+
+def _held_out_errors(facts: RunFacts) -> tuple[Figure | None, Figure | None]:
+    """Return log-ratios and errors of both classes, which runs that make images log."""
+    names = facts.class_names
+    ratios = line_chart(
+        [
+            *_exact(facts, names[0], "desirable", "eval_log_ratios/chosen", dots=True),
+            *_exact(facts, names[1], "undesirable", "eval_log_ratios/rejected", dots=True),
+        ],
+        title="Held-out log-ratios of both classes",
+        reading=f"At fixed noise. {names[0].capitalize()} images should stay near 0 or above: where they fall below"
+        " -5 nats, the model forgets how to make them.",
+        y_label="nats per image",
+        guide=0.0,
+    )
+    errors = line_chart(
+        [
+            *_exact(facts, names[0], "desirable", "eval_errors/chosen", dots=True),
+            *_exact(facts, names[1], "undesirable", "eval_errors/rejected", dots=True),
+        ],
+        title="Held-out errors beside the reference's",
+        reading="The policy's squared error over that of the reference: 1 at the start, below it where the policy"
+        " makes such images more readily.",
+        y_label="share of the reference's",
+        guide=1.0,
+    )
+    return ratios, errors
 
 
 def _present(*figures: Figure | None) -> list[Figure]:
@@ -250,3 +245,66 @@ def _lengths(facts: RunFacts) -> Figure | None:
         reading=f"Share of each class by length.{sides} Where they differ, length itself is learnt.",
         x_label="tokens",
     )
+
+
+def _rate(facts: RunFacts) -> Figure | None:
+    return line_chart(
+        _exact(facts, "learning rate", "main", "learning_rate"),
+        title="Learning rate",
+        reading="The schedule as it was applied.",
+        y_label="learning rate",
+        height=SMALL,
+    )
+
+
+def _norm(facts: RunFacts) -> Figure | None:
+    return line_chart(
+        _noisy(facts, "gradient norm", "main", "grad_norm"),
+        title="Gradient norm",
+        reading="Before clipping. A rise that stays is a warning; single spikes are not.",
+        y_label="L2 norm",
+        height=SMALL,
+    )
+
+
+def _ranking(facts: RunFacts) -> Figure | None:
+    return line_chart(
+        [
+            *_exact(facts, "AUROC", "main", "eval_rewards/auroc", dots=True),
+            *_exact(facts, "accuracy", "second", "eval_rewards/accuracies", dots=True),
+        ],
+        title="Telling good from bad on held-out feedback",
+        reading="1 is perfect. For AUROC the dashed 0.5 is a coin toss, whatever the balance of the classes.",
+        y_label="share",
+        guide=0.5,
+    )
+
+
+def _held_out_rewards(facts: RunFacts) -> Figure | None:
+    names = facts.class_names
+    return line_chart(
+        [
+            *_exact(facts, names[0], "desirable", "eval_rewards/chosen", dots=True),
+            *_exact(facts, names[1], "undesirable", "eval_rewards/rejected", dots=True),
+        ],
+        title="Held-out rewards of both classes",
+        reading=f"The gap is the margin. {names[0].capitalize()} should lie above {names[1]}.",
+        y_label=REWARD,
+        guide=0.0,
+    )
+
+
+CURVES: Mapping[str, Callable[[RunFacts], Figure | None]] = {
+    "loss": _loss,
+    "rewards": _rewards,
+    "margins": _margins,
+    "logps": _logps,
+    "z0": _reference_point,
+    "learning_rate": _rate,
+    "grad_norm": _norm,
+    "held_out": _ranking,
+    "held_out_rewards": _held_out_rewards,
+    "score": lambda facts: _rollouts(facts)[0],
+    "kl": lambda facts: _rollouts(facts)[1],
+}
+"""The figures of lines, by the names that they have in Python."""

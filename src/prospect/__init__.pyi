@@ -1,0 +1,43 @@
+from prospect.errors import CallbackError, ProspectError
+from prospect.feedback.files.sources import load_feedback
+from prospect.losses import get_loss, loss
+from prospect.report.run.build import build_report
+from prospect.report.run.figure import figure
+from prospect.rounds.online import train
+from prospect.rounds.run import run_rounds
+from prospect.run_dir import RunDir
+from prospect.training.callbacks import Callback, StopRun
+from prospect.verbs import (
+    compare,
+    contest,
+    evaluate,
+    generate,
+    inspect,
+    label,
+    merge,
+)
+
+__version__: str
+
+__all__ = [
+    "Callback",
+    "CallbackError",
+    "ProspectError",
+    "RunDir",
+    "StopRun",
+    "__version__",
+    "build_report",
+    "compare",
+    "contest",
+    "evaluate",
+    "figure",
+    "generate",
+    "get_loss",
+    "inspect",
+    "label",
+    "load_feedback",
+    "loss",
+    "merge",
+    "run_rounds",
+    "train",
+]
