@@ -165,9 +165,8 @@ def _is_norm(module: Any, eps: float) -> bool:
         return False
     weight = parameters[0][1]
     x = torch.linspace(-2, 3, 2 * weight.numel(), device=weight.device, dtype=weight.dtype).view(2, -1)
-    try:
-        plain = module(x)
-    except (TypeError, RuntimeError):  # it asks for more than a tensor
-        return False
     ours = weight.float() * x.float() * (x.float().square().mean(-1, keepdim=True) + eps).rsqrt()
-    return bool(torch.allclose(plain.float(), ours, rtol=1e-2, atol=1e-2))
+    try:
+        return bool(torch.allclose(module(x).float(), ours, rtol=1e-2, atol=1e-2))
+    except (TypeError, RuntimeError):  # it asks for more than a tensor, or has no numbers
+        return False

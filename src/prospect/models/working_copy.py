@@ -45,6 +45,11 @@ class WorkingCopy:
                     self._places.append((module._parameters, name, weight))
                     self._copies.setdefault(weight, torch.empty_like(weight, dtype=torch.bfloat16, requires_grad=False))
 
+    @property
+    def bytes(self) -> int:
+        """What the copies take."""
+        return sum(2 * copy.numel() for copy in self._copies.values())
+
     @contextmanager
     def in_use(self) -> Iterator[None]:
         """Give the model its copies in place of the weights, and its fused layers; gradients go to the weights."""
