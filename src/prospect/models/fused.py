@@ -9,27 +9,37 @@ Letters: N rows, A heads, C heads of keys and values, T tokens, D numbers of a h
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
 BLOCK = 96  # queries that are looked at together: what lies to the right of a block's last one is not computed
 LONGEST = 1024  # tokens; in longer rows the probabilities that are kept would outgrow all other activations
 
 
-class FusedAttention(TorchFunctionMode):
-    """Within, causal attention without a mask, in bfloat16 on a CPU, is computed here, whichever module asks for it."""
+@contextmanager
+def fused_attention() -> Iterator[None]:
+    """Within, causal attention without a mask, in bfloat16 on a CPU, is computed here, whichever module asks for it.
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Answer `F.scaled_dot_product_attention`, and pass all else on."""
-        named = kwargs or {}
-        if func is F.scaled_dot_product_attention and len(args) == 3 and _is_plain(*args, **named):
+    PyTorch's function is exchanged: a mode of PyTorch's for that ends where a backward pass begins, which may compute
+    layers again.
+    """
+    own = F.scaled_dot_product_attention
+
+    def attend(*args: Any, **named: Any) -> torch.Tensor:
+        if len(args) == 3 and _is_plain(*args, **named):
             scale = named.get("scale")
             return _Attention.apply(*args, args[0].shape[-1] ** -0.5 if scale is None else scale)
-        return func(*args, **named)
+        return own(*args, **named)
+
+    F.scaled_dot_product_attention = attend
+    try:
+        yield
+    finally:
+        F.scaled_dot_product_attention = own
 
 
 def _is_plain(

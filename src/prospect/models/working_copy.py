@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from prospect.models.fused import FusedAttention, find_norms
+from prospect.models.fused import find_norms, fused_attention
 from prospect.models.in_place import add_to, stand_in, sum_of
 
 
@@ -67,7 +67,7 @@ class WorkingCopy:
         try:
             for place, name, value in new:
                 place[name] = value
-            with FusedAttention():
+            with fused_attention():
                 yield
         finally:
             for (place, name, _), own in zip(new, before, strict=True):

@@ -12,7 +12,7 @@ from transformers.models.gemma.modeling_gemma import GemmaRMSNorm
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from prospect.models import fused
-from prospect.models.fused import BLOCK, LONGEST, FusedAttention, find_norms
+from prospect.models.fused import BLOCK, LONGEST, find_norms, fused_attention
 from tolerances import distance
 
 # Two products of rounded numbers one after another, forward and backward, with room for chance.
@@ -39,7 +39,7 @@ def test_attention_and_its_gradients_are_those_of_float32_but_for_rounding(lengt
     shapes = [(2, length, heads, 16) for heads in (4, 4 // shared, 4 // shared)]
     inputs = [torch.randn(shape).bfloat16().transpose(1, 2) for shape in shapes]
     exact = gradients(attend, [tensor.float() for tensor in inputs])
-    with FusedAttention():
+    with fused_attention():
         found = gradients(attend, inputs)
     for name, ours, expected in zip(("out", "query", "key", "value"), found, exact, strict=True):
         if float(expected.norm()) > 1e-4:  # one token alone has no choice, and no gradient by queries and keys
@@ -53,7 +53,7 @@ def test_only_plain_causal_attention_in_bf16_is_taken_over(monkeypatch: pytest.M
     monkeypatch.setattr(fused._Attention, "apply", lambda query, *_: taken.append(query.shape[2]) or query)
     half = torch.randn(1, 1, 4, 8).bfloat16()
     long = torch.randn(1, 1, LONGEST + 1, 8).bfloat16()
-    with FusedAttention():
+    with fused_attention():
         F.scaled_dot_product_attention(half, half, half, is_causal=True)
         assert taken == [4]
         F.scaled_dot_product_attention(half, half, half)
