@@ -159,8 +159,13 @@ def load_policy(
 
 
 def computes_in_copies(config: Config, device: torch.device) -> bool:
-    """Whether a run in bf16 uses copies of its weights: on a CPU, unless they are sharded or their layers compiled."""
-    return device.type == "cpu" and config.train.parallel != "fsdp" and not config.train.compile
+    """Whether a run in bf16 uses copies of its weights, unless they are sharded or their layers compiled."""
+    return _can_be_copied(config.model, device) and config.train.parallel != "fsdp" and not config.train.compile
+
+
+def _can_be_copied(settings: ModelSettings, device: torch.device) -> bool:
+    """Whether it is on a CPU, and no weight of another half precision meets the copies."""
+    return device.type == "cpu" and settings.dtype != "float16"
 
 
 def load_for_scoring(
@@ -181,7 +186,8 @@ def load_for_scoring(
         ModelError: there is none, or weights are missing.
     """
     device = default_device()
-    precision = resolve_precision(precision, device, 0 if to_spread else width_of(settings))
+    in_copies = _can_be_copied(settings, device) and not to_spread
+    precision = resolve_precision(precision, device, width_of(settings) if in_copies else 0)
     tokenizer = tokenizer if tokenizer is not None else load_tokenizer(settings)
     opened = open_model(settings, tokenizer, precision, "merge" if settings.adapter == "merge" else "keep")
     policy = Policy(
@@ -196,7 +202,7 @@ def load_for_scoring(
     )
     if not to_spread:
         policy.choose_scorer()
-    if not to_spread and precision == "bf16" and device.type == "cpu":
+    if in_copies and precision == "bf16":
         policy.use_copies(keep_frozen=False)
     return policy
 
