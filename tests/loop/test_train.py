@@ -83,6 +83,9 @@ def test_the_run_directory_holds_what_the_design_names(recipe: Any) -> None:
     assert [row.step for row in run.samples()] == [0, 0, 4, 4]
     provenance = run.provenance()
     assert provenance.finished and provenance.reference.identity == provenance.policy.identity
+    begun = {name: phase.times for name, phase in provenance.phases.items()}
+    assert (begun["first step"], begun["steps"], begun["evaluation"], begun["samples"]) == (1, 3, 2, 2)
+    assert {"reading the feedback", "loading the model", "choosing the scorer", "reference", "saving"} <= begun.keys()
     assert not list(run.path.rglob(".tmp-*"))
 
 

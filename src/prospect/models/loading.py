@@ -6,7 +6,7 @@ import hashlib
 import importlib.util
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from prospect.config import ModelSettings
 from prospect.data.control_tokens import CONTROL_TOKENS, ask_after_good, control_token_ids
 from prospect.errors import ModelError
 from prospect.model_source import MODEL_CONFIG, ModelSource, find_model, require_context
+from prospect.models.gguf_reader import forget_parsed, parsed_once
 from prospect.models.working_copy import multiplies_bf16
 
 DEFAULT_MAX_LENGTH = 2048  # the longest row where neither recipe nor model sets a limit
@@ -82,6 +83,7 @@ def load_whole(source: ModelSource, settings: ModelSettings) -> Any:
         "It must be a causal language model with config.json and safetensors weights.",
     ):
         model, info = AutoModelForCausalLM.from_pretrained(source.place, **loading_options(settings), **_gguf(source))
+    forget_parsed()
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         raise ModelError(
@@ -132,8 +134,10 @@ def _reading(source: ModelSource, settings: ModelSettings, what: str, advice: st
         what: the part of it.
         advice: what a folder of Transformers needs; of GGUF the advice is another.
     """
+    shared = parsed_once() if source.gguf and importlib.util.find_spec("gguf") else nullcontext()
     try:
-        yield
+        with shared:
+            yield
     except Exception as error:
         if source.gguf:
             raise ModelError(
@@ -203,11 +207,6 @@ def weights_identity(model: Any, precision: str) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def default_device() -> torch.device:
-    """Return the first GPU, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 # On a CPU, numbers of a hidden state from which on bf16 is the faster of the two; in narrower models what lies between

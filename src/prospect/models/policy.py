@@ -16,12 +16,14 @@ from prospect.data.control_tokens import control_token_ids
 from prospect.errors import ConfigError
 from prospect.model_card import FILE as CARD
 from prospect.models.adapter_files import write_base
-from prospect.models.adapters import add_adapter, enable_gradient_checkpointing
-from prospect.models.loading import default_device, load_tokenizer, resolve_precision, width_of
+from prospect.models.adapters import add_adapter, checkpointed_layers, enable_gradient_checkpointing
+from prospect.models.device import default_device
+from prospect.models.loading import load_tokenizer, resolve_precision, width_of
 from prospect.models.logps import Scorer, TokenScores, choose_scorer, score_logits, score_tokens
 from prospect.models.opening import open_model
 from prospect.models.trained import TrainedModel
 from prospect.models.value_head import VALUE_HEAD, ValueHead
+from prospect.progress import timing
 
 BASE = "base"
 
@@ -69,9 +71,14 @@ class Policy(TrainedModel):
         with self.arithmetic():
             return score_tokens(self.model, batch.to(self.device), self.scorer, self.value_head)
 
+    def layers(self) -> list[torch.nn.Module]:
+        """Return the layers that Transformers marks as such."""
+        return checkpointed_layers(self.model)
+
     def choose_scorer(self) -> None:
         """Try out how log-probs are computed fastest, where the weights are now."""
-        self.scorer = choose_scorer(self.model)
+        with timing.part("choosing the scorer"):
+            self.scorer = choose_scorer(self.model)
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
         """Return what the optimizer moves, by name."""

@@ -18,6 +18,7 @@ from prospect.errors import CheckpointError, ConfigError, ReferenceMismatchError
 from prospect.models.logps_store import LogpsStore
 from prospect.models.spreading import spread
 from prospect.models.trained import TrainedModel
+from prospect.progress import timing
 
 FIRST_TOLD = 10.0  # seconds that the cached reference may have taken before its speed is printed
 
@@ -318,7 +319,8 @@ class CachedReference(Reference):
     def _timed(self, rows: int) -> Iterator[None]:
         """Tell how fast it fills where that takes long: first after some seconds, then whenever they have doubled."""
         begun = time.perf_counter()
-        yield
+        with timing.part(timing.REFERENCE):
+            yield
         self._rows, self._seconds = self._rows + rows, self._seconds + time.perf_counter() - begun
         if self._seconds >= self._told:
             self._told *= 2

@@ -18,8 +18,8 @@ from prospect.model_card import FILE as CARD
 from prospect.model_source import ADAPTER_CONFIG, ModelSource, find_model
 from prospect.models.adapter_files import merge, put_on
 from prospect.models.adapters import add_adapter, enable_gradient_checkpointing
+from prospect.models.device import default_device
 from prospect.models.loading import (
-    default_device,
     first_line,
     fit_embeddings,
     loading_options,

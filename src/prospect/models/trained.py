@@ -40,6 +40,13 @@ class TrainedModel:
         """Return log-probs by token, of completions that are made of tokens."""
         raise TypeError(f"{type(self).__name__} scores completions as a whole")
 
+    def layers(self) -> list[torch.nn.Module]:
+        """Return what is put together one by one where weights are sharded, in the order of the model."""
+        raise TypeError(f"{type(self).__name__} must say what its layers are")
+
+    def choose_scorer(self) -> None:
+        """Try out how log-probs are computed fastest, where the weights are now; by default there is one way."""
+
     @property
     def device(self) -> torch.device:
         """Where the weights are."""

@@ -22,6 +22,8 @@ def multiplies_bf16(device: torch.device) -> bool:
     """Whether products of bfloat16 matrices are made in hardware there, and not put together from float32 ones."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
+    if device.type != "cpu":
+        return False
     # oneDNN takes bfloat16 on processors that only emulate it, and may be told to leave out what the processor has.
     has = any(found is True and name.endswith("bf16") for name, found in torch.cpu.get_capabilities().items())
     return has and torch.ops.mkldnn._is_mkldnn_bf16_supported()

@@ -100,6 +100,9 @@ class Medium(Protocol):
     def cost(self, row: Any) -> int:
         """Return what a row takes of the budget of a micro-batch; see `prospect.data.loader.Cost`."""
 
+    def shape(self, row: Any) -> Any:
+        """Return what rows of a micro-batch must have in common; see `prospect.data.loader.Shape`."""
+
     def scored_units(self, row: Any) -> int:
         """Return how many units of a row are scored: what a mean over units divides by."""
 

@@ -36,6 +36,9 @@ class TextMedium:
         """Return the tokens of prompt and completion."""
         return row.length
 
+    def shape(self, row: Row) -> None:
+        """Return None: texts are padded to one length."""
+
     def scored_units(self, row: Row) -> int:
         """Return the tokens of the completion."""
         return len(row.completion_ids)
