@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DIST = ROOT / "dist"
 MOST_MB = 10.0  # of the wheel: 7.5 are the weights of the demos' two models, whose float32 hardly compress
 _LARGEST = 5  # files that are named
+_SHOWN = 600  # characters of what a command prints
 _WEIGHTS = "demo/base"
 
 
@@ -75,20 +76,14 @@ def _try(wheel: Path, folder: Path, *, demo: bool) -> None:
     (site / "borrowed.pth").write_text("\n".join(borrowed) + "\n", encoding="utf-8")
     _run([binaries / "python", "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel])
     work.mkdir()
-    rows = [
-        {
-            "prompt": f"Where is parcel {i}?",
-            "completion": f"{'On its way' if i % 2 else 'No idea'}.",
-            "label": i % 2 == 1,
-        }
-        for i in range(16)
-    ]
+    answers = ["On its way.", "No idea."]
+    rows = [{"prompt": f"Parcel {i}?", "completion": answers[i % 2], "label": i % 2 == 0} for i in range(16)]
     (work / "thumbs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     base = site / "prospect" / _WEIGHTS
     where = "import prospect; print(prospect.__file__)"
-    found = subprocess.run([binaries / "python", "-c", where], cwd=work, capture_output=True, text=True, check=True)
-    if not Path(found.stdout.strip()).is_relative_to(home):
-        sys.exit(f"prospect came from {found.stdout.strip()} and not from the wheel.")
+    found = _run([binaries / "python", "-c", where], work)
+    if not Path(found).is_relative_to(home):
+        sys.exit(f"prospect came from {found} and not from the wheel.")
     train = ["--set", "train.batch_size=8", "train.samples=0", "train.max_steps=2"]
     commands: list[list[str]] = [
         ["--version"],
@@ -96,19 +91,23 @@ def _try(wheel: Path, folder: Path, *, demo: bool) -> None:
         ["data", "inspect", "thumbs.jsonl"],
         ["train", "kto", "--model", str(base), "--data", "thumbs.jsonl", "--output", "run", "--quiet", *train],
         ["check-model", "run", "--max-new-tokens", "64"],
-        *([["demo", "--quiet"]] if demo else []),
+        *([["demo", "--images", "--method", "sft", "--quiet"]] if demo else []),
     ]
     for command in commands:
         _run([binaries / "prospect", *command], work)
 
 
-def _run(command: Sequence[str | Path], folder: Path = ROOT) -> None:
-    _say(f"\n$ {' '.join(Path(word).name if isinstance(word, Path) else word for word in command)}")
+def _run(command: Sequence[str | Path], folder: Path = ROOT) -> str:
+    """Run a command, show the end of what it printed, and return that; its failure ends everything."""
+    words = [str(word) for word in command]
+    _say(f"\n$ {' '.join([Path(words[0]).name, *words[1:]])}")
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"HF_HUB_OFFLINE": "1"}
-    done = subprocess.run([str(word) for word in command], cwd=folder, env=environment, capture_output=True, text=True)
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True)  # noqa: S603
     if done.returncode:
         sys.exit(f"{done.stdout}{done.stderr}\nit ended with {done.returncode}")
-    _say((done.stdout.strip() or done.stderr.strip())[-600:])
+    said = (done.stdout.strip() or done.stderr.strip())[-_SHOWN:]
+    _say(said)
+    return said
 
 
 def _say(text: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prospect.cli.announce import announce_gguf
+from prospect.cli.device import add_device
 from prospect.cli.generate import (
     add_drawing,
     add_sampling,
@@ -77,6 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_rendering(parser, usual="as the run was trained; else by the model's own template")
     add_service(parser)
     add_drawing(parser)
+    add_device(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from prospect.cli.announce import announce_gguf
+from prospect.cli.device import add_device
 from prospect.cli.evaluation_text import tell
 from prospect.cli.generate import add_drawing, drawing_from, refuse_drawing
 from prospect.cli.label_map import add_label_map, read_label_map
@@ -49,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--samples", type=int, default=1, help="images of each prompt, for the judge (default 1)")
     add_drawing(parser)
+    add_device(parser)
 
 
 def run(options: argparse.Namespace) -> int:

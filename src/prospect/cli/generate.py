@@ -6,6 +6,7 @@ import argparse
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from prospect.cli.device import add_device
 from prospect.cli.progress import Counter
 from prospect.cli.rendering import NAMES, add_rendering, asked_rendering, refuse_without_model
 from prospect.errors import UsageError
@@ -53,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_service(parser)
     add_drawing(parser)
+    add_device(parser)
 
 
 def add_drawing(parser: argparse.ArgumentParser) -> None:

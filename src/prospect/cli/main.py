@@ -15,6 +15,8 @@ from prospect.cli.completion import SHELLS, PrintCompletion
 from prospect.cli.moved import commands_of_today, run_as
 from prospect.cli.parser import Parser, module_of
 from prospect.errors import ProspectError, RunStopped
+from prospect.models.device import on_device
+from prospect.progress import timing
 from prospect.terminal import say
 from prospect.training.memory.allocator import restart_without_small_caches
 from prospect.training.processes.place import speaks
@@ -66,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Before torch starts: threads that wait by spinning take the core from those that work, and with one other busy
     # program beside it a run on two cores is slowed many times over. Asleep they cost little on an idle machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # before torch, which reads it once
     if not sys.stderr.isatty():  # the bars of libraries are for terminals
         os.environ.setdefault("TQDM_DISABLE", "1")
     for stream in (sys.stdout, sys.stderr):
@@ -115,8 +118,15 @@ def _run(arguments: list[str]) -> int:
         return 2
     silent = getattr(options, "quiet", False) or getattr(options, "live", False)
     quiet = silent or (options.verb == "train" and not speaks())
-    with progress.shown(f"prospect {options.verb}", quiet=quiet):
-        return module_of(options.verb).run(options) or 0
+    with (
+        timing.taken() as stopwatch,
+        on_device(getattr(options, "device", "auto")),
+        progress.shown(f"prospect {options.verb}", quiet=quiet),
+    ):
+        code = module_of(options.verb).run(options) or 0
+    if getattr(options, "timing", False):
+        say(timing.table(stopwatch.parts()))
+    return code
 
 
 _LIMITS: dict[type[BaseException], str] = {

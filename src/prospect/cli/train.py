@@ -10,6 +10,8 @@ from prospect import progress
 from prospect.cli.train_flags import add_flags, with_flags
 from prospect.config import Config, check_places, load_config, read_yaml
 from prospect.errors import UsageError
+from prospect.models.device import on_device
+from prospect.progress.timing import IMPORTS
 from prospect.run_dir import RunDir
 from prospect.terminal import say
 from prospect.training.early import refuse_early
@@ -39,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="STEPS",
         help="a dry run that also loads the model and times some steps (default 3), to say how long the run will take",
     )
+    parser.add_argument("--timing", action="store_true", help="say at the end, on stderr, where the time went")
     parser.add_argument("--quiet", action="store_true", help="print errors only")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object on stdout")
 
@@ -55,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
     if looks:
         return _look(options, config)
     RunDir(config.output).require_free(options.resume)
-    with progress.phase(LOADING):
+    with progress.phase(LOADING, part=IMPORTS):
         from prospect.rounds.online import train
 
         quiet_libraries()
@@ -68,11 +71,12 @@ def run(options: argparse.Namespace) -> int:
 def _look(options: argparse.Namespace, config: Config) -> int:
     if not speaks():
         return 0
-    with progress.phase(LOADING):
+    with progress.phase(LOADING, part=IMPORTS):
         from prospect.cli.dry_run import show
 
         quiet_libraries()
-    show(config, as_json=options.json, probe_steps=options.probe)
+    with on_device(config.train.device):
+        show(config, as_json=options.json, probe_steps=options.probe)
     return 0
 
 

@@ -31,7 +31,6 @@ from prospect.model_source import LORA_WEIGHTS, find_model
 from prospect.models.diffusion.denoiser import Denoiser, load_frozen
 from prospect.models.diffusion.encodings import Encodings
 from prospect.models.diffusion.pipelines import Pipeline, read_pipeline
-from prospect.models.loading import default_device
 from prospect.results.feedback import ComparedModel, Drift, ScoreUsed, Threshold
 from prospect.statistics.estimates import Intervals
 from prospect.training.image_medium import ImageMedium
@@ -106,7 +105,7 @@ def _crossed(medium: ImageMedium, rows: Sequence[ImageRow], config: Config, loss
 def _load(config: Config, pipeline: Pipeline, name: str, lora: Path | None = None) -> Denoiser:
     """Return a pipeline's denoiser, with an adapter's weights on it where there are some."""
     with progress.phase(f"loading {name}"):
-        found = load_frozen(config.model, pipeline, config.train.precision, default_device())
+        found = load_frozen(config, pipeline)
     if lora is not None:
         found.model.load_lora_adapter(
             lora, prefix=pipeline.family.part, weight_name=LORA_WEIGHTS, local_files_only=True

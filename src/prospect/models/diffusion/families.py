@@ -71,8 +71,12 @@ def _predict_sd(model: Any, noised: Noised, told: Conditions, cell: int) -> torc
 
 
 def _encode_sdxl(pipe: Any, prompt: str) -> dict[str, torch.Tensor]:
+    """Encode; no prompt is zeros where the pipeline's sampling takes zeros for it."""
     embedded, _, pooled, _ = pipe.encode_prompt(prompt, device=pipe.device, do_classifier_free_guidance=False)
-    return {"text": embedded[0], "pooled": pooled[0]}
+    told = {"text": embedded[0], "pooled": pooled[0]}
+    if not prompt and pipe.config.force_zeros_for_empty_prompt:
+        return {name: torch.zeros_like(value) for name, value in told.items()}
+    return told
 
 
 def _predict_sdxl(model: Any, noised: Noised, told: Conditions, cell: int) -> torch.Tensor:

@@ -19,18 +19,19 @@ import torch
 
 from prospect.errors import ConfigError, ModelError
 from prospect.model_source import LORA_WEIGHTS, ModelSource
+from prospect.models.device import default_device
 from prospect.models.diffusion.library import reading, require_diffusers
 from prospect.models.diffusion.pipelines import read_pipeline
-from prospect.models.loading import default_device
 from prospect.models.modes import evaluating
 
 
-def load_pipeline(source: ModelSource, adapter: Path | None = None) -> Any:
-    """Return a pipeline whole, with encoders and VAE, in float32 and where models go by default.
+def load_pipeline(source: ModelSource, adapter: Path | None = None, *, denoiser: Any = None) -> Any:
+    """Return a pipeline whole, with encoders and VAE, where models go by default: in float32, or as its denoiser.
 
     Args:
         source: the pipeline.
         adapter: the folder of weights that are put on it.
+        denoiser: in place of its own.
 
     Raises:
         ModelError: it cannot be loaded.
@@ -48,10 +49,11 @@ def load_pipeline(source: ModelSource, adapter: Path | None = None) -> Any:
         kind: Any = own or getattr(diffusers, name)
         loaded = kind.from_pretrained(
             found.folder,
-            dtype=torch.float32,
+            dtype=torch.float32 if denoiser is None else denoiser.dtype,
             use_safetensors=True,
             local_files_only=True,
             **{part: None for part in found.family.unused if part in found.index},
+            **({} if denoiser is None else {found.family.part: denoiser}),
         )
     if adapter is not None:
         with reading(str(adapter), "adapter"):

@@ -151,8 +151,21 @@ def _samples(facts: RunFacts) -> list[PageSample]:
     found = []
     for steps in list(by_prompt.values())[:MOST_SAMPLES]:
         first, last = steps[min(steps)], steps[max(steps)]
+        if first.image is not None:
+            found.append(_drawn(facts.path, first, last))
+            continue
         found.append(compare_sample(first.prompt, first.completion, last.completion if first is not last else None))
     return found
+
+
+def _drawn(folder: Path, first: SampleRow, last: SampleRow) -> PageSample:
+    """Return the images of one prompt and seed at two steps."""
+    rows = {f"Step {count(row.step)}": row for row in (first, last)}
+    sides = [
+        SampleSide(title, picture_grid(folder, [str(row.image)], f"{title}: {row.prompt}"))
+        for title, row in rows.items()
+    ]
+    return PageSample(str(first.prompt), sides)
 
 
 def _held_out_table(facts: RunFacts) -> PageTable | None:
