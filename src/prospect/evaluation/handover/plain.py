@@ -10,7 +10,7 @@ from prospect.config import ModelSettings
 from prospect.data.batch import collate, row_from_ids
 from prospect.evaluation.handover.rendered import Tried
 from prospect.model_source import MODEL_CONFIG, ModelSource
-from prospect.models.loading import default_device
+from prospect.models.device import default_device
 from prospect.models.policy import load_for_scoring
 from prospect.results.model_check import ModelFinding
 
