@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -52,6 +53,10 @@ def _look_into(wheel: Path) -> None:
     """Refuse a wheel that is too large, or holds what is no part of the package; name its largest files."""
     with zipfile.ZipFile(wheel) as opened:
         found = sorted(opened.infolist(), key=lambda one: one.compress_size, reverse=True)
+        (about,) = (one for one in found if one.filename.endswith(".dist-info/METADATA"))
+        dead = re.search(r"\]\((?![a-z]+:|#)[^)]+\)", opened.read(about).decode())
+    if dead:
+        sys.exit(f"the description links {dead[0][1:]}, which leads nowhere off the repository. See pyproject.toml")
     strange = [one.filename for one in found if not one.filename.startswith(("prospect/", "prospect_align-"))]
     if strange:
         sys.exit(

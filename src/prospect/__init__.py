@@ -19,6 +19,7 @@ _HOMES = {
     "label": "prospect.verbs",
     "inspect": "prospect.verbs",
     "merge": "prospect.verbs",
+    "check_model": "prospect.verbs",
     "compare": "prospect.verbs",
     "run_rounds": "prospect.rounds.run",
     "figure": "prospect.report.run.figure",

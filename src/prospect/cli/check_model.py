@@ -37,10 +37,10 @@ def run(options: argparse.Namespace) -> int:
     if options.max_new_tokens < 1:
         raise UsageError(f"--max-new-tokens is {options.max_new_tokens}; expected at least 1.")
     from prospect.cli.train import quiet_libraries
-    from prospect.evaluation.handover.check import check_model
+    from prospect.verbs import check_model
 
     quiet_libraries()
-    result = check_model(options.model, options.run, options.data, options.max_new_tokens)
+    result = check_model(options.model, options.run, options.data, max_new_tokens=options.max_new_tokens)
     if options.json:
         print_json(result.as_dict())
     else:

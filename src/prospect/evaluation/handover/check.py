@@ -16,11 +16,9 @@ from prospect.model_source import ModelSource, is_run
 from prospect.models.loading import first_line
 from prospect.results.model_check import CheckedRow, ModelCheck, ModelFinding
 
-MAX_NEW_TOKENS = 256
-
 
 def check_model(
-    model: str | Path, run: str | Path | None = None, data: Source | None = None, max_new_tokens: int = MAX_NEW_TOKENS
+    model: str | Path, run: str | Path | None = None, data: Source | None = None, max_new_tokens: int = 256
 ) -> ModelCheck:
     """Try a model's folder as a server would load it, and compare with the run that made it.
 

@@ -12,6 +12,7 @@ from prospect.evaluation.answers.rendering import RenderingOptions
 from prospect.evaluation.answers.subject import Subject
 from prospect.evaluation.handover.rows import TriedRow
 from prospect.feedback.chat.renderer import ChatRenderer
+from prospect.feedback.chat.rendering import UnrenderableError
 from prospect.models.loading import first_line, load_tokenizer
 from prospect.results.model_check import ModelFinding
 
@@ -71,7 +72,7 @@ def training_of(run: Subject | None) -> tuple[Training | None, str]:
 
 
 def try_rows(rows: list[TriedRow], own: Any, subject: Subject, training: Training | None) -> list[Tried]:
-    """Render rows in every way; those whose prompt alone fills the model's context are left out.
+    """Render rows in every way; those that do not fit the model's context or template are left out.
 
     Args:
         rows: which.
@@ -91,7 +92,7 @@ def try_rows(rows: list[TriedRow], own: Any, subject: Subject, training: Trainin
     for number, row in enumerate(rows, 1):
         try:
             encoded = encoder.encode(row.prompt, row.completion, tools=row.tools, where=f"row {number}")
-        except PromptTooLongError:
+        except (PromptTooLongError, UnrenderableError):
             continue
         served, why = _as_served(own, renderer, row)
         trained = None
@@ -100,7 +101,9 @@ def try_rows(rows: list[TriedRow], own: Any, subject: Subject, training: Trainin
         end = None if encoded.cut else encoded.completion_ids[-1]
         tried.append(Tried(row, served, why, trained, encoded.prompt_ids, encoded.completion_ids, end))
     if not tried:
-        raise DataError(f"each prompt fills the model's {context} tokens. Name feedback with shorter ones: --data FILE")
+        raise DataError(
+            f"no row fits the model's {context} tokens and its chat template. Name feedback that does: --data FILE"
+        )
     return tried
 
 
