@@ -120,6 +120,8 @@ def check_command(words: list[str], where: str) -> None:
             assert {target for target in targets if "=" not in target} <= set(known), where
         case ["python", script, *_]:
             assert (REPOSITORY / script).is_file(), f"{where}: there is no {script}"
+        case [script, *_] if script.startswith("benchmarks/"):
+            assert (REPOSITORY / script).is_file(), f"{where}: there is no {script}"
         case [".", ".venv/bin/activate"] | ["pre-commit", "install"]:
             pass
         case _:
