@@ -100,6 +100,8 @@ DecayRate = Annotated[Number, Field(ge=0.0, lt=1.0)]
 class LoraSettings(Section):
     """Low-rank adapters instead of full weights; the reference is then the model with its adapter off."""
 
+    model_config = ConfigDict(extra="allow")  # PEFT's other options, checked against the installed one's
+
     r: int = Field(default=16, ge=1)
     """Rank of the adapter."""
     alpha: int = Field(default=32, ge=1)
@@ -108,6 +110,24 @@ class LoraSettings(Section):
     """Dropout before the adapter. Keep it 0 unless the run overfits: it makes log-ratios noisy."""
     target_modules: list[str] | str | None = None
     """Names of the layers to adapt; null means all linear layers but the head."""
+    use_rslora: bool = False
+    """Scale by alpha / sqrt(r) instead, so that a high rank learns no slower (rsLoRA, arXiv 2312.03732)."""
+    use_dora: bool = False
+    """Learn the length of each row of a weight apart from its direction (DoRA, arXiv 2402.09353): slower, often better
+    at low ranks."""
+    modules_to_save: list[str] | None = None
+    """Names of modules that are trained whole beside the adapter, such as lm_head, and saved with it."""
+    rank_pattern: dict[str, Annotated[int, Field(ge=1)]] = {}
+    """Ranks of single layers, by name or regular expression; the others have r."""
+    alpha_pattern: dict[str, Annotated[int, Field(ge=1)]] = {}
+    """The same of alpha."""
+    layers_to_transform: list[int] | int | None = None
+    """Numbers of the layers of the model that are adapted, from 0; null adapts all."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What is passed to PEFT by its own name: all that is set, but for the settings that have another name here."""
+        return self.model_dump(exclude={"r", "alpha", "dropout", "target_modules"}, exclude_defaults=True)
 
 
 class ModelSettings(Section):
@@ -477,10 +497,13 @@ def load_config(
     for override in overrides:
         values = apply_override(values, override)
     config = read_section(Config, values, where)
-    for name in config.loss.hyperparameters:  # any may be the loss's own, but for those that other trainers call so
-        explained = explain_key(name)
-        if explained is not None and explained != f"here it is loss.{name}":
-            raise ConfigError(f"{where}: unknown key loss.{name}; {explained}.")
+    # Any may be the loss's own, or PEFT's, but for those that other trainers call so.
+    open_keys = {"loss": config.loss.hyperparameters, "model.lora": (config.model.lora or LoraSettings()).model_extra}
+    for section, names in open_keys.items():
+        for name in names or ():
+            explained = explain_key(name)
+            if explained is not None and explained != f"here it is {section}.{name}":
+                raise ConfigError(f"{where}: unknown key {section}.{name}; {explained}.")
     return config
 
 

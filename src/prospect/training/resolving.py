@@ -132,6 +132,13 @@ def _reference(config: Config, loss: Loss) -> dict[str, Any]:
             "what an adapter has learnt is lost in the rounding of such weights, so the reference would not come to "
             "the policy. Set model.dtype: float32, or leave reference.sync out (with loss.humanline set its every: 0)."
         )
+    options = config.model.lora.options if config.model.lora is not None else {}
+    unmixable = sorted({"use_dora", "lora_bias", "target_parameters"} & options.keys())
+    if moves and unmixable:
+        raise ConfigError(
+            f"reference.sync adds the adapter to the reference's weights, and with model.lora.{unmixable[0]} it is no "
+            "sum of the two. Leave one of them out (with loss.humanline set reference.sync.every: 0)."
+        )
     by_token = loss.level == "token" or config.loss.humanline is not None
     why = "reference.sync changes its answers" if moves else "it is asked for every token" if by_token else ""
     why = "no completion is seen again" if config.online is not None and not why else why
