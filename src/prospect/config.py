@@ -139,6 +139,10 @@ class ModelSettings(Section):
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """How frozen weights are held. Trained weights are always float32: at learning rates of alignment a
     bfloat16 weight does not move at all."""
+    quantization: Literal["int8", "nf4"] | None = None
+    """How frozen weights under an adapter are held by bitsandbytes: a byte or half a byte each, the head and the
+    embeddings as dtype says, which is the arithmetic too. The reference is the same quantised model with its adapter
+    off."""
     attn_implementation: str | None = None
     """Attention of Transformers (sdpa, flash_attention_2, eager); null lets Transformers choose."""
     trust_remote_code: bool = False
@@ -283,6 +287,11 @@ class ReferenceSettings(Section):
     sync: SyncSettings | None = None
     """Let the reference follow the policy; null keeps it as it is (but see loss.humanline)."""
 
+    @property
+    def follows(self) -> bool:
+        """Whether the policy moves it."""
+        return self.sync is not None and self.sync.every > 0
+
 
 class ReferencePointSettings(Section):
     """How z0, the reference point of KTO and its kin, is estimated (docs/reference-point.md)."""
@@ -321,14 +330,18 @@ class TrainSettings(Section):
     max_steps: int | None = Field(default=None, ge=1)
     """Optimizer steps, in place of epochs."""
     learning_rate: Number | None = Field(default=None, gt=0.0, allow_inf_nan=False)
-    """Peak learning rate of AdamW; null takes the loss's own (kto 5e-6, dpo 5e-7, sft 2e-5)."""
+    """Peak learning rate; null takes the loss's own (kto 5e-6, dpo 5e-7, sft 2e-5)."""
     scheduler: Literal["cosine", "linear", "constant"] = "linear"
     """How the learning rate falls after warm-up; cosine and linear end at 0."""
     warmup: Number = Field(default=0.1, ge=0.0, allow_inf_nan=False)
     """Below 1 a share of the steps, from 1 on a number of steps, over which the learning rate rises from
     0."""
+    optimizer: Literal["adamw", "adafactor", "adamw_8bit", "paged_adamw_8bit"] = "adamw"
+    """adafactor: Transformers', which keeps a number by row and by column in place of two by weight; its learning rate
+    is absolute, as AdamW's. adamw_8bit: bitsandbytes', whose moments take a byte each. paged_adamw_8bit: the same, in
+    memory that a GPU moves out when it is full. All resume bit for bit."""
     weight_decay: Number = Field(default=0.0, ge=0.0, allow_inf_nan=False)
-    """AdamW's, on matrices only."""
+    """Of the optimizer, apart from the gradient; on matrices only."""
     adam_betas: tuple[DecayRate, DecayRate] = (0.9, 0.999)
     """AdamW's decay rates of the two moments."""
     max_grad_norm: Number = Field(default=1.0, gt=0.0)

@@ -11,6 +11,7 @@ from prospect.errors import ConfigError
 from prospect.feedback.convert.balance import suggest_class_weights
 from prospect.losses import Loss
 from prospect.training.online import has_reference
+from prospect.training.optimizer import check_optimizer
 from prospect.training.starting_point import check_named
 
 HUMANLINE_EVERY = 12  # steps; the paper's range is 12 to 24
@@ -45,6 +46,7 @@ def resolve_recipe(
     if config.data.desirable_share is not None and not all(train.class_counts()):
         raise ConfigError("data.desirable_share mixes two classes, and the feedback has one. Leave it out.")
     _check_sharding(config)
+    check_optimizer(config)
     values["reference"] |= _reference(config, loss)
     return Config.model_validate(values)
 
