@@ -28,6 +28,7 @@ VERBS = {
     "collect": "votes on a model that is in use: export, count, erase, back up",
     "rounds": "sample, label, align again: rounds on what the model itself writes",
     "merge": "fold an adapter into its base, or dequantise GGUF: a plain model folder",
+    "push": "upload a run's model or adapter, with its card, to the Hugging Face hub",
     "generate": "let a model answer prompts",
     "label": "let a judge give thumbs to completions",
     "compare": "methods, data conditions and seeds in one table with intervals",
