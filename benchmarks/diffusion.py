@@ -290,7 +290,7 @@ def our_step(folder: Path, arm: str) -> Step:
         "model": str(folder / "pipeline"),
         "data": {"train": str(folder / "feedback" / f"{file}.jsonl"), "eval": None},
         "loss": {"name": loss, "beta": BETA},
-        "train": {"batch_size": batch, "images_per_micro_batch": BATCH, "learning_rate": 1e-5},
+        "train": {"batch_size": batch, "images_per_micro_batch": BATCH, "learning_rate": 1e-5, "prompt_dropout": 0.0},
         "output": str(folder / loss),
         **({"reference_point": "matched"} if "matched" in arm else {}),
     }

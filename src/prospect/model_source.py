@@ -188,8 +188,8 @@ def _of_folder(name: str, folder: Path, depth: int) -> ModelSource:
     if (folder / LORA_WEIGHTS).is_file():
         raise ModelError(
             f"{name}: an adapter of diffusers, which does not say what it sits on. Name the pipeline that it was "
-            "trained from; pipeline.load_lora_weights puts it on there. prospect generate draws with it, where it is "
-            "a run's: for a contest, let it draw first and name the file."
+            "trained from; pipeline.load_lora_weights puts it on there. prospect generate, contest and evaluate "
+            "draw with it, where it is a run's: name the run."
         )
     files = sorted(file.name for file in folder.glob("*.gguf"))
     if not files or any(folder.glob("*.safetensors")):

@@ -87,7 +87,7 @@ def evaluate(
         limit=limit,
         settings=settings,
     )
-    keep_result(find_subject(os.fspath(model)), name, result)
+    keep_result(find_subject(os.fspath(model), images=True), name, result)
     return result
 
 
@@ -139,9 +139,10 @@ def contest(
     """
     from prospect.evaluation.answers.subject import find_subject
     from prospect.evaluation.answers.writers import Generation
-    from prospect.evaluation.contest.judged import Judging, judge_completions
+    from prospect.evaluation.contest.judged import judge_completions
+    from prospect.evaluation.contest.sides import Judging
 
-    subject, keep = find_subject(os.fspath(model)), None
+    subject, keep = find_subject(os.fspath(model), images=True), None
     if subject.run is not None:
         output_folder(subject.run.evaluation_path).mkdir(exist_ok=True)
         keep = subject.run.evaluation_path / name

@@ -76,7 +76,7 @@ def test_links_lead_somewhere(page: str) -> None:
 
 def test_every_page_can_be_reached_from_the_index() -> None:
     pages = {page.removeprefix("docs/") for page in PAGES if page.startswith("docs/")}
-    assert pages == {"index.md", *(link.partition("#")[0] for link in links("docs/index.md"))}
+    assert not pages - {"index.md", *(link.partition("#")[0] for link in links("docs/index.md"))}
 
 
 def test_the_file_map_of_the_readme_names_every_folder() -> None:

@@ -26,19 +26,20 @@ from prospect.rounds import load_rounds
 RUNNING = [page for page in PAGES if any(block.note == "run" for block in blocks_of(page))]
 
 
-def open_webui_vote(rating: int) -> dict[str, Any]:
-    """A row of the export of Open WebUI's votes."""
+def open_webui_vote(number: int) -> dict[str, Any]:
+    """A row of the export of Open WebUI's votes; each chat has a vote for its answer and one against it."""
+    chat, rating = number // 2, (1, -1)[number % 2]
     messages = {
-        "q": {"id": "q", "parentId": None, "role": "user", "content": "Where is my parcel?"},
+        "q": {"id": "q", "parentId": None, "role": "user", "content": f"Where is parcel {chat}?"},
         "a": {"id": "a", "parentId": "q", "role": "assistant", "content": "On its way.", "model": "small"},
     }
     return {
-        "id": f"vote{rating}",
+        "id": f"vote{number}",
         "user_id": f"user{rating}",
         "type": "rating",
         "data": {"rating": rating, "model_id": "small"},
-        "meta": {"chat_id": "c", "message_id": "a", "arena": False},
-        "snapshot": {"chat": {"id": "c", "chat": {"history": {"currentId": "a", "messages": messages}}}},
+        "meta": {"chat_id": f"c{chat}", "message_id": "a", "arena": False},
+        "snapshot": {"chat": {"id": f"c{chat}", "chat": {"history": {"currentId": "a", "messages": messages}}}},
         "created_at": 1732000000,
         "updated_at": 1732000001,
     }
@@ -59,7 +60,7 @@ def desk(
     rows = thumbs(45, prompts=15)  # an odd number of prompts, so that each has both labels
     write_rows(tmp_path / "feedback.jsonl", rows)
     write_rows(tmp_path / "pairs.jsonl", pairs(24))
-    (tmp_path / "export.json").write_text(json.dumps([open_webui_vote(1), open_webui_vote(-1)]))
+    (tmp_path / "export.json").write_text(json.dumps([open_webui_vote(number) for number in range(12)]))
     write_rows(tmp_path / "prompts.jsonl", [{"prompt": row["prompt"]} for row in rows[:3]])
     if "my/pipeline" in read(page):  # with a CLIP, and pictures that were liked or not
         from pipelines import save_clip, save_pipeline

@@ -114,7 +114,7 @@ def write_gradient(recipe: dict[str, Any], path: str) -> None:
         shard_policy(policy, torch.device("cpu"))
         reference.change(lambda own: shard_policy(own, torch.device("cpu")))
     objective = build_objective(prepared, policy, reference, world)
-    result = accumulate_gradient(objective, prepared.train.examples)
+    result = accumulate_gradient(objective, prepared.train.examples, step=1)
     gradient = torch.cat([whole(p.grad).flatten() for p in policy.trainable().values() if p.grad is not None])
     if world.is_main:
         torch.save({"gradient": gradient, "metrics": result.metrics, "world": _described(world)}, path)

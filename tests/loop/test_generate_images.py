@@ -15,7 +15,6 @@ import prospect
 from pipelines import PROMPTS, save_pipeline
 from prospect.cli.main import main
 from prospect.demo.image_base import IMAGE_BASE
-from prospect.errors import ModelError
 from prospect.feedback import load_feedback
 from prospect.feedback.images.pixels import load_image
 from prospect.model_source import find_model
@@ -29,21 +28,15 @@ def write_prompts(folder: Path, prompts: list[str]) -> Path:
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of diffusers' Euler steps
-@pytest.mark.parametrize("family", ["sd15", "sd21", "sdxl", "sd3", "sd35", "flux"])
-def test_a_named_pipeline_draws_the_same_images_whatever_the_batch(family: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("family", ["sd15", "sd21", "sdxl", "sd3", "sd35", "flux", "dit", "pixels"])
+def test_a_pipeline_draws_the_same_images_whatever_the_batch(family: str, tmp_path: Path) -> None:
     pipeline = load_pipeline(find_model(save_pipeline(family, tmp_path / "model")))
-    sampling = ImageSampling(steps=2, guidance=2.0)
+    sampling = ImageSampling(steps=2, guidance=None if family == "pixels" else 2.0)
     together = [*sample_images(pipeline, PROMPTS[:2], sampling, samples_per_prompt=2)]
     alone = [*sample_images(pipeline, PROMPTS[1:2], sampling, samples_per_prompt=2, batch_size=1)]
     assert {image.dtype for image in together} == {np.dtype("uint8")}
     assert np.abs(np.subtract(together[2:], alone, dtype=int)).max() <= 1  # of 255, after rounding
     assert np.abs(np.subtract(together[0], together[1], dtype=int)).max() > 1
-
-
-@pytest.mark.parametrize("family", ["dit", "pixels"])
-def test_a_pipeline_of_classes_is_refused(family: str, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="is asked for classes"):
-        load_pipeline(find_model(save_pipeline(family, tmp_path / "model")))
 
 
 def test_the_command_writes_rows_of_images_that_load(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

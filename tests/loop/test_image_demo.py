@@ -36,7 +36,7 @@ def test_the_command_draws_aligns_compares_and_reports(
     rows = load_feedback(run.path / "feedback.jsonl")
     assert len(rows) == 48 * 2 == sum(printed["thumbs"].values())
     page = Path(printed["report"]).read_text()
-    assert page.count('<img class="pictures" src="data:image/png;base64,') == 2 * 16
+    assert page.count('<img class="pictures sharp" src="data:image/png;base64,') == 2 * 16
     assert 'alt="after: ' in page
     assert len(run.metrics()) >= 2
 

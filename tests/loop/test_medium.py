@@ -101,6 +101,8 @@ class VectorMedium:
     def cost(self, row: Vectors) -> int:
         return 1
 
+    def shape(self, row: Vectors) -> None: ...
+
     def scored_units(self, row: Vectors) -> int:
         return SIZE
 

@@ -28,6 +28,16 @@ def test_it_says_what_the_run_takes_and_writes_nothing(recipe: Any, tmp_path: Pa
     assert found["peak_bytes"] > 100e6 and found["steps"] == 2
 
 
+def test_it_runs_steps_on_images_and_encodes_those_that_it_looks_at(images: Any, tmp_path: Path) -> None:
+    train = {"batch_size": 4, "epochs": 2, "max_steps": None, "samples": 1, "sample_steps": 2}
+    values = images("sd15", data={"eval": 0.3}, train=train)
+    before = sorted(tmp_path.rglob("*"))
+    found = probe(prepare(load_config(values)), steps=1)
+    assert sorted(tmp_path.rglob("*")) == before
+    parts = [found[name] for name in ("encoding", "loading", "training", "evaluation", "samples")]
+    assert all(part > 0 for part in parts) and found["total"] == pytest.approx(sum(parts), abs=0.01)
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_its_hardest_step_holds_two_prompts_where_the_run_has_them_in_every_step(recipe: Any, seed: int) -> None:
     train = {"batch_size": 2, "seed": seed}

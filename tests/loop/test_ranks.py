@@ -17,13 +17,14 @@ import torch
 
 import prospect
 from conftest import REPOSITORY, rows_for, write_rows
+from pipelines import image_rows
 from prospect.errors import CheckpointError
 from prospect.run_dir import RunDir
 from prospect.training.checkpoints.checkpoint import latest_checkpoint
 from prospect.training.processes import world
 from prospect.training.processes.place import find_place, first_host
 from prospect.training.processes.world import share_cores
-from runs import weights
+from runs import numbers, weights
 from tolerances import BACKWARD, assert_trained_alike, distance, near, rounding
 
 WORKER = str(REPOSITORY / "tests/loop/rank_worker.py")
@@ -90,15 +91,58 @@ def test_two_processes_have_the_gradient_of_one(recipe: Any, tmp_path: Path) -> 
 
 def test_two_processes_share_the_images_of_a_step(images: Any, tmp_path: Path) -> None:
     """Each encodes its share of what is missing, and both read all."""
+    assert_gradient_of_one([images("pixels", train={"images_per_micro_batch": 3})], tmp_path)
+
+
+@pytest.mark.slow
+def test_two_processes_spread_a_denoiser_and_have_the_gradient_of_one(images: Any, tmp_path: Path) -> None:
+    """UNets and transformers, all weights or an adapter; images of two sizes, of which the ranks have unlike many."""
+    rows = image_rows(tmp_path / "feedback", 14, sizes=[(16, 16), (16, 16), (24, 12)])
+    train = {"images_per_micro_batch": 3, "parallel": "fsdp"}
+    asked: list[tuple[str, Any]] = [("sdxl", None), ("sd15", {"r": 2}), ("flux", None), ("sd35", {"r": 2})]
+    assert_gradient_of_one(
+        [images(family, "kto", rows, model={"lora": lora}, train=train) for family, lora in asked], tmp_path
+    )
+
+
+def assert_gradient_of_one(recipes: list[dict[str, Any]], folder: Path) -> None:
     from rank_worker import write_gradient
 
-    recipe = images("pixels", train={"images_per_micro_batch": 3})
-    together(tmp_path, gradient=[[recipe, str(tmp_path / "two.pt")]])
-    write_gradient({**recipe, "output": str(tmp_path / "alone")}, str(tmp_path / "one.pt"))
-    one, two = torch.load(tmp_path / "one.pt"), torch.load(tmp_path / "two.pt")
-    assert (one["world"], two["world"]) == ([0, 1], [0, 2])
-    assert distance(two["gradient"], one["gradient"]) < rounding(BACKWARD)
-    assert two["metrics"] == near(one["metrics"], BACKWARD)
+    jobs = [
+        [{**recipe, "output": str(folder / f"run-{i}")}, str(folder / f"{i}.pt")] for i, recipe in enumerate(recipes)
+    ]
+    together(folder, gradient=jobs)
+    for recipe, path in jobs:
+        write_gradient({**recipe, "output": f"{recipe['output']}-alone"}, str(folder / "one.pt"))
+        one, two = torch.load(folder / "one.pt"), torch.load(path)
+        assert (one["world"], two["world"]) == ([0, 1], [0, 2])
+        assert distance(two["gradient"], one["gradient"]) < rounding(BACKWARD)
+        assert two["metrics"] == near(one["metrics"], BACKWARD)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_spread_denoiser_is_saved_whole_and_any_number_of_processes_resumes(images: Any, tmp_path: Path) -> None:
+    """A UNet's adapter, with the images that it draws meanwhile, and a transformer of which all weights are trained."""
+    train = {"images_per_micro_batch": 3, "parallel": "fsdp", "max_steps": 4, "save_every": 2}
+    lora = {**train, "max_steps": 2, "samples": 2, "sample_steps": 2}
+    unet = images("sd15", model={"lora": {"r": 2}}, train=lora, output=str(tmp_path / "unet"))
+    transformer = images("flux", data={"eval": 0.3}, train=train, output=str(tmp_path / "transformer"))
+    together(tmp_path, check=False, train=[unet, transformer], die_at=3)
+    last = latest_checkpoint(RunDir(transformer["output"]).checkpoints_path)
+    assert last is not None and last.name == "step-2" and (last / "sharded").exists()
+    together(tmp_path, train=[transformer], resume=True)
+    for values, part in ((unet, ""), (transformer, "transformer")):
+        run, alone = (
+            RunDir(values["output"]),
+            prospect.train({**values, "output": f"{values['output']}-alone"}, quiet=True),
+        )
+        ours, theirs = weights(run.model_path / part), weights(alone.model_path / part)
+        assert_trained_alike(ours, theirs, values["train"]["learning_rate"])
+        for two, one in zip(numbers(run), numbers(alone), strict=True):
+            assert two == near(one, BACKWARD)
+        assert [row.spread for row in run.samples()] == pytest.approx([row.spread for row in alone.samples()], abs=0.1)
+    assert len(RunDir(unet["output"]).samples()) == 4
 
 
 def trained_alike(folder: Path, recipes: list[dict[str, Any]]) -> list[RunDir]:

@@ -33,6 +33,7 @@ FAILURES: list[tuple[dict[str, Any], type[ProspectError]]] = [
     ({"model": {"name_or_path": "./nowhere"}}, ModelError),
     ({"loss": {"name": "nothing_like_it"}}, ConfigError),
     ({"reference": {"kind": "adapter_off"}}, ConfigError),
+    ({"train": {"device": "mps"}}, ConfigError),
 ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from prospect.cli.announce import announce_gguf
+from prospect.cli.device import add_device
 from prospect.cli.result import add_result, check_result, write_result
 from prospect.evaluation.answers.subject import find_subject
 from prospect.statistics.estimates import Intervals
@@ -33,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="of the harness and the intervals' draws (default 0)")
     parser.add_argument("--batch-size", type=int, default=64, help="speed and memory, never the result (default 64)")
+    add_device(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prospect.cli.announce import announce_gguf
-from prospect.cli.generate import add_sampling, add_service, service_from
+from prospect.cli.device import add_device
+from prospect.cli.generate import (
+    add_drawing,
+    add_sampling,
+    add_service,
+    drawing_from,
+    refuse_drawing,
+    service_from,
+)
 from prospect.cli.judging import add_judge, check_judge_options, judge_from
 from prospect.cli.label_map import add_label_map, read_label_map
 from prospect.cli.progress import Counter
@@ -18,6 +26,9 @@ from prospect.evaluation.answers.rendering import RenderingOptions
 from prospect.evaluation.answers.subject import Subject, find_subject
 from prospect.outputs import output_file
 from prospect.terminal import say
+
+if TYPE_CHECKING:
+    from prospect.models.diffusion.sampling import ImageSampling
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,6 +77,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_sampling(parser)
     add_rendering(parser, usual="as the run was trained; else by the model's own template")
     add_service(parser)
+    add_drawing(parser)
+    add_device(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -77,7 +90,7 @@ def run(options: argparse.Namespace) -> int:
         return _check_judge(options)
     if options.model is None:
         raise UsageError("no side is named. Name MODEL, and the other side with --against.")
-    subject = find_subject(options.model)
+    subject = find_subject(options.model, images=True)
     _check(options, subject)
     announce_gguf(options.model, options.against)
     if options.page:
@@ -101,7 +114,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace, subject: Subject) -> None:
     """Refuse what would do nothing."""
-    from prospect.evaluation.contest.judged import prompts_of
+    from prospect.evaluation.contest.sides import prompts_of
 
     if bool(options.judge) == bool(options.page):
         raise UsageError(
@@ -113,7 +126,11 @@ def _check(options: argparse.Namespace, subject: Subject) -> None:
         raise UsageError("--median is of a judge's scores, and --page asks nobody yet. Leave it out.")
     if not options.data and subject.kind != "run" and not prompts_of(options.model, options.against):
         raise UsageError(f"{options.model} is no run that held prompts out; a contest needs some: --data FILE.")
-    sides = [find_subject(side) for side in (options.model, options.against) if side]
+    sides = [find_subject(side, images=True) for side in (options.model, options.against) if side]
+    if not any(side.makes_images for side in sides):
+        refuse_drawing(options)
+    elif not (options.output or options.page or subject.run):
+        raise UsageError("the images that a side makes need a folder. Say where the result goes: -o FILE.")
     if not any(side.weights for side in sides):
         refuse_without_model(options, server=any(side.kind == "endpoint" for side in sides))
     service_from(options)
@@ -167,8 +184,8 @@ def _check_judge(options: argparse.Namespace) -> int:
 
 
 def _write_page(options: argparse.Namespace) -> int:
-    from prospect.evaluation.contest.judged import gather_sides, remove_partial
     from prospect.evaluation.contest.judges.human_page import write_page
+    from prospect.evaluation.contest.sides import gather_sides, remove_partial
 
     how = _judging(options, None)
     sides = gather_sides(
@@ -190,12 +207,13 @@ def _write_page(options: argparse.Namespace) -> int:
 
 def _judging(options: argparse.Namespace, subject: Subject | None) -> Any:
     from prospect.evaluation.answers.writers import Generation
-    from prospect.evaluation.contest.judged import Judging
     from prospect.evaluation.contest.judges.asking import Price
+    from prospect.evaluation.contest.sides import Judging
 
     drawn = (options.max_new_tokens, options.temperature, options.top_p, options.seed)
     return Judging(
         generation=Generation(options.samples, *drawn),
+        drawing=_drawing(options),
         service=service_from(options),
         thoughts=options.thoughts,
         batch_size=options.batch_size,
@@ -207,6 +225,13 @@ def _judging(options: argparse.Namespace, subject: Subject | None) -> Any:
         seed=options.seed,
         rendering=RenderingOptions(**asked_rendering(options)),
     )
+
+
+def _drawing(options: argparse.Namespace) -> ImageSampling | None:
+    """Return how images are drawn; None where no side makes any."""
+    sides = [find_subject(side, images=True) for side in (options.model, options.against) if side]
+    names = [side.name for side in sides if side.makes_images]
+    return drawing_from(options, *names) if names else None
 
 
 def _kept(options: argparse.Namespace, subject: Subject | None) -> Path | None:

@@ -19,6 +19,7 @@ from prospect.cli.train import LOADING, quiet_libraries
 from prospect.demo.settings import METHODS, DemoFeedback
 from prospect.errors import UsageError
 from prospect.outputs import output_folder
+from prospect.progress.timing import IMPORTS
 from prospect.run_dir import RunDir
 from prospect.statistics.rates import Rate, overlap
 from prospect.terminal import make_console
@@ -62,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--keep-desirable", type=float, default=1.0, help="share of thumbs up that reach the log (default 1)"
     )
     parser.add_argument("--keep-undesirable", type=float, default=1.0, help="the same of thumbs down (default 1)")
+    parser.add_argument("--timing", action="store_true", help="say at the end, on stderr, where the time went")
     parser.add_argument("--quiet", action="store_true", help="print errors only")
     parser.add_argument("--json", action="store_true", help="print the outcome as one JSON object on stdout")
 
@@ -73,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
     if options.images:
         return _run_images(options)
     folder = _folder(options, options.method)
-    with progress.phase(LOADING):
+    with progress.phase(LOADING, part=IMPORTS):
         from prospect.demo.run import run_demo
 
         quiet_libraries()
@@ -90,7 +92,7 @@ def _run_images(options: argparse.Namespace) -> int:
     """Run the demo on pictures and say what came of it."""
     _refuse(options, _CUSTOMERS, "the demo with images does without")
     folder = _folder(options, f"images-{options.method}")
-    with progress.phase(LOADING):
+    with progress.phase(LOADING, part=IMPORTS):
         from prospect.demo.image_run import run_image_demo
 
         quiet_libraries()
@@ -121,7 +123,7 @@ def _run_live(options: argparse.Namespace) -> int:
     folder = _folder(options, "live")
     if folder.exists() and any(folder.iterdir()):
         raise UsageError(f"{folder} holds other files. Choose another --output, or remove the folder.")
-    with progress.phase(LOADING), needs_serve("prospect demo --live"):
+    with progress.phase(LOADING, part=IMPORTS), needs_serve("prospect demo --live"):
         from prospect.demo.live import run_live
 
         quiet_libraries()

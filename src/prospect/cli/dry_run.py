@@ -24,6 +24,10 @@ from prospect.training.prepare import Prepared, prepare, require_feedback_for_lo
 from prospect.training.starting_point import model_in_words, reference_in_words
 
 ROWS_SHOWN = 3
+_ENCODERS = (
+    "; without VAE and text encoders, which are there before the first step and while samples are drawn (--probe "
+    "measures with them)"
+)
 
 
 def show(config: Config, *, as_json: bool, probe_steps: int | None = None) -> None:
@@ -37,8 +41,6 @@ def show(config: Config, *, as_json: bool, probe_steps: int | None = None) -> No
     if probe_steps is not None and config.online is not None:
         raise ConfigError("--probe times steps on rows that are there, and the recipe samples its rows. Leave it out.")
     prepared = prepare(config)
-    if probe_steps is not None and prepared.pipeline is not None:
-        raise ConfigError("--probe times steps on texts, and the recipe's model makes images. Leave it out.")
     require_feedback_for_loss(prepared)
     with progress.phase("estimating memory"):
         facts = collect(prepared)  # before a probe: its estimate looks at the process as it is without a model
@@ -105,7 +107,7 @@ def collect(prepared: Prepared) -> dict[str, Any]:
         "examples_per_step": round(examples / per_epoch, 2),
         "tokens": int((summary.tokens or 0) * prepared.total_steps / per_epoch),
         "plain_rows": _plain_rows(prepared),
-        "memory": estimate_memory(prepared) if prepared.pipeline is None else None,
+        "memory": estimate_memory(prepared),
         "rows": [
             [_described(prepared.tokenizer, row) for row in example]
             for example in prepared.train.examples[: ROWS_SHOWN if online is None and not prepared.pipeline else 0]
@@ -168,7 +170,7 @@ def _marked(tokenizer: Any, row: Row, in_colour: bool) -> Text:
 
 def _sentences(facts: dict[str, Any]) -> dict[str, str]:
     data, held_out, memory = facts["data"]["train"], facts["data"]["eval"], facts["memory"]
-    parts = ", ".join(f"{name} {_size(memory[name])}" for name in PARTS if memory[name]) if memory else ""
+    parts = ", ".join(f"{name} {_size(memory[name])}" for name in PARTS if memory[name])
     weights = facts["class_weights"] or {}
     lines = {
         "model": facts["model"],
@@ -190,8 +192,8 @@ def _sentences(facts: dict[str, Any]) -> dict[str, str]:
         f"{facts['steps_per_epoch']} an epoch",
         "sizes": ", ".join(f"{count} of {size} pixels" for size, count in (data["sizes"] or {}).items()),
         "tokens": f"{facts['tokens']:,} in all, prompts included" if facts["tokens"] else "",
-        "parameters": memory and f"{memory['parameters']:,}, of which {memory['trainable_parameters']:,} are trained",
-        "memory": memory and _memory(memory, parts),
+        "parameters": f"{memory['parameters']:,}, of which {memory['trainable_parameters']:,} are trained",
+        "memory": _memory(memory, parts) + (_ENCODERS if data["sizes"] else ""),
     }
     if data["undesirable"] is None:
         del lines["balance"]
@@ -233,7 +235,9 @@ def _memory(memory: dict[str, Any], parts: str) -> str:
 def _measured(found: dict[str, Any]) -> dict[str, str]:
     """Return what a probe found, in words."""
     parts = ", ".join(
-        f"{name} {span(found[name])}" for name in ("training", "evaluation", "samples", "loading") if found[name]
+        f"{name} {span(found[name])}"
+        for name in ("encoding", "training", "evaluation", "samples", "loading")
+        if found[name]
     )
     return {
         "peak": f"{_size(found['peak_bytes'])} measured over {found['steps'] + 1} steps, the longest rows among them",

@@ -5,13 +5,19 @@ from __future__ import annotations
 import argparse
 
 from prospect.cli.announce import announce_gguf
+from prospect.cli.device import add_device
+from prospect.cli.evaluation_text import tell
+from prospect.cli.generate import add_drawing, drawing_from, refuse_drawing
 from prospect.cli.label_map import add_label_map, read_label_map
+from prospect.cli.progress import Counter
 from prospect.cli.rendering import add_rendering, asked_rendering
 from prospect.cli.result import add_result, check_result, one_or_more, write_result
 from prospect.errors import UsageError
 from prospect.evaluation.answers.rendering import RenderingOptions
-from prospect.evaluation.answers.subject import find_subject
+from prospect.evaluation.answers.subject import Subject, find_subject
 from prospect.statistics.estimates import Intervals
+from prospect.terminal import say
+from prospect.verbs import keep_result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +42,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the samples and the intervals' draws (default 0)")
     parser.add_argument("--batch-size", type=int, default=64, help="speed and memory, never the result (default 64)")
     add_rendering(parser, usual="as the run was trained; else by the model's own template")
+    parser.add_argument(
+        "--judge",
+        metavar="J",
+        help="of a run that makes images: draw the prompts with it and with its start, and let J compare, such as "
+        "clip:MODEL or FILE.py:NAME; that goes to RUN/evaluation/contest.json",
+    )
+    parser.add_argument("--samples", type=int, default=1, help="images of each prompt, for the judge (default 1)")
+    add_drawing(parser)
+    add_device(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -44,10 +59,11 @@ def run(options: argparse.Namespace) -> int:
     from prospect.evaluation.held_out.preference import Settings, evaluate_feedback
 
     quiet_libraries()
-    subject = find_subject(options.model)
+    subject = find_subject(options.model, images=True)
     if not options.data and subject.kind not in ("run", "completions", "endpoint"):
         raise UsageError(f"nothing to evaluate {options.model} on: name --data FILE.")
     check_result(options, subject)
+    _check_judge(options, subject)
     announce_gguf(options.model)
     settings = Settings(
         beta=options.beta,
@@ -68,4 +84,52 @@ def run(options: argparse.Namespace) -> int:
         settings=settings,
     )
     write_result(options, subject, result)
+    if options.judge:
+        _hold_contest(options, subject)
     return 0
+
+
+def _check_judge(options: argparse.Namespace, subject: Subject) -> None:
+    """Refuse what is of images where the model writes text, and the other way round."""
+    from prospect.evaluation.contest.judges.names import judge_named
+
+    if subject.makes_images:
+        drawing_from(options, subject.name)
+        if options.judge:
+            judge_named(options.judge).require_eyes("the model makes images")
+        return
+    if options.judge or options.samples != 1:
+        raise UsageError(
+            f"--judge and --samples are for runs that make images, and {options.model} is none. Take prospect contest."
+        )
+    refuse_drawing(options)
+
+
+def _hold_contest(options: argparse.Namespace, subject: Subject) -> None:
+    """Draw the prompts with the run and with its start, let the judge compare them, and write what it says."""
+    from prospect.evaluation.answers.writers import Generation
+    from prospect.evaluation.contest.judged import judge_completions
+    from prospect.evaluation.contest.judges.names import judge_named
+    from prospect.evaluation.contest.sides import Judging
+
+    assert subject.run is not None and subject.config is not None, "held-out feedback was read"
+    result = judge_completions(
+        options.model,
+        one_or_more(options.data),
+        judge_named(options.judge),
+        subject.config.model.name_or_path,
+        label_map=read_label_map(options.label_map),
+        how=Judging(
+            generation=Generation(samples_per_prompt=options.samples, seed=options.seed),
+            drawing=drawing_from(options, subject.name),
+            batch_size=options.batch_size,
+            keep=subject.run.evaluation_path / "contest",
+            seed=options.seed,
+        ),
+        announce=say,
+        watch=Counter,
+    )
+    say("\n".join(["", *tell(result)]))
+    kept = keep_result(subject, "contest", result)
+    assert kept is not None, "a run"
+    say(f"result  {kept[0]}\nreport  {kept[1]}")

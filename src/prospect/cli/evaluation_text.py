@@ -43,6 +43,7 @@ def _tell_feedback(result: FeedbackResult) -> list[str]:
         ("calibration: log-loss of labels (0.693 knows nothing)", result.label_log_loss),
         *((f"nats per token of desirable text, {name}", value) for name, value in losses.items()),
         *(_drift(result.drift) if result.drift else []),
+        *((f"error over the reference's, {name}", value) for name, value in (result.errors or {}).items()),
     ]
     lines += _rows(rows, result.level)
     if result.calibration:
@@ -62,6 +63,9 @@ def _drift(drift: Drift) -> list[Line]:
 
 def _tell_contest(result: ContestResult) -> list[str]:
     lines = _rows([("win rate", result.win_rate), ("win rate", Share(*result.win_rate_90, level=0.9))], 0.95)
+    if result.scores:
+        named = {"score, ours": "ours", "score, theirs": "theirs", "score, ours less theirs": "change"}
+        lines += _rows([(name, getattr(result.scores, field)) for name, field in named.items()], 0.95)
     for side, texts in (("ours", result.our_texts), ("theirs", result.their_texts)):
         if texts:
             lines += _rows([(f"words, {side}", texts.words)], 0.95)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prospect.cli.device import add_device
 from prospect.cli.progress import Counter
 from prospect.cli.rendering import NAMES, add_rendering, asked_rendering, refuse_without_model
 from prospect.errors import UsageError
@@ -14,8 +14,9 @@ from prospect.outputs import output_file
 from prospect.terminal import say
 
 if TYPE_CHECKING:
+    from prospect.evaluation.answers.subject import Subject
     from prospect.evaluation.answers.writers import Service
-    from prospect.model_source import ModelSource
+    from prospect.models.diffusion.sampling import ImageSampling
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,9 +53,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         usual="as in the run; else by the model's own template, with plain prompts as user turns if it has one",
     )
     add_service(parser)
+    add_drawing(parser)
+    add_device(parser)
+
+
+def add_drawing(parser: argparse.ArgumentParser) -> None:
+    """Declare how images are drawn."""
     group = parser.add_argument_group("a pipeline, which makes images")
     group.add_argument("--steps", type=int, help="noise levels that are stepped through (default: the pipeline's own)")
     group.add_argument("--guidance", type=float, help="scale of guidance by the prompt (default: the pipeline's own)")
+
+
+def drawing_from(options: argparse.Namespace, *names: str) -> ImageSampling:
+    """Return how models that make images are to draw; refuse what only models that write text can be told.
+
+    Args:
+        options: of the command.
+        names: of the models.
+    """
+    from prospect.models.diffusion.sampling import ImageSampling
+
+    for name, usual in _OF_TEXTS.items():
+        if getattr(options, name, usual) != usual:
+            raise UsageError(f"--{name.replace('_', '-')} is about texts; {names[0]} makes images. Leave it out.")
+    return ImageSampling(options.steps, options.guidance)
+
+
+def refuse_drawing(options: argparse.Namespace) -> None:
+    """Refuse what only models that make images can be told."""
+    if options.steps is not None or options.guidance is not None:
+        raise UsageError("--steps and --guidance are of models that make images, and none is named. Leave them out.")
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
@@ -120,18 +148,15 @@ def run(options: argparse.Namespace) -> int:
     from prospect.cli.train import quiet_libraries
     from prospect.evaluation.answers.generate import generate_file
     from prospect.evaluation.answers.rendering import RenderingOptions
-    from prospect.evaluation.answers.subject import ENDPOINT
-    from prospect.model_source import find_adapter_of_images, find_model
+    from prospect.evaluation.answers.subject import ENDPOINT, find_subject
 
     if options.model.startswith(ENDPOINT):
         refuse_without_model(options, server=True)
     quiet_libraries()
-    if not options.model.startswith(ENDPOINT) and not Path(options.model).expanduser().is_file():
-        source, adapter = find_adapter_of_images(options.model) or (find_model(options.model), None)
-        if source.kind == "pipeline":
-            return _draw(source, adapter, options)
-    if options.steps is not None or options.guidance is not None:
-        raise UsageError(f"--steps and --guidance are about images, and {options.model} writes text. Leave them out.")
+    subject = find_subject(options.model, images=True)
+    if subject.makes_images:
+        return _draw(subject, options)
+    refuse_drawing(options)
     announce_gguf(options.model)
     counts = generate_file(
         options.model,
@@ -155,6 +180,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 _OF_TEXTS: dict[str, object] = {
+    "kl_prompts": 64,
+    "kl_tokens": 128,
+    "max_length": None,
     "format": "prospect",
     "max_new_tokens": 256,
     "temperature": 0.8,
@@ -166,16 +194,13 @@ _OF_TEXTS: dict[str, object] = {
 """Arguments that images have no use for, with what they are where they are left out."""
 
 
-def _draw(source: ModelSource, adapter: Path | None, options: argparse.Namespace) -> int:
+def _draw(subject: Subject, options: argparse.Namespace) -> int:
     """Draw images and say how many."""
     from prospect.evaluation.answers.images import Painter, generate_images
-    from prospect.models.diffusion.sampling import ImageSampling
 
     service_from(options)  # refuses what is for servers
-    for name, usual in _OF_TEXTS.items():
-        if getattr(options, name) != usual:
-            raise UsageError(f"--{name.replace('_', '-')} is about texts; {source.name} makes images. Leave it out.")
-    painter = Painter(source, adapter, ImageSampling(options.steps, options.guidance), options.batch_size)
+    assert subject.source is not None, "a pipeline"
+    painter = Painter(subject.source, subject.lora, drawing_from(options, subject.name), options.batch_size)
     count = generate_images(
         painter, options.prompts, options.output, samples_per_prompt=options.samples, seed=options.seed
     )

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from prospect.cli.device import add_device
 from prospect.cli.generate import add_service, service_from
 from prospect.cli.judging import add_judge, check_judge_options, judge_from
 from prospect.cli.label_map import add_label_map, read_label_map
@@ -52,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_label_map(parser)
     add_judge(parser, sides=False)
     add_service(parser)
+    add_device(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -13,9 +13,11 @@ from collections.abc import Sequence
 
 from prospect import __version__, progress
 from prospect.cli.completion import SHELLS, PrintCompletion
-from prospect.cli.moved import run_as
+from prospect.cli.moved import commands_of_today, run_as
 from prospect.cli.parser import Parser
 from prospect.errors import ProspectError, RunStopped
+from prospect.models.device import on_device
+from prospect.progress import timing
 from prospect.terminal import say
 from prospect.training.memory.allocator import restart_without_small_caches
 from prospect.training.processes.place import speaks
@@ -24,7 +26,9 @@ from prospect.training.processes.place import speaks
 VERBS = {
     "demo": "the main job on an embedded example, without network: thumbs, KTO, a report (4 minutes on 2 cores)",
     "data": "look at, convert and write feedback files",
+    "init": "look at feedback, and write a commented recipe that trains on it",
     "train": "align a model on feedback",
+    "translate": "make a recipe of a config of TRL, LLaMA-Factory, Axolotl or ms-swift",
     "collect": "votes on a model that is in use: export, count, erase, back up",
     "rounds": "sample, label, align again: rounds on what the model itself writes",
     "merge": "fold an adapter into its base, or dequantise GGUF: a plain model folder",
@@ -65,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Before torch starts: threads that wait by spinning take the core from those that work, and with one other busy
     # program beside it a run on two cores is slowed many times over. Asleep they cost little on an idle machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # before torch, which reads it once
     if not sys.stderr.isatty():  # the bars of libraries are for terminals
         os.environ.setdefault("TQDM_DISABLE", "1")
     for stream in (sys.stdout, sys.stderr):
@@ -107,13 +112,22 @@ def _run(arguments: list[str]) -> int:
     if arguments and arguments[0] in verbs:
         importlib.import_module(f"prospect.cli.{arguments[0]}").add_arguments(verbs[arguments[0]])
     options = parser.parse_args(arguments)
+    if options.verb == "evaluate" and commands_of_today(arguments[1:]):
+        parser.error("no one command does all of that")
     if options.verb is None:
         parser.print_help(sys.stderr)
         return 2
     silent = getattr(options, "quiet", False) or getattr(options, "live", False)
     quiet = silent or (options.verb == "train" and not speaks())
-    with progress.shown(f"prospect {options.verb}", quiet=quiet):
-        return importlib.import_module(f"prospect.cli.{options.verb}").run(options) or 0
+    with (
+        timing.taken() as stopwatch,
+        on_device(getattr(options, "device", "auto")),
+        progress.shown(f"prospect {options.verb}", quiet=quiet),
+    ):
+        code = importlib.import_module(f"prospect.cli.{options.verb}").run(options) or 0
+    if getattr(options, "timing", False):
+        say(timing.table(stopwatch.parts()))
+    return code
 
 
 _LIMITS: dict[type[BaseException], str] = {

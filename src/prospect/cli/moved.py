@@ -9,8 +9,10 @@ import argparse
 import importlib
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
+from prospect.model_source import is_run
 from prospect.terminal import say
 
 _VERBS = ("evaluate", "contest", "benchmark")
@@ -40,7 +42,7 @@ def commands_of_today(arguments: Sequence[str]) -> list[str]:
     """Return what the words after `prospect evaluate` are today; none where they hold no flag of another command."""
     asked = {word.partition("=")[0] for word in arguments}
     contest, tasks = bool(asked & {"--judge", "--page"}), "--tasks" in asked
-    if not (contest or tasks) or asked & {"-h", "--help"}:
+    if not (contest or tasks) or asked & {"-h", "--help"} or _names_images(arguments):
         return []
     flags = {verb: _flags_of(verb) for verb in _VERBS}
     groups = _groups(arguments, {flag: action for known in flags.values() for flag, action in known.items()})
@@ -54,6 +56,13 @@ def commands_of_today(arguments: Sequence[str]) -> list[str]:
         )
         for verb in wanted
     ]
+
+
+def _names_images(arguments: Sequence[str]) -> bool:
+    """Whether a run that makes images is named, which `prospect evaluate` judges itself."""
+    from prospect.evaluation.answers.subject import find_subject
+
+    return any(is_run(Path(word)) and find_subject(word, images=True).makes_images for word in arguments)
 
 
 def _flags_of(verb: str) -> dict[str, argparse.Action]:

@@ -13,7 +13,6 @@ from prospect.peers import PEERS_COMMANDS, explain_key, setting_of
 from prospect.terminal import printable
 
 _LOSS_KEYS = ("loss.beta", "loss.desirable_weight", "loss.undesirable_weight")
-_FLAGS = {"model.name_or_path": "--model", "data.train": "--data", "output": "--output"}
 
 
 class Parser(argparse.ArgumentParser):
@@ -38,6 +37,9 @@ class Parser(argparse.ArgumentParser):
             yield "judges and tasks have commands of their own; write:"
             yield from moved
             return
+        if list(self._asked[:1]) == ["translate"] and len(self._asked) > 2:
+            yield 'a command line stands in quotes: prospect translate "trl kto --config kto.yaml"'
+            return
         verb, known = None, set(self._option_string_actions)
         parser: argparse.ArgumentParser = self
         for word in (word for word in self._asked if not word.startswith("-")):
@@ -49,6 +51,10 @@ class Parser(argparse.ArgumentParser):
             parser = verbs[word]
             known |= parser._option_string_actions.keys()
         trains = "train" in (verb, self.prog.rpartition(" ")[2]) or PEERS_COMMANDS.get(str(verb), "").startswith(_TRAIN)
+        if trains:
+            from prospect.cli.train_flags import FLAGS
+
+            known |= {f"--{flag.name}" for flag in FLAGS}
         for place, word in enumerate(self._asked):
             flag, _, value = word.partition("=")
             if not flag.startswith("--") or flag in known:
@@ -89,16 +95,19 @@ def _explain_flag(flag: str, value: str, known: set[str], trains: bool) -> str |
     explained = explain_key(name)
     if not trains:
         return explained
+    from prospect.cli.train_flags import FLAGS
+
+    flags = {flag.key: f"--{flag.name}" for flag in FLAGS}
     ours = _own_key(name)
     if ours is not None:
-        return f"write --set {ours}={value or 'VALUE'}"
+        return f"write {flags[ours]} {value or 'VALUE'}" if ours in flags else f"write --set {ours}={value or 'VALUE'}"
     found = setting_of(name)
     if found is None:
         return explained
     key, meant = found
-    if key in _FLAGS:
-        return f"write {_FLAGS[key]} {value or 'VALUE'}"
-    return f"{explained}; write --set {key}={meant}"
+    if key in flags and explained == f"here it is {key}":
+        return f"write {flags[key]} {value or 'VALUE'}"
+    return f"{explained}; write " + (f"{flags[key]} {meant}" if key in flags else f"--set {key}={meant}")
 
 
 def _own_key(name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""`prospect report`: a run directory to one page and its model's card, or a folder of rounds to one page.
+"""`prospect report`: a run directory to one page and its model's card; rounds, or the file of a result, to one page.
 
 With `--live` the page of a run is served while the run goes on.
 """
@@ -15,7 +15,11 @@ from prospect.terminal import say
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("run", metavar="RUN", help="a run directory, or a folder of rounds")
+    parser.add_argument(
+        "run",
+        metavar="RUN",
+        help="a run directory, a folder of rounds, or a result that contest, evaluate or benchmark wrote with -o",
+    )
     parser.add_argument(
         "--live", action="store_true", help="serve the page of a run on this machine while it goes on; it renews itself"
     )
@@ -23,10 +27,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write report.html and the model card, and print the page's path."""
+    """Write the page and what belongs to it, and print the page's path."""
     from prospect.results.rounds import LEDGER
 
     folder = Path(options.run)
+    if folder.is_file():
+        from prospect.report.run.evaluation_page import build_evaluation_page
+
+        say(build_evaluation_page(folder), sys.stdout)
+        return 0
     if not folder.is_dir():
         raise UsageError(f"{folder}: there is no such run directory. prospect train and prospect demo write them.")
     if options.port and not options.live:

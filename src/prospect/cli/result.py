@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from prospect.atomic import atomic_file
 from prospect.cli.evaluation_text import tell
 from prospect.errors import UsageError
 from prospect.evaluation.answers.subject import Subject
@@ -13,6 +14,7 @@ from prospect.outputs import output_file, output_folder
 from prospect.results.benchmarks import BenchmarksResult
 from prospect.results.contest import ContestResult, JudgeResult
 from prospect.results.feedback import FeedbackResult
+from prospect.results.stored import Stored
 from prospect.terminal import print_json, say
 from prospect.verbs import keep_result
 
@@ -48,6 +50,16 @@ def one_or_more(files: list[str] | None) -> Any:
     return files[0] if files and len(files) == 1 else files
 
 
+def _copy_pictures(result: Stored, source: Path, folder: Path) -> None:
+    """Put the images that a result shows beside its copy in the run directory."""
+    pictures = result.pictures if isinstance(result, ContestResult) else []
+    for name in {name for one in pictures for name in (*one.ours, *one.theirs)}:
+        if not (folder / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            with atomic_file(folder / name) as file:
+                file.write((source / name).read_bytes())
+
+
 def write_result(
     options: argparse.Namespace,
     subject: Subject | None,
@@ -57,6 +69,8 @@ def write_result(
     say("\n".join(tell(result)))
     if options.output:
         result.write(options.output)
+        if subject is not None and subject.run is not None:
+            _copy_pictures(result, options.output.parent, subject.run.evaluation_path)
         say(f"result  {options.output}")
     kept = subject and keep_result(subject, options.name or result.evaluation, result)
     if kept:

@@ -12,6 +12,7 @@ from prospect import progress
 from prospect.cli.train import LOADING, quiet_libraries
 from prospect.config import read_yaml, set_key
 from prospect.errors import UsageError
+from prospect.progress.timing import IMPORTS
 from prospect.terminal import say
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Make the rounds, write the page, and say what each has brought."""
     recipe = _recipe(options)
-    with progress.phase(LOADING):
+    with progress.phase(LOADING, part=IMPORTS):
         from prospect.report.rounds.page import build_rounds_report
         from prospect.rounds.plan import plan_rounds
         from prospect.rounds.run import run_rounds

@@ -7,8 +7,11 @@ import json
 from pathlib import Path
 
 from prospect import progress
-from prospect.config import Config, check_places, load_config, read_yaml, set_key
+from prospect.cli.train_flags import add_flags, with_flags
+from prospect.config import Config, check_places, load_config, read_yaml
 from prospect.errors import UsageError
+from prospect.models.device import on_device
+from prospect.progress.timing import IMPORTS
 from prospect.run_dir import RunDir
 from prospect.terminal import say
 from prospect.training.early import refuse_early
@@ -24,11 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RECIPE.yaml|LOSS",
         help="a recipe, or the name of a loss (kto, dpo, my.py:mine; see prospect losses)",
     )
-    parser.add_argument("--model", help="model.name_or_path: a folder, run, adapter, .gguf file or hub name")
-    parser.add_argument("--data", nargs="+", help="data.train: paths, globs or a hub dataset")
-    parser.add_argument("--output", help="output: the run directory (default runs/LOSS)")
+    add_flags(parser)
     parser.add_argument(
-        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="any key of the recipe"
+        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="any other key of the recipe"
     )
     parser.add_argument("--resume", action="store_true", help="continue a stopped run, to the same numbers")
     parser.add_argument("--dry-run", action="store_true", help="show what would be trained on, and stop")
@@ -40,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="STEPS",
         help="a dry run that also loads the model and times some steps (default 3), to say how long the run will take",
     )
+    parser.add_argument("--timing", action="store_true", help="say at the end, on stderr, where the time went")
     parser.add_argument("--quiet", action="store_true", help="print errors only")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object on stdout")
 
@@ -56,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
     if looks:
         return _look(options, config)
     RunDir(config.output).require_free(options.resume)
-    with progress.phase(LOADING):
+    with progress.phase(LOADING, part=IMPORTS):
         from prospect.rounds.online import train
 
         quiet_libraries()
@@ -69,11 +71,12 @@ def run(options: argparse.Namespace) -> int:
 def _look(options: argparse.Namespace, config: Config) -> int:
     if not speaks():
         return 0
-    with progress.phase(LOADING):
+    with progress.phase(LOADING, part=IMPORTS):
         from prospect.cli.dry_run import show
 
         quiet_libraries()
-    show(config, as_json=options.json, probe_steps=options.probe)
+    with on_device(config.train.device):
+        show(config, as_json=options.json, probe_steps=options.probe)
     return 0
 
 
@@ -101,23 +104,21 @@ def config_from(options: argparse.Namespace) -> Config:
     """Make the recipe that the arguments describe; what is said on the command line wins over the file.
 
     Raises:
-        UsageError: neither recipe nor loss.
+        UsageError: neither recipe nor loss, or a key that is said twice.
     """
     if Path(options.recipe).suffix in {".yaml", ".yml"}:
         values, where = read_yaml(Path(options.recipe)), options.recipe
     elif options.model and options.data:
-        loss = options.recipe
+        loss = options.loss or options.recipe
+        if loss != options.recipe:
+            raise UsageError(f"the loss is said twice: {options.recipe} and --loss {loss}. Leave one out.")
         values, where = {"loss": {"name": loss}, "output": f"runs/{loss.rpartition(':')[2]}"}, "command line"
     else:
         raise UsageError(
             f"prospect train {options.recipe} needs --model and --data, for instance: prospect train kto --model "
             "my/model --data feedback.jsonl. (A recipe's name ends in .yaml.)"
         )
-    data = options.data[0] if options.data and len(options.data) == 1 else options.data
-    for key, value in (("model.name_or_path", options.model), ("data.train", data), ("output", options.output)):
-        if value is not None:
-            values = set_key(values, key, value)
-    return load_config(values, options.set, where=where)
+    return load_config(with_flags(values, options), options.set, where=where)
 
 
 def quiet_libraries() -> None:

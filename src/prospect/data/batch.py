@@ -170,7 +170,9 @@ class Batch:
             return self
 
         def move(tensor: torch.Tensor) -> torch.Tensor:
-            return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
+            if device.type != "cuda":  # Apple's GPU would read memory that is not pinned before it is written
+                return tensor.to(device)
+            return tensor.pin_memory().to(device, non_blocking=True)
 
         moved: dict[str, Any] = {name: move(value) for name, value in vars(self).items() if torch.is_tensor(value)}
         return replace(self, **moved, numbers={name: move(value) for name, value in self.numbers.items()})

@@ -28,6 +28,10 @@ class Draw:
         """Return a random number generator on the CPU, for the row with this key."""
         return torch.Generator().manual_seed(self.number(key))
 
+    def share(self, key: bytes) -> float:
+        """Return a number in [0, 1) of this pass that is another for every key."""
+        return self.number(key) / 2**64 + 0.5
+
     def number(self, key: bytes) -> int:
         """Return an int64 of this pass that is another for every key."""
         digest = hashlib.blake2b(f"{self.seed}|{self.step}|".encode() + key, digest_size=8).digest()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
 import torch
 
@@ -53,6 +52,11 @@ class ImageRow:
         return self.example or self.key
 
 
+def size_of(row: ImageRow) -> tuple[int, int]:
+    """Return what images that go through the model together have in common."""
+    return row.size
+
+
 def as_example(rows: Sequence[ImageRow]) -> tuple[ImageRow, ...]:
     """Return rows that are compared with one another, so that they see the same noise."""
     if len(rows) == 1:
@@ -69,27 +73,14 @@ def mismatched_images(rows: Sequence[ImageRow], seed: int) -> list[ImageRow]:
     ]
 
 
-class SameSize(NamedTuple):
-    """Neighbours in a batch whose images have one size.
-
-    Attributes:
-        keys: of the noise of each row.
-        images: latents, or pixels in [-1, 1] without a VAE, float32 (n, C, H, W).
-        conditions: what the denoiser is told of each prompt, by name: (n, ...).
-    """
-
-    keys: tuple[bytes, ...]
-    images: torch.Tensor
-    conditions: Mapping[str, torch.Tensor]
-
-
 @dataclass(frozen=True)
 class ImageBatch:
-    """Rows side by side; those of one example are neighbours.
+    """Rows of one size side by side; those of one example are neighbours.
 
     Attributes:
         rows: the N rows.
-        parts: the same by runs of one size, in order.
+        images: latents, or pixels in [-1, 1] without a VAE, float32 (N, C, H, W).
+        conditions: what the denoiser is told of each prompt, by name: (N, ...).
         desirable: bool (N,).
         weight: float32 (N,).
         score: float32 (N,).
@@ -97,7 +88,8 @@ class ImageBatch:
     """
 
     rows: tuple[ImageRow, ...]
-    parts: tuple[SameSize, ...]
+    images: torch.Tensor
+    conditions: Mapping[str, torch.Tensor]
     desirable: torch.Tensor
     weight: torch.Tensor
     score: torch.Tensor
@@ -105,13 +97,6 @@ class ImageBatch:
 
     def to(self, device: torch.device) -> ImageBatch:
         """Return the same batch on a device."""
-        parts = tuple(
-            SameSize(
-                part.keys,
-                part.images.to(device, non_blocking=True),
-                {name: value.to(device, non_blocking=True) for name, value in part.conditions.items()},
-            )
-            for part in self.parts
-        )
+        conditions = {name: value.to(device, non_blocking=True) for name, value in self.conditions.items()}
         own = {name: getattr(self, name).to(device) for name in ("desirable", "weight", "score")}
-        return replace(self, parts=parts, **own)
+        return replace(self, images=self.images.to(device, non_blocking=True), conditions=conditions, **own)

@@ -16,11 +16,17 @@ from prospect.errors import DataError
 E = TypeVar("E", bound=tuple[AnyRow, ...])
 Cost = Callable[[Any], int]
 """Row to what it takes of a micro-batch's budget; a group costs its number of rows times its dearest row."""
+Shape = Callable[[Any], Any]
+"""Row to what rows that go through the model together have in common."""
 
 
 def length(row: Row) -> int:
     """Return the cost of a text: the tokens of prompt and completion."""
     return row.length
+
+
+def any_shape(row: AnyRow) -> None:
+    """Return None, of a text as of any other: padding makes them alike."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +61,9 @@ class Plan:
                 yield step, [self.examples[i] for i in indices]
                 step += 1
 
-    def hardest_step(self) -> list[Example]:
-        """Return the first epoch's step with the example that takes most tokens at once, padding included."""
-        sizes = [padded([example]) for example in self.examples]
+    def hardest_step(self, cost: Cost = length) -> list[Example]:
+        """Return the first epoch's step with the example that takes most at once, padding included."""
+        sizes = [padded([example], cost) for example in self.examples]
         largest = sizes.index(max(sizes))
         return [self.examples[i] for i in next(step for step in self.epoch(0) if largest in step)]
 
@@ -147,7 +153,12 @@ LEAST_SAVING = 32
 
 
 def micro_batches(
-    examples: Sequence[E], max_tokens: int, *, two_prompts: bool = False, cost: Cost = length
+    examples: Sequence[E],
+    max_tokens: int,
+    *,
+    two_prompts: bool = False,
+    cost: Cost = length,
+    shape: Shape = any_shape,
 ) -> list[list[E]]:
     """Cut a step into groups that go through the model together, longest examples first.
 
@@ -156,16 +167,18 @@ def micro_batches(
     `MOST_PADDING` of the whole is padding, that inside examples not counted.
 
     With `two_prompts` a group of a single prompt is joined to a neighbour, past the budget if need be. A row is as
-    long as its `cost`.
+    long as its `cost`. A group has one `shape`, in whose order keys must be.
     """
     longest_of = {id(example): max(map(cost, example)) for example in examples}
     by_length = sorted(examples, key=lambda e: (-longest_of[id(e)], e[0].key))
     lengths = [longest_of[id(example)] for example in by_length]
     sizes = [len(example) for example in by_length]
+    shapes = [shape(example[0]) for example in by_length]
     starts: list[int] = []
     rows = longest = 0
     for place, (size, long) in enumerate(zip(sizes, lengths, strict=True)):
-        if not starts or (rows + size) * max(longest, long) > max_tokens:
+        other = shapes[place] != shapes[place - 1]
+        if not starts or other or (rows + size) * max(longest, long) > max_tokens:
             starts.append(place)
             rows = longest = 0
         rows, longest = rows + size, max(longest, long)

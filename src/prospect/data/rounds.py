@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from prospect.data.batch import Example
-from prospect.data.loader import padded
+from prospect.data.loader import Cost, length, padded
 from prospect.errors import DataError
 
 
@@ -20,7 +20,7 @@ class StepPlan(Protocol):
     def steps(self, start: int, stop: int) -> Iterator[tuple[int, list[Example]]]:
         """Yield `(step number from 0, its examples)` for steps start, ..., stop - 1."""
 
-    def hardest_step(self) -> list[Example]:
+    def hardest_step(self, cost: Cost = length) -> list[Example]:
         """Return the step with the example that takes most memory."""
 
 
@@ -64,7 +64,7 @@ class Rounds:
             for step, examples in plan.steps(max(start - first, 0), min(stop, end) - first):
                 yield first + step, examples
 
-    def hardest_step(self) -> list[Example]:
+    def hardest_step(self, cost: Cost = length) -> list[Example]:
         """Return the hardest of all rounds' hardest steps."""
-        steps = [plan.hardest_step() for _, _, plan in self._rounds]
-        return max(steps, key=lambda step: max(padded([example]) for example in step))
+        steps = [plan.hardest_step(cost) for _, _, plan in self._rounds]
+        return max(steps, key=lambda step: max(padded([example], cost) for example in step))

@@ -24,6 +24,7 @@ from prospect.demo.settings import IMAGE_METHODS
 from prospect.errors import ConfigError
 from prospect.feedback import class_counts, write_jsonl
 from prospect.feedback.images.writing import write_image
+from prospect.progress import timing
 from prospect.results.before_after import BeforeAfter, BeforeAfterPictures, BeforeAfterResult
 from prospect.statistics.means import rate_by_prompt
 from prospect.statistics.rates import Rate
@@ -66,16 +67,16 @@ def _run(output: Path, method: str, seed: int, rater: Rater, quiet: bool) -> Out
     begun = time.monotonic()
     keep_freed_memory()
     base, wishes, asked = load_image_base(), training_wishes(), held_out_wishes()
-    with progress.phase(f"drawing {PICTURES} pictures of each of {len(wishes)} prompts"):
+    with progress.phase(f"drawing {PICTURES} pictures of each of {len(wishes)} prompts", part=timing.ANSWERS):
         pictures = draw_images(base, wishes, PICTURES, seed)
-    with progress.phase(f"drawing {NOISES} pictures of each of {len(asked)} held-out prompts"):
+    with progress.phase(f"drawing {NOISES} pictures of each of {len(asked)} held-out prompts", part=timing.ANSWERS):
         before = draw_images(base, asked, NOISES, seed)
     thumbs = list(collect_image_thumbs(wishes, pictures, output, rater=rater, seed=seed))
     write_jsonl(thumbs, output / "feedback.jsonl")
     counts = class_counts(thumbs)
     progress.note(f"thumbs: {counts.desirable} up, {counts.undesirable} down; aligning by {method}")
     run = align(image_recipe(method, output, seed), quiet=quiet)
-    with progress.phase("asking the aligned model for the same held-out pictures"):
+    with progress.phase("asking the aligned model for the same held-out pictures", part=timing.ANSWERS):
         after = draw_images(load_image_base(run.model_path), asked, NOISES, seed)
     rules = compare_pictures(asked, before, after)
     both = rules.pop("both")
@@ -114,6 +115,7 @@ def image_recipe(method: str, output: Path, seed: int) -> dict[str, Any]:
             "images_per_micro_batch": 64,  # a model this small is fastest so
             "seed": seed,
             "eval_every": 50,
+            "samples": 0,  # the pictures before and after are drawn apart, and counted
         },
         "output": str(output),
     }

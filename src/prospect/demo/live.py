@@ -32,8 +32,9 @@ from prospect.demo.settings import DemoFeedback
 from prospect.demo.world import REPLY_TOKENS, held_out_prompts, training_prompts
 from prospect.errors import DataError
 from prospect.evaluation.answers.writers import Generation
-from prospect.evaluation.contest.judged import Judging, judge_completions
+from prospect.evaluation.contest.judged import judge_completions
 from prospect.evaluation.contest.judges.names import judge_named
+from prospect.evaluation.contest.sides import Judging
 from prospect.evaluation.held_out.preference import Settings, evaluate_feedback
 from prospect.feedback import class_counts, load_feedback, write_jsonl
 from prospect.feedback.doctor.inspect import inspect_feedback

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from prospect import progress
 from prospect.report.run.build import build_report
 from prospect.report.run.model_card import write_model_card
 from prospect.run_dir import RunDir
@@ -51,6 +52,7 @@ class Outcome:
 
 def write_pages(run: RunDir) -> Path:
     """Write the report, which is returned, and the model card."""
-    report = build_report(run.path)
-    write_model_card(run.path)
+    with progress.phase("writing the report"):
+        report = build_report(run.path)
+        write_model_card(run.path)
     return report

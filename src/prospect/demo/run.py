@@ -22,6 +22,7 @@ from prospect.demo.world import REPLY_TOKENS, Inquiry, held_out_prompts, trainin
 from prospect.errors import ConfigError, RunStopped
 from prospect.feedback import class_counts, write_jsonl
 from prospect.models.sampling import Generated
+from prospect.progress import timing
 from prospect.results.before_after import BeforeAfter, BeforeAfterExample, BeforeAfterResult, MeanWords
 from prospect.run_dir import RunDir
 from prospect.statistics.rates import Rate, proportion, win_rate
@@ -85,17 +86,20 @@ def run_demo(
 def _run(output: Path, method: str, seed: int, feedback: DemoFeedback, quiet: bool) -> DemoOutcome:
     begun = time.monotonic()
     keep_freed_memory()
-    base = load_base()
+    with progress.phase("loading the model"):
+        base = load_base()
     inquiries, asked = training_prompts(PROMPTS, seed), held_out_prompts(HELD_OUT)
-    with progress.phase(f"sampling {REPLIES} replies to each of {PROMPTS} customers"):
+    with progress.phase(f"sampling {REPLIES} replies to each of {PROMPTS} customers", part=timing.ANSWERS):
         replies = answer(base, inquiries, REPLIES, seed)
-    with progress.phase(f"sampling a reply to each of {HELD_OUT} held-out customers"):
+    with progress.phase(f"sampling a reply to each of {HELD_OUT} held-out customers", part=timing.ANSWERS):
         before = answer(base, asked, 1, seed)
     counts = write_thumbs(output, inquiries, replies, feedback, seed)
     progress.note(f"thumbs: {counts[0]} up, {counts[1]} down; aligning by {method}")
     run = align(recipe(method, output, seed), quiet=quiet)
-    with progress.phase("asking the aligned model the same held-out questions"):
-        after = answer(load_base(run.model_path), asked, 1, seed)
+    with progress.phase("loading the model"):
+        aligned = load_base(run.model_path)
+    with progress.phase("asking the aligned model the same held-out questions", part=timing.ANSWERS):
+        after = answer(aligned, asked, 1, seed)
     return conclude(run, method, asked, before, after, counts, feedback, begun)
 
 

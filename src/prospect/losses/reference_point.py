@@ -38,7 +38,7 @@ def estimate_reference_point(log_ratio: torch.Tensor, *, clamp: bool = True) -> 
     Source: arXiv 2402.01306, section 4.1. The sum is taken in float64: z0 must not depend on the order of
     rows.
     """
-    rows = log_ratio.detach().double()
+    rows = log_ratio.detach().to("cpu", torch.float64)
     raw = rows.mean()
     stderr = rows.std() / rows.numel() ** 0.5 if rows.numel() > 1 else torch.zeros_like(raw)
     return ReferencePoint(raw.clamp(min=0) if clamp else raw, raw, stderr)

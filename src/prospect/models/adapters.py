@@ -49,14 +49,19 @@ def add_adapter(
     return wrapped
 
 
+def checkpointed_layers(model: Any) -> list[Any]:
+    """Return the layers of a model that Transformers marks as such."""
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    return [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+
+
 def enable_gradient_checkpointing(model: Any) -> None:
     """Recompute activations in the backward pass, without switching dropout on.
 
     Raises:
         ConfigError: the model does not support it.
     """
-    from transformers.modeling_layers import GradientCheckpointingLayer
-
     if not model.supports_gradient_checkpointing:
         raise ConfigError(f"train.gradient_checkpointing: {type(model).__name__} does not support it. Set it to false.")
     # Renamed in Transformers 5.2x; both take the same first argument.
@@ -65,12 +70,11 @@ def enable_gradient_checkpointing(model: Any) -> None:
     # Layers recompute only in training mode, which would also switch their dropout on: so the flag is set on
     # the layers themselves and not on what is inside them. A layer that drops out by itself keeps the rate as
     # a number (OPT does), and it is set to 0.
-    for module in model.modules():
-        if isinstance(module, GradientCheckpointingLayer):
-            module.training = True
-            for name, value in vars(module).items():
-                if "dropout" in name and isinstance(value, float):
-                    setattr(module, name, 0.0)
+    for module in checkpointed_layers(model):
+        module.training = True
+        for name, value in vars(module).items():
+            if "dropout" in name and isinstance(value, float):
+                setattr(module, name, 0.0)
 
 
 def compile_layers(model: Any) -> None:
@@ -78,8 +82,5 @@ def compile_layers(model: Any) -> None:
 
     Layer by layer because the head's own pass, adapters and sharding come between layer and model.
     """
-    from transformers.modeling_layers import GradientCheckpointingLayer
-
-    for module in model.modules():
-        if isinstance(module, GradientCheckpointingLayer):
-            module.compile(dynamic=True)
+    for module in checkpointed_layers(model):
+        module.compile(dynamic=True)

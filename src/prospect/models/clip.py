@@ -10,7 +10,8 @@ import torch
 from prospect.config import ModelSettings
 from prospect.errors import ModelError
 from prospect.model_source import find_model
-from prospect.models.loading import default_device, first_line, load_model_config, load_tokenizer, loading_options
+from prospect.models.device import default_device
+from prospect.models.loading import first_line, load_model_config, load_tokenizer, loading_options
 
 
 def load_clip(name: str) -> tuple[Any, Any, Any]:

@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 from typing import Any
 
-from prospect.config import LoraSettings, ModelSettings
+from prospect.config import Config, LoraSettings
 from prospect.errors import ConfigError
 from prospect.models.loading import first_line
 
@@ -67,7 +67,7 @@ def peft_settings(settings: LoraSettings) -> dict[str, Any]:
     }
 
 
-def check_options(settings: ModelSettings) -> None:
+def check_options(config: Config) -> None:
     """Refuse, before anything is loaded, adapter settings that cannot be used.
 
     Raises:
@@ -75,6 +75,7 @@ def check_options(settings: ModelSettings) -> None:
     """
     from peft import LoraConfig
 
+    settings = config.model
     if settings.lora is None:
         return
     try:
@@ -85,6 +86,11 @@ def check_options(settings: ModelSettings) -> None:
         raise ConfigError(
             f"model.lora.modules_to_save trains whole modules, and model.dtype is {settings.dtype}: at alignment's "
             "learning rates such weights would not move. Set model.dtype: float32, or leave modules_to_save out."
+        )
+    if settings.lora.use_dora and (settings.dtype != "float32" or config.train.precision == "bf16"):
+        raise ConfigError(
+            "model.lora.use_dora divides by lengths of rows of weights, and in 16 bits their rounding makes the policy "
+            "another model than its reference before the first step. Leave model.dtype and train.precision out."
         )
 
 

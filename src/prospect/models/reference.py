@@ -18,6 +18,7 @@ from prospect.errors import CheckpointError, ConfigError, ReferenceMismatchError
 from prospect.models.logps_store import LogpsStore
 from prospect.models.spreading import spread
 from prospect.models.trained import TrainedModel
+from prospect.progress import timing
 
 FIRST_TOLD = 10.0  # seconds that the cached reference may have taken before its speed is printed
 
@@ -94,10 +95,12 @@ class FrozenReference(Reference):
 
     kind = "frozen"
 
-    def __init__(self, policy: TrainedModel) -> None:
+    def __init__(self, policy: TrainedModel, *, follows: bool = False) -> None:
         self._policy = copy.copy(policy)
         self._policy.model = copy.deepcopy(policy.model).requires_grad_(False)
         self._policy.value_head = None
+        if policy.working is not None:
+            self._policy.use_copies(keep_frozen=follows)
         self._synced: set[str] = set()
         self.identity = policy.identity
 
@@ -316,7 +319,8 @@ class CachedReference(Reference):
     def _timed(self, rows: int) -> Iterator[None]:
         """Tell how fast it fills where that takes long: first after some seconds, then whenever they have doubled."""
         begun = time.perf_counter()
-        yield
+        with timing.part(timing.REFERENCE):
+            yield
         self._rows, self._seconds = self._rows + rows, self._seconds + time.perf_counter() - begun
         if self._seconds >= self._told:
             self._told *= 2
@@ -433,7 +437,7 @@ def _reference_of(
         assert named is not None
         return NamedReference(named(), str(settings.name_or_path))
     if kind == FrozenReference.kind:
-        return FrozenReference(policy)
+        return FrozenReference(policy, follows=settings.follows)
     return AdapterAsLoadedReference(policy) if kind == AdapterAsLoadedReference.kind else AdapterOffReference(policy)
 
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TypeVar
+
+from prospect.progress import timing
 
 Item = TypeVar("Item")
 
@@ -81,16 +83,23 @@ def _new(name: str) -> Display:
     return Lines(name)
 
 
-def phase(text: str, *, aloud: bool = True, done: int = 0, total: int | None = None) -> Any:
-    """Name what is done within the `with` block.
+@contextmanager
+def phase(
+    text: str, *, part: str | None = None, aloud: bool = True, done: int = 0, total: int | None = None
+) -> Iterator[None]:
+    """Name what is done within the `with` block, and take its time.
 
     Args:
         text: a few words. A name that was said once is not said again, unless it lasts.
+        part: as what its time counts (`prospect.progress.timing`); by default as the text, where that is aloud.
         aloud: false for what is said only if it lasts.
         done: how much of it is done already.
         total: how much there is to do.
     """
-    return _display.phase(text, aloud=aloud, done=done, total=total)
+    counted_as = part or (text if aloud else None)
+    watched = timing.part(counted_as) if counted_as else nullcontext()
+    with watched, _display.phase(text, aloud=aloud, done=done, total=total):
+        yield
 
 
 def count(done: int, total: int | None = None, what: str = "", said: str = "") -> None:

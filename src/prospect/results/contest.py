@@ -6,7 +6,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, JsonValue, computed_field
 
-from prospect.results.evaluated import Evaluation, Named, RateObject
+from prospect.results.evaluated import Evaluation, Named, NumberObject, RateObject
 from prospect.results.stored import AS_OBJECT, Part
 from prospect.statistics.bootstrap import Estimate
 from prospect.statistics.comparisons import Comparison
@@ -64,6 +64,9 @@ class Entry(Part):
     """Whether both completions are the same; the judge was not asked."""
     said: list[VerdictGiven]
     """The judge's own words, order by order."""
+    our_image: str | None = None
+    """The file that was looked at; null for texts."""
+    their_image: str | None = None
 
 
 class JudgeCalls(Part):
@@ -94,6 +97,15 @@ class JudgeCalls(Part):
                 else f", cost {about}{self.cost:.2g}"
             )
         return text
+
+
+class JudgeScores(Part):
+    """What a judge that scores gave both sides, over the comparisons that it was asked about."""
+
+    ours: NumberObject
+    theirs: NumberObject
+    change: NumberObject
+    """Ours less theirs, comparison by comparison."""
 
 
 class Contest(Part):
@@ -132,6 +144,8 @@ class Contest(Part):
     our_texts: Annotated[TextMeasures, AS_OBJECT] | None
     """Length and repetition of our completions; null for fewer than two prompts, and for images."""
     their_texts: Annotated[TextMeasures, AS_OBJECT] | None
+    scores: JudgeScores | None = None
+    """Null for a judge that compares, and where nothing was asked."""
     shown_first: RateObject | None
     """How often the judge chose the completion it saw first, a tie counting half; null for a judge that sees one
     completion at a time, and where nothing could be read."""
@@ -207,18 +221,39 @@ class ContestSample(Part):
     ours: str
 
 
+class HowDrawn(Part):
+    """How both sides made images; null is a pipeline's own."""
+
+    steps: int | None
+    guidance: float | None
+
+
+class ContestPictures(Part):
+    """Images of a prompt by both sides, pair by pair, to look at."""
+
+    prompt: str
+    ours: list[str]
+    """Files, from the folder of the result."""
+    theirs: list[str]
+    verdicts: list[Outcome]
+    """Ours, of each pair."""
+
+
 class ContestResult(Evaluation, Contest):
     """A contest with what it is about."""
 
-    format: str = "prospect.contest/1"
+    format: str = "prospect.contest/1.1"
     evaluation: Literal["contest"] = "contest"
     model: Named
     against: Named | None
     """Null for the data's own completions."""
     data: ContestData
     generation: HowWritten
+    drawing: HowDrawn | None = None
     level: float
     samples: list[ContestSample]
+    pictures: list[ContestPictures] = Field(default_factory=list)
+    """Where the sides are images; samples are of texts."""
 
 
 class JudgeQuality(Part):

@@ -34,9 +34,9 @@ class HeldOutData(Part):
     prompts: int
     desirable: int
     undesirable: int | None
-    cut: int
+    cut: int = 0
     """Completions that max_length cut."""
-    dropped: int
+    dropped: int = 0
     """Rows whose prompt alone fills max_length."""
     unrenderable: dict[str, LeftOut]
     """Rows that the chat template refuses, by reason."""
@@ -85,7 +85,7 @@ class Drift(Part):
 class FeedbackResult(Evaluation):
     """Held-out feedback, scored by a model and its reference."""
 
-    format: str = "prospect.feedback/1"
+    format: str = "prospect.feedback/1.1"
     evaluation: Literal["feedback"] = "feedback"
     model: ScoredModel
     reference: ComparedModel | None
@@ -105,4 +105,6 @@ class FeedbackResult(Evaluation):
     log_loss: dict[str, NumberObject | None] | None
     """Nats per token of desirable text, by policy and reference."""
     drift: Drift | None
+    errors: dict[str, NumberObject] | None = None
+    """Of images, the policy's squared error over the reference's by class: 1 for equal models."""
     notes: list[str]

@@ -18,7 +18,7 @@ ROLLOUT = "rollout/number"
 
 
 class Alarm(NamedTuple):
-    """One sign of collapse: its `kind` (repetition, length, rewards or sampler), and what was seen, in words."""
+    """One sign of collapse: its `kind` (repetition, length, rewards, pictures, sampler), and what was seen."""
 
     kind: str
     text: str
@@ -33,15 +33,24 @@ class AlarmsRow(Part):
 
 
 class SampleRow(Part):
-    """A row of `samples.jsonl`: what the policy wrote to a prompt."""
+    """A row of `samples.jsonl`: what the policy wrote to a prompt, or drew."""
 
     step: int = Field(ge=0)
     prompt: JsonValue
     """Text, or the turns of a conversation."""
     completion: str
+    """Empty of an image."""
     tokens: int | None = None
     finished: bool | None = None
     """False where the limit cut it."""
+    image: str | None = None
+    """Its file in the run directory."""
+    likeness: str | None = None
+    """Of an image: perceptual hash, 16 hexadecimal digits, of which alike ones differ in few bits."""
+    spread: float | None = None
+    """Of an image: standard deviation of its values, 0 to 127.5."""
+    saturated: float | None = None
+    """Of an image: share of its values that are 0 or 255."""
 
 
 class RolloutRow(Part):
@@ -163,6 +172,15 @@ class LossOrigin(Part):
     """Hashes of the file of a loss of one's own."""
 
 
+class DataPicture(Part):
+    """A small copy of an image that a run trained on."""
+
+    image: str
+    """Path from the run directory."""
+    prompt: str
+    desirable: bool
+
+
 class ImageOrigin(Part):
     """How images are scored: betas and log-ratios of other targets are not comparable."""
 
@@ -174,6 +192,19 @@ class ImageOrigin(Part):
     """Side of a square image in pixels."""
     numbers: int
     """Numbers of which such an image is made for the denoiser."""
+    shown: list[DataPicture] = Field(default_factory=list)
+    """A few of the images that it trained on, for its page."""
+
+
+class PhaseTime(Part):
+    """What a phase of a run took, without the phases within it."""
+
+    seconds: float
+    """By the clock."""
+    processor_seconds: float
+    """Of all processors together."""
+    times: int
+    """How often it began; 0 for what belongs to no phase."""
 
 
 class Provenance(Stored):
@@ -194,6 +225,8 @@ class Provenance(Stored):
     """Null while the run is in progress."""
     seconds: float | None = None
     """Of training, without evaluations."""
+    phases: dict[str, PhaseTime] = Field(default_factory=dict)
+    """Where the time went in the process that finished the run: imports, loading, steps, evaluation and others."""
     policy: PolicyOrigin = Field(default_factory=PolicyOrigin)
     reference: ReferenceOrigin | None = None
     """Null for a loss without a reference."""

@@ -25,7 +25,9 @@ from prospect.evaluation.contest.judges.base import Candidate, Judge
 from prospect.evaluation.contest.judges.names import judge_named
 from prospect.feedback.records import Message, Text
 from prospect.losses.advantages import adapt_coefficient
+from prospect.models.device import on_device
 from prospect.models.sampling import Generated
+from prospect.progress import timing
 from prospect.results.run import ROLLOUT, Alarm, RolloutRow
 from prospect.rounds.labels import digest_of, score_completions
 from prospect.rounds.measures import SAMPLER_GAP, measure
@@ -52,11 +54,21 @@ def train(
 ) -> RunDir:
     """Align a model: on feedback, or where the recipe has an `online` section on its own answers.
 
-    Arguments, results and refusals are those of `prospect.training.train.train`.
+    Args:
+        source: a recipe: a YAML file, a mapping, or a config.
+        overrides: `key.path=value` strings that win over the recipe.
+        resume: continue a run that was stopped, to the same numbers.
+        quiet: print nothing.
+        callbacks: told of every step, evaluation and save; see `prospect.Callback`.
+
+    Returns:
+        The run directory, with the aligned model under `model/`.
 
     Raises:
-        ConfigError: the judge gives no scores.
-        DataError: the judge's scores do not differ, or are infinite.
+        ConfigError: a key or value that cannot be used, or a judge that gives no scores.
+        DataError: feedback that cannot be used, or a judge whose scores do not differ or are infinite.
+        ProspectError: another of its kinds, saying what, where, found and what to do.
+        RunStopped: SIGINT or SIGTERM came; a KeyboardInterrupt.
     """
     config = load_config(source, overrides)
     if config.online is None:
@@ -64,7 +76,8 @@ def train(
     run = RunDir(config.output)
     if resume and run.provenance().finished:
         return run
-    judge = judge_named(config.online.judge)
+    with on_device(config.train.device):
+        judge = judge_named(config.online.judge)
     if not judge.gives_scores:
         raise ConfigError(
             f"online.judge is {config.online.judge}, which compares two answers and does not score one. Take a "
@@ -129,7 +142,7 @@ class _Loop:
     def draw(self) -> Rollout:
         """Let the policy answer the next prompts, score what it wrote, and keep it on disk."""
         session, number = self.session, self.number
-        with progress.phase(f"rollout {number + 1}"):
+        with progress.phase(f"rollout {number + 1}", part=timing.ANSWERS):
             asked = self._asked(number)
             answers = self._answers(asked, number)
             pairs = [(prompt, one) for prompt, row in zip(asked, answers, strict=True) for one in row]

@@ -8,6 +8,7 @@ from typing import Any
 
 from prospect import progress
 from prospect.errors import RunStopped
+from prospect.models.device import on_device
 from prospect.results.rounds import Ledger
 from prospect.rounds.folder import RoundsFolder
 from prospect.rounds.recipe import RoundsRecipe, load_rounds
@@ -46,6 +47,7 @@ def run_rounds(
     folder = RoundsFolder(Path(recipe.output))
     try:
         with (
+            on_device(recipe.base.train.device),
             progress.shown("prospect rounds", quiet=quiet),
             listening(quiet=quiet),  # a stage keeps what it has as it comes, so it may end on the spot
             folder.claimed(recipe, resume=resume),

@@ -1,4 +1,4 @@
-"""Signs of collapse while a run goes on: samples that repeat themselves, lengths that run away, rewards that both fall.
+"""Signs of collapse while a run goes on: samples that loop or look alike, lengths that run away, rewards that fall.
 
 What is found depends on the rows of the run directory alone, so a resumed run finds what an uninterrupted one does.
 """
@@ -9,6 +9,7 @@ import math
 from collections import deque
 from collections.abc import Sequence
 
+from prospect.feedback.images.alike import alike_groups
 from prospect.results.run import Alarm, MetricsRow, SampleRow
 
 # A window of text, in characters: longer than most words, so that a natural text of some sentences seldom holds one
@@ -26,6 +27,10 @@ REWARD_STEPS = 20
 FALLEN = -5.0
 # How much larger than the reference's the error on desirable images may be, as a share of it.
 ERROR_GROWN = 0.05
+# An image whose values spread less, of 255, has one colour all over.
+FLAT = 2.0
+# Above this share of values at their limits an image is burnt out; drawings on white have more, before training too.
+BURNT = 0.5
 _OF_REWARDS, _OF_ERRORS = ("rewards/chosen", "rewards/rejected"), ("log_ratios/chosen", "errors/chosen")
 
 
@@ -134,6 +139,31 @@ def errors_alarm(rows: Sequence[MetricsRow]) -> Alarm | None:
     )
 
 
+def pictures_alarm(first: Sequence[SampleRow], now: Sequence[SampleRow]) -> Alarm | None:
+    """Many images are of one colour, burnt out or alike that were not before the first step.
+
+    Half of the samples, and at least 3, must have become so: prompts and seeds differ, and their images with them.
+    """
+    pairs = [(before, after) for before, after in _paired(first, now) if before.image and after.image]
+    needed = max(3, math.ceil(len(pairs) / 2))
+    befores, afters = [before for before, _ in pairs], [after for _, after in pairs]
+    seen = {
+        "have one colour all over": [sum((row.spread or 0) < FLAT for row in rows) for rows in (befores, afters)],
+        "are black, white or of full colours for the most part": [
+            sum((row.saturated or 0) > BURNT for row in rows) for rows in (befores, afters)
+        ],
+        "look alike, whatever was asked": [_alike(rows) for rows in (befores, afters)],
+    }
+    found = [f"{after} of {len(pairs)} {what}" for what, (before, after) in seen.items() if after - before >= needed]
+    if not found:
+        return None
+    return Alarm(
+        "pictures",
+        f"of the sampled images {' and '.join(found)}; before the first step that was not so. Look at them. The usual "
+        "cause is a learning rate that is too high, or undesirable images that pull more than desirable ones.",
+    )
+
+
 class Watch:
     """Follows one run and says when something looks like collapse.
 
@@ -141,7 +171,7 @@ class Watch:
         rewards_beta: beta of the logged rewards, where both falling is a sign: losses on thumbs with a reference. A
             loss on pairs sees the difference alone, and both often fall in good runs. None looks at no rewards.
         wanted_length: mean length of desirable completions, tokens.
-        errors: whether the error on desirable images is looked at.
+        errors: whether completions are images: then the error on desirable ones is looked at, and samples as images.
     """
 
     def __init__(self, *, rewards_beta: float | None, wanted_length: float | None = None, errors: bool = False) -> None:
@@ -167,7 +197,10 @@ class Watch:
         if not self._first:
             self._first = list(samples)
             return []
-        found = (repetition_alarm(self._first, samples), length_alarm(self._first, samples, self._wanted))
+        if self._errors:
+            found = [pictures_alarm(self._first, samples)]
+        else:
+            found = [repetition_alarm(self._first, samples), length_alarm(self._first, samples, self._wanted)]
         return [alarm for alarm in found if alarm is not None]
 
     def catch_up(self, metrics: Sequence[MetricsRow], samples: Sequence[SampleRow]) -> None:
@@ -182,6 +215,12 @@ def _paired(first: Sequence[SampleRow], now: Sequence[SampleRow]) -> list[tuple[
     """Sample of the same prompts, before and now."""
     before = {repr(row.prompt): row for row in first}
     return [(before[repr(row.prompt)], row) for row in now if repr(row.prompt) in before]
+
+
+def _alike(samples: Sequence[SampleRow]) -> int:
+    """Return how many look like one another, the most of them; a single one is like no other."""
+    groups = alike_groups([int(row.likeness or "0", 16) for row in samples]) if samples else []
+    return max(map(len, groups), default=0)
 
 
 def _loops(sample: SampleRow) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from prospect import progress
 from prospect.errors import CallbackError, ConfigError
+from prospect.models.device import random_state, set_random_state
 from prospect.results.run import SampleRow
 
 
@@ -160,10 +161,8 @@ class Callbacks:
     def _tell(self, event: str, *record: Any) -> None:
         if not self.told:
             return
-        import torch
-
-        devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-        with torch.random.fork_rng(devices):
+        random = random_state()
+        try:
             for one in self.told:
                 name = f"{type(one).__name__}.{event}"
                 try:
@@ -172,6 +171,8 @@ class Callbacks:
                     self.ended = self.ended or f"{name}{f': {stop}' if str(stop) else ''}"
                 except Exception as error:
                     self.failed = self.failed or (name, error)
+        finally:
+            set_random_state(random)
 
 
 def _frozen(values: Mapping[str, float]) -> Mapping[str, float]:

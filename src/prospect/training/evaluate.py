@@ -13,6 +13,7 @@ from prospect.models.sampling import Generated, generate
 from prospect.results.run import SampleRow
 from prospect.run_dir import RunDir
 from prospect.statistics.ranking import auroc
+from prospect.training.image_samples import draw_image_samples
 from prospect.training.prepare import Prepared
 from prospect.training.step import Objective, score
 
@@ -27,7 +28,7 @@ def evaluate_held_out(objective: Objective, dataset: Dataset) -> dict[str, float
     over the whole of it: the numbers do not depend on any batch size. `eval_rewards/auroc` is the probability that a
     desirable completion has a higher implied reward than an undesirable one.
     """
-    with progress.phase(f"scoring {len(dataset.examples):,} held-out examples"):
+    with progress.phase(f"scoring {len(dataset.examples):,} held-out examples", part="evaluation"):
         result = score(objective, dataset.examples)
     values = dict(result.metrics)
     area = auroc(result.tally.rewards, result.tally.desirable)
@@ -37,7 +38,7 @@ def evaluate_held_out(objective: Objective, dataset: Dataset) -> dict[str, float
 
 
 def write_samples(run: RunDir | None, prepared: Prepared, policy: Policy, step: int) -> list[SampleRow]:
-    """Let the policy answer the same few prompts as at every other evaluation, and keeps what it wrote.
+    """Let the policy answer the same few prompts as at every other evaluation, and keep what it wrote or drew.
 
     Args:
         run: where to; None on a process that only takes part.
@@ -48,20 +49,22 @@ def write_samples(run: RunDir | None, prepared: Prepared, policy: Policy, step: 
     Returns:
         What was kept.
     """
-    samples = draw_samples(prepared, policy, step)
+    samples = draw_samples(run, prepared, policy, step)
     if samples and run is not None:
         run.append_samples(samples)
     return samples
 
 
-def draw_samples(prepared: Prepared, policy: Policy, step: int) -> list[SampleRow]:
-    """Return one completion of each of `train.samples` prompts."""
+def draw_samples(run: RunDir | None, prepared: Prepared, policy: Any, step: int) -> list[SampleRow]:
+    """Return one completion of each of `train.samples` prompts; the arguments are those of `write_samples`."""
     settings = prepared.config.train
-    writes = not prepared.loss.reward_model and prepared.pipeline is None
-    prompts = sample_prompts(prepared, settings.samples) if writes else []
+    if prepared.pipeline is not None:
+        with progress.phase(f"drawing {settings.samples} samples"):
+            return draw_image_samples(run, prepared, policy, step)
+    prompts = [] if prepared.loss.reward_model else sample_prompts(prepared, settings.samples)
     if not prompts:
         return []
-    with progress.phase(f"writing {len(prompts)} samples"):
+    with progress.phase(f"writing {len(prompts)} samples", part="samples"):
         limits = {"max_new_tokens": settings.sample_tokens, "seed": settings.seed}
         answers = write(prepared, policy, prompts, **limits, temperature=TEMPERATURE, top_p=TOP_P)
     return [
@@ -72,7 +75,8 @@ def draw_samples(prepared: Prepared, policy: Policy, step: int) -> list[SampleRo
 
 def write(prepared: Prepared, policy: Policy, prompts: Sequence[Text], **settings: Any) -> list[list[Generated]]:
     """Let the policy as it is answer prompts, rendered as those of the feedback; see `generate` for the settings."""
-    return generate(policy.model, policy.tokenizer, prompts, rendering=prepared.rendering, **settings)
+    with policy.copies_in_use():
+        return generate(policy.model, policy.tokenizer, prompts, rendering=prepared.rendering, **settings)
 
 
 def sample_prompts(prepared: Prepared, count: int) -> list[Text]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from prospect.config import Config, DataSettings
+from prospect.config import Config, DataSettings, TrainSettings
 from prospect.data.image_dataset import ImageEncoder
 from prospect.errors import ConfigError
 from prospect.losses import Loss
+from prospect.models.device import default_device
 from prospect.models.diffusion.pipelines import Pipeline
-from prospect.models.loading import default_device
 
 # Full weights as in Diffusion-KTO (arXiv 2404.04465, appendix A), adapters as in diffusers' script.
 FULL_RATE, ADAPTER_RATE = 1e-7, 1e-5
@@ -17,7 +17,7 @@ FULL_RATE, ADAPTER_RATE = 1e-7, 1e-5
 # log-ratios are larger.
 BETA = 0.5
 # Images that go through the denoiser at once where the recipe does not say.
-AT_ONCE = {"cpu": 8, "cuda": 4}
+AT_ONCE, AT_ONCE_ON_ACCELERATORS = 8, 4
 # Settings of `data` that are about tokens and chat templates.
 _OF_TEXTS = (
     "max_length",
@@ -45,7 +45,11 @@ def settle_images(config: Config, pipeline: Pipeline, loss: Loss) -> Config:
     values = config.as_dict()
     values["data"]["resolution"] = resolution
     train = values["train"]
-    train["images_per_micro_batch"] = train["images_per_micro_batch"] or AT_ONCE[default_device().type]
+    at_once = AT_ONCE if default_device().type == "cpu" else AT_ONCE_ON_ACCELERATORS
+    train["images_per_micro_batch"] = train["images_per_micro_batch"] or at_once
+    if train["prompt_dropout"] is None:
+        train["prompt_dropout"] = pipeline.prompt_dropout
+    train["noise_levels"] = train["noise_levels"] or ("shifted" if pipeline.family.flow else "uniform")
     train["learning_rate"] = train["learning_rate"] or usual_rate(config)
     official = values["loss"].pop("official_beta", None)
     if official is not None:
@@ -153,12 +157,18 @@ def _refuse(config: Config, pipeline: Pipeline, loss: Loss) -> None:
             config.model.attn_implementation is not None
         ),
         "loss.humanline clips tokens, and images have none. Leave it out": config.loss.humanline is not None,
-        "train.parallel is fsdp, which spreads the layers of Transformers' models. Set ddp": (
-            config.train.parallel == "fsdp"
+        "train.sample_tokens is about texts. Leave it out": (
+            config.train.sample_tokens != TrainSettings().sample_tokens
         ),
         "train.compile compiles the layers of Transformers' models. Leave it out": config.train.compile,
         "train.max_tokens_per_micro_batch is about texts. Set train.images_per_micro_batch": (
             config.train.max_tokens_per_micro_batch is not None
+        ),
+        f"train.prompt_dropout leaves prompts out, and {pipeline.name} knows listed ones alone. Leave it out": (
+            bool(config.train.prompt_dropout and pipeline.family.vocabulary)
+        ),
+        f"train.noise_levels is shifted, and {pipeline.name}, which does not predict flow, has uniform ones": (
+            config.train.noise_levels == "shifted" and not pipeline.family.flow
         ),
         f"loss.official_beta is about beta, which {name} does not have. Leave it out": (
             config.loss.official_beta is not None and "beta" not in loss.hyperparameters
@@ -175,6 +185,10 @@ def _refuse(config: Config, pipeline: Pipeline, loss: Loss) -> None:
             raise ConfigError(f"{message}.")
 
 
+def _unless_usual(sample_steps: int) -> int | None:
+    return None if sample_steps == TrainSettings().sample_steps else sample_steps
+
+
 def refuse_image_settings(config: Config) -> None:
     """Refuse settings of images where the model writes text.
 
@@ -184,6 +198,9 @@ def refuse_image_settings(config: Config) -> None:
     given = {
         "data.resolution": config.data.resolution,
         "train.images_per_micro_batch": config.train.images_per_micro_batch,
+        "train.prompt_dropout": config.train.prompt_dropout,
+        "train.noise_levels": config.train.noise_levels,
+        "train.sample_steps": _unless_usual(config.train.sample_steps),
         "loss.official_beta": config.loss.official_beta,
     }
     for name, value in given.items():

@@ -7,6 +7,7 @@ it is the medium's. Letters: N rows, U units: the parts of a completion that are
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -86,6 +87,9 @@ class Learner(Protocol):
     def trainable(self) -> dict[str, torch.nn.Parameter]:
         """Return what the optimizer moves, by name."""
 
+    def copies_in_use(self) -> AbstractContextManager[None]:
+        """Give backward passes, which may compute activations again, the weights of the forward pass."""
+
 
 class Medium(Protocol):
     """One kind of completion."""
@@ -95,6 +99,9 @@ class Medium(Protocol):
 
     def cost(self, row: Any) -> int:
         """Return what a row takes of the budget of a micro-batch; see `prospect.data.loader.Cost`."""
+
+    def shape(self, row: Any) -> Any:
+        """Return what rows of a micro-batch must have in common; see `prospect.data.loader.Shape`."""
 
     def scored_units(self, row: Any) -> int:
         """Return how many units of a row are scored: what a mean over units divides by."""

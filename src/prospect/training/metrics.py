@@ -39,7 +39,7 @@ class Tally:
 
     def add(self, name: str, values: torch.Tensor, count: float | None = None) -> None:
         """Add values to a sum; in float64, so that the order does not matter."""
-        self.sums[name] = self.sums.get(name, 0.0) + float(values.detach().double().sum())
+        self.sums[name] = self.sums.get(name, 0.0) + float(values.detach().to("cpu", torch.float64).sum())
         self.counts[name] = self.counts.get(name, 0.0) + (values.numel() if count is None else count)
 
     def take(self, name: str) -> float:

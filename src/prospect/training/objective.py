@@ -11,16 +11,16 @@ import torch
 from prospect import progress
 from prospect.config import ReferencePointSettings, ReferenceSettings
 from prospect.data.batch import flatten
-from prospect.data.loader import micro_batches
 from prospect.data.render import make_renderer
 from prospect.errors import ConfigError, ModelError
 from prospect.model_source import find_model
 from prospect.models.adapters import compile_layers
+from prospect.models.device import default_device
 from prospect.models.diffusion.denoiser import Denoiser, load_denoiser, load_frozen
 from prospect.models.diffusion.encodings import FOLDER as ENCODINGS
 from prospect.models.diffusion.encodings import Encodings
 from prospect.models.diffusion.pipelines import Pipeline, read_pipeline
-from prospect.models.loading import default_device, load_tokenizer
+from prospect.models.loading import load_tokenizer
 from prospect.models.opening import require_same_vocabulary
 from prospect.models.policy import Policy, load_for_scoring, load_policy
 from prospect.models.reference import NoReference, Reference, build_reference, check_identity
@@ -47,7 +47,7 @@ def encode_images(prepared: Prepared, world: World | None = None) -> None:
     held_out = prepared.held_out.examples if prepared.held_out is not None else []
     rows: list[Any] = flatten([*prepared.train.examples, *held_out])
     with progress.phase("encoding images and prompts"):
-        encodings.add(rows, world.rank, world.size)
+        encodings.add(rows, world.rank, world.size, prompts=[""] if prepared.config.train.prompt_dropout else ())
     world.barrier()
 
 
@@ -68,13 +68,12 @@ def build_policy(prepared: Prepared, *, to_spread: bool = False) -> Any:
     """
     with progress.phase("loading the model"):
         if prepared.pipeline is not None:
-            return load_denoiser(prepared.config, prepared.pipeline)
+            return load_denoiser(prepared.config, prepared.pipeline, to_spread=to_spread)
         if prepared.loss.reward_model:
             return load_reward_model(prepared.config, prepared.tokenizer, to_spread=to_spread)
         values = prepared.loss.needs_values
         policy = load_policy(prepared.config, prepared.tokenizer, value_head=values, to_spread=to_spread)
-    sync = prepared.config.reference.sync
-    if sync is not None and sync.every and prepared.config.model.adapter != "continue":
+    if prepared.config.reference.follows and prepared.config.model.adapter != "continue":
         require_untied_adapter(policy.model)
     return policy
 
@@ -109,7 +108,7 @@ def build_run_reference(
     def named() -> TrainedModel:
         name = str(settings.name_or_path)
         if prepared.pipeline is not None:
-            return _named_denoiser(prepared, prepared.pipeline, name)
+            return _named_denoiser(prepared, prepared.pipeline, name, to_spread=to_spread)
         model = prepared.config.model.model_copy(update={"name_or_path": name, "lora": None, "adapter": None})
         require_same_vocabulary(policy.tokenizer, load_tokenizer(model), name)
         return load_for_scoring(model, policy.precision, policy.tokenizer, to_spread=to_spread)
@@ -118,7 +117,7 @@ def build_run_reference(
     return build_reference(settings, policy, needed, folder, rank=rank, agree=agree, named=named)
 
 
-def _named_denoiser(prepared: Prepared, pipeline: Pipeline, name: str) -> Denoiser:
+def _named_denoiser(prepared: Prepared, pipeline: Pipeline, name: str, *, to_spread: bool) -> Denoiser:
     """Load another pipeline's denoiser; its log-probs are of the same latents, prompts and target.
 
     Raises:
@@ -131,7 +130,7 @@ def _named_denoiser(prepared: Prepared, pipeline: Pipeline, name: str) -> Denois
             f"{name}: no pipeline with the VAE, text encoders and prediction target of {pipeline.name}; errors of "
             "others are not comparable. Compare with the pipeline that it was trained from, or another of its family."
         )
-    return load_frozen(prepared.config.model, other, prepared.config.train.precision, default_device())
+    return load_frozen(prepared.config, other, to_spread=to_spread)
 
 
 def require_untied_adapter(model: torch.nn.Module) -> None:
@@ -202,7 +201,7 @@ def build_objective(prepared: Prepared, policy: Any, reference: Reference, world
 def _medium(prepared: Prepared, policy: Any, *, sampled: bool) -> Medium:
     """Return what completions are made of."""
     if prepared.pipeline is not None:
-        return ImageMedium(_encodings(prepared, prepared.pipeline))
+        return ImageMedium(_encodings(prepared, prepared.pipeline), prepared.config.train.prompt_dropout or 0.0)
     return TextMedium(prepared.max_length, _ends(prepared, policy) if sampled else ())
 
 
@@ -242,7 +241,7 @@ def check_first_step(prepared: Prepared, objective: Objective, reference: Refere
     examples = next(prepared.plan.steps(0, 1))[1]
     policy: Any = objective.policy
     medium = objective.medium
-    groups = micro_batches(examples, prepared.max_tokens, cost=medium.cost)
+    groups = prepared.groups(examples)
     compiled, found = prepared.config.train.compile, []
     for group in groups[:1] if reference.starts_equal else groups:
         log_ratio = check_identity(

@@ -10,7 +10,7 @@ import torch
 
 from prospect.config import Config, TrainSettings
 from prospect.errors import ConfigError
-from prospect.models.loading import default_device
+from prospect.models.device import default_device
 from prospect.models.quantization import require_bitsandbytes
 from prospect.models.value_head import VALUE_HEAD
 

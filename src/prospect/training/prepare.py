@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -21,7 +22,8 @@ from prospect.data.dataset import (
     require_sampled_logps,
 )
 from prospect.data.image_dataset import encode_images
-from prospect.data.loader import Plan
+from prospect.data.image_rows import size_of
+from prospect.data.loader import Plan, any_shape, micro_batches
 from prospect.data.prompts import encode_prompts
 from prospect.data.render import Encoder, templates_of
 from prospect.data.rounds import StepPlan
@@ -31,8 +33,9 @@ from prospect.feedback.chat.templates import DEFAULT
 from prospect.feedback.frozen.freeze import describe_files
 from prospect.losses import Loss, get_loss
 from prospect.model_source import ModelSource, find_adapter_of_images, find_model
+from prospect.models.device import default_device, has_float64
 from prospect.models.diffusion.pipelines import Pipeline, read_pipeline
-from prospect.models.loading import default_device, load_model_config, load_tokenizer, resolve_max_length
+from prospect.models.loading import load_model_config, load_tokenizer, resolve_max_length
 from prospect.models.lora_options import check_options
 from prospect.models.quantization import check_quantization
 from prospect.training.early import refuse_early
@@ -42,7 +45,7 @@ from prospect.training.resolving import resolve_recipe
 from prospect.training.starting_point import check_new_tokens, choose_adapter, continue_images
 
 # On two CPU cores 1024 was twice as fast as 4096 for a model of 1 million parameters; a GPU wants to be filled.
-MICRO_BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
+MICRO_BATCH_TOKENS, MICRO_BATCH_TOKENS_OF_ACCELERATORS = 1024, 16384
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,15 @@ class Prepared:
     rendering: Rendering
     pipeline: Pipeline | None = None
 
+    def cost(self, row: Any) -> int:
+        """Return what a row takes of a micro-batch: its tokens, or 1 of an image."""
+        return 1 if self.pipeline is not None else int(row.length)
+
+    def groups(self, examples: Sequence[Any]) -> list[list[Any]]:
+        """Cut a step into what goes through the model together, as the step does."""
+        shape = any_shape if self.pipeline is None else size_of
+        return micro_batches(examples, self.max_tokens, cost=self.cost, shape=shape)
+
 
 def prepare(config: Config, now: datetime | None = None) -> Prepared:
     """Resolve a recipe against its loss, model and data, refusing early what cannot work.
@@ -101,8 +113,9 @@ def prepare(config: Config, now: datetime | None = None) -> Prepared:
     refuse_early(config)
     of_images = find_adapter_of_images(config.model.name_or_path)
     source = of_images[0] if of_images else find_model(config.model.name_or_path)
+    require_float64(loss, source)
     config = continue_images(config) if of_images else choose_adapter(config, source, loss)
-    check_options(config.model)
+    check_options(config)
     check_quantization(config, source, reward_model=loss.reward_model)
     if source.kind == "pipeline":
         return _prepare_images(config, source, loss)
@@ -131,7 +144,7 @@ def prepare(config: Config, now: datetime | None = None) -> Prepared:
     if config.train.max_tokens_per_micro_batch is not None:
         require_fitting_rows(train, config.train.max_tokens_per_micro_batch)
     max_tokens = config.train.max_tokens_per_micro_batch or max(
-        MICRO_BATCH_TOKENS[default_device().type], longest_example(train)[0]
+        micro_batch_tokens(default_device()), longest_example(train)[0]
     )
     resolved = resolve_recipe(config, loss, train, max_length, max_tokens)
     return _planned(
@@ -146,6 +159,23 @@ def prepare(config: Config, now: datetime | None = None) -> Prepared:
         max_tokens=max_tokens,
         rendering=rendering,
     )
+
+
+def require_float64(loss: Loss, source: ModelSource) -> None:
+    """Refuse a device without float64 to what sums in it there.
+
+    Raises:
+        ConfigError: the model makes images, or the loss takes moments over a step.
+    """
+    sums = bool(loss.over_step) or source.kind == "pipeline"
+    if sums and not has_float64(default_device()):
+        what = "errors of images are" if source.kind == "pipeline" else f"what loss {loss.name} needs of a step is"
+        raise ConfigError(f"{what} summed in float64, which {default_device().type} lacks. Set train.device: cpu.")
+
+
+def micro_batch_tokens(device: Any) -> int:
+    """Return how many tokens go through a model at once where nobody says it."""
+    return MICRO_BATCH_TOKENS if device.type == "cpu" else MICRO_BATCH_TOKENS_OF_ACCELERATORS
 
 
 def _prepare_images(config: Config, source: ModelSource, loss: Loss) -> Prepared:

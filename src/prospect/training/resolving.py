@@ -41,6 +41,8 @@ def resolve_recipe(
     values["data"] |= {"max_length": max_length, "class_weights": "none"}
     values["train"]["learning_rate"] = config.train.learning_rate or loss.learning_rate
     values["train"]["max_tokens_per_micro_batch"] = max_tokens
+    if config.model.lora is not None and config.model.lora.use_dora:  # see check_options
+        values["train"]["precision"] = "fp32"
     values["reference_point"] |= _reference_point(config.reference_point, loss, train)
     _check_modifiers(config, loss)
     if config.data.desirable_share is not None and not all(train.class_counts()):

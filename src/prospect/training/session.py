@@ -20,8 +20,8 @@ from prospect.losses.registry import source_digests
 from prospect.models.policy import Policy
 from prospect.models.reference import Reference
 from prospect.models.sampling import Generated
-from prospect.progress import phase
-from prospect.results.run import Alarm, AlarmsRow, MetricsRow, Provenance, SampleRow
+from prospect.progress import phase, timing
+from prospect.results.run import Alarm, AlarmsRow, MetricsRow, PhaseTime, Provenance, SampleRow
 from prospect.run_dir import RunDir
 from prospect.training.alarms import Watch
 from prospect.training.callbacks import Callback, Callbacks
@@ -38,6 +38,7 @@ from prospect.training.checkpoints.checkpoint import (
 )
 from prospect.training.checkpoints.resume import restore
 from prospect.training.checkpoints.state import Identity, Progress
+from prospect.training.data_pictures import write_data_pictures
 from prospect.training.evaluate import evaluate_held_out, write, write_samples
 from prospect.training.memory.out_of_memory import name_the_setting
 from prospect.training.objective import (
@@ -87,6 +88,7 @@ class Session:
     plan: StepPlan
     shown: screen.Display = field(default_factory=screen.Display)
     stop: Stop = field(default_factory=Stop)
+    stopwatch: timing.Stopwatch = field(default_factory=timing.Stopwatch)
     ending: bool = False
     """Whether a callback ended the run before its last step."""
 
@@ -102,7 +104,7 @@ class Session:
     ) -> Session:
         """Build all that a run needs and, where it goes on, put everything back as the last checkpoint has it."""
         config = prepared.config
-        with phase("making the reference"):
+        with phase("making the reference", part=timing.REFERENCE):
             reference = build_run_reference(
                 prepared,
                 policy,
@@ -115,7 +117,8 @@ class Session:
         if world.size > 1:  # weights were made alike everywhere; dropout need not be
             torch.manual_seed(config.train.seed + world.rank)
         objective = build_objective(prepared, policy, reference, world)
-        start = check_first_step(prepared, objective, reference)
+        with timing.part("checking the first micro-batch"):
+            start = check_first_step(prepared, objective, reference)
         identity = Identity(
             policy=policy.identity,
             reference=reference.identity,
@@ -137,6 +140,8 @@ class Session:
             told = [*open_trackers(config.train.trackers, run.path, config.as_dict()), *callbacks]
             run.rewind(progress.step if checkpoint is not None else -1)
             watch.catch_up(run.metrics(), run.samples())
+            if provenance.images is not None:
+                provenance.images.shown = write_data_pictures(run, prepared)
             run.write_provenance(provenance)
             run.write_config(config.as_dict())
         return cls(
@@ -184,6 +189,7 @@ class Session:
         """Move the policy along its gradient, and clear that."""
         set_learning_rate(self.optimizer, rate)
         self.optimizer.step()
+        self.policy.weights_moved()
         self.reference.policy_moved()
         self.optimizer.zero_grad(set_to_none=True)
 
@@ -268,7 +274,7 @@ class Session:
 
     def save(self) -> None:
         """Write a checkpoint; the reference cache first, so that a resumed run finds every number it had."""
-        with phase("saving a checkpoint"):
+        with phase("saving a checkpoint", part=timing.SAVING):
             self._save()
 
     def _save(self) -> None:
@@ -320,7 +326,7 @@ class Session:
             self.world.barrier()
             return
         try:
-            with phase("saving the model"):
+            with phase("saving the model", part=timing.SAVING):
                 policy.save(self.run.model_path, model_card(self.prepared, self.run))
         except Exception as error:
             # The tokenizers library says of a full disk `Exception`, and has nothing finer.
@@ -330,10 +336,26 @@ class Session:
                 f"{self.run.model_path}: the model could not be written ({error}). Nothing half-written was left. Free "
                 "some space and continue with --resume."
             ) from error
-        finished, seconds = time.strftime("%Y-%m-%dT%H:%M:%S%z"), round(self.progress.seconds, 2)
-        made = {"finished": finished, "seconds": seconds, **({"epochs": self.epoch} if self.ending else {})}
+        made: dict[str, Any] = {
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "seconds": round(self.progress.seconds, 2),
+            "phases": self.phases(),
+        }
+        if self.ending:
+            made["epochs"] = self.epoch
         self.run.write_provenance(self.provenance.model_copy(update=made))
         self.world.barrier()
+
+    def phases(self) -> dict[str, PhaseTime]:
+        """Return where the time went since this process took up the run."""
+        return {
+            name: PhaseTime(
+                seconds=round(spent.seconds, 3),
+                processor_seconds=round(spent.processor_seconds, 3),
+                times=spent.times,
+            )
+            for name, spent in self.stopwatch.parts().items()
+        }
 
     def close(self) -> None:
         """Tell the callbacks that this is the end, however the run ended."""

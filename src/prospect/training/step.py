@@ -224,7 +224,7 @@ class _Pass:
         cost, padded = count_tokens([part.examples], self.medium.cost)
         tally.add("padding", torch.tensor(padded - cost), count=padded)
         if self.with_gradient:
-            with adding_in_place():
+            with adding_in_place(), self.objective.policy.copies_in_use():
                 (share * self.gradient_scale(part)).backward()
 
     def result(self) -> StepResult:
@@ -247,12 +247,17 @@ class _Pass:
     def micro_batches(self, examples: Examples, world: World, *, two_prompts: bool = False) -> Iterator[_MicroBatch]:
         """Yield this rank's micro-batches."""
         cost, device = self.medium.cost, self.objective.policy.device
-        groups = micro_batches(examples, self.objective.max_tokens, two_prompts=two_prompts, cost=cost)
+        groups = self.groups(examples, two_prompts=two_prompts)
         shares = share_out(groups, world.rank, world.size, lockstep=world.lockstep, two_prompts=two_prompts, cost=cost)
         return _prefetch(
             _MicroBatch(group, self.medium.collate(flatten(group)).to(device), not counted)
             for group, counted in progress.counted(shares, "micro-batches", len(shares))
         )
+
+    def groups(self, examples: Examples, *, two_prompts: bool = False) -> list[list[Any]]:
+        """Cut examples into micro-batches, those of all ranks."""
+        medium, budget = self.medium, self.objective.max_tokens
+        return micro_batches(examples, budget, two_prompts=two_prompts, cost=medium.cost, shape=medium.shape)
 
     def gradient_scale(self, part: _MicroBatch) -> float:
         """Return a factor on the loss: FSDP averages gradients over ranks during backward, and a sum is meant."""
@@ -338,7 +343,7 @@ class _Pass:
             return False
         if any(module.training and getattr(module, "p", 0) for module in self.objective.policy.model.modules()):
             return False
-        return len(micro_batches(self.examples, self.objective.max_tokens, cost=self.medium.cost)) == 1
+        return len(self.groups(self.examples)) == 1
 
     @torch.no_grad()
     def matched_point(self) -> ReferencePoint:

@@ -19,6 +19,8 @@ import torch
 from prospect import progress
 from prospect.config import Config, check_places, load_config
 from prospect.errors import CheckpointError, ConfigError, RunStopped
+from prospect.models.device import default_device, limits, on_device
+from prospect.progress import timing
 from prospect.run_dir import RunDir
 from prospect.training.callbacks import Callback, check_callbacks
 from prospect.training.checkpoints.checkpoint import latest_checkpoint
@@ -47,19 +49,7 @@ def train(
 ) -> RunDir:
     """Align a model on feedback.
 
-    Args:
-        source: a recipe: a YAML file, a mapping, or a config.
-        overrides: `key.path=value` strings that win over the recipe.
-        resume: continue a run that was stopped, to the same numbers.
-        quiet: print nothing.
-        callbacks: told of every step, evaluation and save; see `prospect.training.callbacks`.
-
-    Returns:
-        The run directory, with the aligned model under `model/`.
-
-    Raises:
-        ProspectError: one of its kinds, saying what, where, found and what to do.
-        RunStopped: SIGINT or SIGTERM came; a KeyboardInterrupt.
+    Arguments, results and refusals are those of `prospect.train`.
     """
     with _claimed(source, overrides, callbacks, resume=resume, quiet=quiet) as claimed:
         run = claimed.run
@@ -122,6 +112,7 @@ class _Claimed:
     world: World
     shown: progress.Display
     stop: Stop
+    stopwatch: timing.Stopwatch
     claim: RunClaim
     begun: bool
     callbacks: Sequence[Callback]
@@ -139,7 +130,7 @@ class _Claimed:
             encode_images(self.prepared, self.world)
             policy = build_policy(self.prepared, to_spread=self.world.lockstep)
             session = Session.start(self.prepared, policy, self.run, self.begun, self.world, self.callbacks)
-        session.shown, session.stop = self.shown, self.stop
+        session.shown, session.stop, session.stopwatch = self.shown, self.stop, self.stopwatch
         try:
             if self.prepared.pipeline is not None:
                 progress.note(beta_in_words(self.prepared.config, self.prepared.loss, self.prepared.pipeline))
@@ -166,19 +157,24 @@ def _claimed(
     share_cores(os.environ)
     config = load_config(source, overrides)
     check_places(config)
-    world, run = join_world(sharded=config.train.parallel == "fsdp"), RunDir(config.output)
-    with (
-        progress.shown("prospect train", quiet=quiet or not world.is_main) as shown,
-        listening(world.is_main, quiet) as stop,
-        _sole_writer(run, world, resume) as place,
-    ):
-        begun = world.gather(place.stepped)[0]
-        if begun:
-            config = with_saved_date(config, run)
-        prepared = prepare(config, world.gather(datetime.now())[0])  # one time for all processes
-        if begun:
-            require_same_recipe(run.config(), prepared.config.as_dict(), run)
-        yield _Claimed(prepared, run, world, shown, stop, place, begun, callbacks)
+    with on_device(config.train.device):
+        world, run = join_world(sharded=config.train.parallel == "fsdp"), RunDir(config.output)
+        with (
+            progress.shown("prospect train", quiet=quiet or not world.is_main) as shown,
+            listening(world.is_main, quiet) as stop,
+            timing.taken() as stopwatch,
+            _sole_writer(run, world, resume) as place,
+        ):
+            limited = limits(default_device())
+            if limited is not None:
+                progress.note(limited)
+            begun = world.gather(place.stepped)[0]
+            if begun:
+                config = with_saved_date(config, run)
+            prepared = prepare(config, world.gather(datetime.now())[0])  # one time for all processes
+            if begun:
+                require_same_recipe(run.config(), prepared.config.as_dict(), run)
+            yield _Claimed(prepared, run, world, shown, stop, stopwatch, place, begun, callbacks)
 
 
 @contextmanager
@@ -229,7 +225,8 @@ def _run_steps(session: Session, until: int, display: Display) -> None:
     settings, total = session.prepared.config.train, session.prepared.total_steps
     for index, examples in session.plan.steps(session.progress.step, until):
         step, begun = index + 1, time.monotonic()
-        with name_the_setting(f"at step {step}", session.prepared, session.run, examples):
+        took = timing.STEPS if session.stopwatch.began(timing.FIRST_STEP) else timing.FIRST_STEP
+        with timing.part(took), name_the_setting(f"at step {step}", session.prepared, session.run, examples):
             result = accumulate_gradient(session.objective, examples, step)
             grad_norm = session.clip_gradient(step)
             rate = learning_rate(settings, step, total)

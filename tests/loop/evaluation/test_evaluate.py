@@ -19,9 +19,10 @@ from prospect.evaluation.answers.answers import Answer
 from prospect.evaluation.answers.held_out import read_held_out
 from prospect.evaluation.answers.subject import find_subject
 from prospect.evaluation.answers.writers import Generation
-from prospect.evaluation.contest.judged import Judging, gather_sides, judge_completions
+from prospect.evaluation.contest.judged import judge_completions
 from prospect.evaluation.contest.judges.function import FunctionJudge
 from prospect.evaluation.contest.judges.names import judge_named
+from prospect.evaluation.contest.sides import Judging, gather_sides
 from prospect.evaluation.held_out.preference import Settings, evaluate_feedback
 from prospect.evaluation.held_out.scoring import draw_own_samples
 from prospect.feedback.records import Unpaired
@@ -303,7 +304,7 @@ def test_a_contest_that_was_killed_while_judging_goes_on_with_the_same_texts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, asked = Forgetful(), []
-    monkeypatch.setattr("prospect.evaluation.contest.judged.find_writer", lambda *_, **__: server)
+    monkeypatch.setattr("prospect.evaluation.contest.sides.find_writer", lambda *_, **__: server)
 
     def killed(prompt: str, first: str, second: str) -> str:
         if len(asked) == 3:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from conftest import make_model, thumbs, write_gguf
 from prospect.cli.main import main
 from prospect.config import ModelSettings, load_config
 from prospect.errors import ModelError
+from prospect.models.loading import load_model_config, load_tokenizer
 from prospect.models.policy import load_for_scoring
 from prospect.training.prepare import prepare
 
@@ -41,6 +43,30 @@ def test_a_gguf_file_and_its_folder_are_the_model_that_was_written(gguf: Path, t
     assert own(text)["input_ids"] == tokenizer(text)["input_ids"]
     assert own.chat_template == tokenizer.chat_template
     assert (own.bos_token, own.eos_token) == ("<s>", "</s>")
+
+
+def test_a_gguf_file_is_parsed_once_for_all_that_is_loaded_and_again_once_it_was_written_again(
+    gguf: Path, tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader: Any = importlib.import_module("gguf")
+    parsed: list[Path] = []
+    parse = reader.GGUFReader
+    monkeypatch.setattr(reader, "GGUFReader", lambda path: parsed.append(path) or parse(path))
+    first = load_for_scoring(ModelSettings(name_or_path=str(gguf)))
+    assert len(parsed) == 1
+    load_tokenizer(ModelSettings(name_or_path=str(gguf)))
+    load_model_config(ModelSettings(name_or_path=str(gguf)))
+    assert len(parsed) == 2, "the parse was kept after the weights were loaded"
+    other = make_model()
+    with torch.no_grad():
+        other.lm_head.weight.add_(1.0)
+    write_gguf(gguf.parent / "other.gguf", other, tokenizer).replace(tmp_path / "again.gguf")
+    for written in (gguf, tmp_path / "again.gguf"):
+        (tmp_path / "one.gguf").write_bytes(written.read_bytes())
+        load_tokenizer(ModelSettings(name_or_path=str(tmp_path / "one.gguf")))
+    second = load_for_scoring(ModelSettings(name_or_path=str(tmp_path / "one.gguf")))
+    assert second.identity != first.identity
+    assert reader.GGUFReader.__name__ == "<lambda>"
 
 
 def test_an_adapter_on_gguf_is_saved_with_a_base_that_loads_with_transformers_alone(

@@ -94,13 +94,14 @@ def test_patterns_reach_peft(recipe: Any, model_path: Path) -> None:
 def test_what_peft_has_not_or_breaks_a_promise_is_refused(options: dict[str, Any], message: str) -> None:
     values = {"model": {"name_or_path": "m", "lora": options}, "data": {"train": "x"}, "output": "run"}
     with pytest.raises(ConfigError, match=message):
-        check_options(load_config(values).model)
+        check_options(load_config(values))
 
 
 @pytest.mark.parametrize(
     ("model", "reference", "message"),
     [
         ({"lora": {"modules_to_save": ["norm"]}, "dtype": "bfloat16"}, {}, r"modules_to_save trains whole modules"),
+        ({"lora": {"use_dora": True}, "dtype": "bfloat16"}, {}, r"use_dora divides by lengths .* Leave model\.dtype"),
         ({"lora": {"use_dora": True}}, {"sync": {"every": 2}}, r"reference\.sync adds .* model\.lora\.use_dora"),
         ({"lora": {"modules_to_save": ["nom"]}}, {}, r"model\.lora\.modules_to_save: the model has no module nom"),
         ({"lora": {"rank_pattern": {"qq": 3}}}, {}, r"model\.lora.*: .*rank_pattern keys did not match .*qq"),

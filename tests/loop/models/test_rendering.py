@@ -22,7 +22,7 @@ from prospect.evaluation.answers.generate import generate_file
 from prospect.evaluation.answers.rendering import RenderingOptions
 from prospect.evaluation.answers.subject import find_subject
 from prospect.evaluation.answers.writers import Generation
-from prospect.evaluation.contest.judged import Judging, gather_sides
+from prospect.evaluation.contest.sides import Judging, gather_sides
 from prospect.evaluation.held_out.preference import Settings, evaluate_feedback
 from prospect.feedback.chat.rendering import Rendering
 from prospect.feedback.files.sources import load_feedback

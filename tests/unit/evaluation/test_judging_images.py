@@ -14,11 +14,12 @@ from PIL.PngImagePlugin import PngInfo
 
 from pictures import save_picture, write_rows
 from prospect.errors import DataError, UsageError
-from prospect.evaluation.contest.judged import Judging, judge_completions
+from prospect.evaluation.contest.judged import judge_completions
 from prospect.evaluation.contest.judges import HumanJudge, Item, judge_named, write_page, write_thumbs_page
 from prospect.evaluation.contest.judges.base import Candidate, text_key
 from prospect.evaluation.contest.judges.human_page import pair_key
 from prospect.evaluation.contest.median import median_items
+from prospect.evaluation.contest.sides import Judging
 from prospect.feedback.images.opening import describe_image, read_bytes
 from prospect.feedback.records import Image
 from prospect.rounds.label_file import label_file
@@ -55,7 +56,23 @@ def test_a_function_of_ones_own_gets_the_picture_and_decides_the_contest(tmp_pat
     assert (found.wins, found.losses, found.ties, found.n) == (2, 1, 1, 4)
     assert found.win_rate.rate == 2.5 / 4
     assert found.our_texts is found.their_texts is found.length_controlled is None
-    assert found.samples[0].ours == str(tmp_path / "ours" / "0-0.png")
+    assert (found.scores.ours.value, found.scores.theirs.value, found.scores.change.n) == (19 / 3, 2, 3)
+    assert not found.samples
+    assert (found.entries[0].our_image, found.pictures[0].ours[0]) == (str(tmp_path / "ours" / "0-0.png"),) * 2
+    assert [one.verdicts for one in found.pictures] == [["win"], ["win"], ["loss"], ["tie"]]
+
+
+def test_the_pictures_of_a_result_are_beside_it_whatever_becomes_of_the_sides(tmp_path: Path):
+    ours, theirs = side(tmp_path, "ours", [[9, 8]]), side(tmp_path, "theirs", [[1, 2]])
+    how = Judging(keep=tmp_path / "found" / "contest")
+    (tmp_path / "found").mkdir()
+    found = judge_completions(ours, None, judge_named(own(tmp_path)), theirs, how=how)
+    (one,) = found.pictures
+    for name, source in zip(one.ours + one.theirs, ("ours/0-0", "ours/0-1", "theirs/0-0", "theirs/0-1"), strict=True):
+        assert (tmp_path / "found" / name).read_bytes() == (tmp_path / f"{source}.png").read_bytes()
+    again = judge_completions(ours, None, judge_named(own(tmp_path)), theirs, how=how)
+    assert again.calls.calls == 0
+    assert again.scores == found.scores
 
 
 def test_a_function_may_compare_two_pictures(tmp_path: Path):
@@ -117,7 +134,9 @@ def test_judges_that_read_words_refuse_images_before_they_load_anything(tmp_path
 
 def test_images_against_texts_are_refused(tmp_path: Path):
     texts = write_rows(tmp_path / "texts.jsonl", [{"prompt": "p0", "completion": "red"}])
-    with pytest.raises(DataError, match="some completions are texts and some are images"):
+    with pytest.raises(
+        DataError, match=r"ours\.jsonl has images and .*texts\.jsonl has texts, which cannot be compared"
+    ):
         judge_completions(side(tmp_path, "ours", [[1]]), None, judge_named(own(tmp_path)), texts)
 
 
@@ -129,7 +148,7 @@ def test_the_image_of_median_score_stands_for_its_side(tmp_path: Path):
     assert (several.n, several.wins) == (6, 3)  # row by row: 0 < 10, 50 > 11, 20 < 200, 90 > 75, 80 > 76, 70 < 77
     found = judge_completions(ours, None, judge, theirs, how=Judging(median=True))
     assert (found.n, found.wins) == (2, 2)  # 20 > 11, 80 > 76
-    assert [Path(sample.ours).name for sample in found.samples] == ["0-2.png", "1-1.png"]
+    assert [Path(name).name for one in found.pictures for name in one.ours] == ["0-2.png", "1-1.png"]
 
 
 def test_of_an_even_number_the_lower_is_taken_and_a_judge_that_compares_has_no_median(tmp_path: Path):

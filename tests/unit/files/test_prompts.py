@@ -10,7 +10,7 @@ import pytest
 from conftest import write_rows
 from prospect.errors import DataError
 from prospect.evaluation.answers.answered import Completions
-from prospect.evaluation.contest.judged import gather_sides
+from prospect.evaluation.contest.sides import gather_sides
 from prospect.feedback import Demonstration, Message
 from prospect.feedback.files.questions import read_questions
 from prospect.feedback.files.sources import load_prompts

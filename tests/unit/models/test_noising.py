@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
 from prospect.data.draw import Draw
+from prospect.model_source import find_model
 from prospect.models.diffusion.noising import STRATA, Noising, draw_noise, image_logps
+from prospect.models.diffusion.pipelines import read_pipeline
 
 SHAPE = (4, 6, 6)
 
@@ -39,6 +43,26 @@ def test_flow_is_that_of_diffusers() -> None:
     noised = Noising("flow").noised(image, sigma.double(), noise)
     torch.testing.assert_close(noised.sample, scheduler.scale_noise(image, 1000 * sigma, noise))
     torch.testing.assert_close(noised.target, noise - image)
+
+
+@pytest.mark.parametrize("family", ["sd3", "flux"])
+def test_shifted_levels_are_logit_normal_ones_moved_as_the_scheduler_moves_them(family: str, pipelines: Any) -> None:
+    """Flux by the tokens of the image, which are 2 x 2 latent pixels."""
+    from diffusers import FlowMatchEulerDiscreteScheduler
+    from diffusers.pipelines.flux.pipeline_flux import calculate_shift
+
+    folder = pipelines(family)
+    scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(folder, subfolder="scheduler")
+    place = torch.tensor([0.001, 0.2, 0.9999], dtype=torch.float64)
+    plain = torch.distributions.Normal(0.0, 1.0).icdf(place).sigmoid()
+    expected = 3 * plain / (1 + 2 * plain)
+    if family == "flux":
+        expected = scheduler.time_shift(calculate_shift(3 * 3), 1.0, plain)
+    assert family == "flux" or scheduler.config.shift == 3
+    image, noise, _ = images()
+    noising = read_pipeline(find_model(str(folder))).noising("shifted")
+    torch.testing.assert_close(noising.noised(image, place, noise).level, expected.float())
+    assert noising.noised(image, 0 * place, noise).level.tolist() == [0, 0, 0]
 
 
 def test_draws_are_by_row_and_strata_cover_all_levels() -> None:

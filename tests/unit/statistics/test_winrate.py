@@ -48,7 +48,8 @@ def test_winning_everything_is_not_certainty():
 def test_statistics_import_neither_torch_nor_scipy_stats():
     script = (
         "import sys, prospect.evaluation as e\n"
-        "with_models = ('benchmarks.harness', 'answers.generate', 'contest.judged', 'held_out.preference')\n"
+        "with_models = ('benchmarks.harness', 'answers.generate', 'contest.judged', 'contest.sides',"
+        " 'held_out.preference')\n"
         "light = [module for module in e._NAMES if module.removeprefix('evaluation.') not in with_models]\n"
         "[getattr(e, name) for module in light for name in e._NAMES[module]]\n"
         "e.win_rate(3, 1), e.compare_counts(3, 1), e.plan(10), e.auroc([1, 2], [False, True])\n"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from prospect.results.run import SampleRow
+from prospect.results.run import Alarm, SampleRow
 from prospect.training.alarms import (
     REWARD_STEPS,
     Watch,
@@ -34,6 +34,35 @@ def samples(texts: list[str], tokens: list[int] | None = None, step: int = 0) ->
         SampleRow(step=step, prompt=f"p{i}", completion=text, tokens=count)
         for i, (text, count) in enumerate(zip(texts, counts, strict=True))
     ]
+
+
+def pictures(step: int, count: int = 8, **changes: Any) -> list[SampleRow]:
+    """Images that have nothing in common, with what is changed of the first of them."""
+    rows = []
+    for i in range(8):
+        seen = {"likeness": f"{i:x}" * 16, "spread": 60.0, "saturated": 0.1, **(changes if i < count else {})}
+        rows.append(SampleRow(step=step, prompt=f"p{i}", completion="", image=f"{step}-{i}.png", **seen))
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"spread": 0.4}, "4 of 8 have one colour all over"),
+        ({"saturated": 0.9}, "4 of 8 are black, white or of full colours"),
+        ({"likeness": "0123456789abcdef"}, "4 of 8 look alike, whatever was asked"),
+    ],
+)
+def test_images_that_have_collapsed_since_the_first_step_ring(changes: Any, said: str) -> None:
+    def seen(before: list[SampleRow], after: list[SampleRow]) -> list[Alarm]:
+        watch = Watch(rewards_beta=None, errors=True)
+        assert watch.see_samples(before) == []
+        return watch.see_samples(after)
+
+    (alarm,) = seen(pictures(0), pictures(5, 4, **changes))
+    assert alarm.kind == "pictures" and said in alarm.text
+    assert seen(pictures(0), pictures(5, 3, **changes)) == []
+    assert seen(pictures(0, 4, **changes), pictures(5, 7, **changes)) == []
 
 
 @pytest.mark.parametrize("text", [NATURAL, LIST, REFRAIN, CHINESE])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,6 +55,27 @@ def test_a_heap_in_pieces_takes_more_and_most_with_adapters(recipe: Any, monkeyp
 def test_every_kind_of_loss_has_an_estimate(recipe: Any, loss: str) -> None:
     found = estimate(recipe, loss)
     assert found["activations"] > 0 and bool(found["reference"]) is (loss in ("dpo", "offline_ppo"))
+
+
+@pytest.mark.parametrize("family", ["sdxl", "sd3", "flux"])
+def test_images_are_walked_through_as_the_denoiser_gets_them(family: str, images: Any, tmp_path: Path) -> None:
+    """What it is told has the sizes that the encoders give it; more images at once take more, recomputing less."""
+    from prospect.models.diffusion.encodings import Encodings
+    from prospect.training.memory.image_walk import told_shapes
+
+    def of(at_once: int, *, again: bool) -> dict[str, Any]:
+        train = {"images_per_micro_batch": at_once, "gradient_checkpointing": again}
+        return estimate_memory(prepare(load_config(images(family, train=train))))
+
+    prepared = prepare(load_config(images(family)))
+    assert prepared.pipeline is not None
+    encodings = Encodings(tmp_path, prepared.pipeline, "float32")
+    encodings.add([prepared.train.examples[0][0]])  # type: ignore[list-item]
+    told = encodings.conditions(prepared.train.records[0].prompt)  # type: ignore[arg-type]
+    assert told_shapes(prepared.pipeline) == {name: value.shape for name, value in told.items()}
+    found, few, recomputed = of(8, again=False), of(2, again=False), of(8, again=True)
+    assert found["micro_batch"] == [8, 16, 16] and found["reference"] == found["weights"] == 4 * found["parameters"]
+    assert few["activations"] < 0.6 * found["activations"] and recomputed["activations"] < 0.95 * found["activations"]
 
 
 def test_bfloat16_arithmetic_has_an_estimate(recipe: Any) -> None:

@@ -16,9 +16,13 @@ class Completions:
 
     Args:
         rows: prompts with completions.
+
+    Attributes:
+        are_images: whether they are images; None where there are none.
     """
 
     def __init__(self, rows: Sequence[Demonstration | Unpaired]):
+        self.are_images = any(isinstance(row.completion, Image) for row in rows) if rows else None
         self._found: dict[str, list[Completion]] = {}
         self._alike: dict[bytes, set[str]] = {}
         for row in rows:

@@ -168,7 +168,7 @@ def require_guidance(pipeline: Pipeline, sampling: ImageSampling, setting: str) 
     Raises:
         UsageError: naming the setting.
     """
-    if sampling.guidance is not None and pipeline.family.vocabulary:
+    if sampling.guidance is not None and not pipeline.family.guided:
         raise UsageError(f"{setting}: {pipeline.name} was not trained without its prompt, so has none. Leave it out.")
 
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from prospect import progress
 from prospect.config import Config, ModelSettings, load_config
 from prospect.errors import UsageError
-from prospect.model_source import ADAPTER_CONFIG, MODEL_CONFIG, ModelSource, find_model
+from prospect.model_source import ADAPTER_CONFIG, MODEL_CONFIG, ModelSource, find_adapter_of_images, find_model
 from prospect.run_dir import RunDir
 
 if TYPE_CHECKING:
     from prospect.losses.base import Loss
 
-SubjectKind = Literal["run", "model", "adapter", "gguf", "endpoint", "completions"]
+SubjectKind = Literal["run", "model", "adapter", "gguf", "pipeline", "endpoint", "completions"]
 
 ENDPOINT = "endpoint:"
 _COMPLETIONS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
@@ -29,15 +29,24 @@ class Subject:
 
     Attributes:
         name: as the user wrote it.
-        kind: a run directory, a whole model, a PEFT adapter, a GGUF file, a server, or a file of completions.
-        source: what is loaded; None for a server and a file.
+        kind: a run directory, a whole model, a PEFT adapter, a GGUF file, a pipeline, a server, or a file of
+            completions.
+        source: what is loaded; None for a server and a file. Of a run that trained an adapter of a pipeline, the
+            pipeline.
         run: the run directory, for a run.
+        lora: the folder of the weights that are put on the pipeline, of such a run.
     """
 
     name: str
     kind: SubjectKind
     source: ModelSource | None = None
     run: RunDir | None = None
+    lora: Path | None = None
+
+    @property
+    def makes_images(self) -> bool:
+        """Whether it is a pipeline, which makes images."""
+        return self.source is not None and self.source.kind == "pipeline"
 
     @property
     def weights(self) -> str:
@@ -95,11 +104,15 @@ class Subject:
         return digest.hexdigest()
 
 
-def find_subject(name: str | Path) -> Subject:
+def find_subject(name: str | Path, *, images: bool = False) -> Subject:
     """Return what a name stands for: endpoint:URL#MODEL, a file of completions, or a model (see `find_model`).
 
+    Args:
+        name: as the user wrote it.
+        images: whether it may be a model that makes images.
+
     Raises:
-        UsageError: a file of another type.
+        UsageError: a file of another type, or a model that makes images where one that writes text is needed.
         ModelError: a model that is not there, or an adapter that is broken.
         CheckpointError: a run directory without a finished model.
     """
@@ -115,13 +128,15 @@ def find_subject(name: str | Path) -> Subject:
             f"{name}: a file; expected a model's folder, a .gguf file, or completions in a {' '.join(_COMPLETIONS)} "
             "file."
         )
-    source = find_model(name)
-    if source.kind == "pipeline":
+    drawing = find_adapter_of_images(name)
+    source = drawing[0] if drawing else find_model(name)
+    if source.kind == "pipeline" and not images:
         raise UsageError(
-            f"{name}: a model that makes images; expected one that writes text. For a contest let it draw first "
-            "(prospect generate MODEL --prompts FILE -o DRAWN.jsonl) and name the file. How it does on held-out "
-            "feedback is in its run's report."
+            f"{name}: a model that makes images; expected one that writes text. Images are made, compared and scored "
+            "by prospect generate, contest and evaluate."
         )
+    if drawing is not None:
+        return Subject(name, "run", source, RunDir(path), lora=drawing[1])
     if source.run is not None:
         return Subject(name, "run", source, RunDir(source.run))
     return Subject(name, source.kind, source)

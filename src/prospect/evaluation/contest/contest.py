@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
+import numpy as np
+
 from prospect.errors import DataError
 from prospect.evaluation.contest.judges.asking import Asking, Judged, Price, Progress
 from prospect.evaluation.contest.judges.base import CREDIT, Choice, Item, Judge, plain_text
@@ -14,9 +16,10 @@ from prospect.evaluation.contest.judges.verdict_cache import VerdictCache
 from prospect.evaluation.contest.text_measures import measure_texts
 from prospect.feedback.records import Completion, Image, Text
 from prospect.feedback.split import prompt_key
-from prospect.results.contest import Contest, Entry, Outcome, VerdictGiven
+from prospect.results.contest import Contest, Entry, JudgeScores, Outcome, VerdictGiven
 from prospect.statistics.bootstrap import RESAMPLES
 from prospect.statistics.comparisons import compare_outcomes
+from prospect.statistics.estimates import Intervals, mean_of
 from prospect.statistics.length_control import length_controlled_win_rate
 from prospect.statistics.means import rate_by_prompt
 from prospect.statistics.planning import plan
@@ -129,14 +132,34 @@ def _score(items: list[Item], ids: list[str], judged: list[Judged], seed: int, r
         "length_controlled": controlled,
         "our_texts": ours,
         "their_texts": theirs,
-        "entries": [_entry(*row) for row in zip(ids, judged, strict=True)],
+        "scores": _scores(ids, judged, Intervals(resamples=resamples, seed=seed)),
+        "entries": [_entry(*row) for row in zip(ids, items, judged, strict=True)],
     }
 
 
-def _entry(prompt_id: str, one: Judged) -> Entry:
+def _scores(ids: list[str], judged: list[Judged], how: Intervals) -> JudgeScores | None:
+    found = [(name, one.said[0]) for name, one in zip(ids, judged, strict=True) if one.said]
+    scored = [(name, one.scores[::-1] if one.swapped else one.scores) for name, one in found if one.scores]
+    if not scored:
+        return None
+    names, values = [name for name, _ in scored], np.array([scores for _, scores in scored])
+    ours, theirs = values.T
+    return JudgeScores(
+        ours=mean_of(ours, names, how), theirs=mean_of(theirs, names, how), change=mean_of(ours - theirs, names, how)
+    )
+
+
+def _entry(prompt_id: str, item: Item, one: Judged) -> Entry:
     said = [VerdictGiven(verdict=_WORDS[each.meant], ours_first=not each.swapped, note=each.note) for each in one.said]
+    ours, theirs = (str(each.path) if isinstance(each, Image) else None for each in (item.first, item.second))
     return Entry(
-        prompt_id=prompt_id, verdict=_WORDS[one.choice], flipped=one.flipped, identical=not one.said, said=said
+        prompt_id=prompt_id,
+        verdict=_WORDS[one.choice],
+        flipped=one.flipped,
+        identical=not one.said,
+        said=said,
+        our_image=ours,
+        their_image=theirs,
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from prospect.data.batch import Example, flatten
 from prospect.feedback.records import Kind
+from prospect.results.feedback import ComparedModel, Drift, ScoreUsed, Threshold
 from prospect.statistics.calibration import Calibration, measure_calibration
 from prospect.statistics.discrimination import accuracy, auroc, auroc_delong, class_margin, log_loss
 from prospect.statistics.estimates import (
@@ -33,6 +34,25 @@ class Apart(NamedTuple):
     margin: Number | None = None
     calibration: Calibration | None = None
     label_log_loss: Number | None = None
+
+
+class Models(NamedTuple):
+    """Which models were asked, and what a reader must know of them."""
+
+    identity: str
+    reference: ComparedModel | None
+    notes: list[str]
+
+
+class Numbers(NamedTuple):
+    """What the scores of the feedback show."""
+
+    score: ScoreUsed
+    threshold: Threshold
+    apart: Apart
+    log_loss: dict[str, Number | None] | None
+    drift: Drift | None
+    errors: dict[str, Number] | None = None
 
 
 def tell_apart(
@@ -84,6 +104,26 @@ def by_class(values: np.ndarray, examples: Sequence[Example], how: Intervals) ->
         inside = [i for i, row in enumerate(rows) if row.desirable is label]
         if inside:
             found[name] = mean_of(values[inside], [rows[i].prompt_key for i in inside], how)
+    return found
+
+
+def errors_by_class(
+    ours: np.ndarray, theirs: np.ndarray, examples: Sequence[Example], how: Intervals
+) -> dict[str, Number]:
+    """Return the policy's squared error on images over the reference's, of each class that has rows.
+
+    Args:
+        ours: log-probs by the policy, (N,), each minus half a squared error.
+        theirs: by the reference.
+        examples: whose rows, in their order.
+        how: see `Intervals`.
+    """
+    rows = flatten(examples)
+    found = {}
+    for name, label in (("desirable", True), ("undesirable", False)):
+        inside = [i for i, row in enumerate(rows) if row.desirable is label]
+        if inside:
+            found[name] = ratio_of(-ours[inside], -theirs[inside], [rows[i].prompt_key for i in inside], how)
     return found
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ from prospect.evaluation.answers.held_out import (
 )
 from prospect.evaluation.answers.rendering import RenderingOptions
 from prospect.evaluation.answers.subject import Subject, find_subject
-from prospect.evaluation.held_out.feedback_measures import Apart, by_class, tell_apart, text_loss
+from prospect.evaluation.held_out.feedback_measures import Models, Numbers, by_class, tell_apart, text_loss
 from prospect.evaluation.held_out.scoring import (
     Compared,
     OwnSamples,
@@ -141,14 +141,21 @@ def evaluate_feedback(
         DataError, ModelError: whatever is wrong with the feedback or the models.
     """
     settings = settings or Settings()
-    subject = find_subject(model)
+    subject = find_subject(model, images=True)
     if subject.kind in ("endpoint", "completions"):
         raise UsageError(
             f"{model}: held-out feedback needs the log-probs of a model that is loaded. Compare texts with prospect "
             "contest."
         )
     records, source = read_held_out(subject, data, label_map, limit)
-    if subject.is_reward_model:
+    dataset: Dataset
+    if subject.makes_images:
+        from prospect.evaluation.held_out.image_feedback import score_image_feedback
+
+        asked, found, dataset = score_image_feedback(
+            subject, records, source, reference, beta=settings.beta, intervals=settings.intervals
+        )
+    elif subject.is_reward_model:
         asked, found, dataset = _by_reward_model(subject, records, source, settings)
     else:
         asked, found, dataset = _by_policy(subject, records, source, reference, settings)
@@ -161,32 +168,15 @@ def evaluate_feedback(
         threshold=found.threshold,
         log_loss=found.log_loss,
         drift=found.drift,
+        errors=found.errors,
         notes=[*asked.notes, *notes_on_data(subject, dataset)],
         **found.apart._asdict(),
     )
 
 
-class _Models(NamedTuple):
-    """Which models were asked, and what a reader must know of them."""
-
-    identity: str
-    reference: ComparedModel | None
-    notes: list[str]
-
-
-class _Numbers(NamedTuple):
-    """What the scores of the feedback show."""
-
-    score: ScoreUsed
-    threshold: Threshold
-    apart: Apart
-    log_loss: dict[str, Number | None] | None
-    drift: Drift | None
-
-
 def _by_policy(
     subject: Subject, records: list[Feedback], source: str, reference: str | None, settings: Settings
-) -> tuple[_Models, _Numbers, Dataset]:
+) -> tuple[Models, Numbers, Dataset]:
     """Both models' log-probs, and what follows from them. Only one of the two is in memory, but for an adapter's."""
     policy, encoder, dataset = load_and_encode(subject, records, source, settings)
     other = reference_of(subject, reference)
@@ -204,7 +194,7 @@ def _by_policy(
     about = None
     if compared:
         about = ComparedModel(name=compared.name, kind=compared.kind, identity=compared.identity)
-    models = _Models(policy.identity, about, notes_on_reference(subject, about.identity if about else None, reference))
+    models = Models(policy.identity, about, notes_on_reference(subject, about.identity if about else None, reference))
     return models, _measure(subject, dataset, asked, ours, theirs, settings), dataset
 
 
@@ -227,7 +217,7 @@ def _precision(subject: Subject) -> str:
 
 def _by_reward_model(
     subject: Subject, records: list[Feedback], source: str, settings: Settings
-) -> tuple[_Models, _Numbers, Dataset]:
+) -> tuple[Models, Numbers, Dataset]:
     """Return a reward model's scores; they have no zero, so thumbs are held against the median."""
     from prospect.evaluation.contest.judges.reward_model import load_scorer
     from prospect.models.reward_model import RewardModel
@@ -250,14 +240,14 @@ def _by_reward_model(
     median = float(np.median(scores))
     apart = tell_apart(dataset.kind, dataset.examples, scores, median, settings.intervals, log_odds=False)
     note = "a reward model: its scores have no zero, and it writes no text, so there is no log-loss and no drift"
-    found = _Numbers(
+    found = Numbers(
         score=ScoreUsed(what="score of the reward model", beta=1.0),
         threshold=Threshold(kind="median", value=median),
         apart=apart,
         log_loss=None,
         drift=None,
     )
-    return _Models(weights_identity(model, "fp32"), None, [note]), found, dataset
+    return Models(weights_identity(model, "fp32"), None, [note]), found, dataset
 
 
 def _measure(
@@ -267,7 +257,7 @@ def _measure(
     ours: _Said,
     theirs: _Said | None,
     settings: Settings,
-) -> _Numbers:
+) -> Numbers:
     """Return the numbers, from log-probs."""
     loss, how = subject.loss, settings.intervals
     log_ratio = ours.rows - theirs.rows if theirs else ours.rows
@@ -293,7 +283,7 @@ def _measure(
     losses: dict[str, Number | None] = {"policy": text_loss(ours.rows, dataset.examples, how)}
     if theirs:
         losses["reference"] = text_loss(theirs.rows, dataset.examples, how)
-    return _Numbers(
+    return Numbers(
         score=ScoreUsed(what=f"beta * {what}", beta=beta),
         threshold=Threshold(kind=kind, value=beta * point),
         apart=apart,

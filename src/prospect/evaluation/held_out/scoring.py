@@ -27,7 +27,7 @@ from prospect.models.opening import require_same_vocabulary
 from prospect.models.policy import Policy, load_for_scoring
 from prospect.models.reference import AdapterOffReference
 from prospect.models.sampling import generate
-from prospect.training.prepare import MICRO_BATCH_TOKENS
+from prospect.training.prepare import micro_batch_tokens
 
 Score = Callable[[Batch], torch.Tensor]
 """Batch to (N,) numbers: nats, or a reward model's scores."""
@@ -50,13 +50,13 @@ def score_rows(
     Raises:
         ModelError: a number is not finite.
     """
-    budget = max_tokens or MICRO_BATCH_TOKENS.get(device.type, MICRO_BATCH_TOKENS["cpu"])
+    budget = max_tokens or micro_batch_tokens(device)
     found: dict[int, float] = {}
     groups = micro_batches([(row,) for row in rows], budget)
     with torch.no_grad(), progress.phase(f"scoring with {what}"):
         for group in progress.counted(groups, "micro-batches", len(groups)):
             some = flatten(group)
-            values = score(collate(some).to(device)).double().tolist()
+            values = score(collate(some).to(device)).to("cpu", torch.float64).tolist()
             found.update(zip(map(id, some), values, strict=True))
     numbers = np.array([found[id(row)] for row in rows], dtype=float)
     bad = np.flatnonzero(~np.isfinite(numbers))

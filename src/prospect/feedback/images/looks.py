@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from prospect.errors import DataError
-from prospect.feedback.images.opening import decode, image_bytes, open_image
+from prospect.feedback.images.opening import decode, decode_image, image_bytes, open_image
 from prospect.feedback.records import Image
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 PAGE = 768  # pixels of a copy's longer side on a page where people judge: what a screen shows of two side by side
 THUMBNAIL = 128  # pixels of its longer side, at most: some 4 KB of JPEG
@@ -45,6 +48,20 @@ class Look(NamedTuple):
     is_flat: bool
     has_location: bool
     thumbnail: bytes = b""
+
+
+def small_copy(image: Image, what: str) -> NDArray[Any]:
+    """Return an image with at most `THUMBNAIL` pixels a side: uint8 (height, width, 3).
+
+    Args:
+        image: of a record.
+        what: whose image it is, for messages.
+    """
+    import numpy as np
+
+    picture = decode_image(image, what)
+    picture.thumbnail((THUMBNAIL, THUMBNAIL))
+    return np.asarray(picture)
 
 
 def page_copy(image: Image, what: str) -> bytes:

@@ -15,19 +15,22 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from prospect.atomic import atomic_directory, write_text
-from prospect.config import Config, LoraSettings, ModelSettings
+from prospect.config import Config, LoraSettings
 from prospect.data.image_rows import ImageBatch
 from prospect.errors import ConfigError, ModelError
 from prospect.model_card import FILE as CARD
 from prospect.model_source import LORA_WEIGHTS, find_adapter_of_images
 from prospect.models.adapters import add_adapter
+from prospect.models.device import default_device
 from prospect.models.diffusion.library import reading
 from prospect.models.diffusion.noising import STRATA, Noising, draw_noise, image_logps
 from prospect.models.diffusion.pipelines import Pipeline
-from prospect.models.loading import default_device, resolve_precision, weights_identity
+from prospect.models.loading import resolve_precision, weights_identity
 from prospect.models.policy import require_trainable_dtype
 from prospect.models.trained import TrainedModel
 
+# What diffusers calls the lists of a denoiser's blocks.
+_BLOCKS = (".resnets", ".attentions", ".transformer_blocks", ".single_transformer_blocks")
 COMFYUI_WEIGHTS = "comfyui.safetensors"
 _SETTINGS = "prospect.lora"  # in the metadata of an adapter's file: what training it on needs to know
 # Attention's projections, as the papers' scripts adapt them.
@@ -71,6 +74,11 @@ class Denoiser(TrainedModel):
         here = Path(self.pipeline.name).expanduser().is_dir()
         return str(self.pipeline.folder.resolve()) if here else self.pipeline.name
 
+    def layers(self) -> list[torch.nn.Module]:
+        """Return the members of the denoiser's lists of blocks."""
+        named = self.model.named_modules()
+        return [module for name, module in named if f".{name}".rpartition(".")[0].endswith(_BLOCKS)]
+
     def logps(self, batch: ImageBatch) -> torch.Tensor:
         """Return log-probs of images at the noise that the batch's draw names: float64 (N,) nats.
 
@@ -81,19 +89,17 @@ class Denoiser(TrainedModel):
         return torch.stack(passes).mean(0) if len(passes) > 1 else passes[0]
 
     def _logps(self, batch: ImageBatch, stratum: int | None) -> torch.Tensor:
-        device, found = self.device, []
-        for part in batch.parts:
-            places, noise = draw_noise(batch.draw, part.keys, part.images.shape[1:], stratum)
-            noised = self.noising.noised(part.images.to(device), places, noise.to(device))
-            told = {
-                name: value.to(device, self.dtype if value.is_floating_point() else None)
-                for name, value in part.conditions.items()
-            }
-            seen = noised._replace(sample=noised.sample.to(self.dtype))
-            with self.autocast():
-                predicted = self.pipeline.family.predict(self.model, seen, told, self.pipeline.cell)
-            found.append(image_logps(noised.target, predicted))
-        return torch.cat(found)
+        device, keys = self.device, [row.noise_key for row in batch.rows]
+        places, noise = draw_noise(batch.draw, keys, batch.images.shape[1:], stratum)
+        noised = self.noising.noised(batch.images.to(device), places, noise.to(device))
+        told = {
+            name: value.to(device, self.dtype if value.is_floating_point() else None)
+            for name, value in batch.conditions.items()
+        }
+        seen = noised._replace(sample=noised.sample.to(self.dtype))
+        with self.arithmetic():
+            predicted = self.pipeline.family.predict(self.model, seen, told, self.pipeline.cell)
+        return image_logps(noised.target, predicted)
 
     def save(self, path: Path, card: str) -> None:
         """Write the pipeline with these weights, or the adapter, and the model card, all or nothing.
@@ -154,36 +160,46 @@ def _by_kohya_names(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tens
     return found
 
 
-def load_denoiser(config: Config, pipeline: Pipeline, device: torch.device | None = None) -> Denoiser:
+def load_denoiser(config: Config, pipeline: Pipeline, *, to_spread: bool = False) -> Denoiser:
     """Load the denoiser of a recipe's pipeline, ready to train.
 
     Args:
         config: the recipe.
         pipeline: where it lies.
-        device: where it is used; the first GPU by default, else the CPU.
+        to_spread: see `load_frozen`.
 
     Raises:
         ModelError: weights that are missing or cannot be loaded.
         ConfigError: settings that do not go together.
     """
-    settings, device = config.model, device or default_device()
+    settings = config.model
     require_trainable_dtype(settings)
-    found = load_frozen(settings, pipeline, config.train.precision, device)
-    if settings.lora is not None:
-        found.model = add_adapter(found.model, _adapted(settings.lora), task=None)
-        found.has_adapter = True
-    elif settings.adapter == "continue":
+    found = load_frozen(config, pipeline, to_spread=to_spread)
+    base = found.model
+    if settings.lora is None and settings.adapter == "continue":
         _continue_adapter(found, settings.name_or_path)
+        _recompute(base, config)
     else:
-        found.model.requires_grad_(True)
+        found.model, found.has_adapter = to_train(base, config), settings.lora is not None
+    return found
+
+
+def to_train(model: Any, config: Config) -> Any:
+    """Return a frozen denoiser as a recipe trains it: with a new adapter, or all of its weights."""
+    _recompute(model, config)
+    if config.model.lora is not None:
+        return add_adapter(model, _adapted(config.model.lora), task=None)
+    return model.requires_grad_(True)
+
+
+def _recompute(base: Any, config: Config) -> None:
+    """Let activations be made again in the backward pass, where the recipe says so."""
     if config.train.gradient_checkpointing:
-        base = found.model.get_base_model() if found.has_adapter else found.model
         if not getattr(base, "_supports_gradient_checkpointing", False):
             raise ConfigError(
                 f"train.gradient_checkpointing: {type(base).__name__} does not support it. Set it to false."
             )
         base.enable_gradient_checkpointing()
-    return found
 
 
 def _continue_adapter(found: Denoiser, run: str) -> None:
@@ -217,21 +233,22 @@ def _continue_adapter(found: Denoiser, run: str) -> None:
     found.identity = hashlib.blake2b(found.identity.encode() + path.read_bytes(), digest_size=16).hexdigest()
 
 
-def load_frozen(settings: ModelSettings, pipeline: Pipeline, precision: str, device: torch.device) -> Denoiser:
+def load_frozen(config: Config, pipeline: Pipeline, *, to_spread: bool = False) -> Denoiser:
     """Load a denoiser to score images with, in evaluation mode.
 
     Args:
-        settings: how its weights are held.
+        config: how its weights are held, arithmetic, and which noise it sees.
         pipeline: where it lies.
-        precision: arithmetic: fp32, bf16, or auto as in training.
-        device: where it is used.
+        to_spread: whether the weights stay on the CPU, to be spread from there over the devices of a run.
 
     Raises:
         ModelError: weights that are missing or cannot be loaded.
     """
     import diffusers
 
-    precision, dtype = resolve_precision(precision, device), getattr(torch, settings.dtype)
+    settings, device = config.model, default_device()
+    dtype = getattr(torch, settings.dtype)
+    precision = resolve_precision(config.train.precision, device)
     with reading(pipeline.name, pipeline.family.part):
         model, info = getattr(diffusers, pipeline.family.denoiser).from_pretrained(
             pipeline.folder,
@@ -247,14 +264,16 @@ def load_frozen(settings: ModelSettings, pipeline: Pipeline, precision: str, dev
             f"{pipeline.name}: {len(missing)} weights of its {pipeline.family.part} are missing, {missing[0]} for one, "
             "and would be random. Fetch or save the pipeline again."
         )
-    noising = pipeline.noising()
+    noising = pipeline.noising(config.train.noise_levels)
     identity = hashlib.blake2b(
         json.dumps([weights_identity(model, precision), pipeline.encoders, settings.dtype, pipeline.target]).encode(),
         digest_size=16,
     )
+    if noising.shift is not None:
+        identity.update(repr(noising.shift).encode())
     if noising.signal is not None:
         identity.update(noising.signal.numpy().tobytes())
-    model = model.to(device).eval().requires_grad_(False)
+    model = model.to("cpu" if to_spread else device).eval().requires_grad_(False)
     return Denoiser(model, pipeline, noising, precision, identity.hexdigest(), False, dtype)
 
 

@@ -10,7 +10,7 @@ import gc
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,15 +21,16 @@ from prospect.atomic import atomic_file
 from prospect.data.image_rows import ImageRow
 from prospect.errors import CheckpointError, TrainingError
 from prospect.feedback.images.pixels import load_image
+from prospect.models.device import default_device, free_unused
 from prospect.models.diffusion.library import reading
 from prospect.models.diffusion.pipelines import Pipeline
-from prospect.models.loading import default_device
 
 FOLDER = "encodings"
 # Entries to a file: few enough that a stopped run loses little, many enough that files stay few.
 _TO_A_FILE = 64
 
 Tensors = dict[str, torch.Tensor]
+E = TypeVar("E")
 
 
 class Encodings:
@@ -65,9 +66,9 @@ class Encodings:
         """Return the latents of a row's image, or its pixels without a VAE: float32 (C, H, W)."""
         return self._read(_image_key(row))
 
-    def conditions(self, row: ImageRow) -> Tensors:
-        """Return what the denoiser is told of a row's prompt, by name."""
-        key = f"{_prompt_key(row)} "
+    def conditions(self, prompt: str) -> Tensors:
+        """Return what the denoiser is told of a prompt, by name."""
+        key = f"{_prompt_key(prompt)} "
         return {name.removeprefix(key): self._read(name) for name in self._names(key)}
 
     def _names(self, key: str) -> list[str]:
@@ -76,11 +77,12 @@ class Encodings:
     def _read(self, name: str) -> torch.Tensor:
         return self._where[name].get_tensor(name)
 
-    def add(self, rows: Sequence[ImageRow], rank: int = 0, size: int = 1) -> None:
+    def add(self, rows: Sequence[ImageRow], rank: int = 0, size: int = 1, *, prompts: Sequence[str] = ()) -> None:
         """Encode what of the rows is missing: images in float32, one by one, so that no entry depends on others.
 
         Args:
             rows: any.
+            prompts: of no row.
             rank: of this process, which encodes its share.
             size: the number of processes.
 
@@ -90,28 +92,27 @@ class Encodings:
             TrainingError: an entry that is not finite.
         """
         # The share comes first: what is missing differs between processes while one of them writes already.
-        prompts = _share({_prompt_key(row): row for row in rows}, rank, size)
-        prompts = {key: row for key, row in prompts.items() if not self._names(f"{key} ")}
+        told = _share({_prompt_key(prompt): prompt for prompt in (*prompts, *(row.prompt for row in rows))}, rank, size)
+        told = {key: prompt for key, prompt in told.items() if not self._names(f"{key} ")}
         images = _share({_image_key(row): row for row in rows}, rank, size)
         images = {key: row for key, row in images.items() if key not in self._where}
         family, index = self._pipeline.family, self._pipeline.index
         with torch.no_grad():
-            if prompts:
+            if told:
                 pipe = index if family.vocabulary else self._load_text_encoders()
-                each = ((key, family.encode(pipe, row.prompt)) for key, row in self._shown(prompts, "prompts encoded"))
+                each = ((key, family.encode(pipe, prompt)) for key, prompt in self._shown(told, "prompts encoded"))
                 self._write({f"{key} {name}": value for name, value in found.items()} for key, found in each)
                 del pipe
             if images:
                 encode = _as_pixels if self._pipeline.vae is None else self._vae_encoder()
                 self._write({key: encode(_pixels(row))} for key, row in self._shown(images, "images encoded"))
                 del encode
-        if prompts or images:
+        if told or images:
             self.reload()
             gc.collect()
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+            free_unused()
 
-    def _shown(self, missing: Mapping[str, ImageRow], what: str) -> Iterator[tuple[str, ImageRow]]:
+    def _shown(self, missing: Mapping[str, E], what: str) -> Iterator[tuple[str, E]]:
         return progress.counted(list(missing.items()), what, len(missing))
 
     def _load_text_encoders(self) -> Any:
@@ -175,7 +176,7 @@ class Encodings:
             raise CheckpointError(f"{path}: cannot be written ({error.strerror}). Free some space.") from error
 
 
-def _share(entries: dict[str, ImageRow], rank: int, size: int) -> dict[str, ImageRow]:
+def _share(entries: dict[str, E], rank: int, size: int) -> dict[str, E]:
     return dict(list(entries.items())[rank::size])
 
 
@@ -183,8 +184,8 @@ def _image_key(row: ImageRow) -> str:
     return f"{row.image.sha256} {row.size[0]}x{row.size[1]}"
 
 
-def _prompt_key(row: ImageRow) -> str:
-    return hashlib.blake2b(row.prompt.encode(), digest_size=16).hexdigest()
+def _prompt_key(prompt: str) -> str:
+    return hashlib.blake2b(prompt.encode(), digest_size=16).hexdigest()
 
 
 def _pixels(row: ImageRow) -> torch.Tensor:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from prospect.errors import DataError
 from prospect.models.diffusion.noising import Noised
 from prospect.models.diffusion.words import encode_words, knows_words
 
@@ -38,6 +39,7 @@ class Family:
         vocabulary: the entry of model_index.json that says which prompts it knows: id2label or words; empty where it
             has a text encoder, which reads any.
         knows: whether it knows a prompt, by model_index.json.
+        guided: whether it is trained without a prompt now and then, so that the prompt's part can be scaled.
         packed: whether the denoiser takes 2 x 2 latent pixels as one.
         old_scaling: whether folders without a scaling factor are of Stable Diffusion's.
         side: of its images, in latent pixels, where the configuration does not say.
@@ -52,6 +54,7 @@ class Family:
     has_vae: bool = True
     vocabulary: str = ""
     knows: Callable[[Mapping[str, Any], str], bool] = lambda index, prompt: True
+    guided: bool = True
     packed: bool = False
     old_scaling: bool = False
     side: int = 0
@@ -68,8 +71,12 @@ def _predict_sd(model: Any, noised: Noised, told: Conditions, cell: int) -> torc
 
 
 def _encode_sdxl(pipe: Any, prompt: str) -> dict[str, torch.Tensor]:
+    """Encode; no prompt is zeros where the pipeline's sampling takes zeros for it."""
     embedded, _, pooled, _ = pipe.encode_prompt(prompt, device=pipe.device, do_classifier_free_guidance=False)
-    return {"text": embedded[0], "pooled": pooled[0]}
+    told = {"text": embedded[0], "pooled": pooled[0]}
+    if not prompt and pipe.config.force_zeros_for_empty_prompt:
+        return {name: torch.zeros_like(value) for name, value in told.items()}
+    return told
 
 
 def _predict_sdxl(model: Any, noised: Noised, told: Conditions, cell: int) -> torch.Tensor:
@@ -156,8 +163,17 @@ def _knows_class(index: Mapping[str, Any], prompt: str) -> bool:
     return class_of(index, prompt) is not None
 
 
-def _encode_class(index: Mapping[str, Any], prompt: str) -> dict[str, torch.Tensor]:
-    return {"class": torch.tensor(class_of(index, prompt))}
+def encode_class(index: Mapping[str, Any], prompt: str) -> dict[str, torch.Tensor]:
+    """Return the class that a prompt names, int64 (), as `class`.
+
+    Raises:
+        DataError: it names none.
+    """
+    found = class_of(index, prompt)
+    if found is None:
+        known = "; ".join(str(labels) for labels in index["id2label"].values())
+        raise DataError(f'prompt "{prompt}": no class of the model has that name. It knows {known[:400]}.')
+    return {"class": torch.tensor(found)}
 
 
 def _predict_class(model: Any, noised: Noised, told: Conditions, cell: int) -> torch.Tensor:
@@ -188,7 +204,7 @@ FAMILIES: Mapping[str, Family] = {
     "DiTPipeline": Family(
         "transformer",
         "DiTTransformer2DModel",
-        _encode_class,
+        encode_class,
         _predict_class,
         old_scaling=True,
         vocabulary="id2label",
@@ -197,11 +213,12 @@ FAMILIES: Mapping[str, Family] = {
     "DDPMPipeline": Family(
         "unet",
         "UNet2DModel",
-        _encode_class,
+        encode_class,
         _predict_class,
         has_vae=False,
         vocabulary="id2label",
         knows=_knows_class,
+        guided=False,
     ),
     "WordPipeline": Family(
         "unet",
@@ -211,5 +228,6 @@ FAMILIES: Mapping[str, Family] = {
         has_vae=False,
         vocabulary="words",
         knows=_knows_words,
+        guided=False,
     ),
 }

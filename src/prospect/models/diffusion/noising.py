@@ -5,6 +5,7 @@ Letters: N images, C channels, H x W latent pixels (or pixels, without a VAE), T
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -34,6 +35,31 @@ class Noised(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Shift:
+    """How far a scheduler moves the noise levels of a flow model up: a level s becomes a s / (1 + (a - 1) s).
+
+    Attributes:
+        factor: a, where it is one for all images.
+        slope: of log a over the tokens of an image, where it depends on them.
+        start: log a of no tokens; with `slope`.
+        patch: latent pixels to a token's side.
+
+    Source: arXiv 2403.03206, equation 23; the line over tokens is Flux's.
+    """
+
+    factor: float = 1.0
+    slope: float | None = None
+    start: float = 0.0
+    patch: int = 2
+
+    def of(self, shape: Sequence[int]) -> float:
+        """Return a for latents (..., H, W)."""
+        if self.slope is None:
+            return self.factor
+        return math.exp(self.start + self.slope * (shape[-2] * shape[-1] // self.patch**2))
+
+
+@dataclass(frozen=True)
 class Noising:
     """How a model was trained to see noise.
 
@@ -41,10 +67,12 @@ class Noising:
         target: epsilon, the noise; v_prediction, signal * noise - spread * image; flow, noise - image.
         signal: float32 (T,), the factor of the image at each level; the spread of the noise is sqrt(1 - signal^2).
             None where the target is flow, whose image and noise are mixed as (1 - sigma) and sigma.
+        shift: of a flow model's levels, which are logit-normal then (mean 0, deviation 1); None draws all alike.
     """
 
     target: Target
     signal: torch.Tensor | None = None
+    shift: Shift | None = None
 
     def noised(self, images: torch.Tensor, place: torch.Tensor, noise: torch.Tensor) -> Noised:
         """Add noise to images.
@@ -55,13 +83,21 @@ class Noising:
             noise: float32 (N, C, H, W).
         """
         if self.signal is None:
-            sigma = place.to(images)[:, None, None, None]
-            return Noised((1 - sigma) * images + sigma * noise, place.to(images), noise - images)
+            level = self._sigma(place, images.shape).to(images)
+            sigma = level[:, None, None, None]
+            return Noised((1 - sigma) * images + sigma * noise, level, noise - images)
         level = (place * len(self.signal)).long()
         signal = self.signal.to(images.device)[level.to(images.device)].to(images.dtype)[:, None, None, None]
         spread = (1 - signal.square()).sqrt()
         target = noise if self.target == "epsilon" else signal * noise - spread * images
         return Noised(signal * images + spread * noise, level.to(images.device), target)
+
+    def _sigma(self, place: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+        """Return sigma at a place among all levels: the quantile of how they are drawn."""
+        if self.shift is None:
+            return place
+        level, factor = torch.sigmoid(torch.special.ndtri(place)), self.shift.of(shape)
+        return factor * level / (1 + (factor - 1) * level)
 
 
 def draw_noise(

@@ -20,7 +20,7 @@ from prospect.errors import ConfigError, ModelError
 from prospect.model_source import MODEL_INDEX, ModelSource, read_json
 from prospect.models.diffusion.families import FAMILIES, Family
 from prospect.models.diffusion.library import reading, require_diffusers
-from prospect.models.diffusion.noising import Noising, Target
+from prospect.models.diffusion.noising import Noising, Shift, Target
 
 # What few-step models call themselves. They were distilled to some noise levels, and errors at all others, on which a
 # step here would train them, say nothing about the images that they make.
@@ -29,6 +29,8 @@ _FEW_STEP_SCHEDULERS = ("LCMScheduler", "TCDScheduler")
 _LIBRARIES = ("diffusers", "transformers")
 # The factor of Stable Diffusion 1 and 2, whose first folders were saved before there was a place for it.
 _SD_SCALING = 0.18215
+# Of Diffusion-KTO's and Diffusion-DPO's scripts.
+USUAL_DROPOUT = 0.2
 
 
 @dataclass(frozen=True)
@@ -116,15 +118,35 @@ class Pipeline:
                 f"{self.resolution}."
             )
 
-    def noising(self) -> Noising:
-        """Return how it was trained to see noise."""
+    def noising(self, levels: str | None) -> Noising:
+        """Return how it sees noise.
+
+        Args:
+            levels: "shifted" for those that its scheduler says of a flow model; others are drawn alike.
+        """
         if self.family.flow:
-            return Noising("flow")
+            return Noising("flow", shift=self._shift() if levels == "shifted" else None)
         from diffusers import DDPMScheduler
 
         with reading(self.name, "scheduler"):
             scheduler: Any = DDPMScheduler.from_config(dict(self.scheduler))
         return Noising(self.target, scheduler.alphas_cumprod.sqrt().float())
+
+    def _shift(self) -> Shift:
+        """Return what the scheduler says; where it is silent, what diffusers takes."""
+        said = self.scheduler
+        patch = 2 if self.family.packed else int(self.denoiser.get("patch_size") or 1)
+        if not said.get("use_dynamic_shifting"):
+            return Shift(float(said.get("shift", 1.0)), patch=patch)
+        low, high = (float(said.get(name, usual)) for name, usual in (("base_shift", 0.5), ("max_shift", 1.15)))
+        few, many = int(said.get("base_image_seq_len", 256)), int(said.get("max_image_seq_len", 4096))
+        slope = (high - low) / (many - few)
+        return Shift(slope=slope, start=low - slope * few, patch=patch)
+
+    @property
+    def prompt_dropout(self) -> float:
+        """Return the usual share of prompts that it is not told in training; 0 where guidance needs no such prompts."""
+        return 0.0 if self.family.vocabulary or self.denoiser.get("guidance_embeds") else USUAL_DROPOUT
 
     @cached_property
     def encoders(self) -> str:

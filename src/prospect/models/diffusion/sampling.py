@@ -19,39 +19,41 @@ import torch
 
 from prospect.errors import ConfigError, ModelError
 from prospect.model_source import LORA_WEIGHTS, ModelSource
+from prospect.models.device import default_device
 from prospect.models.diffusion.library import reading, require_diffusers
 from prospect.models.diffusion.pipelines import read_pipeline
-from prospect.models.loading import default_device
 from prospect.models.modes import evaluating
 
 
-def load_pipeline(source: ModelSource, adapter: Path | None = None) -> Any:
-    """Return a pipeline whole, with encoders and VAE, in float32 and where models go by default.
+def load_pipeline(source: ModelSource, adapter: Path | None = None, *, denoiser: Any = None) -> Any:
+    """Return a pipeline whole, with encoders and VAE, where models go by default: in float32, or as its denoiser.
 
     Args:
         source: the pipeline.
         adapter: the folder of weights that are put on it.
+        denoiser: in place of its own.
 
     Raises:
-        ModelError: it cannot be loaded, or it knows classes and takes no prompts.
+        ModelError: it cannot be loaded.
     """
     require_diffusers()
     import diffusers
 
+    from prospect.models.diffusion.class_pipeline import ClassPipeline
     from prospect.models.diffusion.word_pipeline import WordPipeline
 
     found = read_pipeline(source)
     name = str(found.index["_class_name"])
-    if found.family.vocabulary == "id2label":
-        raise ModelError(f"{source.name}: a {name} is asked for classes, and images are drawn here from prompts alone.")
+    own = {"id2label": ClassPipeline, "words": WordPipeline}.get(found.family.vocabulary)
     with reading(source.name, "pipeline"):
-        kind = WordPipeline if name == WordPipeline.__name__ else getattr(diffusers, name)
+        kind: Any = own or getattr(diffusers, name)
         loaded = kind.from_pretrained(
             found.folder,
-            dtype=torch.float32,
+            dtype=torch.float32 if denoiser is None else denoiser.dtype,
             use_safetensors=True,
             local_files_only=True,
             **{part: None for part in found.family.unused if part in found.index},
+            **({} if denoiser is None else {found.family.part: denoiser}),
         )
     if adapter is not None:
         with reading(str(adapter), "adapter"):

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from diffusers import DDIMScheduler, DiffusionPipeline, UNet2DConditionModel
-from diffusers.utils.torch_utils import randn_tensor
 
+from prospect.models.diffusion.denoising import denoise
 from prospect.models.diffusion.words import encode_words
 
 
@@ -65,9 +65,10 @@ class WordPipeline(DiffusionPipeline):
         seen = self.encode_prompts(prompt).to(self.device, self.unet.dtype)
         side = self.unet.config.sample_size
         shape = (len(prompt), self.unet.config.in_channels, side, side)
-        images = randn_tensor(shape, generator=list(generator), device=self.device, dtype=self.unet.dtype)
-        self.scheduler.set_timesteps(num_inference_steps)
-        for level in self.progress_bar(self.scheduler.timesteps):
-            predicted = self.unet(images, level, encoder_hidden_states=seen).sample
-            images = self.scheduler.step(predicted, level, images, eta=0.0).prev_sample
+
+        def predict(images: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+            predicted: torch.Tensor = self.unet(images, level, encoder_hidden_states=seen).sample
+            return predicted
+
+        images = denoise(self, predict, shape, generator, num_inference_steps)
         return ((images / 2 + 0.5).clamp(0, 1).float().permute(0, 2, 3, 1).cpu().numpy(),)

@@ -12,19 +12,27 @@ from markupsafe import Markup, escape
 from prospect.errors import DataError
 from prospect.feedback.images.cells import read_image
 from prospect.feedback.images.opening import decode_image
-from prospect.feedback.images.writing import png_bytes
+from prospect.feedback.images.writing import png_bytes, webp_bytes
+from prospect.report.page.parts import SampleSide
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from PIL.Image import Image as Picture
 
-CELL = 96  # pixels of a copy's longer side: four of them are half as wide as the page
-COLUMNS = 4
+COLUMNS = 4  # of a grid, where there are as many pictures
+WIDTH = 396  # pixels of a grid: half as wide as the page
 _GAP = 4
-_IMAGE = Markup('<img class="pictures" src="data:image/png;base64,{}" alt="{}" width="{}" height="{}">')
+_QUALITY = 80  # of WebP: a grid of photographs has some 30 KB
+_IMAGE = Markup('<img class="{}" src="data:image/{};base64,{}" alt="{}" width="{}" height="{}">')
+
+
+def picture_side(title: str, said: str, folder: Path, names: Sequence[str]) -> SampleSide:
+    """Return pictures as what one side made; see `picture_grid`."""
+    return SampleSide(f"{title}: {said}", picture_grid(folder, names, f"{title.lower()}: {said}"))
 
 
 def picture_grid(folder: Path, names: Sequence[str], alt: str) -> Markup:
-    """Return pictures as one image inside the page, COLUMNS in a row; where one cannot be read, why.
+    """Return pictures as one image inside the page, at most COLUMNS in a row; where one cannot be read, why.
 
     Args:
         folder: where the names count from; none may lead out of it.
@@ -33,26 +41,30 @@ def picture_grid(folder: Path, names: Sequence[str], alt: str) -> Markup:
     """
     import numpy as np
 
+    columns = min(len(names), COLUMNS)
+    side = (WIDTH + _GAP) // columns - _GAP
     try:
-        cells = [_cell(folder, name) for name in names]
+        pictures = [decode_image(read_image(name, "picture", str(folder / name), folder), name) for name in names]
     except DataError as error:
         return escape(f"{alt} ({error})")
-    height, width = (max(cell.shape[side] for cell in cells) for side in (0, 1))
-    rows, columns = -(-len(cells) // COLUMNS), min(len(cells), COLUMNS)
+    sharp = all(2 * max(picture.size) <= side for picture in pictures)
+    cells = [_cell(picture, side) for picture in pictures]
+    height, width = (max(cell.shape[way] for cell in cells) for way in (0, 1))
+    rows = -(-len(cells) // columns)
     # Transparent between pictures, on light pages and dark ones.
     grid = np.zeros((rows * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP, 4), dtype=np.uint8)
     for number, cell in enumerate(cells):
-        top, left = (number // COLUMNS) * (height + _GAP), (number % COLUMNS) * (width + _GAP)
+        top, left = (number // columns) * (height + _GAP), (number % columns) * (width + _GAP)
         grid[top : top + cell.shape[0], left : left + cell.shape[1]] = cell
-    return _IMAGE.format(base64.b64encode(png_bytes(grid)).decode(), alt, grid.shape[1], grid.shape[0])
+    look, kind = ("pictures sharp", "png") if sharp else ("pictures", "webp")
+    content = png_bytes(grid) if sharp else webp_bytes(grid, _QUALITY)
+    return _IMAGE.format(look, kind, base64.b64encode(content).decode(), alt, grid.shape[1], grid.shape[0])
 
 
-def _cell(folder: Path, name: str) -> NDArray[Any]:
+def _cell(picture: Picture, side: int) -> NDArray[Any]:
     """Return a copy, uint8 (H, W, 4): large pictures made smaller, small ones larger by a whole number."""
     import numpy as np
 
-    where = str(folder / name)
-    picture = decode_image(read_image(name, "picture", where, folder), where)
-    picture.thumbnail((CELL, CELL))
-    times = max(1, CELL // max(picture.size))
+    picture.thumbnail((side, side))
+    times = max(1, side // max(picture.size))
     return np.asarray(picture.convert("RGBA")).repeat(times, axis=0).repeat(times, axis=1)

@@ -13,14 +13,15 @@ from prospect.report.page.pages import render_page
 from prospect.report.page.parts import (
     FIRST_SAMPLES,
     MOST_SAMPLES,
+    PROMPT_LIMIT,
     PageSample,
     PageTable,
     SampleSide,
     compare_sample,
     flat,
 )
-from prospect.report.page.pictures import picture_grid
-from prospect.report.page.wording import count, number
+from prospect.report.page.pictures import picture_grid, picture_side
+from prospect.report.page.wording import count, number, plain
 from prospect.report.rounds.words import round_name
 from prospect.report.run import figures, summary
 from prospect.report.run.cards import key_numbers
@@ -30,7 +31,7 @@ from prospect.report.run.findings import findings
 from prospect.results.run import SampleRow
 from prospect.run_dir import RunDir
 
-DRAWN = frozenset({"prompt_tokens", "completion_tokens", "completion_histogram"})
+DRAWN = frozenset({"shown", "prompt_tokens", "completion_tokens", "completion_histogram"})
 HELD_OUT = {
     "eval_loss": "loss",
     "eval_rewards/auroc": "AUROC",
@@ -78,6 +79,7 @@ def render(facts: RunFacts) -> str:
         data=figures.data_figures(facts),
         data_table=_token_table(facts),
         data_notes=_data_notes(facts),
+        data_pictures=_data_pictures(facts),
         samples=_samples(facts),
         first_samples=FIRST_SAMPLES,
         config=yaml.safe_dump(facts.config, sort_keys=False, allow_unicode=True) if facts.config else "",
@@ -118,13 +120,27 @@ def _pictures(facts: RunFacts) -> list[PageSample]:
     """Return pictures of the same prompts by both models."""
 
     def side(title: str, names: Sequence[str], passed: int) -> SampleSide:
-        said = f"{passed} of {len(names)} pass"
-        return SampleSide(f"{title}: {said}", picture_grid(facts.path, names, f"{title.lower()}: {said}"))
+        return picture_side(title, f"{passed} of {len(names)} pass", facts.path, names)
 
     return [
         PageSample(one.prompt, [side("Before", one.before, one.before_pass), side("After", one.after, one.after_pass)])
         for one in (facts.comparison.pictures if facts.comparison else [])[:MOST_SAMPLES]
     ]
+
+
+def _data_pictures(facts: RunFacts) -> list[SampleSide]:
+    """Return small copies of a few images of each class."""
+    images = facts.provenance.images
+    sides = []
+    for label, name, total in zip((True, False), facts.class_names, facts.class_counts or (None, None), strict=True):
+        some = [one for one in images.shown if one.desirable is label][:MOST_SAMPLES] if images else []
+        if some:
+            said = f"{count(len(some))} of {count(total)}" if total else f"{count(len(some))} of them"
+            alt = f"{name}: {'; '.join(plain(one.prompt, PROMPT_LIMIT // 10) for one in some)}"
+            sides.append(
+                SampleSide(f"{name.capitalize()}, {said}", picture_grid(facts.path, [one.image for one in some], alt))
+            )
+    return sides
 
 
 def _samples(facts: RunFacts) -> list[PageSample]:
@@ -135,8 +151,21 @@ def _samples(facts: RunFacts) -> list[PageSample]:
     found = []
     for steps in list(by_prompt.values())[:MOST_SAMPLES]:
         first, last = steps[min(steps)], steps[max(steps)]
+        if first.image is not None:
+            found.append(_drawn(facts.path, first, last))
+            continue
         found.append(compare_sample(first.prompt, first.completion, last.completion if first is not last else None))
     return found
+
+
+def _drawn(folder: Path, first: SampleRow, last: SampleRow) -> PageSample:
+    """Return the images of one prompt and seed at two steps."""
+    rows = {f"Step {count(row.step)}": row for row in (first, last)}
+    sides = [
+        SampleSide(title, picture_grid(folder, [str(row.image)], f"{title}: {row.prompt}"))
+        for title, row in rows.items()
+    ]
+    return PageSample(str(first.prompt), sides)
 
 
 def _held_out_table(facts: RunFacts) -> PageTable | None:

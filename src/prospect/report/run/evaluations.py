@@ -7,23 +7,27 @@ listed, and the rest is listed as it is, so a new evaluator needs no change here
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import JsonValue
 
 from prospect.report.charts.drawing import Figure
-from prospect.report.page.parts import MOST_SAMPLES, PageSample, PageTable, compare_sample, flat
+from prospect.report.page.parts import MOST_SAMPLES, PageSample, PageTable, SampleSide, compare_sample, flat
+from prospect.report.page.pictures import picture_side
 from prospect.report.page.wording import count
 from prospect.report.run.evaluation_figures import evaluation_figures
 from prospect.report.run.facts import RunFacts, dig
 from prospect.report.run.measured import MeasuredNumber, number_table, numbers_of, without_numbers
 from prospect.results.benchmarks import BenchmarksResult
-from prospect.results.contest import ContestResult
+from prospect.results.contest import ContestResult, Outcome
 from prospect.results.evaluation import AnyEvaluation
 from prospect.results.feedback import FeedbackResult
 from prospect.results.stored import Stored
 
-_LEFT_OUT = frozenset({"examples", "samples", "disagreements", "entries", "sentence", "notes", "evaluation", "format"})
+_LEFT_OUT = frozenset(
+    {"examples", "samples", "pictures", "disagreements", "entries", "sentence", "notes", "evaluation", "format"}
+)
 # The two completions of a sample: keys as evaluators write them, with the words for the reader.
 _SIDES = (
     (("before", "after"), ("Before", "After")),
@@ -43,13 +47,15 @@ class Part(NamedTuple):
     figures: Sequence[Figure]
     table: PageTable | None
     samples: Sequence[PageSample]
+    of_images: bool
     rest: Sequence[tuple[str, str]]
 
 
 def evaluation_parts(facts: RunFacts) -> list[Part]:
     """Return a section for every evaluation that the page does not show as its result."""
     found = [(name, one) for name, one in facts.evaluations.items() if one and one is not facts.comparison]
-    return [_part(name, one) for name, one in sorted(found, key=lambda entry: _order(entry[1]))]
+    folder = facts.path / "evaluation"
+    return [evaluation_part(name, one, folder) for name, one in sorted(found, key=lambda entry: _order(entry[1]))]
 
 
 def plain_tree(result: AnyEvaluation | JsonValue) -> Any:
@@ -76,18 +82,27 @@ def _order(result: AnyEvaluation | JsonValue) -> int:
     return next((i for i, (kind, _, _) in enumerate(_KINDS) if isinstance(result, kind)), len(_KINDS))
 
 
-def _part(name: str, result: AnyEvaluation | JsonValue) -> Part:
+def evaluation_part(name: str, result: AnyEvaluation | JsonValue, folder: Path) -> Part:
+    """Return the section of one evaluation.
+
+    Args:
+        name: of its file, without the ending.
+        result: what is in it.
+        folder: where it is, and the pictures that it names.
+    """
+    of_images = isinstance(result, ContestResult) and bool(result.pictures)
     tree, at = plain_tree(result), _order(result)
     found = list(numbers_of(tree))
     own = name.replace("_", " ").replace("-", " ").strip().capitalize() or name
     _, title, note = _KINDS[at] if at < len(_KINDS) else (Stored, own, "An evaluation of this run.")
     return Part(
         title=title,
-        note=f"{note} From evaluation/{name}.json.",
+        note=f"{note} From {folder.name}/{name}.json.",
         sentences=_sentences(tree, found),
         figures=evaluation_figures(result, found),
         table=number_table(found),
-        samples=_read(tree),
+        samples=_look(result, folder) if isinstance(result, ContestResult) and of_images else _read(tree),
+        of_images=of_images,
         rest=flat(without_numbers(tree), leave_out=_LEFT_OUT),
     )
 
@@ -111,6 +126,24 @@ def _sentences(result: Any, found: Sequence[MeasuredNumber]) -> list[str]:
     if unclear:
         said.append(f"No difference is shown in {count(unclear, 'comparison')}; that does not mean there is none.")
     return said
+
+
+def _look(result: ContestResult, folder: Path) -> list[PageSample]:
+    """Return the pictures in the file: those of both sides, pair by pair."""
+
+    def side(title: str, names: Sequence[str], verdicts: Sequence[Outcome], won: Outcome) -> SampleSide:
+        return picture_side(title, f"{verdicts.count(won)} of {len(names)} preferred", folder, names)
+
+    return [
+        PageSample(
+            one.prompt,
+            [
+                side("Other side", one.theirs, one.verdicts, "loss"),
+                side("This model", one.ours, one.verdicts, "win"),
+            ],
+        )
+        for one in result.pictures[:MOST_SAMPLES]
+    ]
 
 
 def _read(result: Any) -> list[PageSample]:

@@ -59,12 +59,40 @@ def optimizer_curves(facts: RunFacts) -> list[Figure]:
 
 def held_out_figures(facts: RunFacts) -> list[Figure]:
     """How well the policy separates the classes on held-out feedback."""
-    return _present(_ranking(facts), _held_out_rewards(facts))
+    return _present(_ranking(facts), _held_out_rewards(facts), *_held_out_errors(facts))
 
 
 def data_figures(facts: RunFacts) -> list[Figure]:
     """Label balance and lengths."""
     return _present(_balance(facts), _lengths(facts))
+
+
+def _held_out_errors(facts: RunFacts) -> tuple[Figure | None, Figure | None]:
+    """Return log-ratios and errors of both classes, which runs that make images log."""
+    names = facts.class_names
+    ratios = line_chart(
+        [
+            *_exact(facts, names[0], "desirable", "eval_log_ratios/chosen", dots=True),
+            *_exact(facts, names[1], "undesirable", "eval_log_ratios/rejected", dots=True),
+        ],
+        title="Held-out log-ratios of both classes",
+        reading=f"At fixed noise. {names[0].capitalize()} images should stay near 0 or above: where they fall below"
+        " -5 nats, the model forgets how to make them.",
+        y_label="nats per image",
+        guide=0.0,
+    )
+    errors = line_chart(
+        [
+            *_exact(facts, names[0], "desirable", "eval_errors/chosen", dots=True),
+            *_exact(facts, names[1], "undesirable", "eval_errors/rejected", dots=True),
+        ],
+        title="Held-out errors beside the reference's",
+        reading="The policy's squared error over that of the reference: 1 at the start, below it where the policy"
+        " makes such images more readily.",
+        y_label="share of the reference's",
+        guide=1.0,
+    )
+    return ratios, errors
 
 
 def _present(*figures: Figure | None) -> list[Figure]:

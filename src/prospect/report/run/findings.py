@@ -102,6 +102,11 @@ def samples_changed_length(facts: RunFacts) -> PageFinding | None:
     return _sample_alarm(facts, "length", "Samples changed in length", "Samples changed in length for a while")
 
 
+def sampled_images_collapsed(facts: RunFacts) -> PageFinding | None:
+    """Warn that sampled images have one colour, are burnt out, or look alike."""
+    return _sample_alarm(facts, "pictures", "Sampled images have collapsed", "Sampled images had collapsed for a while")
+
+
 def _sample_alarm(facts: RunFacts, kind: str, lasting: str, passing: str) -> PageFinding | None:
     raised = facts.alarms(kind)
     if not raised:
@@ -196,6 +201,7 @@ def clamped_share(facts: RunFacts) -> float | None:
 CHECKS: tuple[Callable[[RunFacts], PageFinding | None], ...] = (
     reference_point_out_of_reach,
     samples_repeat_themselves,
+    sampled_images_collapsed,
     both_rewards_fall,
     drifted,
     rewards_fell_for_a_while,

@@ -17,6 +17,8 @@ _STANDARD_ERRORS = 1.959964  # on either side of a 95 % interval
 _DRAWN = frozenset({"rate", "value", "low", "high", "stderr"})
 _WORDS = {
     "auroc": "AUROC",
+    "errors": "squared error over the reference's",
+    "scores": "the judge's score",
     "auroc_delong": "AUROC by DeLong's method",
     "kl": "KL from the reference (nats)",
     "log_ratio": "log-ratio (nats)",

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from prospect.atomic import TEMPORARY_PREFIX, atomic_directory
 from prospect.errors import CheckpointError, ReferenceMismatchError
+from prospect.models.device import random_state, set_random_state
 from prospect.run_dir import find_checkpoints
 from prospect.training.checkpoints.state import (
     CheckpointState,
@@ -64,9 +65,7 @@ def save_checkpoint(
     world = world or World()
     target = folder / f"step-{progress.step}"
     groups = {name: tensors for name, tensors in groups.items() if tensors}
-    random = {
-        f"{name}.{rank}": t for rank, part in enumerate(world.gather(_random_state())) for name, t in part.items()
-    }
+    random = {f"{name}.{rank}": t for rank, part in enumerate(world.gather(random_state())) for name, t in part.items()}
     try:
         with _shared_directory(target, world) as temporary:
             if world.lockstep:
@@ -250,9 +249,9 @@ def clean_leftovers(folder: Path) -> None:
 
 
 _ANOTHER_MODEL = (
-    "It is known by its weights and the precision that it computes in, and train.precision: auto is bf16 on a GPU that "
-    "has it, else fp32. Restore the model that the run started from, continue on a device of the kind that it began "
-    "on, or start a new run."
+    "It is known by its weights and the precision that it computes in, and train.precision: auto is bf16 on a machine "
+    "that multiplies it in hardware, else fp32. Restore the model that the run started from, continue on a machine of "
+    "the kind that it began on, or start a new run."
 )
 
 
@@ -281,16 +280,7 @@ def _require_same(saved: Identity, current: Identity, path: Path) -> None:
         )
 
 
-def _random_state() -> dict[str, torch.Tensor]:
-    state = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state().cpu()
-    return state
-
-
 def _restore_random(random: Mapping[str, torch.Tensor], world: World) -> None:
     """Restore the random state; a process that did not exist when the checkpoint was written keeps its own."""
-    if f"cpu.{world.rank}" in random:
-        torch.set_rng_state(random[f"cpu.{world.rank}"])
-    if f"cuda.{world.rank}" in random and torch.cuda.is_available():
-        torch.cuda.set_rng_state(random[f"cuda.{world.rank}"])
+    own = {name.removesuffix(f".{world.rank}"): state for name, state in random.items()}
+    set_random_state({name: state for name, state in own.items() if "." not in name})

@@ -11,7 +11,7 @@ Letters: N rows, T tokens, M scored tokens, H hidden, V vocabulary.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,15 +23,18 @@ from torch.utils._pytree import tree_leaves
 
 from prospect.config import ModelSettings
 from prospect.data.batch import Example, flatten
-from prospect.data.loader import micro_batches
 from prospect.models import logps
 from prospect.models.adapter_files import put_shape_on
 from prospect.models.adapters import add_adapter, enable_gradient_checkpointing
+from prospect.models.device import default_device
 from prospect.models.head import Shaping, linear_logps
-from prospect.models.loading import default_device, first_line, load_model_config, resolve_precision
+from prospect.models.loading import first_line, load_model_config, resolve_precision, width_of
+from prospect.models.policy import computes_in_copies
 from prospect.models.quantization import saved_by_quantization
 from prospect.models.reference import kind_of_reference
+from prospect.models.working_copy import WorkingCopy, hold_in_bf16
 from prospect.training.memory.allocator import caches_small_blocks
+from prospect.training.memory.image_walk import denoiser_shape, image_scorer, largest_images
 from prospect.training.online import has_reference
 from prospect.training.prepare import Prepared
 from prospect.training.text_medium import SAMPLED_TOGETHER
@@ -64,7 +67,8 @@ def estimate_memory(prepared: Prepared) -> dict[str, Any]:
     """Bytes by part.
 
     Returns:
-        `parameters`, `trainable_parameters`, the `micro_batch` that was walked through as `[rows, longest]`, and bytes:
+        `parameters`, `trainable_parameters`, the `micro_batch` that was walked through as `[rows, longest]`, or of
+        images as `[rows, width, height]`, and bytes:
         `libraries` (0 on a GPU), `weights`, `gradients`, `optimizer`, `reference`, `activations` and their `total`.
         activations is everything that comes and goes within a step: what is kept for the backward pass, logits,
         temporary gradients, and the gaps that they leave in the heap; or the keys and values of completions that are
@@ -72,29 +76,31 @@ def estimate_memory(prepared: Prepared) -> dict[str, Any]:
         branches on what a tensor holds), `activations` and `total` are None and `unknown` says why; a probe measures.
     """
     device = default_device()
-    shape = largest_micro_batch(prepared)
+    shape: Any = largest_images(prepared) if prepared.pipeline is not None else largest_micro_batch(prepared)
     model = _build(prepared)
     with FakeTensorMode(), torch.device(device):
         _give_shapes(model, device)
+        working = _working_copy(model, prepared, device)
         parameters = list(model.parameters())
         trained = [p for p in parameters if p.requires_grad]
-        walk, unknown = _walk_if_possible(model, prepared, shape, device)
+        walk, unknown = _walk_if_possible(model, prepared, shape, device, working)
         peak = max(walk.peak, _sampling_bytes(prepared)) if walk else 0
     weights = _bytes(parameters) - saved_by_quantization(model, prepared.config.model)
     gradients = _bytes(trained)
+    second = weights if working is None or prepared.config.reference.follows else sum(2 * p.numel() for p in parameters)
     parts: dict[str, int | None] = {
         # The walk has brought in what training brings in, and holds nothing else of any size.
         "libraries": resident_bytes() + _SMALL_THINGS if device.type == "cpu" else 0,
-        "weights": weights,
+        "weights": weights + (working.bytes if working is not None else 0),
         "gradients": gradients,
         "optimizer": _state_bytes(prepared.config.train.optimizer, trained),
-        "reference": _reference_bytes(prepared, weights, gradients),
+        "reference": _reference_bytes(prepared, second, gradients),
         "activations": _with_gaps(peak, device, adapter=len(trained) < len(parameters)) if walk else None,
     }
     return {
         "parameters": sum(p.numel() for p in parameters),
         "trainable_parameters": sum(p.numel() for p in trained),
-        "micro_batch": [shape.rows, shape.longest],
+        "micro_batch": list(shape if prepared.pipeline is not None else shape[:2]),
         **parts,
         "total": sum(size or 0 for size in parts.values()) if walk else None,
         **({"unknown": unknown} if unknown else {}),
@@ -105,7 +111,7 @@ def largest_micro_batch(prepared: Prepared) -> Shape:
     """Return the micro-batch with most tokens, padding included; of those the one with most scored tokens."""
     steps = [examples for _, examples in prepared.plan.steps(0, min(prepared.plan.steps_per_epoch, _STEPS_SEEN))]
     steps.append(prepared.plan.hardest_step())
-    shapes = [_shape(group) for examples in steps for group in micro_batches(examples, prepared.max_tokens)]
+    shapes = [_shape(group) for examples in steps for group in prepared.groups(examples)]
     largest = max(shape.rows * shape.longest for shape in shapes)
     close = [shape for shape in shapes if shape.rows * shape.longest >= 0.9 * largest]
     return max(close, key=lambda shape: (shape.scored, shape.rows * shape.longest))
@@ -133,10 +139,10 @@ def _reference_bytes(prepared: Prepared, weights: int, trained: int) -> int:
     if not has_reference(prepared.config, prepared.loss):
         return 0
     kind = kind_of_reference(settings, has_adapter=model.trains_adapter, was_there=model.adapter == "continue")
-    if kind == "named":
+    if kind == "named" and prepared.pipeline is None:
         other = model.model_copy(update={"name_or_path": settings.name_or_path, "lora": None, "adapter": None})
         return _bytes(_architecture(other).parameters())
-    return {"frozen": weights, "adapter_as_loaded": trained, "adapter_off": 0}[kind]
+    return {"frozen": weights, "named": weights, "adapter_as_loaded": trained, "adapter_off": 0}[kind]
 
 
 def _sampling_bytes(prepared: Prepared) -> int:
@@ -170,6 +176,8 @@ def _bytes(parameters: Iterable[torch.Tensor]) -> int:
 
 def _build(prepared: Prepared) -> Any:
     """Return the policy's architecture without its weights."""
+    if prepared.pipeline is not None:
+        return denoiser_shape(prepared, prepared.pipeline)
     settings = prepared.config.model
     model = _architecture(settings)
     with torch.device("meta"):
@@ -208,11 +216,11 @@ def _give_shapes(model: Any, device: torch.device) -> None:
 
 
 def _walk_if_possible(
-    model: Any, prepared: Prepared, shape: Shape, device: torch.device
+    model: Any, prepared: Prepared, shape: Any, device: torch.device, working: WorkingCopy | None
 ) -> tuple[_Live | None, str | None]:
     """Return what the walk counted, or why there was none."""
     try:
-        return _walk(model, prepared, shape, device), None
+        return _walk(model, prepared, shape, device, working), None
     except Exception as error:  # models bring their own code, and any of it may ask a tensor for its numbers
         return None, first_line(error)
 
@@ -225,21 +233,51 @@ def _with_gaps(peak: int, device: torch.device, *, adapter: bool) -> int:
     return int(peak * (1 + (beside_caches if caches_small_blocks() else _GAPS)))
 
 
-def _walk(model: Any, prepared: Prepared, shape: Shape, device: torch.device) -> _Live:
+def _working_copy(model: Any, prepared: Prepared, device: torch.device) -> WorkingCopy | None:
+    """Return the bfloat16 copies that the run computes in, where it does, with frozen weights as it holds them."""
+    if not _copies(prepared, device) or _precision(prepared, device) != "bf16":
+        return None
+    if not prepared.config.reference.follows:
+        hold_in_bf16(model)
+    return WorkingCopy(model)
+
+
+def _copies(prepared: Prepared, device: torch.device) -> bool:
+    return prepared.pipeline is None and computes_in_copies(prepared.config, device)
+
+
+def _precision(prepared: Prepared, device: torch.device) -> str:
+    width = width_of(prepared.config.model) if _copies(prepared, device) else 0
+    return resolve_precision(prepared.config.train.precision, device, width)
+
+
+def _walk(model: Any, prepared: Prepared, shape: Any, device: torch.device, working: WorkingCopy | None) -> _Live:
     """Return what comes and goes within a step, beside weights, gradients, optimizer and reference."""
-    precision = resolve_precision(prepared.config.train.precision, device)
-    ids = torch.zeros(shape.rows, shape.longest, dtype=torch.int64)
+    arithmetic: Any = nullcontext()
+    if working is not None:
+        arithmetic = working.in_use()
+    elif _precision(prepared, device) == "bf16":
+        arithmetic = torch.autocast(device.type, dtype=torch.bfloat16)
+    score = _scorer(model, prepared, shape)
     for parameter in model.parameters():
         if parameter.requires_grad:  # as in every micro-batch of a step but the first
             parameter.grad = torch.empty_like(parameter)
     with _counting() as live:
-        with torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bf16" else nullcontext():
-            scores = _scores(model, ids, shape.scored, prepared.loss.reward_model)
+        with arithmetic:
+            scores = score()
             if prepared.loss.needs_reference:
                 with torch.no_grad():
-                    _scores(model, ids, shape.scored, prepared.loss.reward_model)
+                    score()
         scores.sum().backward()
     return live
+
+
+def _scorer(model: Any, prepared: Prepared, shape: Any) -> Callable[[], torch.Tensor]:
+    """Return what scores a micro-batch of this shape."""
+    if prepared.pipeline is not None:
+        return image_scorer(model, prepared.pipeline, shape)
+    ids = torch.zeros(shape.rows, shape.longest, dtype=torch.int64)
+    return lambda: _scores(model, ids, shape.scored, prepared.loss.reward_model)
 
 
 def _scores(model: Any, ids: torch.Tensor, scored: int, reward_model: bool) -> torch.Tensor:

@@ -10,7 +10,7 @@ import torch
 
 from prospect.data.batch import Example, flatten
 from prospect.data.dataset import longest_example
-from prospect.data.loader import micro_batches, padded
+from prospect.data.loader import padded
 from prospect.errors import TrainingError
 from prospect.models.loading import first_line
 from prospect.run_dir import RunDir
@@ -82,7 +82,7 @@ def _at_once(prepared: Prepared, examples: Sequence[Example]) -> str:
         return ""
     if prepared.pipeline is not None:
         return f", with micro-batches of up to {prepared.max_tokens} images of {prepared.config.data.resolution} pixels"
-    rows = flatten(max(micro_batches(examples, prepared.max_tokens), key=padded))
+    rows = flatten(max(prepared.groups(examples), key=padded))
     longest = max(rows, key=lambda row: row.length)
     return (
         f", with micro-batches of up to {len(rows)} rows x {longest.length} tokens = {len(rows) * longest.length} (the "
@@ -93,7 +93,7 @@ def _at_once(prepared: Prepared, examples: Sequence[Example]) -> str:
 def _settings(prepared: Prepared, part: Part) -> list[str]:
     """Return the settings that would help and are not yet at their end; those that change no number first."""
     if part == "samples":
-        return ["train.samples (0 for none)", "train.sample_tokens"]
+        return ["train.samples (0 for none)", *["train.sample_tokens"] * (prepared.pipeline is None)]
     settings = prepared.config
     adapter = (
         ["model.lora: {r: 16}, which trains an adapter and needs no second model"]

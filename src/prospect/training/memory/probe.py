@@ -17,6 +17,8 @@ import torch
 
 from prospect import progress
 from prospect.data.batch import Batch, Example, flatten
+from prospect.data.loader import Cost
+from prospect.models.device import synchronize
 from prospect.models.reference import NoReference, Reference
 from prospect.progress import span
 from prospect.run_dir import RunDir
@@ -43,22 +45,27 @@ def probe(prepared: Prepared, steps: int = PROBE_STEPS) -> dict[str, Any]:
 
     Returns:
         `steps` (timed), `peak_bytes` (of the process on a CPU, libraries included; of PyTorch on a GPU),
-        `seconds_per_step` and seconds by part: `loading`, `training`, `evaluation`, `samples` and their `total`.
+        `seconds_per_step` and seconds by part: `encoding` (of images and prompts; 0 of texts), `loading`, `training`,
+        `evaluation`, `samples` and their `total`.
         Starting Python, checkpoints and the report are not counted.
     """
     keep_freed_memory()
     torch.manual_seed(prepared.config.train.seed)
     with tempfile.TemporaryDirectory() as folder:
+        prepared = replace(prepared, config=prepared.config.model_copy(update={"output": folder}))
+        encoding = encoding_seconds(prepared, steps)
         begun = time.perf_counter()
         bench = _Bench.open(prepared, RunDir(folder))
         loading = time.perf_counter() - begun
-        samples = bench.seconds_of(lambda: draw_samples(prepared, bench.session.policy, 0))
-        bench.step(prepared.plan.hardest_step(), "probe: the step with the longest row")
+        samples = bench.seconds_of(lambda: draw_samples(bench.session.run, prepared, bench.session.policy, 0))
+        longest = "longest row" if prepared.pipeline is None else "largest image"
+        bench.step(1, _hardest(prepared), f"probe: the step with the {longest}")
         rates = bench.rates(prepared, steps)
         evaluation = bench.evaluation_seconds(prepared, rates)
     evaluations = count_evaluations(prepared)
     training = training_seconds(prepared, rates, bench.cached) + bench.point_seconds * count_points(prepared)
     parts = {
+        "encoding": encoding,
         "loading": loading,
         "training": training,
         "evaluation": evaluation * evaluations,
@@ -89,7 +96,7 @@ def training_seconds(prepared: Prepared, rates: Rates, cached: bool) -> float:
     mismatched rows of z0, which are paired anew in every step, and as long as the rows, count always.
     """
     epochs = prepared.total_steps / prepared.plan.steps_per_epoch
-    tokens = sum(row.length for row in flatten(prepared.train.examples))
+    tokens = sum(map(prepared.cost, flatten(prepared.train.examples)))
     asked = tokens * (min(epochs, 1.0) if cached else epochs) if prepared.loss.needs_reference else 0.0
     mismatched = prepared.loss.needs_reference_point and prepared.config.reference_point.kind != "sampled"
     if prepared.loss.needs_reference and mismatched:
@@ -110,9 +117,10 @@ def count_points(prepared: Prepared) -> int:
 
 
 def peak_bytes(device: torch.device) -> int:
-    """Return the most memory there was so far: of the whole process on a CPU, of PyTorch on a GPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
+    """Return the most memory there was so far: of the whole process on a CPU, of PyTorch where it measures that."""
+    measured = getattr(torch.get_device_module(device), "max_memory_allocated", None)
+    if measured is not None:
+        return int(measured(device))
     try:
         import resource
     except ImportError:  # no Unix
@@ -133,11 +141,11 @@ class _Timed(Reference):
 
     kind = "timed"
 
-    def __init__(self, inner: Reference) -> None:
-        self.inner, self.identity = inner, inner.identity
+    def __init__(self, inner: Reference, cost: Cost) -> None:
+        self.inner, self.identity, self._cost = inner, inner.identity, cost
         self.seconds, self.tokens = 0.0, 0
 
-    def logps(self, batch: Batch) -> torch.Tensor:
+    def logps(self, batch: Any) -> torch.Tensor:
         """Return the inner one's."""
         return self._time(batch, self.inner.logps)
 
@@ -145,13 +153,13 @@ class _Timed(Reference):
         """Return the inner one's."""
         return self._time(batch, self.inner.token_logps)
 
-    def _time(self, batch: Batch, ask: Any) -> torch.Tensor:
-        _settle(batch.ids.device)  # what the policy has begun is not the reference's time
+    def _time(self, batch: Any, ask: Any) -> torch.Tensor:
+        synchronize()  # what the policy has begun is not the reference's time
         begun = time.perf_counter()
         answer = ask(batch)
-        _settle(batch.ids.device)
+        synchronize()
         self.seconds += time.perf_counter() - begun
-        self.tokens += sum(row.length for row in batch.rows)
+        self.tokens += sum(map(self._cost, batch.rows))
         return answer
 
 
@@ -163,12 +171,14 @@ class _Bench:
         session: the run's own, but for what is timed.
         reference: the run's, timed.
         cached: whether the run's reference keeps its answers.
+        unit: what is counted: tok or img.
         point_seconds: what the sampled z0 of the first step took; the others keep it.
     """
 
     session: Session
     reference: _Timed
     cached: bool
+    unit: str
     point_seconds: float = 0.0
 
     @classmethod
@@ -184,21 +194,23 @@ class _Bench:
         }
         alone = replace(prepared, config=config.model_copy(update=settings))
         session = Session.start(alone, build_policy(alone), run, False, World())
-        timed = _Timed(session.reference)
+        timed = _Timed(session.reference, prepared.cost)
         sampled = session.objective.sampled
         once = replace(sampled, every=prepared.total_steps + 2) if sampled is not None else None
         session.reference, session.objective = timed, replace(session.objective, reference=timed, sampled=once)
         needed = not isinstance(timed.inner, NoReference)
-        return cls(session, timed, needed and config.reference.cache is not False)
+        unit = "tok" if prepared.pipeline is None else "img"
+        return cls(session, timed, needed and config.reference.cache is not False, unit)
 
-    def step(self, examples: Sequence[Example], name: str) -> float:
+    def step(self, number: int, examples: Sequence[Example], name: str) -> float:
         """One optimizer step, which is told; seconds of its update alone."""
         begun = time.perf_counter()
-        result = accumulate_gradient(self.session.objective, examples, 0)
+        result = accumulate_gradient(self.session.objective, examples, number)
         self.point_seconds += result.point_seconds
         update = self.seconds_of(self.update)
         seconds = time.perf_counter() - begun
-        progress.note(f"{name}: {span(seconds)}, {result.tokens / seconds:,.0f} tok/s")
+        rate = result.tokens / seconds
+        progress.note(f"{name}: {span(seconds)}, {rate:,.{0 if rate >= 10 else 2}f} {self.unit}/s")
         return update
 
     def update(self) -> None:
@@ -211,8 +223,8 @@ class _Bench:
         self.reference.seconds, self.reference.tokens = 0.0, 0
         tokens, update, begun = 0, 0.0, time.perf_counter()
         for index, examples in prepared.plan.steps(0, steps):
-            update += self.step(examples, f"probe: step {index + 1} of {steps}")
-            tokens += sum(row.length for row in flatten(examples))
+            update += self.step(index + 2, examples, f"probe: step {index + 1} of {steps}")
+            tokens += sum(map(prepared.cost, flatten(examples)))
         whole = time.perf_counter() - begun
         asked = self.reference
         return Rates((whole - asked.seconds - update) / tokens, asked.seconds / max(asked.tokens, 1), update / steps)
@@ -225,24 +237,44 @@ class _Bench:
         self.reference.seconds = 0.0
         whole = self.seconds_of(lambda: score(self.session.objective, examples))
         asked = self.reference.seconds
-        share = sum(r.length for r in flatten(prepared.held_out.examples)) / sum(r.length for r in flatten(examples))
+        share = _cost_of(prepared, prepared.held_out.examples) / _cost_of(prepared, examples)
         if self.cached:  # the same rows and the same mismatched rows every time
             asked /= count_evaluations(prepared)
         return (whole - self.reference.seconds + asked) * share
 
     def seconds_of(self, act: Any) -> float:
         """How long something takes."""
-        _settle(self.session.policy.device)
+        synchronize()
         begun = time.perf_counter()
         act()
-        _settle(self.session.policy.device)
+        synchronize()
         return time.perf_counter() - begun
 
 
-def _settle(device: torch.device) -> None:
-    """Wait for what a GPU still has to do."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+def encoding_seconds(prepared: Prepared, steps: int) -> float:
+    """Encode the images and prompts that a probe looks at; seconds of all of them at this speed, loading included."""
+    from prospect.training.objective import encode_images
+
+    if prepared.pipeline is None:
+        return 0.0
+    held_out = prepared.held_out.examples if prepared.held_out is not None else []
+    seen = [example for _, examples in prepared.plan.steps(0, steps) for example in examples]
+    seen += [*_hardest(prepared), *(_some(held_out) if held_out else [])]
+    begun = time.perf_counter()
+    encode_images(replace(prepared, train=replace(prepared.train, examples=seen), held_out=None))
+    images = [{row.id for row in flatten(rows)} for rows in ([*prepared.train.examples, *held_out], seen)]
+    return (time.perf_counter() - begun) * len(images[0]) / len(images[1])
+
+
+def _hardest(prepared: Prepared) -> Sequence[Example]:
+    """Return the step with the longest row, or the largest image."""
+    if prepared.pipeline is None:
+        return prepared.plan.hardest_step()
+    return prepared.plan.hardest_step(lambda row: row.size[0] * row.size[1])
+
+
+def _cost_of(prepared: Prepared, examples: Sequence[Example]) -> int:
+    return sum(map(prepared.cost, flatten(examples)))
 
 
 def _some(examples: Sequence[Example]) -> Sequence[Example]:

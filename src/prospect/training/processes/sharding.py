@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,40 +12,38 @@ from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
 
 from prospect.errors import ConfigError
-from prospect.models.policy import Policy
 from prospect.models.spreading import spread as spread
+from prospect.models.trained import TrainedModel
 
 
-def shard_policy(policy: Policy, device: torch.device) -> None:
+def shard_policy(policy: TrainedModel, device: torch.device) -> None:
     """Spread a policy that lies on the CPU over all processes, and chooses how it scores there."""
-    shard_model(policy.model, device)
+    shard_model(policy.model, policy.layers(), device)
     if policy.value_head is not None:
         policy.value_head.to(device)
     policy.choose_scorer()
 
 
-def shard_model(model: Any, device: torch.device) -> None:
+def shard_model(model: Any, layers: Sequence[torch.nn.Module], device: torch.device) -> None:
     """Spread a model's weights over all processes: each layer is put together only while it is used.
 
     A model on the CPU comes to the device a layer at a time, of which this process's part stays.
 
     Args:
-        model: Transformers' own, or wrapped by PEFT.
+        model: Transformers' or diffusers' own, or wrapped by PEFT.
+        layers: of the model, in its order; layers may hold others.
         device: where the parts will be; one device of its kind to a process.
 
     Raises:
-        ConfigError: the model has no list of layers to shard one by one, or weights that cannot be sharded together.
+        ConfigError: there are no layers to shard one by one, or weights that cannot be sharded together.
     """
-    from transformers.modeling_layers import GradientCheckpointingLayer
-
-    layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
     if not layers:
         raise ConfigError(
-            f"train.parallel is fsdp and {type(model).__name__} has no layers that Transformers marks as such. Use ddp."
+            f"train.parallel is fsdp and {type(model).__name__} has no layers that its library marks as such. Use ddp."
         )
     mesh = init_device_mesh(device.type, (dist.get_world_size(),))
     try:
-        for layer in layers:
+        for layer in reversed(layers):  # inner ones first
             fully_shard(layer, mesh=mesh)
         # What is left is put away after each forward too: while it lies whole, its parameters are other objects, and
         # an optimizer or a checkpoint that is made then would hold those.

@@ -20,7 +20,8 @@ import torch
 import torch.distributed as dist
 from torch.distributed.tensor import DTensor
 
-from prospect.errors import TrainingError
+from prospect.errors import ConfigError, TrainingError
+from prospect.models.device import default_device
 from prospect.training.processes.place import find_place
 
 # A rank that writes a large checkpoint or samples lets the others wait; a rank that is dead closes its connection.
@@ -133,15 +134,25 @@ def join_world(*, sharded: bool) -> World:
 
     Args:
         sharded: whether weights will be spread over the processes.
+
+    Raises:
+        ConfigError: the device cannot be shared by processes.
     """
     place = find_place(os.environ)
     if place is None:
         return World()
     rank, size, local_rank = place
-    if torch.cuda.is_available():
-        torch.cuda.set_device(local_rank % torch.cuda.device_count())
+    device, backend = default_device(), "gloo"
+    if device.type != "cpu":
+        own = dist.get_default_backend_for_device(device.type)
+        if own == backend:  # which reads the CPU's memory alone
+            raise ConfigError(
+                f"several processes were started, and PyTorch has no way for them to share {device.type}. Start one "
+                "process, or set train.device: cpu."
+            )
+        torch.accelerator.set_device_index(local_rank % torch.accelerator.device_count())
+        backend = f"cpu:gloo,{device.type}:{own}"
     if not dist.is_initialized():
-        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, rank=rank, world_size=size, timeout=PATIENCE)
         atexit.register(dist.destroy_process_group)
     return World(rank, size, local_rank, lockstep=sharded)

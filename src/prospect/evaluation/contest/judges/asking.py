@@ -46,12 +46,14 @@ class Said(NamedTuple):
         swapped: whether the item's second completion was shown first.
         note: for people.
         chance: see `Verdict.credit`.
+        scores: see `Verdict.scores`.
     """
 
     choice: Choice
     swapped: bool
     note: str
     chance: float | None = None
+    scores: tuple[float, float] | None = None
 
     @property
     def meant(self) -> Choice:
@@ -139,7 +141,7 @@ class Asking:
     def _judged(self, orders: list[bool], keys: list[str], found: dict[str, Verdict]) -> Judged:
         verdicts = [found.get(key) or self._cache.get(key) for key in keys]
         said = tuple(
-            Said(one.choice, swapped, one.note, one.credit)
+            Said(one.choice, swapped, one.note, one.credit, one.scores)
             for one, swapped in zip(verdicts, orders, strict=True)
             if one is not None
         )

@@ -11,7 +11,7 @@ import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from prospect.errors import DataError, UsageError
@@ -70,6 +70,7 @@ class Verdict:
         completion_tokens: what the judge wrote.
         final: false where asking again may well give another answer, so that it must not be kept.
         credit: where the judge tells chances, what is expected of `CREDIT`: P(first) + P(tie) / 2.
+        scores: of the first and the second completion, where the judge gave them.
     """
 
     choice: Choice
@@ -78,6 +79,7 @@ class Verdict:
     completion_tokens: int = 0
     final: bool = True
     credit: float | None = None
+    scores: tuple[float, float] | None = None
 
     @property
     def unread(self) -> bool:
@@ -238,18 +240,18 @@ class ScoringJudge(Judge):
             keys: list[tuple[bytes, bytes]] = []
             of_row: dict[bytes, set[int]] = {}
             for place, item in enumerate(items[start : start + SCORED_TOGETHER]):
-                first, second = (
-                    _remember(rows, Candidate(item.prompt, text, item.target)) for text in (item.first, item.second)
-                )
-                keys.append((first, second))
-                for key in (first, second):
+                pair = [_remember(rows, Candidate(item.prompt, one, item.target)) for one in (item.first, item.second)]
+                keys.append((pair[0], pair[1]))
+                for key in pair:
                     of_row.setdefault(key, set()).add(place)
             names, scores = list(rows), dict[bytes, float]()
             for row, score in self.score_each(list(rows.values())):
                 scores[names[row]] = score
                 for place in sorted(of_row[names[row]]):
                     if all(key in scores for key in keys[place]):
-                        yield start + place, verdict_of_scores(*(scores[key] for key in keys[place]))
+                        first, second = (scores[key] for key in keys[place])
+                        verdict = verdict_of_scores(first, second)
+                        yield start + place, verdict if verdict.unread else replace(verdict, scores=(first, second))
 
 
 def verdict_of_scores(first: float, second: float) -> Verdict:

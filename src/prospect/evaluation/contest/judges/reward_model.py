@@ -77,7 +77,8 @@ class RewardModelJudge(ScoringJudge):
 def load_scorer(name: str) -> tuple[Any, Any]:
     """Load a trained sequence-classification model with one label, and its tokenizer."""
     from prospect.config import ModelSettings
-    from prospect.models.loading import default_device, load_tokenizer
+    from prospect.models.device import default_device
+    from prospect.models.loading import load_tokenizer
     from prospect.models.reward_model import load_classifier
 
     settings = ModelSettings(name_or_path=name)

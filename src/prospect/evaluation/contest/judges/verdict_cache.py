@@ -12,6 +12,7 @@ from prospect.evaluation.answers.keyed_file import KeyedFile
 from prospect.evaluation.contest.judges.base import MIRRORED, Candidate, Item, Verdict, text_key
 
 _KEPT = ("choice", "note", "prompt_tokens", "completion_tokens")
+_TOLD = ("credit", "scores")  # by some judges
 
 
 class VerdictCache(KeyedFile[Verdict]):
@@ -34,16 +35,22 @@ class VerdictCache(KeyedFile[Verdict]):
 
 
 def _write(verdict: Verdict) -> dict[str, Any]:
-    told = {} if verdict.credit is None else {"credit": verdict.credit}
+    told = {name: value for name in _TOLD if (value := getattr(verdict, name)) is not None}
     return {name: getattr(verdict, name) for name in _KEPT} | told
 
 
 def _read(row: dict[str, Any]) -> Verdict:
     if row["choice"] not in MIRRORED:
         raise ValueError
-    credit = row.get("credit")  # most judges tell none, and older files have none
+    credit, scores = (row.get(name) for name in _TOLD)
     tokens = int(row["prompt_tokens"]), int(row["completion_tokens"])
-    return Verdict(row["choice"], str(row["note"]), *tokens, credit=None if credit is None else float(credit))
+    return Verdict(
+        row["choice"],
+        str(row["note"]),
+        *tokens,
+        credit=None if credit is None else float(credit),
+        scores=None if scores is None else (float(scores[0]), float(scores[1])),
+    )
 
 
 def question_key(identity: str, item: Item | Candidate) -> str:
