@@ -15,8 +15,14 @@ from prospect.models.lora_options import check_used, peft_settings
 
 @contextmanager
 def quiet_peft() -> Iterator[None]:
-    """PEFT reads an attribute that Transformers has renamed; nothing that a user could mend."""
+    """Keep back what PEFT says that a user need not mend.
+
+    It reads an attribute that Transformers has renamed, and fears for a head that is tied to the embeddings and adapted
+    alone, which `adapter_files.merge` parts from them.
+    """
     with warnings.catch_warnings():
+        for said in ("`tie_word_embeddings=True` and a tied layer", "embeddings are no longer tied after merging"):
+            warnings.filterwarnings("ignore", message=f".*{said}")
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
         yield
 

@@ -46,7 +46,6 @@ def logits(name: Path) -> torch.Tensor:
     ],
     ids=["dora", "modules", "patterns"],
 )
-@pytest.mark.filterwarnings("ignore:.*tie_word_embeddings.*", "ignore:.*tied.*")
 def test_an_adapter_with_any_options_starts_at_its_reference_and_loads_and_merges_elsewhere(
     recipe: Any, tmp_path: Path, model_path: Path, options: dict[str, Any], saved: str
 ) -> None:
