@@ -84,7 +84,7 @@ MODEL: tuple[Rule, ...] = (
     without(
         "not here: frozen weights are held in 8 or 4 bits by bitsandbytes", "quant_method gptq fp8 qat quantization"
     ),
-    without("not here: the reference is the quantised model with its adapter off", "ref_model_quantization_bit peft"),
+    without("not here: the reference is the quantised model with its adapter off", "ref_model_quantization_bit"),
     needless("only of use with quantised weights", "bnb_* use_bnb_nested_quant quantization_* double_quantization"),
     needless("only of use with quantised weights", "fp8_* hqq_axis qlora_sharded_model_loading model_quantization_*"),
     _adapter_kind,
@@ -93,7 +93,7 @@ MODEL: tuple[Rule, ...] = (
         "not translated: model.lora takes it by PEFT's own name",
         "lora_target_parameters target_parameters target_regex lora_bias peft_layer* peft_trainable_token_indices",
     ),
-    without("not here", "relora*"),
+    without("not here", "relora* peft"),
     without("not here: an adapter starts at zero", "pissa_init loftq_config lora_ga_* jagged_restart_*"),
     needless("only of use with pissa_init", "pissa_*"),
     without("not here: one learning rate for all weights", "loraplus_lr_ratio lorap_lr_ratio lr_groups vit_lr"),
