@@ -2,11 +2,12 @@
 
     python benchmarks/estimates.py [--only NAME ...] [--no-time] [--json FILE]
 
-Random models from 30,000 to 57 million parameters, random words as feedback. For every case three processes: the dry
-run's estimate of memory from shapes alone; the dry run's probe of three steps; and the run itself, with its peak
-resident memory (the kernel's, of the whole process, libraries included) and the seconds of its steps. glibc is set as
-`prospect train` sets it. A ratio is estimate / measured. Memory should be within 20 %, time within 30 %; times mean
-something on an idle machine only.
+Random models from 30,000 to 57 million parameters, random words as feedback; and the small Stable Diffusion of
+`diffusion.py` with its pictures, whose VAE and text encoder the estimate does not count. For every case three
+processes: the dry run's estimate of memory from shapes alone; the dry run's probe of three steps; and the run itself,
+with its peak resident memory (the kernel's, of the whole process, libraries included) and the seconds of its steps.
+glibc is set as `prospect train` sets it. A ratio is estimate / measured. Memory should be within 20 %, time within 30
+%; times mean something on an idle machine only.
 """
 
 from __future__ import annotations
@@ -22,12 +23,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-TINY, MIDDLE, LARGE, GPT2 = "tiny", "llama 15M", "llama 57M", "gpt2 22M"
+from diffusion import write_pipeline, write_rows
+
+TINY, MIDDLE, LARGE, GPT2, PICTURES = "tiny", "llama 15M", "llama 57M", "gpt2 22M", "pictures 9M"
 LORA = {"model": {"lora": {"r": 16}}}
 CHECKPOINTING = {"train": {"gradient_checkpointing": True}}
 UNCACHED = {"reference": {"cache": False}}
 
-# Name: model, loss, rows' length in tokens, changes to the recipe.
+# Name: model, loss, rows' length in tokens (of texts), changes to the recipe.
 CASES: dict[str, tuple[str, str, int, dict[str, Any]]] = {
     "tiny kto 64": (TINY, "kto", 64, {}),
     "tiny dpo 256": (TINY, "dpo", 256, {}),
@@ -45,6 +48,8 @@ CASES: dict[str, tuple[str, str, int, dict[str, Any]]] = {
     "57M kto 256": (LARGE, "kto", 256, {}),
     "57M dpo 256 lora": (LARGE, "dpo", 256, LORA),
     "57M sft 512 checkpointing": (LARGE, "sft", 512, CHECKPOINTING),
+    "pictures kto": (PICTURES, "kto", 0, {}),
+    "pictures kto lora": (PICTURES, "kto", 0, LORA),
 }
 WHOLE_HEAP = "glibc.malloc.tcache_count=0"  # as `prospect train` sets it
 WORDS = ["thank", "you", "very", "much", "the", "quick", "brown", "fox", "lazy", "dog", "jumps", "over"]
@@ -161,9 +166,13 @@ PARTS = {"estimate": estimate, "probe": probed, "run": run}
 
 def write_recipe(name: str, folder: Path) -> Path:
     model, loss, length, changes = CASES[name]
+    if model == PICTURES:
+        place, data = picture_model(folder), {"train": str(folder / "pictures" / "thumbs.jsonl")}
+    else:
+        place, data = model_folder(model, folder), {"train": str(feedback(loss, length, folder)), "max_length": length}
     recipe: dict[str, Any] = {
-        "model": {"name_or_path": str(model_folder(model, folder))},
-        "data": {"train": str(feedback(loss, length, folder)), "eval": None, "max_length": length},
+        "model": {"name_or_path": str(place)},
+        "data": {**data, "eval": None},
         "loss": {"name": loss},
         "train": {"batch_size": 16, "max_steps": 6, "samples": 0, "save_every": 4},
         "output": str(folder / name.replace(" ", "-")),
@@ -193,6 +202,18 @@ def feedback(loss: str, length: int, folder: Path) -> Path:
         rows.append(row if loss != "sft" else {key: row[key] for key in ("prompt", "completion")})
     path = folder / f"{loss}-{length}.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def picture_model(folder: Path) -> Path:
+    """A pipeline with random weights, and thumbs on pictures beside it."""
+    import torch
+
+    path = folder / PICTURES.replace(" ", "-")
+    if not path.exists():
+        torch.manual_seed(0)
+        write_pipeline(path)
+        write_rows(folder / "pictures")
     return path
 
 

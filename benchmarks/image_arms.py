@@ -3,7 +3,8 @@
 Every arm has the demo's recipe and learns from the same pictures of the base model. A setting is chosen by the share of
 pictures of training prompts that keep both rules, at noise that no arm was trained on; the held-out prompts are only
 counted with the settings chosen, other flips, another order of training and other noise. In the control thumbs are
-shuffled over all pictures, as many up as before, twice.
+dealt out anew, as many up as before, in the same share of the pictures that keep the rules as of the others: thumbs
+shuffled over all of them go together with the rules a little, by chance, and KTO follows whatever that is.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ FACTORS = (1.0, 3.0)  # on the demo's learning rate of the method: its settings
 ASKED = 16  # prompts to choose by, and prompts to count on
 CHOOSING, COUNTING = 8, 16  # pictures of each
 TUNED, FRESH, NOISES = 1, 2, (101, 102)  # seeds
-CONTROLS = (FRESH, 3)  # seeds of shuffling: where thumbs say nothing, chance says where training goes
+CONTROLS = (2, 3, 4, 5)  # seeds of shuffling: where thumbs say nothing, chance says where training goes
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,7 @@ class Pictures:
             collect_image_thumbs(self.wishes, self.drawn, folder, rater=Rater("customer", arm.flipped), seed=arm.seed)
         )
         if arm.shuffled:
-            labels = [row.desirable for row in thumbs]
-            random.Random(arm.seed).shuffle(labels)
+            labels = dealt_anew([row.desirable for row in thumbs], arm.seed)
             thumbs = [replace(row, desirable=label) for row, label in zip(thumbs, labels, strict=True)]
         write_jsonl(thumbs, folder / "feedback.jsonl")
         recipe = image_recipe(arm.method, folder, arm.seed)
@@ -88,6 +88,18 @@ class Pictures:
         """Train an arm, and return the share of its pictures that keep both rules."""
         with tempfile.TemporaryDirectory() as folder:
             return share(wishes, draw_images(self.train(arm, Path(folder)), wishes, count, seed))
+
+
+def dealt_anew(labels: Sequence[bool], seed: int) -> list[bool]:
+    """Return as many thumbs up in an order that says nothing of the old one: the same share of either class is up."""
+    found, draw, up = [False] * len(labels), random.Random(seed), sum(labels)
+    of_class = {label: [i for i, one in enumerate(labels) if one is label] for label in (True, False)}
+    ups = {True: round(up * up / len(labels))}
+    ups[False] = up - ups[True]
+    for label, members in of_class.items():
+        for i in draw.sample(members, ups[label]):
+            found[i] = True
+    return found
 
 
 def share(wishes: Sequence[Wish], drawn: Sequence[Sequence[np.ndarray]]) -> Rate:

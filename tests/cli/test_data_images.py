@@ -7,6 +7,7 @@ import pytest
 from pictures import save_picture, thumbs
 from prospect.cli.main import main
 from prospect.feedback import load_feedback
+from prospect.feedback.files.manifest import file_hash
 
 
 @pytest.fixture
@@ -38,6 +39,22 @@ def test_a_folder_becomes_a_frozen_dataset_that_is_split_checked_and_purged(sort
     assert json.loads(capsys.readouterr().out)["files"][0]["removed"] == 1
     assert len(list((frozen / "images").iterdir())) == 11
     assert main(["data", "diff", str(sorted_pictures), str(frozen), "--exit-code"]) == 1
+
+
+def test_purging_names_the_images_that_stay_and_the_runs_that_keep_copies(tmp_path, capsys):
+    feedback = thumbs(tmp_path)
+    run = tmp_path / "runs" / "pictures"
+    (run / "encodings").mkdir(parents=True)
+    files = {"rows": 1, "files": {str(feedback): {"sha256": file_hash(feedback)}}}
+    (run / "provenance.json").write_text(json.dumps({"data": {"train": files, "eval": None}}))
+    call = ["data", "purge", str(feedback), "--id", "feedback.jsonl:2", "--runs", str(tmp_path / "runs"), "--json"]
+    assert main(call) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["files"][0]["images"] == ["pics/1.png"]
+    assert "1 images of no other row stay, for they are your own: pics/1.png" in " ".join(said.err.split())
+    assert "pictures: has used them (train); keeps images and prompts in encodings/, report" in " ".join(
+        said.err.split()
+    )
 
 
 def test_pairs_are_made_and_exporting_images_says_that_it_cannot(tmp_path, capsys):

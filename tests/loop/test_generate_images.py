@@ -78,6 +78,8 @@ def test_a_run_that_trained_an_adapter_draws_with_it(
         (["--concurrency", "2"], "are for endpoint:"),
         (["--guidance", "2"], "--guidance: .* has none"),
         (["--steps", "0"], "steps is 0; expected at least 1"),
+        (["--steps", "1001"], "--steps is 1001; .* has 1000 noise levels"),
+        (["--guidance", "nan"], "guidance is nan"),
     ],
 )
 def test_what_does_not_suit_images_is_refused(
@@ -94,7 +96,9 @@ def test_what_does_not_suit_images_is_refused(
 def test_a_prompt_that_the_model_does_not_know_leaves_no_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    prompts = write_prompts(tmp_path, ["purple ring"])
-    assert main(["generate", str(IMAGE_BASE), "--prompts", str(prompts), "-o", str(tmp_path / "out.jsonl")]) == 1
+    prompts = write_prompts(tmp_path, ["red ring top left", "purple ring"])
+    call = ["generate", str(IMAGE_BASE), "--prompts", str(prompts), "--batch-size", "1", "--steps", "1"]
+    assert main([*call, "-o", str(tmp_path / "out.jsonl")]) == 1
     assert 'does not know "purple"' in capsys.readouterr().err
     assert not (tmp_path / "out.jsonl").exists()
+    assert not (tmp_path / "images").exists()  # it was looked at before anything was drawn

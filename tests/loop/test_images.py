@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import prospect
-from pipelines import FAMILIES, SIDE, image_rows, save_pipeline
+from pipelines import FAMILIES, PROMPTS, SIDE, image_rows, save_pipeline
 from prospect.config import load_config
 from prospect.data.batch import flatten
 from prospect.data.draw import Draw
@@ -204,6 +204,13 @@ def test_matched_z0_is_the_clamped_mean_of_the_steps_own_log_ratios(images: Any)
     assert result.metrics["kl"] == max(0.0, result.metrics["kl_raw"])
 
 
+def test_matched_z0_needs_no_second_prompt(images: Any, tmp_path: Path) -> None:
+    rows = [{**row, "prompt": PROMPTS[0]} for row in image_rows(tmp_path / "feedback", 8)]
+    prepare(load_config(images("pixels", rows=rows, reference_point={"kind": "matched"})))
+    with pytest.raises(DataError, match="other prompts for z0"):
+        prepare(load_config(images("pixels", rows=rows)))
+
+
 def test_matched_z0_costs_a_step_of_one_micro_batch_nothing_and_is_the_same_of_many(images: Any) -> None:
     objective, prepared = moved_objective(images("pixels", reference_point={"kind": "matched"}))
     examples, model = prepared.train.examples, objective.policy.model
@@ -385,6 +392,7 @@ def test_undesirable_images_may_not_pull_more(images: Any, tmp_path: Path) -> No
         ("kto", {"data": {"max_length": 64}}, "data.max_length is about texts"),
         ("kto", {"data": {"resolution": 15}}, "data.resolution is 15; .* multiples of"),
         ("kto", {"reference_point": {"kind": "micro_batch"}}, "images have step or matched"),
+        ("kto", {"train": {"samples": 1, "sample_steps": 1001}}, "sample_steps is 1001; .* has 1000 noise levels"),
         ("kto", {"train": {"noise_levels": "shifted"}}, "noise_levels is shifted, and .*, which does not predict flow"),
         ("kto", {"reference": {"cache": "somewhere"}}, "scored at another noise in every step"),
     ],
@@ -421,6 +429,15 @@ def spoil(folder: Path, file: str, **changes: Any) -> None:
         ("sd15", "unet/config.json", {"in_channels": 9}, "takes 9 channels, and images have 4"),
         ("sd15", "unet/config.json", {"time_cond_proj_dim": 8}, "in a few steps"),
         ("sd15", "scheduler/scheduler_config.json", {"_class_name": "LCMScheduler"}, "its scheduler is LCMScheduler"),
+        ("sd15", "model_index.json", {"scheduler": ["diffusers", "LCMScheduler"]}, "its scheduler is LCMScheduler"),
+        ("sd3", "model_index.json", {"scheduler": ["diffusers", "DDIMScheduler"]}, "or DDIMScheduler, and .* predicts"),
+        (
+            "sdxl",
+            "scheduler/scheduler_config.json",
+            {"_class_name": "FlowMatchEulerDiscreteScheduler"},
+            "does not predict",
+        ),
+        ("sd15", "model_index.json", {"unet": []}, r"its unet is \[\]"),
         ("sd15", "model_index.json", {"_name_or_path": "stabilityai/sd-turbo"}, "its name has 'turbo'"),
         ("sd15", "model_index.json", {"_class_name": "ThingPipeline"}, "its pipeline is 'ThingPipeline'"),
         ("sd15", "model_index.json", {"text_encoder": ["own_code", "Encoder"]}, "code that comes with the model"),
@@ -436,7 +453,9 @@ def test_a_pipeline_that_cannot_be_trained_is_refused(
         prepare(load_config(images(family, model={"name_or_path": str(folder)})))
 
 
-@pytest.mark.parametrize("missing", ["vae/config.json", "scheduler/scheduler_config.json"])
+@pytest.mark.parametrize(
+    "missing", ["vae/config.json", "scheduler/scheduler_config.json", "tokenizer/tokenizer_config.json"]
+)
 def test_a_missing_part_is_named(missing: str, images: Any, tmp_path: Path) -> None:
     folder = save_pipeline("sd15", tmp_path / "spoilt")
     (folder / missing).unlink()

@@ -11,6 +11,7 @@ from prospect.feedback.frozen.purge import Purged, Runs, purge, runs_that_used
 from prospect.terminal import say
 
 _USUAL_RUNS = Path("runs")
+_NAMED = 5  # images that are named
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,20 +47,41 @@ def _lines(done: list[Purged], runs: Runs, dry_run: bool) -> list[str]:
         for one in done
         if one.derived
     ]
+    lines += [
+        f"{one.path}: {len(one.images)} images of no other row stay, for they are your own: "
+        f"{', '.join(one.images[:_NAMED])}{', ...' if len(one.images) > _NAMED else ''}"
+        for one in done
+        if one.images
+    ]
     if not runs.looked_at:
         lines.append("no run was looked at; name the folders that hold runs with --runs")
     elif not runs.found:
         lines.append(f"{runs.looked_at} runs looked at; none is known to have used these rows")
-    lines += [f"{path}: has used them ({', '.join(parts)})" for path, parts in runs.found.items()]
+    lines += [f"{path}: has used them ({', '.join(parts)}){_kept(path)}" for path, parts in runs.found.items()]
     lines += [f"{path}: does not record which files it used; look yourself" for path in runs.unknown]
     return lines
+
+
+def _kept(run: Path) -> str:
+    """Say what a run of images keeps of them; "" of any other."""
+    folders = [f"{name}/" for name in ("encodings", "images") if (run / name).is_dir()]
+    if not folders:
+        return ""
+    return f"; keeps images and prompts in {', '.join(folders)}, report.html and provenance.json: delete the run"
 
 
 def _as_json(done: list[Purged], runs: Runs, dry_run: bool) -> dict[str, Any]:
     return {
         "dry_run": dry_run,
         "files": [
-            {"path": str(one.path), "removed": one.removed, "left": one.left, "derived": one.derived} for one in done
+            {
+                "path": str(one.path),
+                "removed": one.removed,
+                "left": one.left,
+                "derived": one.derived,
+                "images": one.images,
+            }
+            for one in done
         ],
         "runs": [{"path": str(path), "used_as": parts} for path, parts in runs.found.items()],
         "unknown_runs": list(map(str, runs.unknown)),

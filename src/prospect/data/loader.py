@@ -37,7 +37,7 @@ class Plan:
         examples: the training examples.
         batch_size: the most examples a step has.
         seed: of the shuffles.
-        distinct_prompts: whether every step must hold two prompts at least (losses that need z0).
+        distinct_prompts: whether every step must hold two prompts at least (losses that cross prompts for z0).
         desirable_share: of desirable examples in a step; None takes every example once an epoch.
     """
 

@@ -57,11 +57,12 @@ def balance(rows: Sequence[Unpaired], earlier: Sequence[Unpaired], settings: Bal
     spare = [row for row in earlier if row.desirable == desirable_is_smaller and identity(row) not in known]
     found = f"{mass(smaller):g} thumbs {name} beside {mass(larger):g} {other}"
     if len(smaller) + len(spare) < settings.least_rows:
+        advice = "easier prompts, a milder judge" if desirable_is_smaller else "harder prompts, a stricter judge"
         return Balanced(
             list(rows),
             stop=f"the round has {found}, and with all earlier rounds {len(smaller) + len(spare)} rows "
             f"(balance.least_rows is {settings.least_rows}): there is nothing left to learn from these prompts. Take "
-            "harder prompts, a stricter judge, or a higher temperature.",
+            f"{advice}, or more samples of each prompt.",
         )
     added: list[Unpaired] = []
     kept = larger

@@ -11,7 +11,7 @@ from typing import Any
 from prospect.config import Config
 from prospect.errors import ConfigError, DataError, UsageError
 from prospect.evaluation.answers.asked import Question
-from prospect.evaluation.answers.images import Painter, as_text, image_rows, require_guidance
+from prospect.evaluation.answers.images import Painter, as_text, check_sampling, image_rows
 from prospect.evaluation.contest.judges.base import Judge
 from prospect.feedback.images.pixels import load_image
 from prospect.feedback.images.writing import write_image
@@ -55,7 +55,7 @@ class Images:
                 f"it in with diffusers (fuse_lora) and name that pipeline, or begin with {painter.source}."
             )
         made = cls(recipe, read_pipeline(painter.source))
-        require_guidance(made.pipeline, sampling, "rounds.guidance")
+        check_sampling(made.pipeline, sampling, "rounds.")
         _refuse(recipe, made.pipeline)
         return made
 

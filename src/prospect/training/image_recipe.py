@@ -42,6 +42,8 @@ def settle_images(config: Config, pipeline: Pipeline, loss: Loss) -> Config:
     _refuse(config, pipeline, loss)
     resolution = config.data.resolution or pipeline.resolution
     pipeline.check_resolution(resolution)
+    if config.train.samples and not pipeline.family.vocabulary:  # others are not drawn from
+        pipeline.check_steps(config.train.sample_steps, "train.sample_steps")
     values = config.as_dict()
     values["data"]["resolution"] = resolution
     train = values["train"]

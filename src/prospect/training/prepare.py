@@ -209,9 +209,8 @@ def _planned(
 ) -> Prepared:
     """Deal the examples of a resolved recipe out to steps."""
     settings = config.train
-    plan = Plan(
-        train.examples, settings.batch_size, settings.seed, loss.needs_reference_point, config.data.desirable_share
-    )
+    crosses = loss.needs_reference_point and config.reference_point.kind != "matched"
+    plan = Plan(train.examples, settings.batch_size, settings.seed, crosses, config.data.desirable_share)
     # Refuses here, and not at step 400, data whose steps cannot give a z0: they can in every epoch or in none.
     plan.epoch(0)
     per_epoch = plan.steps_per_epoch if config.online is None else steps_per_pass(config, loss, len(train.examples))

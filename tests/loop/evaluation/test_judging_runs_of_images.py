@@ -45,18 +45,27 @@ def train(images: Callable[..., dict[str, Any]]) -> Callable[..., RunDir]:
 
 @pytest.mark.parametrize(
     ("family", "loss", "model"),
-    [pytest.param("sd15", "kto", ADAPTER, marks=pytest.mark.slow), ("dit", "dpo", {}), ("pixels", "sft", {})],
+    [
+        pytest.param("sd15", "kto", ADAPTER, marks=pytest.mark.slow),
+        ("pixels", "kto", {}),
+        ("dit", "dpo", {}),
+        ("pixels", "sft", {}),
+    ],
 )
 def test_an_evaluation_gives_the_numbers_of_trainings_last(
     train: Callable[..., RunDir], family: str, loss: str, model: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = train(family, loss, model=model)
+    point = {"reference_point": {"kind": "matched"}} if loss == "kto" else {}  # evaluations cross prompts all the same
+    run = train(family, loss, model=model, **point)
     assert main(["evaluate", str(run.path), "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     found = run.evaluations()["feedback"]
     assert isinstance(found, FeedbackResult) and printed == found.as_dict()
     last = [row for row in run.metrics() if "eval_loss" in row][-1]
     assert found.drift is not None and found.errors is not None
+    if loss == "kto":
+        assert found.threshold is not None and found.threshold.value > 0
+        assert found.threshold.value == pytest.approx(0.5 * last["eval_kl"], rel=1e-3)
     for side, name in (("chosen", "desirable"), ("rejected", "undesirable")):
         if f"eval_log_ratios/{side}" in last:
             assert found.drift.log_ratio[name].value == pytest.approx(last[f"eval_log_ratios/{side}"], abs=1e-3)

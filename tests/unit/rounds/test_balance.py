@@ -72,8 +72,8 @@ def test_what_is_short_still_is_shortened() -> None:
 @pytest.mark.parametrize(
     ("rows", "settings", "words"),
     [
-        (a_round(600, 0), {}, "0 thumbs down beside 600 up, and with all earlier rounds 0 rows"),
-        (a_round(3, 597), {}, "3 thumbs up beside 597 down.*nothing left to learn from these prompts. Take harder"),
+        (a_round(600, 0), {}, "0 thumbs down beside 600 up, and with all earlier rounds 0 rows.*Take harder"),
+        (a_round(3, 597), {}, "3 thumbs up beside 597 down.*nothing left to learn from these prompts. Take easier"),
         (MEASURED, {"short": "stop"}, "19 thumbs down beside 581 up, and balance.short is stop"),
     ],
 )

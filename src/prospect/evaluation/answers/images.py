@@ -70,7 +70,10 @@ class Painter:
             ModelError: the pipeline cannot be loaded or sampled from, or an image is not finite.
         """
         pipeline: Any = None
-        at_once = max(1, min(self.batch_size, PIXELS_TOGETHER // read_pipeline(self.source).resolution ** 2))
+        read = read_pipeline(self.source)
+        for prompt in prompts if read.family.vocabulary else ():  # before an image is drawn
+            read.family.encode(read.index, prompt)
+        at_once = max(1, min(self.batch_size, PIXELS_TOGETHER // read.resolution**2))
         step = max(1, at_once // samples_per_prompt)
         found: list[list[Image]] = []
         with KeyedFile(partial, lambda row: _kept(row, folder), _as_kept) as kept:
@@ -144,7 +147,7 @@ def generate_images(
     if output.suffix.lower() not in (".jsonl", ".ndjson"):
         raise UsageError(f"{output}: rows of images are written to .jsonl or .ndjson. Change the name.")
     output_file(output)
-    require_guidance(read_pipeline(painter.source), painter.sampling, "--guidance")
+    check_sampling(read_pipeline(painter.source), painter.sampling, "--")
     asked = [as_text(prompt, number) for number, prompt in enumerate(load_prompts(prompts), start=1)]
     partial = output.with_name(f"{output.name}.partial")
     distinct = [*dict.fromkeys(asked)]
@@ -162,14 +165,23 @@ def image_rows(prompts: Sequence[str], images: Sequence[Sequence[Image]]) -> Ite
             yield Demonstration(prompt=prompt, completion=image, id=f"{i}-{j}", where=f"{i}-{j}")
 
 
-def require_guidance(pipeline: Pipeline, sampling: ImageSampling, setting: str) -> None:
-    """Refuse guidance of a model that has none.
+def check_sampling(pipeline: Pipeline, sampling: ImageSampling, place: str) -> None:
+    """Refuse guidance of a model that has none, and more steps than it has noise levels.
+
+    Args:
+        pipeline: that is sampled from.
+        sampling: how.
+        place: what stands before the settings' names: "--", or "rounds.".
 
     Raises:
-        UsageError: naming the setting.
+        UsageError: guidance, naming the setting.
+        ConfigError: steps, naming the setting.
     """
+    pipeline.check_steps(sampling.steps, f"{place}steps")
     if sampling.guidance is not None and not pipeline.family.guided:
-        raise UsageError(f"{setting}: {pipeline.name} was not trained without its prompt, so has none. Leave it out.")
+        raise UsageError(
+            f"{place}guidance: {pipeline.name} was not trained without its prompt, so has none. Leave it out."
+        )
 
 
 def as_text(prompt: Text, number: int) -> str:

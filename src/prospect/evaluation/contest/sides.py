@@ -232,7 +232,7 @@ def _images(
     subject: Subject, questions: Sequence[Question], how: Judging, name: str, announce: Tell | None
 ) -> Completions:
     """Return a pipeline's images by prompt, drawn and kept."""
-    from prospect.evaluation.answers.images import Painter, as_text, image_rows, require_guidance
+    from prospect.evaluation.answers.images import Painter, as_text, check_sampling, image_rows
     from prospect.models.diffusion.pipelines import read_pipeline
     from prospect.models.diffusion.sampling import ImageSampling
 
@@ -240,7 +240,7 @@ def _images(
         raise UsageError(f"{subject.name}: the images that it makes need a folder. Say where the result goes: -o FILE.")
     assert subject.source is not None, "it makes images"
     painter = Painter(subject.source, subject.lora, how.drawing or ImageSampling(), how.batch_size)
-    require_guidance(read_pipeline(subject.source), painter.sampling, "--guidance")
+    check_sampling(read_pipeline(subject.source), painter.sampling, "--")
     prompts = [as_text(question.prompt, number) for number, question in enumerate(questions, start=1)]
     partial = how.keep.with_name(f"{how.keep.name}.{name}.partial")
     with progress.phase(f"images of {subject.name}"):

@@ -96,10 +96,9 @@ def score_image_feedback(
 
 
 def _crossed(medium: ImageMedium, rows: Sequence[ImageRow], config: Config, loss: Loss) -> list[ImageRow]:
-    """Return the rows that z0 is estimated from: the run's own way; none for a loss without z0, or of one prompt."""
-    if not loss.needs_reference_point or len({row.prompt_key for row in rows}) < 2:
-        return []
-    return list(rows) if config.reference_point.kind == "matched" else medium.mismatched(rows, config.train.seed)
+    """Return the rows that z0 is estimated from, as in the run's own evaluations; none without z0, or of one prompt."""
+    several = len({row.prompt_key for row in rows}) > 1
+    return medium.mismatched(rows, config.train.seed) if loss.needs_reference_point and several else []
 
 
 def _load(config: Config, pipeline: Pipeline, name: str, lora: Path | None = None) -> Denoiser:

@@ -50,7 +50,7 @@ def describe_images(folder: Path) -> dict[str, Any]:
 
 def copy_images(old: Path, new: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Copy the images that rows name from one folder to another; no other file, whatever rows name."""
-    for name in {Path(name).name for row in rows for name in _image_names(row)}:
+    for name in {Path(name).name for row in rows for name in image_names(row)}:
         (new / IMAGES).mkdir(exist_ok=True)
         shutil.copy2(old / IMAGES / name, new / IMAGES / name)
 
@@ -72,7 +72,7 @@ def named_by_content(row: Mapping[str, Any], file: Path) -> dict[str, Any]:
     return {name: named(cell, name) if name in IMAGE_COLUMNS else cell for name, cell in row.items()}
 
 
-def _image_names(row: Mapping[str, Any]) -> Iterator[str]:
+def image_names(row: Mapping[str, Any]) -> Iterator[str]:
     """Yield the cells of the image columns of a row as it stands in a file."""
     for column in IMAGE_COLUMNS & row.keys():
         cell = row[column]

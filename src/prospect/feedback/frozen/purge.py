@@ -27,7 +27,7 @@ from prospect.feedback.files.manifest import (
 from prospect.feedback.files.readers import read_jsonl, read_lines
 from prospect.feedback.files.sources import iter_feedback
 from prospect.feedback.frozen.freeze import check_frozen, manifest_of
-from prospect.feedback.frozen.images import IMAGES, copy_images, named_by_content
+from prospect.feedback.frozen.images import IMAGES, copy_images, image_names, named_by_content
 from prospect.feedback.frozen.tombstones import Tombstone, pseudonym_of, rater_mark, row_mark, sidecar, tombstones
 from prospect.feedback.times import write_time
 
@@ -43,6 +43,8 @@ class Purged(NamedTuple):
         left: rows that stay.
         derived: rows that stay although their id was made from a purged one (`a/chosen`, `a+b`).
         hashes: of every version of the dataset that held the rows.
+        images: that only the removed rows named, as these had them, and that stay: the user's own, beside a file that
+            is not frozen.
     """
 
     path: Path
@@ -50,6 +52,7 @@ class Purged(NamedTuple):
     left: int
     derived: int
     hashes: frozenset[str]
+    images: list[str]
 
 
 class Runs(NamedTuple):
@@ -139,13 +142,17 @@ class _Plan:
         self.selects = selects
         self.marks: list[str] = []
         self.left = self.derived = 0
+        named: dict[bool, set[str]] = {True: set(), False: set()}  # images, by whether the row goes
         for _, default_id, row in read_jsonl(self.file):
             identity = str(row["id"]) if row.get("id") is not None else default_id
-            if selects(row, identity):
+            goes = selects(row, identity)
+            named[goes].update(image_names(row))
+            if goes:
                 self.marks.append(row_mark(named_by_content(row, self.file), key))
             else:
                 self.left += 1
                 self.derived += bool(ids) and _is_made_from(identity, ids)
+        self.images = [] if self.folder else sorted(named[True] - named[False])
         self.before = self._hashes()
 
     def purged(self, concerns: Callable[[Tombstone], bool]) -> Purged:
@@ -157,7 +164,7 @@ class _Plan:
         )
         held = [stone.before for stone in self.stones[:last]] + ([self.before] if self.marks else [])
         hashes = frozenset(value for version in held for value in version.values())
-        return Purged(self.path, len(self.marks), self.left, self.derived, hashes)
+        return Purged(self.path, len(self.marks), self.left, self.derived, hashes, self.images)
 
     def carry_out(self, *, time: str, reason: str | None, rater: str | None) -> None:
         facts = {"time": time, "reason": reason, "rows": len(self.marks), "rater": rater}

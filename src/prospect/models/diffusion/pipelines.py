@@ -58,6 +58,14 @@ class Pipeline:
     @property
     def target(self) -> Target:
         """What the denoiser predicts."""
+        of_flow = [name for name in self.schedulers if name.startswith("FlowMatch")]
+        if len(of_flow) != (len(self.schedulers) if self.family.flow else 0):
+            raise ModelError(
+                f"{self.name}: its scheduler is {' or '.join(self.schedulers)}, and {self.index['_class_name']} "
+                f"{'predicts flow' if self.family.flow else 'does not predict flow'}. Expected "
+                f"{'FlowMatchEulerDiscreteScheduler' if self.family.flow else 'one such as DDIMScheduler'}, in "
+                "model_index.json and in scheduler/scheduler_config.json."
+            )
         if self.family.flow:
             return "flow"
         found = self.scheduler.get("prediction_type", "epsilon")
@@ -67,6 +75,13 @@ class Pipeline:
                 "v_prediction. What else the denoiser may predict has no error to compare here."
             )
         return found
+
+    @property
+    def schedulers(self) -> list[str]:
+        """Classes that the folder names for its scheduler: one, unless its two files disagree."""
+        entry = self.index.get("scheduler")
+        said = [self.scheduler.get("_class_name"), entry[-1] if isinstance(entry, list) and entry else None]
+        return [*dict.fromkeys(str(name) for name in said if name)]
 
     @property
     def scaling(self) -> tuple[float, float]:
@@ -118,6 +133,16 @@ class Pipeline:
                 f"{self.resolution}."
             )
 
+    def check_steps(self, steps: int | None, setting: str) -> None:
+        """Refuse more steps of sampling than the scheduler has noise levels.
+
+        Raises:
+            ConfigError: naming the setting.
+        """
+        levels = int(self.scheduler.get("num_train_timesteps", 1000))
+        if steps is not None and steps > levels:
+            raise ConfigError(f"{setting} is {steps}; {self.name} has {levels} noise levels. Set fewer, such as 20.")
+
     def noising(self, levels: str | None) -> Noising:
         """Return how it sees noise.
 
@@ -148,14 +173,19 @@ class Pipeline:
         """Return the usual share of prompts that it is not told in training; 0 where guidance needs no such prompts."""
         return 0.0 if self.family.vocabulary or self.denoiser.get("guidance_embeds") else USUAL_DROPOUT
 
+    @property
+    def encoder_parts(self) -> list[str]:
+        """VAE, text encoders and tokenizers that model_index.json has, by name; SD3 may be without T5."""
+        has = {name for name, entry in self.index.items() if isinstance(entry, list) and entry and entry[0]}
+        return sorted(name for name in has if name == "vae" or name.startswith(("text_encoder", "tokenizer")))
+
     @cached_property
     def encoders(self) -> str:
         """Hash of all that decides latents and text embeddings: files of VAE, text encoders and tokenizers."""
         digest = hashlib.blake2b(
             json.dumps([self.scaling, self.index.get(self.family.vocabulary)]).encode(), digest_size=16
         )
-        parts = sorted(name for name in self.index if name == "vae" or name.startswith(("text_encoder", "tokenizer")))
-        for part in parts:
+        for part in self.encoder_parts:
             for file in sorted((self.folder / part).glob("*")):
                 if file.suffix in (".json", ".safetensors", ".txt", ".model"):
                     digest.update(file.name.encode())
@@ -179,7 +209,7 @@ def read_pipeline(source: ModelSource) -> Pipeline:
             f"{source.name}: its pipeline is {name!r}; known here are {', '.join(FAMILIES)}. Others cannot be trained."
         )
     for part, entry in index.items():
-        foreign = isinstance(entry, list) and entry[0] is not None and entry[0] not in _LIBRARIES
+        foreign = isinstance(entry, list) and entry and entry[0] is not None and entry[0] not in _LIBRARIES
         if foreign and part not in (*family.unused, family.vocabulary):
             raise ModelError(
                 f"{source.name}: its {part} is of {entry[0]!r}, code that comes with the model; none is run. Expected "
@@ -204,6 +234,10 @@ def read_pipeline(source: ModelSource) -> Pipeline:
 
 def _check(pipeline: Pipeline) -> None:
     """Refuse what training would only stumble over."""
+    for part in pipeline.encoder_parts:
+        config = "config.json" if part.startswith("text_encoder") else "tokenizer_config.json"
+        if part != "vae" and not (pipeline.folder / part / config).is_file():
+            raise _missing(pipeline.name, f"{part}/{config}")
     _refuse_few_steps(pipeline)
     _ = pipeline.target, pipeline.scaling
     channels = pipeline.channels * (4 if pipeline.family.packed else 1)
@@ -224,11 +258,11 @@ def _check(pipeline: Pipeline) -> None:
 def _refuse_few_steps(pipeline: Pipeline) -> None:
     names = (pipeline.name.rstrip("/").rpartition("/")[2], str(pipeline.index.get("_name_or_path") or ""))
     word = next((word for word in _FEW_STEPS for name in names if word in name.lower()), None)
-    scheduler = str(pipeline.scheduler.get("_class_name"))
+    scheduler = next((name for name in pipeline.schedulers if name in _FEW_STEP_SCHEDULERS), None)
     distilled = pipeline.denoiser.get("time_cond_proj_dim") is not None
-    if word is None and scheduler not in _FEW_STEP_SCHEDULERS and not distilled:
+    if word is None and scheduler is None and not distilled:
         return
-    why = f"its name has {word!r}" if word else f"its scheduler is {scheduler}" if not distilled else "it is distilled"
+    why = f"its name has {word!r}" if word else f"its scheduler is {scheduler}" if scheduler else "it is distilled"
     raise ModelError(
         f"{pipeline.name}: a model that makes images in a few steps ({why}). It was distilled to a few noise levels, "
         "and what training at all levels would change is not what it shows. Train the model that it was distilled "
@@ -238,11 +272,15 @@ def _refuse_few_steps(pipeline: Pipeline) -> None:
 
 def _read(name: str, path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise ModelError(
-            f"{name}: the pipeline's folder has no {path.parent.name}/{path.name}; expected one as "
-            "`pipeline.save_pretrained` writes it. Fetch or save the pipeline again."
-        )
+        raise _missing(name, f"{path.parent.name}/{path.name}")
     return read_json(path)
+
+
+def _missing(name: str, file: str) -> ModelError:
+    return ModelError(
+        f"{name}: the pipeline's folder has no {file}; expected one as `pipeline.save_pretrained` writes it. Fetch or "
+        "save the pipeline again."
+    )
 
 
 def _fetch(source: ModelSource) -> Path:

@@ -7,6 +7,7 @@ on other prompts. Batches of another size add up in another order, which moves a
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -76,6 +77,8 @@ class ImageSampling:
     def __post_init__(self) -> None:
         if self.steps is not None and self.steps < 1:
             raise ConfigError(f"steps is {self.steps}; expected at least 1, such as 20.")
+        if self.guidance is not None and not 0 <= self.guidance < math.inf:
+            raise ConfigError(f"guidance is {self.guidance}; expected a number from 0 on, such as 7.5.")
 
     def arguments(self) -> dict[str, Any]:
         """Return what is set, as pipelines call it."""
