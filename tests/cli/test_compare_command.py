@@ -48,7 +48,7 @@ def test_a_study_becomes_a_table_a_json_and_a_folder(study: Callable[..., str], 
     assert main(["compare", path, "--json"]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out) == stored
-    assert stored["format"] == "prospect.study/1"
+    assert stored["format"] == "prospect.study/1.1"
     assert "[1/" not in err  # nothing was run again
     assert yaml.safe_load((folder / "study.yaml").read_text())["methods"] == {
         "kto": {"loss": {"name": "kto"}},

@@ -35,6 +35,7 @@ from prospect.studies.rules import judge
 from prospect.studies.scores import Place as Cells
 from prospect.studies.scores import Scores
 from prospect.studies.study import Study, unknown
+from prospect.studies.trained import summarise
 
 
 def make_result(study: Study, world: World, cells: Sequence[Cell], file: str) -> StudyResult:
@@ -67,7 +68,7 @@ def make_result(study: Study, world: World, cells: Sequence[Cell], file: str) ->
         world=StudyWorld(kind=study.world["kind"], says=world.says, prompts=world.held_out),
         claim=judge(study, study.claim, scores, world.measures) if study.claim else None,
         measures={
-            name: MeasureEntry(label=one.label, unit=one.unit, better=one.better, kind=one.kind)
+            name: MeasureEntry(label=one.label, unit=one.unit, better=one.better, kind=one.kind, bounds=one.bounds)
             for name, one in world.measures.items()
         },
         primary=study.primary,
@@ -122,6 +123,7 @@ def _cells(study: Study, world: World, cells: Sequence[Cell], scores: Scores) ->
             condition=condition,
             estimates=_estimates((method, condition), scores, world.measures),
             wins=wins.get(f"{method}\n{condition}"),
+            training=summarise(scores.done(method, condition)),
             runs=[_run(folders[method, condition, seed], scores) for seed in study.seeds],
         )
         for method, condition in study.cells()
@@ -147,7 +149,9 @@ def _run(cell: Cell, scores: Scores) -> StudyRun:
         data=found.data,
         steps=found.steps,
         seconds=found.seconds,
+        tokens=found.tokens,
         z0_clamped=found.z0_clamped,
+        reward_magnitude=found.reward_magnitude,
         folder=cell.folder.relative_to(cell.folder.parents[3]).as_posix(),
         examples=examples,
     )
@@ -184,15 +188,18 @@ def _comparisons(study: Study, measure: Measure, scores: Scores) -> list[CellDif
     compared: dict[str, Difference] = {}
     about: dict[str, dict[str, Any]] = {}
     sign = -1.0 if measure.better == "lower" else 1.0
+    found: list[tuple[tuple[str, str], Cells, Pooled]] = []
     for place in study.cells():
         baseline = _baseline(study, place)
         pooled = None if baseline == place else scores.contrast([(1.0, place), (-1.0, baseline)], study.primary)
-        if pooled is None:
-            continue
+        if pooled is not None:
+            found.append((place, baseline, pooled))
+    for place, baseline, pooled in found:
         name = "\n".join(place)
         compared[name] = _difference(pooled, measure, sign, scores)
         other = baseline if isinstance(baseline, str) else Place(method=baseline[0], condition=baseline[1])
         about[name] = {"method": place[0], "condition": place[1], "baseline": other, "seeds": pooled.seeds}
+        about[name]["detectable"] = pooled.detectable((1 - study.level) / len(found))
     return [
         CellDifference(measure=study.primary, **about[name], **one._asdict())
         for name, one in correct_for_many(compared, study.level).items()
