@@ -65,10 +65,8 @@ def test_a_dry_run_shows_the_runs_and_makes_none(study: Callable[..., str], caps
     assert not Path("out").exists()
     assert main(["compare", path, "--dry-run", "--json", "--only", "sft"]) == 0
     shown = json.loads(capsys.readouterr().out)
-    assert shown == {
-        "runs": [{"method": "sft", "condition": "as it is", "seed": 0, "after": None, "done": False}],
-        "done": 0,
-    }
+    run = {"method": "sft", "condition": "as it is", "seed": 0, "after": None, "tuning": False, "done": False}
+    assert (shown["runs"], shown["done"]) == ([run], 0)
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,8 @@ class DemoSettings(WorldSettings):
     """How they are judged."""
     held_out: int = Field(default=200, ge=2)
     """Customers that a run is scored on."""
+    held_out_after: int = Field(default=0, ge=0)
+    """So many held-out customers are passed over first, such as those of the study that is tuned."""
 
 
 class DemoWorld:
@@ -76,6 +78,10 @@ class DemoWorld:
     def recipe(self) -> dict[str, Any]:
         """Return the base model."""
         return {"model": {"name_or_path": str(BASE)}}
+
+    def held_out_keys(self) -> set[str]:
+        """Return the keys of the held-out customers' questions."""
+        return {prompt_key(inquiry.prompt) for inquiry in self._held_out}
 
     def prepare(self, folder: Path, seed: int) -> None:
         """Sample the replies that are judged."""
@@ -129,7 +135,8 @@ class DemoWorld:
 
     @cached_property
     def _held_out(self) -> list[Inquiry]:
-        return held_out_prompts(self.settings.held_out)
+        after = self.settings.held_out_after
+        return held_out_prompts(after + self.settings.held_out)[after:]
 
 
 def _pairs(

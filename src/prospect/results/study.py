@@ -240,6 +240,39 @@ class CellDifference(Part):
     at the level that Holm's correction asks of the first comparison; null where no score varies."""
 
 
+class TriedSettings(Part):
+    """One point of a method's grid."""
+
+    settings: dict[str, JsonValue]
+    """Dotted keys of a recipe."""
+    estimate: Pooled | None
+    """Of the primary measure, over the prompts and seeds of the tuning; null where no run is done."""
+    error: str | None
+    """Why a run failed; such a point is not chosen."""
+
+
+class TunedMethod(Part):
+    """What was tried for a method, and chosen."""
+
+    method: str
+    chosen: dict[str, JsonValue]
+    at_edge: list[str]
+    """Keys whose chosen value is the smallest or the largest that was tried."""
+    tries: list[TriedSettings]
+
+
+class StudyTuning(Part):
+    """How the settings were chosen, on prompts and seeds that the study itself does not use."""
+
+    condition: str
+    seeds: list[int]
+    prompts: int
+    """Held-out prompts that a try is scored on."""
+    says: str
+    """The world in one sentence."""
+    methods: list[TunedMethod]
+
+
 class StudyFinding(Part):
     """One sentence about the study."""
 
@@ -258,6 +291,8 @@ class StudyResult(Stored):
     """The study's YAML, as it was given."""
     digest: str
     """Hash of everything that decides the numbers: world, methods, conditions, seeds."""
+    protocol: str | None = None
+    """Hash of all that was fixed beforehand: the above before it was tuned, the tuning, the claim's rules."""
     level: float
     """Coverage of all intervals."""
     complete: bool
@@ -267,6 +302,7 @@ class StudyResult(Stored):
     """Training and scoring of all runs, one process after another."""
     world: StudyWorld
     claim: ClaimAnswer | None
+    tuning: StudyTuning | None = None
     measures: dict[str, MeasureEntry]
     """In the order of columns."""
     primary: str

@@ -57,7 +57,7 @@ class FilesWorld:
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self.settings: FilesSettings = FilesSettings.read(settings)
-        self.held_out = len({prompt_key(row.prompt) for row in self._held_out})
+        self.held_out = len(self.held_out_keys())
         pairs = isinstance(self._held_out[0], Paired)
         if pairs:
             self.measures = {name: one for name, one in self.measures.items() if name != "auroc"}
@@ -70,6 +70,10 @@ class FilesWorld:
     def recipe(self) -> dict[str, Any]:
         """Return the model."""
         return {"model": {"name_or_path": self.settings.model}}
+
+    def held_out_keys(self) -> set[str]:
+        """Return the keys of the held-out prompts."""
+        return {prompt_key(row.prompt) for row in self._held_out}
 
     def prepare(self, folder: Path, seed: int) -> None:
         """Score the held-out completions by the untrained model; refuse early what cannot be read."""

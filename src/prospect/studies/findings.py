@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
 
 from prospect.results.study import CellDifference, Place, Pooled, StudyCell, StudyFinding, StudyResult
 from prospect.statistics.comparisons import Comparison
@@ -32,7 +32,7 @@ def find(result: StudyResult) -> list[StudyFinding]:
         *_lengths(result),
         *_repetition(result),
     ]
-    found += [*_ceiling(result), *_not_tested(result), *_seeds(result), *_failures(result)]
+    found += [*_tuned(result), *_ceiling(result), *_not_tested(result), *_seeds(result), *_failures(result)]
     return [StudyFinding(kind=kind, text=text) for kind, text in found]
 
 
@@ -117,6 +117,21 @@ def _repetition(result: StudyResult) -> Iterator[tuple[Kind, str]]:
                 f"{place_name(result, cell)} repeats itself: {repeated.mean:.0%} of windows of 12 characters "
                 f"were there before, the start {start.mean:.0%}.",
             )
+
+
+def _tuned(result: StudyResult) -> Iterator[tuple[Kind, str]]:
+    for one in result.tuning.methods if result.tuning else []:
+        if one.at_edge:
+            yield (
+                "worry",
+                f"{one.method} was tuned to the edge of what was tried, and may do better beyond it: "
+                f"{settings_text({key: one.chosen[key] for key in one.at_edge})}.",
+            )
+
+
+def settings_text(settings: Mapping[str, Any]) -> str:
+    """Return tuned settings in one line."""
+    return ", ".join(f"{key} {value}" for key, value in settings.items())
 
 
 def _not_tested(result: StudyResult) -> Iterator[tuple[Kind, str]]:

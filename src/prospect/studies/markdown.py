@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from prospect.results.study import CellTraining, ClaimAnswer, MeasureEntry, Pooled, StudyCell, StudyResult
-from prospect.studies.findings import estimate_text, number, place_name
+from prospect.results.study import CellTraining, ClaimAnswer, MeasureEntry, Pooled, StudyCell, StudyResult, StudyTuning
+from prospect.studies.findings import estimate_text, number, place_name, settings_text
 
 TRAINING = ("mean abs(beta r)", "z0 held at 0", "steps", "tokens")
 """Heads of the columns that say how far a cell was trained."""
@@ -17,6 +17,8 @@ def as_markdown(result: StudyResult) -> str:
     if result.claim:
         parts += [_claim(result.claim), rules_table(result, result.claim)]
     parts += [[f"- {one.text}" for one in result.findings], [*table(result)], [_foot(result)]]
+    if result.tuning:
+        parts += [[*tuning_table(result, result.tuning)], [_tuning_foot(result.tuning)]]
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
 
@@ -55,6 +57,23 @@ def table(result: StudyResult) -> Iterator[str]:
         row += [_cell(result, cell.estimates, result.primary), _difference(result, cell), _wins(cell)]
         row += [_cell(result, cell.estimates, name) for name in measures]
         yield "| " + " | ".join([*row, _power(result, cell), *training_cells(cell.training), _data(cell)]) + " |"
+
+
+def tuning_table(result: StudyResult, tuning: StudyTuning) -> Iterator[str]:
+    """Yield the table of everything that was tried, the chosen one of each method marked."""
+    yield f"| tuned | tried | {_head(result.about)} | |"
+    yield "|---|---|---|---|"
+    for one in tuning.methods:
+        for tried in one.tries:
+            found = estimate_text(tried.estimate, result.about.unit) if tried.estimate else f"failed: {tried.error}"
+            chosen = "" if tried.settings != one.chosen else "chosen, at the edge" if one.at_edge else "chosen"
+            yield f"| {one.method} | {settings_text(tried.settings)} | {found} | {chosen} |"
+
+
+def _tuning_foot(tuning: StudyTuning) -> str:
+    seeds = ", ".join(map(str, tuning.seeds))
+    where = f'under "{tuning.condition}" on {tuning.prompts} held-out prompts and seeds {seeds}'
+    return f"Tuned {where}, none of them used above."
 
 
 def _head(measure: MeasureEntry) -> str:
@@ -119,6 +138,7 @@ def _foot(result: StudyResult) -> str:
         f"{level} intervals in brackets, over {result.world.prompts} held-out prompts and seeds {seeds}; "
         f"verdicts after Holm's correction. {_left_out(result)}{trained[:1].upper()}{trained[1:]}{result.runs.done} of "
         f"{result.runs.wanted} runs, {_duration(result.seconds)} of computing."
+        + (f" Protocol {result.protocol}." if result.protocol else "")
     )
 
 

@@ -84,6 +84,9 @@ class World(Protocol):
     def recipe(self) -> dict[str, Any]:
         """Return the parts of a recipe that the world decides: the model above all."""
 
+    def held_out_keys(self) -> set[str]:
+        """Return `prompt_key` of every prompt that a run is scored on; asked where a study is tuned."""
+
     def prepare(self, folder: Path, seed: int) -> None:
         """Make what all runs of a seed share, in a folder of its own; called once before `feedback` and `score`."""
 

@@ -70,7 +70,7 @@ def run_study(
         return
     shared = {cell.shared: cell.seed for cell in todo}
     tell = _Progress(len(todo), say)
-    with _workers(jobs, each_process) as submit:
+    with _workers(min(jobs, len(todo)), each_process) as submit:
         ready = [submit(prepare, study.world, folder, seed) for folder, seed in shared.items()]
         for future in ready:
             future.result()

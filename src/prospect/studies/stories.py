@@ -23,7 +23,7 @@ from pydantic import Field
 from prospect.errors import ConfigError
 from prospect.feedback.files.sources import load_feedback
 from prospect.feedback.records import Feedback, Text
-from prospect.feedback.split import split_by_prompt
+from prospect.feedback.split import prompt_key, split_by_prompt
 from prospect.studies.outcome import EXAMPLES, TEXT_MEASURES, Measure, Outcome, WorldSettings, text_scores
 from prospect.studies.study import Condition
 
@@ -42,6 +42,8 @@ class StoriesSettings(WorldSettings):
     """Feedback on continuations."""
     held_out: int = Field(default=200, ge=2)
     """Openings that a run is scored on."""
+    held_out_after: int = Field(default=0, ge=0)
+    """So many openings are held out before these and not scored on, such as those of the study that is tuned."""
 
 
 class StoriesWorld:
@@ -66,6 +68,10 @@ class StoriesWorld:
         """Return the model; the log's continuations were cut at a token limit, so none may end."""
         return {"model": {"name_or_path": self.settings.model}, "data": {"end_token": False}}
 
+    def held_out_keys(self) -> set[str]:
+        """Return the keys of the openings."""
+        return {prompt_key(opening) for opening in self._openings}
+
     def prepare(self, folder: Path, seed: int) -> None:
         """Refuse early what will be needed late."""
         sentiment_of("")
@@ -84,7 +90,7 @@ class StoriesWorld:
         from prospect.models.sampling import generate
 
         policy = load_for_scoring(ModelSettings(name_or_path=str(model or self.settings.model)))
-        openings: list[Text] = list(dict.fromkeys(row.prompt for row in self._split[1]))
+        openings = self._openings
         written = generate(
             policy.model,
             policy.tokenizer,
@@ -104,7 +110,17 @@ class StoriesWorld:
 
     @cached_property
     def _split(self) -> tuple[list[Feedback], list[Feedback]]:
-        return split_by_prompt(load_feedback(self.settings.data), self.settings.held_out, seed=SPLIT_SEED)
+        """Return what is trained on, and all that is held out."""
+        count = self.settings.held_out_after + self.settings.held_out
+        return split_by_prompt(load_feedback(self.settings.data), count, seed=SPLIT_SEED)
+
+    @cached_property
+    def _openings(self) -> list[Text]:
+        """What a run is scored on."""
+        held_out = self._split[1]
+        if self.settings.held_out_after:
+            held_out = split_by_prompt(held_out, self.settings.held_out_after, seed=SPLIT_SEED)[0]
+        return list(dict.fromkeys(row.prompt for row in held_out))
 
 
 def sentiment_of(text: str) -> float:

@@ -23,6 +23,7 @@ from prospect.results.study import (
     StudyCell,
     StudyResult,
     StudyRun,
+    StudyTuning,
     StudyWorld,
 )
 from prospect.statistics.comparisons import Comparison, Difference, Verdict, correct_for_many
@@ -38,7 +39,15 @@ from prospect.studies.study import Study, unknown
 from prospect.studies.trained import summarise
 
 
-def make_result(study: Study, world: World, cells: Sequence[Cell], file: str) -> StudyResult:
+def make_result(
+    study: Study,
+    world: World,
+    cells: Sequence[Cell],
+    file: str,
+    *,
+    protocol: str | None = None,
+    tuning: StudyTuning | None = None,
+) -> StudyResult:
     """Return the result of what was run so far.
 
     Args:
@@ -46,6 +55,8 @@ def make_result(study: Study, world: World, cells: Sequence[Cell], file: str) ->
         world: its world.
         cells: all of its runs, done or not.
         file: the study's YAML, for the record.
+        protocol: hash of what was fixed beforehand, where that is more than the study, for it was tuned.
+        tuning: how its settings were chosen.
 
     Raises:
         ConfigError: the primary measure is none of the world's, or neither way of it is better.
@@ -61,12 +72,14 @@ def make_result(study: Study, world: World, cells: Sequence[Cell], file: str) ->
         question=study.question,
         file=file,
         digest=study.digest(),
+        protocol=protocol or study.protocol(),
         level=study.level,
         complete=set(statuses) == {"done"},
         runs=RunCounts(wanted=len(statuses), done=statuses.count("done"), failed=statuses.count("failed")),
         seconds=round(seconds, 1),
         world=StudyWorld(kind=study.world["kind"], says=world.says, prompts=world.held_out),
         claim=judge(study, study.claim, scores, world.measures) if study.claim else None,
+        tuning=tuning,
         measures={
             name: MeasureEntry(label=one.label, unit=one.unit, better=one.better, kind=one.kind, bounds=one.bounds)
             for name, one in world.measures.items()
@@ -103,15 +116,17 @@ def _point(over: str, name: str, x: float) -> AxisPoint:
 
 
 def check_measures(study: Study, world: World) -> None:
-    """Refuse a study about a measure that the world has not.
+    """Refuse, before anything is run, a study about a measure that the world has not, and a claim about no cell.
 
     Raises:
-        ConfigError: it is none of the world's, or neither way of it is better.
+        ConfigError: the primary measure or a rule's is none of the world's, or neither way of it is better.
     """
     if study.primary not in world.measures:
         raise unknown("measure", study.primary, list(world.measures), "study: primary")
     if world.measures[study.primary].better is None:
         raise ConfigError(f"study: primary is {study.primary}, of which neither more nor less is better.")
+    if study.claim:
+        judge(study, study.claim, Scores.read([], study.level), world.measures)
 
 
 def _cells(study: Study, world: World, cells: Sequence[Cell], scores: Scores) -> list[StudyCell]:

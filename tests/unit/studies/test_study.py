@@ -45,6 +45,9 @@ class PaperWorld:
     def __init__(self, settings: Any) -> None:
         pass
 
+    def held_out_keys(self) -> set[str]:
+        return set()
+
     def recipe(self) -> dict[str, Any]:
         return {"model": {"name_or_path": "my/model"}}
 

@@ -18,7 +18,9 @@ from prospect.results.study import Pooled, SeenExample, StudyCell, StudyResult
 
 MOST_SIDES = 6  # completions read side by side
 MOST_EXAMPLES = 12  # prompts
-_SHOWN_ELSEWHERE = frozenset({"cells", "comparisons", "findings", "claim", "methods", "conditions", "measures", "axes"})
+_SHOWN_ELSEWHERE = frozenset(
+    {"cells", "comparisons", "findings", "claim", "methods", "conditions", "measures", "axes"} | {"tuning"}
+)
 
 
 def write_comparison_page(result: StudyResult, path: Path) -> None:
@@ -48,6 +50,7 @@ def render_comparison_page(result: StudyResult) -> str:
         comparisons=_comparison_table(result),
         cell_table=_cell_table(result),
         training_table=_training_table(result),
+        tuning_table=_tuning_table(result),
         samples=_samples(result),
         first_samples=FIRST_SAMPLES,
         recipe=_recipe(result),
@@ -57,7 +60,8 @@ def render_comparison_page(result: StudyResult) -> str:
 
 
 def _byline(result: StudyResult) -> list[str]:
-    parts = [result.name, result.file, f"digest {result.digest[:12]}" if result.digest else ""]
+    hashes = {"digest": result.digest, "protocol": result.protocol}
+    parts = [result.name, result.file, *(f"{name} {value[:12]}" for name, value in hashes.items() if value)]
     return [part for part in (*parts, "" if result.complete else "not complete") if part]
 
 
@@ -136,6 +140,24 @@ def _training_table(result: StudyResult) -> PageTable | None:
     ]
     head = ("method and condition", "mean abs(beta r) at the end", "z0 held at 0", "steps", "tokens", "not tested")
     return PageTable("How far each was trained", head, rows) if rows else None
+
+
+def _tuning_table(result: StudyResult) -> PageTable | None:
+    """Return what was tried for each method, the chosen settings marked."""
+    if result.tuning is None:
+        return None
+    rows = [
+        (
+            one.method,
+            ", ".join(f"{key} {value}" for key, value in tried.settings.items()),
+            f"failed: {tried.error}" if tried.error else _estimate(result, result.primary, tried.estimate),
+            "" if tried.settings != one.chosen else "chosen, at the edge" if one.at_edge else "chosen",
+        )
+        for one in result.tuning.methods
+        for tried in one.tries
+    ]
+    title = f"Tuned on {result.tuning.prompts} other held-out prompts"
+    return PageTable(title, ("method", "tried", label_of(result, result.primary), ""), rows)
 
 
 def _samples(result: StudyResult) -> list[PageSample]:
