@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prospect.atomic import write_text
 from prospect.errors import UsageError
 from prospect.outputs import output_folder
 from prospect.terminal import say
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="any key of the study"
     )
     parser.add_argument("--dry-run", action="store_true", help="show the runs, and which are done, and stop")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write a row for each method, condition and measure")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object on stdout")
 
 
@@ -70,6 +72,9 @@ def run(options: argparse.Namespace) -> int:
         say=say,
         each_process=_start_process,
     )
+    if options.csv is not None:
+        write_text(options.csv, result.to_frame().write_csv())
+        say(options.csv)
     if options.json:
         print(json.dumps(result.as_dict()))
     else:

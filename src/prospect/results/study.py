@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
 
 from pydantic import Field, JsonValue
 
 from prospect.results.stored import AS_OBJECT, Part, Stored
 from prospect.statistics.comparisons import Comparison, Verdict
+
+if TYPE_CHECKING:
+    from polars import DataFrame
 
 START: Final = "start"
 Agrees = Literal["yes", "no", "cannot tell"]
@@ -335,6 +338,18 @@ class StudyResult(Stored):
             if name != self.primary and len({place[name].mean for place in places if name in place}) > 1
         ]
         return [self.primary, *others]
+
+    def to_frame(self) -> DataFrame:
+        """Return the cells as a Polars table: a row for each method, condition and measure, the start's first.
+
+        Differences from the baseline stand in the rows of the primary measure. Every key of a recipe in which the
+        methods differ has a column of its own, such as `loss.beta`.
+        """
+        import polars
+
+        from prospect.results.study_rows import rows_of
+
+        return polars.DataFrame(rows_of(self), infer_schema_length=None)
 
     def difference_of(self, cell: StudyCell) -> CellDifference | None:
         """Return a cell's comparison with its baseline, None where there is none."""

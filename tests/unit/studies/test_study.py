@@ -560,6 +560,22 @@ def test_the_table_has_a_row_for_each_cell_and_every_number_its_interval(tmp_pat
     assert text.startswith("**Small**")
 
 
+def test_a_result_is_a_table_of_a_row_for_each_cell_and_measure(tmp_path: Path) -> None:
+    methods = {
+        "kto": {"loss": {"name": "kto", "beta": 1}, "train": {"learning_rate": 1e-4}},
+        "dpo": {"loss": {"name": "dpo", "beta": 0.3}, "train": {"learning_rate": 1e-4}},
+    }
+    found = result_of(study(methods=methods), tmp_path, {**ALL, ("kto", "clean"): 0.9})
+    frame = found.to_frame()
+    assert frame.height == 4 * (1 + 4) and len(set(frame.columns)) == frame.width
+    (row,) = frame.filter(method="kto", condition="clean", measure="score").to_dicts()
+    assert (row["loss.name"], row["loss.beta"], row["verdict"], row["steps"]) == ("kto", 1.0, "better", 7.0)
+    assert "train.learning_rate" not in frame.columns
+    assert row["difference"] == pytest.approx(0.4) and row["detectable"] == found.comparisons[0].detectable
+    assert frame.filter(method="start")["condition"].null_count() == 4
+    assert frame.filter(measure="words")["difference"].null_count() == 5
+
+
 # -- the claim -----------------------------------------------------------------------------------------------------
 
 
