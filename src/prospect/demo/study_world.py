@@ -22,12 +22,13 @@ from pydantic import Field
 from prospect.atomic import write_json
 from prospect.demo.base import BASE, answer, load_base
 from prospect.demo.rubric import check, passes
-from prospect.demo.world import Inquiry, held_out_prompts, training_prompts
+from prospect.demo.world import REPLY_TOKENS, Inquiry, held_out_prompts, training_prompts
 from prospect.errors import ConfigError
 from prospect.feedback.records import Feedback, Message, Paired, Text, Unpaired
 from prospect.feedback.simulated import SimulatedRater, compare
 from prospect.feedback.split import prompt_key
 from prospect.models.sampling import Generated
+from prospect.studies.kl import KL, sampled_kl
 from prospect.studies.outcome import EXAMPLES, TEXT_MEASURES, Measure, Outcome, WorldSettings, text_scores
 from prospect.studies.study import Condition
 
@@ -57,6 +58,7 @@ class DemoWorld:
         "order": Measure("names the right order", "share", "higher", "rate", (0.0, 1.0)),
         **TEXT_MEASURES,
         "cut": Measure("cut at the limit", "share", "lower", "rate", (0.0, 1.0)),
+        "kl": KL,
     }
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
@@ -124,6 +126,9 @@ class DemoWorld:
             **text_scores([reply.text for reply in replies]),
             "cut": [float(not reply.finished) for reply in replies],
         }
+        if model is not None:
+            questions = [inquiry.prompt for inquiry in asked]
+            scores["kl"] = sampled_kl(model, BASE, questions, max_new_tokens=REPLY_TOKENS, seed=seed)
         examples = [
             {"prompt": asked[i].message, "completion": replies[i].text, "score": scores["score"][i]}
             for i in range(min(EXAMPLES, len(asked)))

@@ -24,6 +24,7 @@ from prospect.errors import ConfigError
 from prospect.feedback.files.sources import load_feedback
 from prospect.feedback.records import Feedback, Text
 from prospect.feedback.split import prompt_key, split_by_prompt
+from prospect.studies.kl import KL, sampled_kl
 from prospect.studies.outcome import EXAMPLES, TEXT_MEASURES, Measure, Outcome, WorldSettings, text_scores
 from prospect.studies.study import Condition
 
@@ -53,6 +54,7 @@ class StoriesWorld:
     measures: Mapping[str, Measure] = {
         "score": Measure("sentiment", "-1 to 1", "higher", "value", (-1.0, 1.0)),
         **TEXT_MEASURES,
+        "kl": KL,
     }
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
@@ -106,7 +108,10 @@ class StoriesWorld:
             {"prompt": str(openings[i]), "completion": texts[i], "score": moods[i]}
             for i in range(min(EXAMPLES, len(texts)))
         ]
-        return Outcome({"score": moods, **text_scores(texts)}, examples)
+        scores = {"score": moods, **text_scores(texts)}
+        if model is not None:
+            scores["kl"] = sampled_kl(model, self.settings.model, openings, max_new_tokens=TOKENS, seed=seed)
+        return Outcome(scores, examples)
 
     @cached_property
     def _split(self) -> tuple[list[Feedback], list[Feedback]]:

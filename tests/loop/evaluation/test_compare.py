@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from safetensors.torch import load_file, save_file
 
 from conftest import thumbs, write_rows
 from prospect.errors import ConfigError, RunStopped, TrainingError
@@ -18,6 +19,7 @@ from prospect.results.study import RunCounts, StudyResult
 from prospect.statistics.ranking import auroc
 from prospect.studies import runner
 from prospect.studies.files import auroc_parts, by_prompt
+from prospect.studies.kl import sampled_kl
 from prospect.studies.outcome import make_world
 from prospect.studies.plan import Cell, make_cells
 from prospect.studies.runner import run_study
@@ -211,3 +213,14 @@ def test_the_support_desk_is_a_world(tmp_path: Path) -> None:
     assert len(cell.runs[0].examples) == 3
     assert cell.runs[0].examples[0].start
     assert cell.wins.n == 3
+    assert cell.estimates["kl"].n == 3 and "kl" not in found.start
+
+
+def test_the_sampled_kl_is_none_to_itself_and_some_to_another(model_path: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(model_path, tmp_path / "other")
+    weights = load_file(other / "model.safetensors")
+    name = next(iter(weights))
+    save_file(weights | {name: weights[name] * 1.5}, other / "model.safetensors", metadata={"format": "pt"})
+    prompts = [f"question {i}?" for i in range(8)]
+    assert sampled_kl(model_path, model_path, prompts, max_new_tokens=6, seed=0) == [0.0] * 8
+    assert sum(sampled_kl(other, model_path, prompts, max_new_tokens=6, seed=0)) / 8 > 0
