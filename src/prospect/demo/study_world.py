@@ -29,7 +29,15 @@ from prospect.feedback.simulated import SimulatedRater, compare
 from prospect.feedback.split import prompt_key
 from prospect.models.sampling import Generated
 from prospect.studies.kl import KL, sampled_kl
-from prospect.studies.outcome import EXAMPLES, TEXT_MEASURES, Measure, Outcome, WorldSettings, text_scores
+from prospect.studies.outcome import (
+    EXAMPLES,
+    TEXT_MEASURES,
+    Measure,
+    Outcome,
+    WorldSettings,
+    refuse_raters,
+    text_scores,
+)
 from prospect.studies.study import Condition
 
 
@@ -94,13 +102,13 @@ class DemoWorld:
 
     def feedback(self, folder: Path, seed: int, condition: Condition) -> list[Feedback]:
         """Return the judged replies."""
+        refuse_raters(condition, "minority", why="these raters compare every two replies once.")
         stored = json.loads((folder / "replies.json").read_text(encoding="utf-8"))
         asked = self._asked(seed)
         replies = [[Generated(*reply) for reply in row] for row in stored]
         if self.settings.feedback == "pairs":
             return list(_pairs(asked, replies, condition.intransitive, seed))
-        if condition.intransitive:
-            raise ConfigError("study: a condition is intransitive; only comparisons can be. Set world.feedback: pairs.")
+        refuse_raters(condition, "intransitive", why="only comparisons can be. Set world.feedback: pairs.")
         return [
             Unpaired(
                 prompt=inquiry.prompt,

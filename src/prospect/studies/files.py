@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from prospect.errors import ConfigError, DataError
+from prospect.errors import DataError
 from prospect.feedback.files.sources import load_feedback
 from prospect.feedback.records import Feedback, Paired, Unpaired
 from prospect.feedback.split import prompt_key
 from prospect.statistics.ranking import placements
-from prospect.studies.outcome import Measure, Outcome, WorldSettings
+from prospect.studies.outcome import Measure, Outcome, WorldSettings, refuse_raters
 from prospect.studies.study import Condition
 
 if TYPE_CHECKING:
@@ -84,8 +84,7 @@ class FilesWorld:
 
     def feedback(self, folder: Path, seed: int, condition: Condition) -> list[Feedback]:
         """Return the feedback as it lies there."""
-        if condition.intransitive:
-            raise ConfigError("study: a condition is intransitive; this feedback is not from simulated raters.")
+        refuse_raters(condition, "intransitive", "minority", why="this feedback is not from simulated raters.")
         return self._read(self.settings.data)
 
     def score(self, model: Path | None, folder: Path, seed: int) -> Outcome | None:

@@ -135,6 +135,17 @@ def make_world(settings: Mapping[str, Any]) -> World:
     return getattr(importlib.import_module(module), name)(settings)
 
 
+def refuse_raters(condition: Condition, *keys: str, why: str) -> None:
+    """Refuse a condition about raters whom a world has not.
+
+    Raises:
+        ConfigError: which key it is.
+    """
+    for key in keys:
+        if getattr(condition, key):
+            raise ConfigError(f"study: a condition has {key}; {why}")
+
+
 def text_scores(texts: Sequence[str]) -> dict[str, list[float]]:
     """Return `words` and `repetition` of each text; one too short to repeat itself does not."""
     return {

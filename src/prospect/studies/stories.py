@@ -25,7 +25,15 @@ from prospect.feedback.files.sources import load_feedback
 from prospect.feedback.records import Feedback, Text
 from prospect.feedback.split import prompt_key, split_by_prompt
 from prospect.studies.kl import KL, sampled_kl
-from prospect.studies.outcome import EXAMPLES, TEXT_MEASURES, Measure, Outcome, WorldSettings, text_scores
+from prospect.studies.outcome import (
+    EXAMPLES,
+    TEXT_MEASURES,
+    Measure,
+    Outcome,
+    WorldSettings,
+    refuse_raters,
+    text_scores,
+)
 from prospect.studies.study import Condition
 
 TOKENS = 48
@@ -81,8 +89,7 @@ class StoriesWorld:
 
     def feedback(self, folder: Path, seed: int, condition: Condition) -> list[Feedback]:
         """Return the feedback on openings that are not held out."""
-        if condition.intransitive:
-            raise ConfigError("study: a condition is intransitive; this feedback is not from simulated raters.")
+        refuse_raters(condition, "intransitive", "minority", why="this feedback is not from simulated raters.")
         return self._split[0]
 
     def score(self, model: Path | None, folder: Path, seed: int) -> Outcome:

@@ -62,6 +62,8 @@ class Condition(_Section):
 
     intransitive: Number = Field(default=0.0, ge=0.0, le=1.0)
     """Share of the comparisons that are made by a taste that goes round. For worlds whose raters compare."""
+    minority: Number = Field(default=0.0, ge=0.0, le=0.5)
+    """Share of the votes on each pair that go to the other side. For worlds whose raters vote on the same pair."""
     flip: Number = Field(default=0.0, ge=0.0, le=1.0)
     """Share of the verdicts that are turned round."""
     one_per_prompt: bool = False
