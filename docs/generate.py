@@ -30,6 +30,7 @@ from prospect.results.before_after import BeforeAfterResult
 from prospect.results.benchmarks import BenchmarksResult
 from prospect.results.contest import ContestResult, JudgeResult
 from prospect.results.feedback import FeedbackResult
+from prospect.results.model_check import ModelCheck
 from prospect.results.registry import RegistryFile
 from prospect.results.rounds import Ledger
 from prospect.results.run import AlarmsRow, Provenance, RolloutRow, SampleRow
@@ -126,6 +127,7 @@ SCHEMAS: dict[str, type[Part]] = {
     "study_start": StartOutcome,
     "study_outcome": CellOutcome,
     "study_failure": CellFailure,
+    "model_check": ModelCheck,
 }
 
 
@@ -267,7 +269,7 @@ def commands_page() -> str:
 
 def _verb_module(verb: str) -> Any:
     """Return the module of a verb; a verb that nobody has written yet is left out, with a word about it."""
-    name = f"prospect.cli.{verb}"
+    name = f"prospect.cli.{verb.replace('-', '_')}"
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "train": "prospect.rounds.online",
@@ -19,6 +19,7 @@ _HOMES = {
     "label": "prospect.verbs",
     "inspect": "prospect.verbs",
     "merge": "prospect.verbs",
+    "check_model": "prospect.verbs",
     "compare": "prospect.verbs",
     "run_rounds": "prospect.rounds.run",
     "figure": "prospect.report.run.figure",

@@ -8,6 +8,7 @@ from prospect.rounds.run import run_rounds
 from prospect.run_dir import RunDir
 from prospect.training.callbacks import Callback, StopRun
 from prospect.verbs import (
+    check_model,
     compare,
     contest,
     evaluate,
@@ -27,6 +28,7 @@ __all__ = [
     "StopRun",
     "__version__",
     "build_report",
+    "check_model",
     "compare",
     "contest",
     "evaluate",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 TEMPORARY_PREFIX = ".tmp-"
+_POSIX = os.name == "posix"
 _NAME_KEPT = 40  # characters of the target's name in a temporary one, which must not become too long for the disk
 
 
@@ -77,8 +78,13 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def sync(path: Path) -> None:
-    """Force a file's or directory's contents to disk, so that a rename never outruns them."""
-    handle = os.open(path, os.O_RDONLY)
+    """Force a file's or directory's contents to disk, so that a rename never outruns them.
+
+    Windows opens no directory and flushes no file that was opened to be read: there directories are left alone.
+    """
+    if not _POSIX and path.is_dir():
+        return
+    handle = os.open(path, os.O_RDONLY if _POSIX else os.O_RDWR)
     try:
         os.fsync(handle)
     finally:

@@ -265,6 +265,11 @@ class ReferenceSettings(Section):
     sync: SyncSettings | None = None
     """Let the reference follow the policy; null keeps it as it is (but see loss.humanline)."""
 
+    @property
+    def follows(self) -> bool:
+        """Whether the policy moves it."""
+        return self.sync is not None and self.sync.every > 0
+
 
 class ReferencePointSettings(Section):
     """How z0, the reference point of KTO and its kin, is estimated (docs/reference-point.md)."""
@@ -333,8 +338,8 @@ class TrainSettings(Section):
     """Where models compute. auto: an NVIDIA or AMD GPU (cuda), Apple's (mps) or another accelerator that PyTorch finds,
     else the CPU. A device that is not there is refused."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the forward and backward pass; auto is bf16 on a GPU that has it, else fp32. Log-probs
-    are summed in fp32 in any case."""
+    """Arithmetic of the forward and backward pass; auto is bf16 on a GPU that has it and, for models that are wide
+    enough, on a processor that multiplies it in hardware; else fp32. Log-probs are summed in fp32 in any case."""
     seed: int = Field(default=0, ge=0, lt=2**63)
     """Of shuffling, pairing, dropout and sampling."""
     log_every: int = Field(default=1, ge=1)

@@ -159,7 +159,8 @@ def _find_model(name: str, depth: int) -> ModelSource:
 def is_path(name: str) -> bool:
     """Return whether a name is that of a file or folder, there or not, and not one on the hub."""
     path = Path(name).expanduser()
-    return name.startswith((".", "/", "~")) or name.count("/") > 1 or path.suffix.lower() == ".gguf" or path.exists()
+    written_as_one = name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name
+    return written_as_one or path.suffix.lower() == ".gguf" or path.exists()
 
 
 def require_context(max_length: int | None, context: int | None) -> None:

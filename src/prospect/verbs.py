@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from prospect.results.benchmarks import BenchmarksResult
     from prospect.results.contest import ContestResult, JudgeResult
     from prospect.results.feedback import FeedbackResult
+    from prospect.results.model_check import ModelCheck
     from prospect.results.study import StudyResult
     from prospect.rounds.label_file import Cut, Labelled
 
@@ -312,6 +313,25 @@ def merge(model: Place, output: Place, *, dtype: Literal["float32", "bfloat16", 
     place = output_folder(os.fspath(output)).expanduser()
     write_merged(find_subject(os.fspath(model)).settings.model_copy(update={"dtype": dtype}), place)
     return place
+
+
+def check_model(
+    model: Place, run: Place | None = None, data: Places | None = None, *, max_new_tokens: int = 256
+) -> ModelCheck:
+    """Try a model's folder as a server would load it, and compare with the run that made it (`prospect check-model`).
+
+    Args:
+        model: a run directory, a merged model's folder, or an adapter's.
+        run: the run that made it; the folder's own where it lies in one.
+        data: feedback whose first three rows are tried; the run's own by default.
+        max_new_tokens: where an answer is cut.
+
+    Raises:
+        ProspectError: as `prospect.evaluation.handover.check.check_model`.
+    """
+    from prospect.evaluation.handover.check import check_model as check
+
+    return check(os.fspath(model), None if run is None else os.fspath(run), _places(data), max_new_tokens)
 
 
 def compare(

@@ -35,7 +35,8 @@ def test_generated_pages_are_up_to_date() -> None:
     schemas = {path.relative_to(REPOSITORY / "docs").as_posix() for path in REPOSITORY.glob("docs/schemas/*")}
     assert schemas == {name for name in pages if name.startswith("schemas/")}
     named = "".join(
-        read(f"docs/{page}.md") for page in ("run-directory", "evaluating", "comparing", "report", "promotion")
+        read(f"docs/{page}.md")
+        for page in ("run-directory", "evaluating", "comparing", "report", "promotion", "serve-it")
     )
     assert [name for name in sorted(schemas) if f"({name})" not in named] == [], "on no page"
 
@@ -83,6 +84,18 @@ def test_the_file_map_of_the_readme_names_every_folder() -> None:
     package = REPOSITORY / "src" / "prospect"
     folders = [path.parent.name for path in package.glob("*/__init__.py")]
     assert not [folder for folder in folders if f"`{folder}/`" not in read("README.md")]
+
+
+def test_what_the_page_on_reproducibility_rests_on_is_tested() -> None:
+    lines = read("docs/reproducibility.md").splitlines()
+    folder, named = "", 0
+    for line in lines:
+        place = re.search(r"`(tests/[\w/]+\.py)`", line)
+        folder = place[1] if place else folder
+        for name in re.findall(r"`(test_\w+)`", line):
+            assert f"def {name}(" in read(folder), f"{folder} has no {name}"
+            named += 1
+    assert named >= 9
 
 
 def test_the_citation_is_of_this_version() -> None:

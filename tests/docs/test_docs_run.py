@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import re
 import subprocess
@@ -18,6 +17,7 @@ from pages import PAGES, RECIPES, Block, blocks, blocks_of, commands, read
 from conftest import REPOSITORY, pairs, thumbs, write_rows
 from pictures import save_picture
 from prospect.cli.main import VERBS, main
+from prospect.cli.parser import module_of
 from prospect.config import load_config
 from prospect.errors import DataError
 from prospect.feedback import load_feedback
@@ -120,6 +120,8 @@ def check_command(words: list[str], where: str) -> None:
             assert {target for target in targets if "=" not in target} <= set(known), where
         case ["python", script, *_]:
             assert (REPOSITORY / script).is_file(), f"{where}: there is no {script}"
+        case [script, *_] if script.startswith("benchmarks/"):
+            assert (REPOSITORY / script).is_file(), f"{where}: there is no {script}"
         case [".", ".venv/bin/activate"] | ["pre-commit", "install"]:
             pass
         case _:
@@ -143,7 +145,7 @@ def parse(arguments: list[str], where: str) -> argparse.Namespace:
 def parser_of(verb: str, where: str) -> argparse.ArgumentParser:
     assert verb in VERBS, f"{where}: there is no command prospect {verb}"
     parser = argparse.ArgumentParser(prog=f"prospect {verb}")
-    importlib.import_module(f"prospect.cli.{verb}").add_arguments(parser)
+    module_of(verb).add_arguments(parser)
     return parser
 
 

@@ -32,7 +32,7 @@ def entries(nav: Any) -> Iterator[str]:
 
 def test_the_navigation_has_every_page_once() -> None:
     listed = sorted(entries(yaml.load(read("mkdocs.yml"), _Config)["nav"]))
-    taken_in = ["CHANGELOG.md", "CONTRIBUTING.md"]
+    taken_in = ["CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"]
     assert listed == sorted(taken_in + [page.removeprefix("docs/") for page in PAGES if page.startswith("docs/")])
 
 

@@ -119,6 +119,17 @@ def test_lora_with_dropout_resumes_to_the_same_bits(recipe: Any, tmp_path: Path)
     assert same_weights(whole, prospect.train(values, resume=True, quiet=True))
 
 
+@pytest.mark.parametrize("lora", [None, {"r": 4, "alpha": 8}], ids=["full", "lora"])
+def test_a_run_in_bf16_resumes_to_the_same_bits(recipe: Any, tmp_path: Path, lora: Any) -> None:
+    """Its copies are cast from float32 weights again, and layers are recomputed with the copies."""
+    settings = {"save_every": 1, "epochs": 2, "precision": "bf16", "gradient_checkpointing": True, "samples": 1}
+    values = recipe("kto", thumbs(24), model={"lora": lora}, data={"eval": 4}, train=settings)
+    whole = prospect.train({**values, "output": str(tmp_path / "whole")}, quiet=True)
+    with killed_after(2):
+        prospect.train(values, quiet=True)
+    assert same(whole, prospect.train(values, resume=True, quiet=True))
+
+
 def newest_step(run: RunDir) -> int:
     return max((int(p.name[5:]) for p in run.checkpoints_path.glob("step-*")), default=0)
 
@@ -197,7 +208,7 @@ def test_resume_in_another_precision_is_refused_and_said_to_be_that(
     monkeypatch.setattr("prospect.training.session.Session.finish", _die)
     with pytest.raises(Killed):
         prospect.train(values, quiet=True)
-    monkeypatch.setattr("prospect.models.policy.resolve_precision", lambda precision, device: "bf16")
+    monkeypatch.setattr("prospect.models.policy.resolve_precision", lambda *_: "bf16")
     with pytest.raises(
         ReferenceMismatchError, match=r"precision that it computes in, and train\.precision: auto is bf16"
     ):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import sys
 from typing import Any
 
-from prospect.cli.parser import verbs_of
+from prospect.cli.parser import module_of, verbs_of
 from prospect.terminal import say
 
 SHELLS = ("bash", "zsh", "tcsh")
@@ -23,7 +22,7 @@ class PrintCompletion(argparse.Action):
 
         verbs = verbs_of(parser)
         for name, verb in verbs.items():
-            importlib.import_module(f"prospect.cli.{name}").add_arguments(verb)
+            module_of(name).add_arguments(verb)
         for part in [*verbs.values(), *verbs_of(verbs["data"]).values()]:
             for action in part._actions:
                 if any(name in str(action.metavar) for name in _NAMES_OF_FILES):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
-import importlib
 import os
 import sys
 import traceback
@@ -14,7 +13,7 @@ from collections.abc import Sequence
 from prospect import __version__, progress
 from prospect.cli.completion import SHELLS, PrintCompletion
 from prospect.cli.moved import commands_of_today, run_as
-from prospect.cli.parser import Parser
+from prospect.cli.parser import Parser, module_of
 from prospect.errors import ProspectError, RunStopped
 from prospect.models.device import on_device
 from prospect.progress import timing
@@ -32,6 +31,7 @@ VERBS = {
     "collect": "votes on a model that is in use: export, count, erase, back up",
     "rounds": "sample, label, align again: rounds on what the model itself writes",
     "merge": "fold an adapter into its base, or dequantise GGUF: a plain model folder",
+    "check-model": "try a model's folder as a server would load it, and compare with what training saw",
     "generate": "let a model answer prompts",
     "label": "let a judge give thumbs to completions",
     "compare": "methods, data conditions and seeds in one table with intervals",
@@ -109,7 +109,7 @@ def _run(arguments: list[str]) -> int:
     parser, verbs = _parser()
     arguments = run_as(arguments)
     if arguments and arguments[0] in verbs:
-        importlib.import_module(f"prospect.cli.{arguments[0]}").add_arguments(verbs[arguments[0]])
+        module_of(arguments[0]).add_arguments(verbs[arguments[0]])
     options = parser.parse_args(arguments)
     if options.verb == "evaluate" and commands_of_today(arguments[1:]):
         parser.error("no one command does all of that")
@@ -123,7 +123,7 @@ def _run(arguments: list[str]) -> int:
         on_device(getattr(options, "device", "auto")),
         progress.shown(f"prospect {options.verb}", quiet=quiet),
     ):
-        code = importlib.import_module(f"prospect.cli.{options.verb}").run(options) or 0
+        code = module_of(options.verb).run(options) or 0
     if getattr(options, "timing", False):
         say(timing.table(stopwatch.parts()))
     return code

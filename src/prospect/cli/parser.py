@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import importlib
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
@@ -13,6 +14,11 @@ from prospect.peers import PEERS_COMMANDS, explain_key, setting_of
 from prospect.terminal import printable
 
 _LOSS_KEYS = ("loss.beta", "loss.desirable_weight", "loss.undesirable_weight")
+
+
+def module_of(verb: str) -> Any:
+    """Return the module of a verb, which is imported now."""
+    return importlib.import_module(f"prospect.cli.{verb.replace('-', '_')}")
 
 
 class Parser(argparse.ArgumentParser):

@@ -12,7 +12,9 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
-from prospect.models.in_place import sum_of
+from prospect.models.in_place import add_to, sum_of
+
+IN_CACHE = 2**18  # numbers: 1 MiB of float32, the second cache of one core
 
 
 class Shaping(NamedTuple):
@@ -112,10 +114,10 @@ class _LinearLogps(torch.autograd.Function):
                 own = hidden[part].to(dtype)
                 logps[part], left = _forward_chunk(linear, own, targets[part], shaping, ctx.ready or ctx.kept)
                 if slope is not None:
-                    derivative, factor = left.derivative(targets[part], dtype)
+                    derivative, factor = left
                     slope[part] = (derivative @ linear.weight) * (factor * shaping.scale)
                 elif ctx.kept:
-                    kept = left.derivative(targets[part], dtype)
+                    kept = left
         ctx.save_for_backward(*((slope,) if slope is not None else (hidden, weight, bias, targets, *kept)))
         return logps
 
@@ -135,8 +137,7 @@ class _LinearLogps(torch.autograd.Function):
                 if ctx.kept:
                     derivative, factor = kept
                 else:
-                    left = _forward_chunk(linear, own, targets[part], ctx.shaping, grad=True)[1]
-                    derivative, factor = left.derivative(targets[part], ctx.dtype)
+                    derivative, factor = _forward_chunk(linear, own, targets[part], ctx.shaping, grad=True)[1]
                 totals.add(part, linear, own, derivative, (factor * grad[part]).to(ctx.dtype))
         return *totals.of_inputs(), *[None] * 5
 
@@ -152,10 +153,9 @@ class _Linear(NamedTuple):
         return cls(weight.to(dtype), None if bias is None else bias.to(dtype))
 
     def logits(self, hidden: torch.Tensor, scale: float) -> torch.Tensor:
-        """(R, H) to (R, V), scaled, in float32 or wider; memory of the caller's own, to be written over."""
+        """(R, H) to (R, V), scaled; memory of the caller's own, to be written over."""
         start = hidden.new_zeros(1) if self.bias is None else self.bias
-        logits = torch.addmm(start, hidden, self.weight.t(), beta=0 if self.bias is None else scale, alpha=scale)
-        return logits.to(_wide(logits.dtype))
+        return torch.addmm(start, hidden, self.weight.t(), beta=0 if self.bias is None else scale, alpha=scale)
 
 
 class _Left(NamedTuple):
@@ -165,25 +165,48 @@ class _Left(NamedTuple):
     total: torch.Tensor
     cap_slope: torch.Tensor | None
 
-    def derivative(self, targets: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-        """Gradient by the scaled logits, (R, V) in `dtype` times (R, 1); writes over the exponentials.
+    def derivative(self, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Gradient by the scaled logits, (R, V) times (R, 1); writes over the exponentials.
 
         The sums stay outside: dividing the products with hidden states and weights by them is H / V of the work.
-        In half precision they could overflow, and the division comes with the cast for nothing.
         """
+        return self._by_total(targets), -1 / self.total
+
+    def narrow_derivative(self, targets: torch.Tensor, out: torch.Tensor) -> None:
+        """Write the gradient's negative, in half precision.
+
+        There the sums could overflow, and the division comes with the cast for nothing.
+        """
+        torch.div(self._by_total(targets), self.total, out=out)
+
+    def _by_total(self, targets: torch.Tensor) -> torch.Tensor:
         left = self.exponentials.scatter_add_(1, targets.unsqueeze(1), -self.total)
-        if self.cap_slope is not None:
-            left.mul_(self.cap_slope)
-        if left.dtype == dtype:
-            return left, -1 / self.total
-        return torch.div(left, self.total, out=torch.empty_like(left, dtype=dtype)), -torch.ones_like(self.total)
+        return left if self.cap_slope is None else left.mul_(self.cap_slope)
 
 
 def _forward_chunk(
     linear: _Linear, hidden: torch.Tensor, targets: torch.Tensor, shaping: Shaping, grad: bool
-) -> tuple[torch.Tensor, _Left]:
-    """Log-probs (R,) and what is left of the logits, in one piece of memory of (R, V); two with a cap's gradient."""
+) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+    """Log-probs (R,) and, where wanted, the gradient by the scaled logits: (R, V) times (R, 1).
+
+    Both are made in the memory of the logits; with a cap's gradient in twice that. Logits in half precision are widened
+    a few rows at a time, on a CPU as many as its cache holds.
+    """
     logits = linear.logits(hidden, shaping.scale)
+    if logits.dtype == _wide(logits.dtype):
+        logps, left = _softmax(logits, targets, shaping, grad)
+        return logps, left.derivative(targets) if grad else ()
+    logps = torch.empty(len(hidden), dtype=_wide(logits.dtype), device=hidden.device)
+    at_once = len(hidden) if hidden.device.type != "cpu" else max(1, IN_CACHE // logits.shape[1])
+    for part in _parts(len(hidden), at_once):
+        logps[part], left = _softmax(logits[part].to(logps.dtype), targets[part], shaping, grad)
+        if grad:
+            left.narrow_derivative(targets[part], out=logits[part])
+    return logps, (logits, -torch.ones_like(logps).unsqueeze(1)) if grad else ()
+
+
+def _softmax(logits: torch.Tensor, targets: torch.Tensor, shaping: Shaping, grad: bool) -> tuple[torch.Tensor, _Left]:
+    """Log-probs (R,) and what is left of the logits, which are written over."""
     cap_slope = None
     if shaping.cap is not None:
         logits.div_(shaping.cap).tanh_()
@@ -232,7 +255,10 @@ def _plus_product(total: torch.Tensor | None, a: torch.Tensor, b: torch.Tensor) 
     if total is None:
         return a @ b
     total = total.to(_wide(total.dtype))
-    return total.addmm_(a, b) if total.dtype == a.dtype else total.add_(a @ b)
+    if total.dtype == a.dtype:
+        return total.addmm_(a, b)
+    add_to(total, a @ b)
+    return total
 
 
 def _module_logps(

@@ -18,6 +18,8 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+_PIECE = 2**16  # numbers
+
 # The flag of the module and of no thread: on a GPU the backward pass runs in a thread of autograd's.
 _allowed = False
 
@@ -36,17 +38,43 @@ def adding_in_place() -> Iterator[None]:
         _allowed = before
 
 
+def stand_in(tensor: torch.Tensor, parameter: torch.nn.Parameter) -> torch.Tensor:
+    """Mark a tensor as one that a parameter's layer computes with in its place, and whose gradient is the parameter's.
+
+    Returns:
+        the tensor.
+    """
+    tensor.stands_for = parameter  # type: ignore[attr-defined]
+    return tensor
+
+
 def sum_of(parameter: torch.Tensor) -> torch.Tensor | None:
     """Return the tensor that a parameter's gradient may be added to; None where autograd has to see the gradient.
 
     That is so outside of `adding_in_place`, before the first gradient, for sharded parameters, for those that somebody
     watches by a hook, and in half precision, where each chunk added would be rounded.
+
+    Args:
+        parameter: it, or what stands in for it.
     """
+    parameter = getattr(parameter, "stands_for", parameter)
     if not (_allowed and parameter.is_leaf and type(parameter.grad) is torch.Tensor):
         return None
     hooks = parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None)
     exact = parameter.grad.dtype in (torch.float32, torch.float64) and parameter.grad.is_contiguous()
     return parameter.grad if exact and not hooks else None
+
+
+def add_to(total: torch.Tensor, gradient: torch.Tensor) -> None:
+    """Add a gradient of any dtype to a sum.
+
+    A piece at a time where dtypes differ: PyTorch casts all of the gradient first, and a piece stays in the cache.
+    """
+    if total.dtype == gradient.dtype:
+        total.add_(gradient)
+        return
+    for sums, added in zip(total.flatten().split(_PIECE), gradient.flatten().split(_PIECE), strict=True):
+        sums.add_(added)
 
 
 def embed(module: torch.nn.Embedding, ids: torch.Tensor) -> torch.Tensor:
@@ -57,7 +85,7 @@ def embed(module: torch.nn.Embedding, ids: torch.Tensor) -> torch.Tensor:
 def is_plain_embedding(module: Any) -> bool:
     """Whether calling it is a look-up and no more: no scale of its own, no maximal norm, no sparse gradient."""
     own = getattr(module.forward, "__func__", None) is torch.nn.Embedding.forward
-    if not own or type(module.weight) is not torch.nn.Parameter:
+    if not own or type(module.weight) not in (torch.Tensor, torch.nn.Parameter):
         return False
     return module.max_norm is None and not module.scale_grad_by_freq and not module.sparse
 

@@ -16,6 +16,7 @@ from prospect.data.control_tokens import CONTROL_TOKENS, ask_after_good, control
 from prospect.errors import ModelError
 from prospect.model_source import MODEL_CONFIG, ModelSource, find_model, require_context
 from prospect.models.gguf_reader import forget_parsed, parsed_once
+from prospect.models.working_copy import multiplies_bf16
 
 DEFAULT_MAX_LENGTH = 2048  # the longest row where neither recipe nor model sets a limit
 
@@ -208,11 +209,32 @@ def weights_identity(model: Any, precision: str) -> str:
     return digest.hexdigest()
 
 
-def resolve_precision(precision: str, device: torch.device) -> str:
-    """Turn "auto" into bf16 on a GPU that has it, else fp32."""
+# On a CPU, numbers of a hidden state from which on bf16 is the faster of the two; in narrower models what lies between
+# the products costs more than they do.
+NARROWEST_IN_BF16 = 256
+
+
+def resolve_precision(precision: str, device: torch.device, width: int = 0) -> str:
+    """Turn "auto" into bf16 where that is multiplied in hardware and is the faster one, else fp32.
+
+    Args:
+        precision: as the recipe has it.
+        device: where is computed.
+        width: numbers of a hidden state, of a model whose weights are cast once for all passes of a step
+            (`WorkingCopy`); 0 of others. On a CPU autocast, which casts them in each, costs more than it saves.
+    """
     if precision != "auto":
         return precision
-    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    return "bf16" if multiplies_bf16(device) and (device.type != "cpu" or width >= NARROWEST_IN_BF16) else "fp32"
+
+
+def width_of(settings: ModelSettings) -> int:
+    """Return how many numbers a hidden state of a model has; 0 where its configuration does not say.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    return getattr(load_model_config(settings).get_text_config(), "hidden_size", 0)
 
 
 def resolve_max_length(asked: int | None, model_config: Any) -> int:

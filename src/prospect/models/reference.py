@@ -95,10 +95,12 @@ class FrozenReference(Reference):
 
     kind = "frozen"
 
-    def __init__(self, policy: TrainedModel) -> None:
+    def __init__(self, policy: TrainedModel, *, follows: bool = False) -> None:
         self._policy = copy.copy(policy)
         self._policy.model = copy.deepcopy(policy.model).requires_grad_(False)
         self._policy.value_head = None
+        if policy.working is not None:
+            self._policy.use_copies(keep_frozen=follows)
         self._synced: set[str] = set()
         self.identity = policy.identity
 
@@ -435,7 +437,7 @@ def _reference_of(
         assert named is not None
         return NamedReference(named(), str(settings.name_or_path))
     if kind == FrozenReference.kind:
-        return FrozenReference(policy)
+        return FrozenReference(policy, follows=settings.follows)
     return AdapterAsLoadedReference(policy) if kind == AdapterAsLoadedReference.kind else AdapterOffReference(policy)
 
 

@@ -25,9 +25,10 @@ from prospect.models.loading import (
     loading_options,
     resolve_precision,
     weights_identity,
+    width_of,
 )
 from prospect.models.opening import load_causal_lm
-from prospect.models.policy import Policy, require_trainable_dtype
+from prospect.models.policy import Policy, computes_in_copies, require_trainable_dtype
 
 PAD_TOKEN = "<|pad|>"  # noqa: S105  a token of text, no secret
 
@@ -49,7 +50,7 @@ class RewardModel(Policy):
         """
         batch = batch.to(self.device)
         ids = batch.ids.masked_fill(~batch.attention, self.model.config.pad_token_id)
-        with self.autocast():
+        with self.arithmetic():
             return self.model(input_ids=ids, attention_mask=batch.attention.long()).logits[:, 0].float()
 
     def choose_scorer(self) -> None:
@@ -78,7 +79,8 @@ def load_reward_model(
     """
     settings = config.model
     device = device or default_device()
-    precision = resolve_precision(config.train.precision, device)
+    in_copies = computes_in_copies(config, device)
+    precision = resolve_precision(config.train.precision, device, width_of(settings) if in_copies else 0)
     require_trainable_dtype(settings)
     model = load_classifier(settings, new_score=True).to(torch.device("cpu") if to_spread else device)
     _choose_padding(model, tokenizer)
@@ -87,7 +89,10 @@ def load_reward_model(
         model = add_adapter(model, settings.lora, task="SEQ_CLS")
     if config.train.gradient_checkpointing:
         enable_gradient_checkpointing(model)
-    return RewardModel(model, tokenizer, _no_log_probs, precision, identity, settings.lora is not None)
+    policy = RewardModel(model, tokenizer, _no_log_probs, precision, identity, settings.lora is not None)
+    if in_copies and precision == "bf16":
+        policy.use_copies(keep_frozen=True)  # an adapter is merged where it is saved
+    return policy
 
 
 def load_classifier(settings: ModelSettings, *, new_score: bool) -> Any:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
+
+from prospect.models.working_copy import WorkingCopy, hold_in_bf16
 
 
 class TrainedModel:
@@ -19,6 +21,7 @@ class TrainedModel:
         has_adapter: whether it has an adapter; of what is trained then nothing else is trained.
         base_identity: the same hash without the adapter; None where no adapter was there when it was loaded.
         value_head: what a loss with `needs_values` asks for the value of each token; None of what has no tokens.
+        working: the weights in bfloat16, where they are used in that; None leaves bf16 to autocast.
     """
 
     model: Any
@@ -27,6 +30,7 @@ class TrainedModel:
     has_adapter: bool
     base_identity: str | None
     value_head: Any = None
+    working: WorkingCopy | None = None
 
     def logps(self, batch: Any) -> torch.Tensor:
         """Return log-probs of completions: (N,) nats."""
@@ -48,9 +52,30 @@ class TrainedModel:
         """Where the weights are."""
         return next(self.model.parameters()).device
 
-    def autocast(self) -> Any:
+    def arithmetic(self) -> Any:
         """Return the arithmetic of forward passes."""
+        if self.working is not None:
+            return self.copies_in_use()
         return torch.autocast(self.device.type, dtype=torch.bfloat16) if self.precision == "bf16" else nullcontext()
+
+    def copies_in_use(self) -> Any:
+        """Put the bfloat16 copies of the weights in use where there are any: to generate, or to compute again."""
+        return nullcontext() if self.working is None else self.working.in_use()
+
+    def use_copies(self, *, keep_frozen: bool) -> None:
+        """Compute in bfloat16 copies of float32 weights.
+
+        Args:
+            keep_frozen: whether weights that are not trained stay float32 beside their copies, because they will be
+                moved or written; else they are held in bfloat16 only.
+        """
+        if not keep_frozen:
+            hold_in_bf16(self.model)
+        self.working = WorkingCopy(self.model)
+
+    def weights_moved(self) -> None:
+        """Receive the notice that the optimizer has moved the weights; a fused one leaves no trace on them."""
+        self._cast_again(self.trainable().values())
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
         """Return what the optimizer moves, by name."""
@@ -84,7 +109,13 @@ class TrainedModel:
         try:
             for name, values in others.items():
                 parameters[name].data.copy_(values)
+            self._cast_again(parameters[name] for name in others)
             yield
         finally:
             for name, values in own.items():
                 parameters[name].data.copy_(values)
+            self._cast_again(parameters[name] for name in others)
+
+    def _cast_again(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+        if self.working is not None:
+            self.working.changed(parameters)

@@ -75,7 +75,8 @@ def draw_samples(run: RunDir | None, prepared: Prepared, policy: Any, step: int)
 
 def write(prepared: Prepared, policy: Policy, prompts: Sequence[Text], **settings: Any) -> list[list[Generated]]:
     """Let the policy as it is answer prompts, rendered as those of the feedback; see `generate` for the settings."""
-    return generate(policy.model, policy.tokenizer, prompts, rendering=prepared.rendering, **settings)
+    with policy.copies_in_use():
+        return generate(policy.model, policy.tokenizer, prompts, rendering=prepared.rendering, **settings)
 
 
 def sample_prompts(prepared: Prepared, count: int) -> list[Text]:

@@ -43,7 +43,7 @@ def draw_image_samples(run: RunDir | None, prepared: Prepared, policy: Denoiser,
         return []
     said = GOOD if prepared.loss.control_tokens else ""
     model = policy.model.get_base_model() if policy.has_adapter else policy.model
-    with policy.autocast(), _whole_root(policy.model):
+    with policy.arithmetic(), _whole_root(policy.model):
         drawn = sample_images(
             load_pipeline(prepared.source, denoiser=model),
             [said + prompt for prompt in prompts],

@@ -7,6 +7,7 @@ it is the medium's. Letters: N rows, U units: the parts of a completion that are
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -85,6 +86,9 @@ class Learner(Protocol):
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
         """Return what the optimizer moves, by name."""
+
+    def copies_in_use(self) -> AbstractContextManager[None]:
+        """Give backward passes, which may compute activations again, the weights of the forward pass."""
 
 
 class Medium(Protocol):

@@ -73,8 +73,7 @@ def build_policy(prepared: Prepared, *, to_spread: bool = False) -> Any:
             return load_reward_model(prepared.config, prepared.tokenizer, to_spread=to_spread)
         values = prepared.loss.needs_values
         policy = load_policy(prepared.config, prepared.tokenizer, value_head=values, to_spread=to_spread)
-    sync = prepared.config.reference.sync
-    if sync is not None and sync.every and prepared.config.model.adapter != "continue":
+    if prepared.config.reference.follows and prepared.config.model.adapter != "continue":
         require_untied_adapter(policy.model)
     return policy
 

@@ -147,7 +147,7 @@ def _lock(folder: Path) -> int:
             _take(handle, folder)
             if _is(path, handle):  # whoever had the lock before may have removed the file meanwhile
                 os.ftruncate(handle, 0)
-                os.pwrite(handle, f"{os.getpid()} {platform.node()}\n".encode(), 0)
+                os.write(handle, f"{os.getpid()} {platform.node()}\n".encode())
                 _held.add(handle)
                 return handle
         except BaseException:
@@ -184,6 +184,10 @@ def _release(folder: Path, handle: int) -> None:
     if handle not in _held:  # a forked process, which holds nothing
         return
     _held.remove(handle)
+    if fcntl is None:  # Windows, which removes no open file; and no lock keeps others away meanwhile
+        os.close(handle)
+        (folder / LOCK).unlink(missing_ok=True)
+        return
     (folder / LOCK).unlink(missing_ok=True)  # before the lock is free: nobody else's file can be there yet
     os.close(handle)
 

@@ -186,6 +186,7 @@ class Session:
         """Move the policy along its gradient, and clear that."""
         set_learning_rate(self.optimizer, rate)
         self.optimizer.step()
+        self.policy.weights_moved()
         self.reference.policy_moved()
         self.optimizer.zero_grad(set_to_none=True)
 

@@ -119,5 +119,5 @@ def reference_in_words(config: Config, loss: Loss) -> str:
         "adapter_as_loaded": "at the memory of a second adapter",
         "adapter_off": "with the fresh adapter off",
     }[kind]
-    follows = ", and it follows the policy" if reference.sync is not None and reference.sync.every else ""
+    follows = ", and it follows the policy" if reference.follows else ""
     return f"the model as loaded{how}, {held}{follows}"

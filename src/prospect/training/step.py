@@ -224,7 +224,7 @@ class _Pass:
         cost, padded = count_tokens([part.examples], self.medium.cost)
         tally.add("padding", torch.tensor(padded - cost), count=padded)
         if self.with_gradient:
-            with adding_in_place():
+            with adding_in_place(), self.objective.policy.copies_in_use():
                 (share * self.gradient_scale(part)).backward()
 
     def result(self) -> StepResult:

@@ -69,7 +69,7 @@ class TextMedium:
             batch_size=SAMPLED_TOGETHER,
             name_of=lambda number: f"of row {asked[number][0].id}",
         )
-        with policy.autocast():
+        with policy.arithmetic():
             for number, ids, _ in each:
                 row = asked[number][0]
                 yield row_from_ids(row.prompt_ids.tolist(), ids, prompt_key=row.prompt_key, id=f"a sample for {row.id}")

@@ -107,7 +107,7 @@ def notes_on_reference(subject: Subject, identity: str | None, asked: str | None
         written = subject.base is not None and "base" in origin.policy.model_fields_set and origin.policy.base is None
         if known and known != identity and not written:
             notes.append("the reference's weights or settings are not those that the run was trained against")
-        if subject.config.reference.sync is not None and subject.config.reference.sync.every:
+        if subject.config.reference.follows:
             notes.append("the run's reference moved while it trained; here it is the model that the run started from")
     if subject.loss is not None and subject.loss.needs_running_mean:
         notes.append("the run's running mean of rewards is not stored with its model: the threshold is the median")

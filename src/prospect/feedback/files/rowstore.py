@@ -129,10 +129,10 @@ class RowStore(Rows):
         place, offset, length = self._of[number], self._offset[number], self._length[number]
         if place < 0:
             assert self._spool is not None
-            return pickle.loads(os.pread(self._spool.fileno(), length, offset))  # noqa: S301 - our own file, unnamed
+            return pickle.loads(_read_at(self._spool, length, offset))  # noqa: S301 - our own file, unnamed
         path, line = self._places[place], self._line[number]
         assert isinstance(path, Path)
-        row = parse_line(os.pread(self._files[place].fileno(), length, offset), path, line)
+        row = parse_line(_read_at(self._files[place], length, offset), path, line)
         if row is None:
             raise _changed(path)
         return self._parsers[place].parse(row, f"{path}:{line}", f"{path.name}:{line}")
@@ -189,6 +189,18 @@ class Remembered(Sequence[Any]):
 
     def __getitem__(self, place: Any) -> Any:
         return self._rows[self._numbers[place]] if self._held is None else self._held[place]
+
+
+def _read_at(file: IO[bytes], length: int, offset: int) -> bytes:
+    """Return bytes of a file; the place where it is read and written otherwise stays."""
+    handle = file.fileno()
+    if hasattr(os, "pread"):
+        return os.pread(handle, length, offset)
+    before = os.lseek(handle, 0, os.SEEK_CUR)
+    os.lseek(handle, offset, os.SEEK_SET)
+    data = os.read(handle, length)
+    os.lseek(handle, before, os.SEEK_SET)
+    return data
 
 
 def _state(file: IO[bytes]) -> tuple[int, int]:

@@ -97,7 +97,7 @@ class Denoiser(TrainedModel):
             for name, value in batch.conditions.items()
         }
         seen = noised._replace(sample=noised.sample.to(self.dtype))
-        with self.autocast():
+        with self.arithmetic():
             predicted = self.pipeline.family.predict(self.model, seen, told, self.pipeline.cell)
         return image_logps(noised.target, predicted)
 

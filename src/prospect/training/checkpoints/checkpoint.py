@@ -250,9 +250,9 @@ def clean_leftovers(folder: Path) -> None:
 
 
 _ANOTHER_MODEL = (
-    "It is known by its weights and the precision that it computes in, and train.precision: auto is bf16 on a GPU that "
-    "has it, else fp32. Restore the model that the run started from, continue on a device of the kind that it began "
-    "on, or start a new run."
+    "It is known by its weights and the precision that it computes in, and train.precision: auto is bf16 on a machine "
+    "that multiplies it in hardware, else fp32. Restore the model that the run started from, continue on a machine of "
+    "the kind that it began on, or start a new run."
 )
 
 

@@ -28,8 +28,10 @@ from prospect.models.adapter_files import put_shape_on
 from prospect.models.adapters import add_adapter, enable_gradient_checkpointing
 from prospect.models.device import default_device
 from prospect.models.head import Shaping, linear_logps
-from prospect.models.loading import first_line, load_model_config, resolve_precision
+from prospect.models.loading import first_line, load_model_config, resolve_precision, width_of
+from prospect.models.policy import computes_in_copies
 from prospect.models.reference import kind_of_reference
+from prospect.models.working_copy import WorkingCopy, hold_in_bf16
 from prospect.training.memory.allocator import caches_small_blocks
 from prospect.training.memory.image_walk import denoiser_shape, image_scorer, largest_images
 from prospect.training.online import has_reference
@@ -75,18 +77,20 @@ def estimate_memory(prepared: Prepared) -> dict[str, Any]:
     model = _build(prepared)
     with FakeTensorMode(), torch.device(device):
         _give_shapes(model, device)
+        working = _working_copy(model, prepared, device)
         parameters = list(model.parameters())
         trained = [p for p in parameters if p.requires_grad]
-        walk, unknown = _walk_if_possible(model, prepared, shape, device)
+        walk, unknown = _walk_if_possible(model, prepared, shape, device, working)
         peak = max(walk.peak, _sampling_bytes(prepared)) if walk else 0
     weights, gradients = _bytes(parameters), _bytes(trained)
+    second = weights if working is None or prepared.config.reference.follows else sum(2 * p.numel() for p in parameters)
     parts: dict[str, int | None] = {
         # The walk has brought in what training brings in, and holds nothing else of any size.
         "libraries": resident_bytes() + _SMALL_THINGS if device.type == "cpu" else 0,
-        "weights": weights,
+        "weights": weights + (working.bytes if working is not None else 0),
         "gradients": gradients,
         "optimizer": 2 * gradients,
-        "reference": _reference_bytes(prepared, weights, gradients),
+        "reference": _reference_bytes(prepared, second, gradients),
         "activations": _with_gaps(peak, device, adapter=len(trained) < len(parameters)) if walk else None,
     }
     return {
@@ -198,11 +202,11 @@ def _give_shapes(model: Any, device: torch.device) -> None:
 
 
 def _walk_if_possible(
-    model: Any, prepared: Prepared, shape: Any, device: torch.device
+    model: Any, prepared: Prepared, shape: Any, device: torch.device, working: WorkingCopy | None
 ) -> tuple[_Live | None, str | None]:
     """Return what the walk counted, or why there was none."""
     try:
-        return _walk(model, prepared, shape, device), None
+        return _walk(model, prepared, shape, device, working), None
     except Exception as error:  # models bring their own code, and any of it may ask a tensor for its numbers
         return None, first_line(error)
 
@@ -215,15 +219,37 @@ def _with_gaps(peak: int, device: torch.device, *, adapter: bool) -> int:
     return int(peak * (1 + (beside_caches if caches_small_blocks() else _GAPS)))
 
 
-def _walk(model: Any, prepared: Prepared, shape: Any, device: torch.device) -> _Live:
+def _working_copy(model: Any, prepared: Prepared, device: torch.device) -> WorkingCopy | None:
+    """Return the bfloat16 copies that the run computes in, where it does, with frozen weights as it holds them."""
+    if not _copies(prepared, device) or _precision(prepared, device) != "bf16":
+        return None
+    if not prepared.config.reference.follows:
+        hold_in_bf16(model)
+    return WorkingCopy(model)
+
+
+def _copies(prepared: Prepared, device: torch.device) -> bool:
+    return prepared.pipeline is None and computes_in_copies(prepared.config, device)
+
+
+def _precision(prepared: Prepared, device: torch.device) -> str:
+    width = width_of(prepared.config.model) if _copies(prepared, device) else 0
+    return resolve_precision(prepared.config.train.precision, device, width)
+
+
+def _walk(model: Any, prepared: Prepared, shape: Any, device: torch.device, working: WorkingCopy | None) -> _Live:
     """Return what comes and goes within a step, beside weights, gradients, optimizer and reference."""
-    precision = resolve_precision(prepared.config.train.precision, device)
+    arithmetic: Any = nullcontext()
+    if working is not None:
+        arithmetic = working.in_use()
+    elif _precision(prepared, device) == "bf16":
+        arithmetic = torch.autocast(device.type, dtype=torch.bfloat16)
     score = _scorer(model, prepared, shape)
     for parameter in model.parameters():
         if parameter.requires_grad:  # as in every micro-batch of a step but the first
             parameter.grad = torch.empty_like(parameter)
     with _counting() as live:
-        with torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bf16" else nullcontext():
+        with arithmetic:
             scores = score()
             if prepared.loss.needs_reference:
                 with torch.no_grad():
