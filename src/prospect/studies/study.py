@@ -179,7 +179,8 @@ class Study(_Section):
         """Return a hash of all that is fixed before anything is run: also what is tuned, and the claim's margins."""
         decides = self.model_dump(mode="json", exclude={"name", "title", "question", "axes", "keep_models"})
         rules = decides["claim"] and decides["claim"]["rules"]
-        return hash_of({**decides, "claim": rules, "world": with_contents(self.world)})
+        worlds = [with_contents(one) for one in (self.world, self.tune.world if self.tune else {})]
+        return hash_of({**decides, "claim": rules, "worlds": worlds})
 
     def conditions_of(self, method: str) -> list[str]:
         """Return the conditions that a method is run under, in the study's order."""
@@ -215,6 +216,9 @@ def check_study(values: Mapping[str, Any], where: str = "study") -> Study:
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(where, detail, values) for detail in error.errors())) from None
     study = study.model_copy(update={"world": _fill_in(study.world, f"{where}: world")})
+    if study.tune is not None:
+        tuned_on = _fill_in(study.tune.world, f"{where}: tune.world")
+        study = study.model_copy(update={"tune": study.tune.model_copy(update={"world": tuned_on})})
     if study.grid:
         study = _with_grid(study, where)
     _check_names(study, where)

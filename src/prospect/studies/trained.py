@@ -28,7 +28,7 @@ def read_training(metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     magnitudes = [row["rewards/magnitude"] for row in steps if "rewards/magnitude" in row]
     return {
         "steps": max((int(row["step"]) for row in steps), default=0),
-        "tokens": max((int(row["num_tokens"]) for row in steps), default=None),
+        "tokens": max((int(row["num_tokens"]) for row in steps if "num_tokens" in row), default=None),
         "z0_clamped": _mean(held),
         "reward_magnitude": _mean(magnitudes[-math.ceil(len(magnitudes) * AT_THE_END) :]),
     }

@@ -130,6 +130,12 @@ def test_what_is_fixed_beforehand_has_a_hash(tmp_path: Path) -> None:
     claim = {"text": "t", "source": "s", "rules": [rule]}
     same = study(tune=TUNE, claim=claim).protocol()
     assert study(tune=TUNE, claim={**claim, "text": "in other words"}, title="Other").protocol() == same
+    other_prompts = tmp_path / "held_out.jsonl"
+    other_prompts.write_text("a")
+    named = study(tune={**TUNE, "world": {"held_out": str(other_prompts)}}, claim=claim)
+    before = named.protocol()
+    other_prompts.write_text("b")
+    assert same != before != named.protocol()
     for other in (
         study(tune=TUNE, claim={**claim, "rules": [{**rule, "by": 0.06}]}),
         study(tune={**TUNE, "seeds": [9]}, claim=claim),
