@@ -78,11 +78,20 @@ Those hold in the training run of every round; `data.train` is left out, for rou
 protocol has defaults of its own (`spin`), they win over these.
 """
 
+LORA_NOTE = """\
+Any other option of the installed PEFT's `LoraConfig` goes here by its own name (`exclude_modules`, `target_parameters`,
+`init_lora_weights: gaussian`, ...) and is passed on. One that PEFT does not have is refused, and so is one with which
+the model with its adapter off would not be the model that the run starts from: `bias`, starts such as PiSSA or OLoRA,
+which change the frozen weights, `layer_replication`.
+"""
+
 LOSS_NOTE = """\
 The other keys of `loss` are the hyperparameters of the loss that is named, [one of these](losses.md) or
 [your own](own-loss.md). `prospect losses` lists them with their defaults. `loss: kto` is short for
 `loss: {name: kto}`.
 """
+
+NOTES = {"loss": LOSS_NOTE, "model.lora": LORA_NOTE}
 
 COMMANDS_HEAD = f"""{WRITTEN_BY}
 
@@ -180,7 +189,7 @@ def recipe_page() -> str:
         if inner is None:
             top.append(_key_row(name, field))
         else:
-            sections += [*_section(name, inner), *([LOSS_NOTE] if name == "loss" else [])]
+            sections += _section(name, inner)
     return "\n".join([RECIPE_HEAD, *sections, "## Beside the sections", "", *_table_head(), *top, ""])
 
 
@@ -192,7 +201,7 @@ def _section(path: str, section: type[BaseModel]) -> list[str]:
         lines.append(_key_row(name, field, of=_link(f"{path}.{name}") if inner else ""))
         if inner is not None:
             nested += _section(f"{path}.{name}", inner)
-    return [*lines, "", *nested]
+    return [*lines, "", *([NOTES[path]] if path in NOTES else []), *nested]
 
 
 def _link(path: str) -> str:

@@ -102,6 +102,8 @@ DecayRate = Annotated[Number, Field(ge=0.0, lt=1.0)]
 class LoraSettings(Section):
     """Low-rank adapters instead of full weights; the reference is then the model with its adapter off."""
 
+    model_config = ConfigDict(extra="allow")  # PEFT's other options, checked against the installed one's
+
     r: int = Field(default=16, ge=1)
     """Rank of the adapter."""
     alpha: int = Field(default=32, ge=1)
@@ -110,6 +112,24 @@ class LoraSettings(Section):
     """Dropout before the adapter. Keep it 0 unless the run overfits: it makes log-ratios noisy."""
     target_modules: list[str] | str | None = None
     """Names of the layers to adapt; null means all linear layers but the head."""
+    use_rslora: bool = False
+    """Scale by alpha / sqrt(r) instead, so that a high rank learns no slower (rsLoRA, arXiv 2312.03732)."""
+    use_dora: bool = False
+    """Learn the length of each row of a weight apart from its direction (DoRA, arXiv 2402.09353): slower, often better
+    at low ranks."""
+    modules_to_save: list[str] | None = None
+    """Names of modules that are trained whole beside the adapter, such as lm_head, and saved with it."""
+    rank_pattern: dict[str, Annotated[int, Field(ge=1)]] = {}
+    """Ranks of single layers, by name or regular expression; the others have r."""
+    alpha_pattern: dict[str, Annotated[int, Field(ge=1)]] = {}
+    """The same of alpha."""
+    layers_to_transform: list[int] | int | None = None
+    """Numbers of the layers of the model that are adapted, from 0; null adapts all."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What is passed to PEFT by its own name: all that is set, but for the settings that have another name here."""
+        return self.model_dump(exclude={"r", "alpha", "dropout", "target_modules"}, exclude_defaults=True)
 
 
 class ModelSettings(Section):
@@ -121,6 +141,10 @@ class ModelSettings(Section):
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """How frozen weights are held. Trained weights are always float32: at learning rates of alignment a
     bfloat16 weight does not move at all."""
+    quantization: Literal["int8", "nf4"] | None = None
+    """How frozen weights under an adapter are held by bitsandbytes: a byte or half a byte each, the head and the
+    embeddings as dtype says, which is the arithmetic too. The reference is the same quantised model with its adapter
+    off."""
     attn_implementation: str | None = None
     """Attention of Transformers (sdpa, flash_attention_2, eager); null lets Transformers choose."""
     trust_remote_code: bool = False
@@ -315,14 +339,18 @@ class TrainSettings(Section):
     max_steps: int | None = Field(default=None, ge=1)
     """Optimizer steps, in place of epochs."""
     learning_rate: Number | None = Field(default=None, gt=0.0, allow_inf_nan=False)
-    """Peak learning rate of AdamW; null takes the loss's own (kto 5e-6, dpo 5e-7, sft 2e-5)."""
+    """Peak learning rate; null takes the loss's own (kto 5e-6, dpo 5e-7, sft 2e-5)."""
     scheduler: Literal["cosine", "linear", "constant"] = "linear"
     """How the learning rate falls after warm-up; cosine and linear end at 0."""
     warmup: Number = Field(default=0.1, ge=0.0, allow_inf_nan=False)
     """Below 1 a share of the steps, from 1 on a number of steps, over which the learning rate rises from
     0."""
+    optimizer: Literal["adamw", "adafactor", "adamw_8bit", "paged_adamw_8bit"] = "adamw"
+    """adafactor: Transformers', which keeps a number by row and by column in place of two by weight; its learning rate
+    is absolute, as AdamW's. adamw_8bit: bitsandbytes', whose moments take a byte each. paged_adamw_8bit: the same, in
+    memory that a GPU moves out when it is full. All resume bit for bit."""
     weight_decay: Number = Field(default=0.0, ge=0.0, allow_inf_nan=False)
-    """AdamW's, on matrices only."""
+    """Of the optimizer, apart from the gradient; on matrices only."""
     adam_betas: tuple[DecayRate, DecayRate] = (0.9, 0.999)
     """AdamW's decay rates of the two moments."""
     max_grad_norm: Number = Field(default=1.0, gt=0.0)
@@ -496,10 +524,13 @@ def load_config(
     for override in overrides:
         values = apply_override(values, override)
     config = read_section(Config, values, where)
-    for name in config.loss.hyperparameters:  # any may be the loss's own, but for those that other trainers call so
-        explained = explain_key(name)
-        if explained is not None and explained != f"here it is loss.{name}":
-            raise ConfigError(f"{where}: unknown key loss.{name}; {explained}.")
+    # Any may be the loss's own, or PEFT's, but for those that other trainers call so.
+    open_keys = {"loss": config.loss.hyperparameters, "model.lora": (config.model.lora or LoraSettings()).model_extra}
+    for section, names in open_keys.items():
+        for name in names or ():
+            explained = explain_key(name)
+            if explained is not None and explained != f"here it is {section}.{name}":
+                raise ConfigError(f"{where}: unknown key {section}.{name}; {explained}.")
     return config
 
 

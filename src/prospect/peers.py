@@ -130,6 +130,12 @@ PEERS_NAMES: Mapping[str, str] = {
     "base_model": "model.name_or_path",
     "adapter_name_or_path": "model.name_or_path (an adapter's folder)",
     "lora_model_dir": "model.name_or_path (an adapter's folder)",
+    "optim": "train.optimizer",
+    "optimizer": "train.optimizer",
+    "load_in_4bit": "model.quantization: nf4",
+    "load_in_8bit": "model.quantization: int8",
+    "quantization_bit": "model.quantization (int8 or nf4)",
+    "quant_bits": "model.quantization (int8 or nf4)",
     "torch_dtype": "model.dtype",
     "attn_impl": "model.attn_implementation",
     "flash_attn": "model.attn_implementation: flash_attention_2",
@@ -156,21 +162,18 @@ PEERS_NAMES: Mapping[str, str] = {
 }
 
 _PADDING = "not needed here: the rows of a step are sorted by length and cut by tokens, so there is little padding"
-_QUANTISED = "not here: hold frozen weights in 16 bits, with model.dtype: bfloat16 and model.lora: true"
-_ADAMW = "there is no choice here: it is always AdamW, with train.adam_betas and train.weight_decay"
 _COMPLETIONS = "nothing to set here: only completions are scored"
 _READING = "nothing to set here: files are read and encoded once, before the first step"
 _SERVED = "not here: what is sampled while it trains (online) comes from the policy in memory"
 _TRAINING = "nothing to set here: prospect train trains, and evaluates where data.eval is set"
-_UPLOAD = "nothing here uploads: when the run is done, upload its folder model/ (hf upload)"
+_UPLOAD = "no key here: when the run is done, prospect push RUN OWNER/NAME"
 _LOGITS = "nothing to set here: logits of the whole vocabulary are never held"
 
 # Their key -> why there is none here, and what to do.
 WITHOUT_COUNTERPART: Mapping[str, str] = {
     **dict.fromkeys(("packing", "sample_packing", "neat_packing", "eval_sample_packing", "padding_free"), _PADDING),
     **dict.fromkeys(("pad_to_sequence_len", "group_by_length"), _PADDING),
-    **dict.fromkeys(("load_in_4bit", "load_in_8bit", "quantization_bit", "quant_bits"), _QUANTISED),
-    **dict.fromkeys(("optimizer", "optim", "optim_args"), _ADAMW),
+    "optim_args": "not here: train.adam_betas and train.weight_decay are all that can be set of an optimizer",
     **dict.fromkeys(("train_on_inputs", "train_on_prompt", "mask_history", "assistant_only_loss"), _COMPLETIONS),
     **dict.fromkeys(("completion_only_loss", "roles_to_train"), _COMPLETIONS),
     **dict.fromkeys(("dataset_num_proc", "preprocessing_num_workers", "dataloader_num_workers"), _READING),

@@ -32,6 +32,7 @@ VERBS = {
     "rounds": "sample, label, align again: rounds on what the model itself writes",
     "merge": "fold an adapter into its base, or dequantise GGUF: a plain model folder",
     "check-model": "try a model's folder as a server would load it, and compare with what training saw",
+    "push": "upload a run's model or adapter, with its card, to the Hugging Face hub",
     "generate": "let a model answer prompts",
     "label": "let a judge give thumbs to completions",
     "compare": "methods, data conditions and seeds in one table with intervals",

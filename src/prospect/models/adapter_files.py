@@ -88,8 +88,13 @@ def merge(model: Any) -> Any:
     before = _logits(model)
     _untie(model)
     config = model.config
-    with quiet_peft():
-        merged = model.merge_and_unload().eval().requires_grad_(True)
+    try:
+        with quiet_peft():
+            merged = model.merge_and_unload().eval().requires_grad_(True)
+    except (RuntimeError, NotImplementedError) as error:  # PEFT has options of LoRA that no weight can hold
+        raise ModelError(
+            f"the adapter could not be merged ({first_line(error)}). Keep it as an adapter (model.adapter: continue)."
+        ) from error
     _tie_as_it_is(merged, config)
     after = _logits(merged)
     off = float((after - before).abs().max() / before.abs().max())

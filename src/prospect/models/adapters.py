@@ -10,12 +10,19 @@ from typing import Any
 from prospect.config import LoraSettings
 from prospect.errors import ConfigError
 from prospect.models.loading import first_line
+from prospect.models.lora_options import check_used, peft_settings
 
 
 @contextmanager
 def quiet_peft() -> Iterator[None]:
-    """PEFT reads an attribute that Transformers has renamed; nothing that a user could mend."""
+    """Keep back what PEFT says that a user need not mend.
+
+    It reads an attribute that Transformers has renamed, and fears for a head that is tied to the embeddings and adapted
+    alone, which `adapter_files.merge` parts from them.
+    """
     with warnings.catch_warnings():
+        for said in ("`tie_word_embeddings=True` and a tied layer", "embeddings are no longer tied after merging"):
+            warnings.filterwarnings("ignore", message=f".*{said}")
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
         yield
 
@@ -26,19 +33,22 @@ def add_adapter(
     """Wrap a model with a LoRA adapter; the embeddings of `trained_tokens` are trained too."""
     from peft import LoraConfig, get_peft_model
 
-    config = LoraConfig(
-        r=settings.r,
-        lora_alpha=settings.alpha,
-        lora_dropout=settings.dropout,
-        target_modules=settings.target_modules or "all-linear",
-        trainable_token_indices=list(trained_tokens) or None,
-        task_type=task,
-    )
+    options = peft_settings(settings)
+    if trained_tokens:
+        if "trainable_token_indices" in options:
+            raise ConfigError("model.lora.trainable_token_indices: the loss adds tokens of its own. Leave it out.")
+        options["trainable_token_indices"] = list(trained_tokens)
     try:
         with quiet_peft():
-            wrapped = get_peft_model(model, config).eval()
-    except ValueError as error:
-        raise ConfigError(f"model.lora.target_modules: {first_line(error)}") from error
+            # What PEFT says of patterns and exclusions that nothing answers to, and then ignores.
+            warnings.filterwarnings(
+                "error", message=r"The following \w+ keys did not match|You have passed exclude_mod"
+            )
+            wrapped = get_peft_model(model, LoraConfig(task_type=task, **options)).eval()
+    except (TypeError, ValueError, UserWarning, RuntimeWarning) as error:
+        said = first_line(error)
+        raise ConfigError(f"model.lora{'.target_modules' if 'target' in said.lower() else ''}: {said}") from error
+    check_used(wrapped, settings)
     for name, module in wrapped.named_modules():
         if "lora_dropout" in name:
             module.train()

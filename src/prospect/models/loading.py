@@ -16,6 +16,7 @@ from prospect.data.control_tokens import CONTROL_TOKENS, ask_after_good, control
 from prospect.errors import ModelError
 from prospect.model_source import MODEL_CONFIG, ModelSource, find_model, require_context
 from prospect.models.gguf_reader import forget_parsed, parsed_once
+from prospect.models.quantization import quantization_options, with_one_arithmetic
 from prospect.models.working_copy import multiplies_bf16
 
 DEFAULT_MAX_LENGTH = 2048  # the longest row where neither recipe nor model sets a limit
@@ -90,6 +91,7 @@ def load_whole(source: ModelSource, settings: ModelSettings) -> Any:
             f"{source.place}: {len(missing)} weights are missing from the checkpoint, {missing[0]} for one, and "
             "would be random. Is it a model of another kind?"
         )
+    model = with_one_arithmetic(model) if settings.quantization is not None else model
     return (as_plain(model) if source.gguf else model).eval()
 
 
@@ -156,6 +158,7 @@ def loading_options(settings: ModelSettings) -> dict[str, Any]:
         "trust_remote_code": settings.trust_remote_code,
         "use_safetensors": True,
         "output_loading_info": True,
+        **quantization_options(settings),
     }
     if settings.attn_implementation is not None:
         options["attn_implementation"] = settings.attn_implementation

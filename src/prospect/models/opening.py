@@ -11,6 +11,7 @@ from prospect.errors import ModelError
 from prospect.model_source import ModelSource, find_model
 from prospect.models.adapter_files import adapter_identity, holds_embeddings, merge, put_on
 from prospect.models.loading import fit_embeddings, load_tokenizer, load_whole, weights_identity
+from prospect.models.quantization import dequantised
 
 Adapter = Literal["keep", "train", "merge"]
 """What happens to an adapter that is named: it stays on its base, frozen or trained, or is folded in."""
@@ -58,6 +59,7 @@ def open_model(settings: ModelSettings, tokenizer: Any, precision: str, adapter:
         identity = weights_identity(model, precision)
         return Opened(model, source, identity, None, None if untrained else source.loadable)
     model = _under(source, settings)
+    model = dequantised(model, settings) if adapter == "merge" else model
     if adapter != "merge":
         fit_embeddings(model, tokenizer)
     base_identity = weights_identity(model, precision)
@@ -72,12 +74,14 @@ def open_model(settings: ModelSettings, tokenizer: Any, precision: str, adapter:
 
 
 def load_causal_lm(source: ModelSource, settings: ModelSettings) -> Any:
-    """Load a whole causal LM; adapters are folded in.
+    """Load a whole causal LM; adapters are folded in, into dequantised weights where those were quantised.
 
     Raises:
         ModelError: as `open_model`.
     """
-    return load_whole(source, settings) if source.base is None else merge(put_on(_under(source, settings), source))
+    if source.base is None:
+        return load_whole(source, settings)
+    return merge(put_on(dequantised(_under(source, settings), settings), source))
 
 
 def _under(source: ModelSource, settings: ModelSettings) -> Any:

@@ -171,8 +171,8 @@ def computes_in_copies(config: Config, device: torch.device) -> bool:
 
 
 def _can_be_copied(settings: ModelSettings, device: torch.device) -> bool:
-    """Whether it is on a CPU, and no weight of another half precision meets the copies."""
-    return device.type == "cpu" and settings.dtype != "float16"
+    """Whether it is on a CPU, and no weight of another half precision, or of fewer bits, meets the copies."""
+    return device.type == "cpu" and settings.dtype != "float16" and settings.quantization is None
 
 
 def load_for_scoring(

@@ -137,7 +137,10 @@ def _refuse(config: Config, pipeline: Pipeline, loss: Loss) -> None:
     plain, name = DataSettings(train=""), f"loss {loss.name}"
     text = next((key for key in _OF_TEXTS if getattr(config.data, key) != getattr(plain, key)), None)
     by_token = loss.level == "token" or loss.needs_values or loss.needs_sampled_logps
+    options = config.model.lora.options if config.model.lora is not None else {}
     refused: dict[str, Any] = {
+        f"model.lora.{next(iter(options), '')}: an adapter of images has r, alpha, dropout and target_modules, which "
+        "every reader of its file knows. Leave it out": bool(options),
         f"{name} scores single tokens, and an image is scored as a whole": by_token or loss.feedback == "sampled",
         f"{name} trains a reward model, and {pipeline.name} makes images": loss.reward_model,
         f"{name} compares log-probs without a reference, and of an image only what two models differ by is known": (

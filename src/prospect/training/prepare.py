@@ -36,6 +36,8 @@ from prospect.model_source import ModelSource, find_adapter_of_images, find_mode
 from prospect.models.device import default_device, has_float64
 from prospect.models.diffusion.pipelines import Pipeline, read_pipeline
 from prospect.models.loading import load_model_config, load_tokenizer, resolve_max_length
+from prospect.models.lora_options import check_options
+from prospect.models.quantization import check_quantization
 from prospect.training.early import refuse_early
 from prospect.training.image_recipe import check_balance, image_encoder, refuse_image_settings, settle_images
 from prospect.training.online import check_online, steps_per_pass
@@ -113,6 +115,8 @@ def prepare(config: Config, now: datetime | None = None) -> Prepared:
     source = of_images[0] if of_images else find_model(config.model.name_or_path)
     require_float64(loss, source)
     config = continue_images(config) if of_images else choose_adapter(config, source, loss)
+    check_options(config)
+    check_quantization(config, source, reward_model=loss.reward_model)
     if source.kind == "pipeline":
         return _prepare_images(config, source, loss)
     refuse_image_settings(config)

@@ -11,6 +11,7 @@ from prospect.errors import ConfigError
 from prospect.feedback.convert.balance import suggest_class_weights
 from prospect.losses import Loss
 from prospect.training.online import has_reference
+from prospect.training.optimizer import check_optimizer
 from prospect.training.starting_point import check_named
 
 HUMANLINE_EVERY = 12  # steps; the paper's range is 12 to 24
@@ -40,11 +41,14 @@ def resolve_recipe(
     values["data"] |= {"max_length": max_length, "class_weights": "none"}
     values["train"]["learning_rate"] = config.train.learning_rate or loss.learning_rate
     values["train"]["max_tokens_per_micro_batch"] = max_tokens
+    if config.model.lora is not None and config.model.lora.use_dora:  # see check_options
+        values["train"]["precision"] = "fp32"
     values["reference_point"] |= _reference_point(config.reference_point, loss, train)
     _check_modifiers(config, loss)
     if config.data.desirable_share is not None and not all(train.class_counts()):
         raise ConfigError("data.desirable_share mixes two classes, and the feedback has one. Leave it out.")
     _check_sharding(config)
+    check_optimizer(config)
     values["reference"] |= _reference(config, loss)
     return Config.model_validate(values)
 
@@ -131,6 +135,13 @@ def _reference(config: Config, loss: Loss) -> dict[str, Any]:
             f"reference.sync adds the adapter to the reference's weights, and model.dtype is {config.model.dtype}: "
             "what an adapter has learnt is lost in the rounding of such weights, so the reference would not come to "
             "the policy. Set model.dtype: float32, or leave reference.sync out (with loss.humanline set its every: 0)."
+        )
+    options = config.model.lora.options if config.model.lora is not None else {}
+    unmixable = sorted({"use_dora", "lora_bias", "target_parameters"} & options.keys())
+    if moves and unmixable:
+        raise ConfigError(
+            f"reference.sync adds the adapter to the reference's weights, and with model.lora.{unmixable[0]} it is no "
+            "sum of the two. Leave one of them out (with loss.humanline set reference.sync.every: 0)."
         )
     by_token = loss.level == "token" or config.loss.humanline is not None
     why = "reference.sync changes its answers" if moves else "it is asked for every token" if by_token else ""

@@ -34,9 +34,6 @@ from prospect.training.checkpoints.checkpoint import (
     clean_leftovers,
     latest_checkpoint,
     load_group,
-    optimizer_likes,
-    optimizer_tensors,
-    restore_optimizer,
     save_checkpoint,
 )
 from prospect.training.checkpoints.resume import restore
@@ -52,7 +49,13 @@ from prospect.training.objective import (
     check_first_step,
     place_models,
 )
-from prospect.training.optimizer import build_optimizer, set_learning_rate
+from prospect.training.optimizer import (
+    build_optimizer,
+    empty_state,
+    restore_state,
+    set_learning_rate,
+    state_tensors,
+)
 from prospect.training.prepare import Prepared
 from prospect.training.processes.sharding import clip_gradient, whole
 from prospect.training.processes.world import World
@@ -74,7 +77,7 @@ class Session:
     policy: Policy
     reference: Reference
     objective: Objective
-    optimizer: torch.optim.AdamW
+    optimizer: torch.optim.Optimizer
     identity: Identity
     progress: Progress
     run: RunDir
@@ -281,7 +284,7 @@ class Session:
         parameters = self.policy.trainable()
         groups: dict[str, Mapping[str, torch.Tensor]] = {
             WEIGHTS: parameters,
-            OPTIMIZER: optimizer_tensors(self.optimizer, parameters),
+            OPTIMIZER: state_tensors(self.optimizer, parameters),
             REFERENCE: self.reference.state(),
             RUNNING_MEAN: self.objective.running_mean.state() if self.prepared.loss.needs_running_mean else {},
             SAMPLED_POINT: self.objective.sampled.state() if self.objective.sampled is not None else {},
@@ -300,8 +303,8 @@ class Session:
         if checkpoint is None:
             raise CheckpointError(f"{run.path}: has no checkpoint whose optimizer could go on. Begin with a fresh one.")
         parameters = self.policy.trainable()
-        found = load_group(checkpoint, OPTIMIZER, optimizer_likes(parameters), self.world)
-        restore_optimizer(self.optimizer, parameters, found)
+        found = load_group(checkpoint, OPTIMIZER, empty_state(self.optimizer, parameters), self.world)
+        restore_state(self.optimizer, parameters, found)
 
     def finish(self) -> None:
         """Write the aligned model and close the books.

@@ -86,17 +86,14 @@ def _adapter(theirs: Theirs) -> Became:
         return Became(note="off here too: all weights are trained")
     if kind not in ("lora", "qlora"):
         return Became(note=f"{kind} is not here: all weights are trained, or an adapter (lora)", lost=True)
-    note = "the frozen weights are not quantised here; model.dtype: bfloat16 holds them in 16 bits" * (kind == "qlora")
     if start:
-        return Became(
-            {"model.name_or_path": str(start), "model.adapter": "continue"}, f"it names its base{note and '; '}{note}"
-        )
+        return Became({"model.name_or_path": str(start), "model.adapter": "continue"}, "it names its base")
     numbers = {"r": theirs.number("lora_r"), "alpha": theirs.number("lora_alpha")}
     targets = None if theirs.on("lora_target_linear") else layers(theirs.get("lora_target_modules"))
     lora: dict[str, Any] = {key: None if value is None else round(value) for key, value in numbers.items()}
     lora |= {"dropout": theirs.number("lora_dropout"), "target_modules": targets}
     settings = {f"model.lora.{key}": value for key, value in plain(lora).items()} or {"model.lora": True}
-    return Became(settings, note, lost=kind == "qlora")
+    return Became(settings)
 
 
 @rule(*_ATTENTIONS, "attn_implementation")

@@ -15,7 +15,7 @@ from prospect.translate.training import TRAINING, trackers
 
 _INFO = "dataset_info.json"
 _INFERENCE = "nothing to set here: of answering and exporting, not of training"
-_OPTIMIZERS = "not here: the optimizer is AdamW"
+_OPTIMIZERS = "not here: AdamW, Adafactor, AdamW in 8 bits (train.optimizer)"
 
 
 def _loss(given: Mapping[str, Any], asked: str) -> str:

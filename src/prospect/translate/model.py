@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from prospect.translate.rules import Became, Rule, Theirs, answered, listed, needless, rule, same, without
+from prospect.translate.rules import Became, Rule, Theirs, listed, needless, rule, same, without
 
 
 @rule("sync_ref_model", "ref_model_mixup_alpha", "ref_model_sync_steps")
@@ -57,25 +57,43 @@ def _first_weights(theirs: Theirs) -> Became:
     return Became(note="as here: an adapter starts at zero", lost=not usual)
 
 
+@rule("load_in_4bit", "load_in_8bit", "quantization_bit", "quant_bits")
+def _quantization(theirs: Theirs) -> Became:
+    bits = theirs.number("quantization_bit", "quant_bits")
+    bits = 4 if theirs.on("load_in_4bit") else 8 if theirs.on("load_in_8bit") else bits
+    if not bits:
+        return Became(note="off here too")
+    if bits not in (4, 8):
+        return Became(note="not here: 8 or 4 bits", lost=True)
+    return Became({"model.quantization": "nf4" if bits == 4 else "int8"}, "under an adapter, by bitsandbytes")
+
+
+@rule("use_dora", "peft_use_dora", "use_rslora", "peft_use_rslora")
+def _adapter_kind(theirs: Theirs) -> Became:
+    kinds = ("use_dora", "use_rslora")
+    return Became({f"model.lora.{kind}": True for kind in kinds if theirs.on(kind, f"peft_{kind}")})
+
+
 MODEL: tuple[Rule, ...] = (
     attention,
     same("model.trust_remote_code", "trust_remote_code", note="code of the model's folder runs on your machine"),
     _sync,
     _first_weights,
     needless("kept by row by itself (reference.cache)", "precompute_ref_log_probs precompute_ref_batch_size"),
-    without(answered("load_in_4bit"), "load_in_4bit load_in_8bit quantization_bit quant_bits quant_method gptq fp8"),
-    without(answered("load_in_4bit"), "ref_model_quantization_bit quantization qat peft"),
+    _quantization,
+    without(
+        "not here: frozen weights are held in 8 or 4 bits by bitsandbytes", "quant_method gptq fp8 qat quantization"
+    ),
+    without("not here: the reference is the quantised model with its adapter off", "ref_model_quantization_bit"),
     needless("only of use with quantised weights", "bnb_* use_bnb_nested_quant quantization_* double_quantization"),
     needless("only of use with quantised weights", "fp8_* hqq_axis qlora_sharded_model_loading model_quantization_*"),
+    _adapter_kind,
+    same("model.lora.modules_to_save", "modules_to_save", "lora_modules_to_save", "additional_target"),
     without(
-        "not here: low-rank adapters on layers, and nothing beside them that is trained",
-        "use_dora peft_use_dora lora_modules_to_save modules_to_save additional_target lora_target_parameters",
-        "target_parameters target_regex lora_bias peft_layer* peft_trainable_token_indices relora*",
+        "not translated: model.lora takes it by PEFT's own name",
+        "lora_target_parameters target_parameters target_regex lora_bias peft_layer* peft_trainable_token_indices",
     ),
-    without(
-        "not here: an adapter is scaled by alpha / r. For alpha / sqrt(r) write alpha * sqrt(r)",
-        "use_rslora peft_use_rslora",
-    ),
+    without("not here", "relora* peft"),
     without("not here: an adapter starts at zero", "pissa_init loftq_config lora_ga_* jagged_restart_*"),
     needless("only of use with pissa_init", "pissa_*"),
     without("not here: one learning rate for all weights", "loraplus_lr_ratio lorap_lr_ratio lr_groups vit_lr"),

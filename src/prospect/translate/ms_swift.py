@@ -124,7 +124,7 @@ TOOL = Tool(
         needless("an adapter is trained in float32", "lora_dtype"),
         without(_LORA_ALONE, "freeze_parameters* trainable_parameters* lisa_* fourier_* boft_* vera_*"),
         without(_LORA_ALONE, "adalora_* reft_* llamapro_*"),
-        without(answered("optim"), "use_galore"),
+        without("not here: AdamW, Adafactor, AdamW in 8 bits (train.optimizer)", "use_galore"),
         needless("only of use with the optimizer of that name", "galore_*"),
         needless("nothing to set here: PEFT", "tuner_backend"),
         needless(answered("packing"), "packing_* lazy_tokenize cached_dataset padding_side streaming"),

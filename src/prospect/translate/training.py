@@ -76,13 +76,22 @@ def adam_epsilon(theirs: Theirs) -> Became:
 
 @rule("optim", "optimizer")
 def optimizer(theirs: Theirs) -> Became:
-    """AdamW, or what stands in its place."""
+    """AdamW, its kin, or Adafactor."""
     name = str(theirs.get("optim", "optimizer") or "adamw_torch")
     if name.startswith(("adamw_torch", "adamw_hf", "adamw_apex")):
         return Became(note="AdamW here too")
+    if name in _OPTIMIZERS:
+        return Became({"train.optimizer": _OPTIMIZERS[name]})
     if "adamw" in name:
         return Became(note="AdamW, with its state in 32 bits: the same method at more memory")
-    return Became(note=answered("optim"), lost=True)
+    return Became(note="not here: AdamW, Adafactor, AdamW in 8 bits (train.optimizer)", lost=True)
+
+
+_OPTIMIZERS = {
+    "adafactor": "adafactor",
+    **dict.fromkeys(("adamw_8bit", "adamw_bnb_8bit"), "adamw_8bit"),
+    "paged_adamw_8bit": "paged_adamw_8bit",
+}
 
 
 @rule("max_grad_norm", "gradient_clipping")
@@ -260,7 +269,7 @@ TRAINING: tuple[Rule, ...] = (
     without(answered("resume_from_checkpoint"), "resume_from_checkpoint restore_callback_states_from_checkpoint"),
     needless(answered("overwrite_output_dir"), "overwrite_output_dir"),
     without(answered("push_to_hub"), "push_to_hub hub_* push_to_hub_*"),
-    without(answered("optim"), "optim_args optim_target_modules"),
+    without(answered("optim_args"), "optim_args optim_target_modules"),
     without("not here: the last step's model is kept; the report shows where it was best", "load_best_model_at_end"),
     needless("only of use with load_best_model_at_end", "metric_for_best_model greater_is_better"),
     without(answered("neftune_noise_alpha"), "neftune_noise_alpha"),

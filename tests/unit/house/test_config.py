@@ -36,8 +36,8 @@ def test_the_least_recipe_names_model_data_and_output() -> None:
         ({"batch_size": 4}, "recipe: unknown key batch_size; it belongs at train.batch_size."),
         ({"train": {"dtype": "x"}}, "recipe: unknown key train.dtype; it belongs at model.dtype."),
         (
-            {"model": {"name_or_path": "m", "lora": {"qqq": 4}}},
-            "recipe: unknown key model.lora.qqq. Known here: r, alpha, dropout, target_modules.",
+            {"reference": {"sync": {"qqq": 4}}},
+            "recipe: unknown key reference.sync.qqq. Known here: every, mix.",
         ),
         # Names that begin as pydantic's own marks do.
         ({"strategy": 1}, "recipe: unknown key strategy. Known here: model, data, loss"),

@@ -8,9 +8,18 @@ from typing import Any
 import pytest
 import torch
 
-from prospect.config import TrainSettings
+from prospect.config import TrainSettings, load_config
+from prospect.errors import ConfigError
 from prospect.models.value_head import VALUE_HEAD
-from prospect.training.optimizer import build_optimizer, learning_rate, set_learning_rate
+from prospect.training.optimizer import (
+    build_optimizer,
+    check_optimizer,
+    empty_state,
+    learning_rate,
+    restore_state,
+    set_learning_rate,
+    state_tensors,
+)
 
 
 def rates(total: int, **settings: Any) -> list[float]:
@@ -104,3 +113,90 @@ def test_a_value_head_learns_at_a_thousandth_or_at_the_rate_of_the_policy_if_tha
     optimizer = build_optimizer(TrainSettings(learning_rate=rate), {"weight": one, f"{VALUE_HEAD}.weight": head})
     set_learning_rate(optimizer, rate / 2)  # half-way up the warm-up
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([rate / 2, of_the_head / 2])
+
+
+# -- other optimizers --
+
+OTHERS = ["adafactor", "adamw_8bit"]
+
+
+def need(name: str) -> None:
+    if "8bit" in name:
+        pytest.importorskip("bitsandbytes")
+
+
+def moved(optimizer: torch.optim.Optimizer, parameters: dict[str, torch.nn.Parameter], steps: int, seed: int) -> None:
+    torch.manual_seed(seed)
+    for _ in range(steps):
+        set_learning_rate(optimizer, 1e-2)
+        for parameter in parameters.values():
+            parameter.grad = torch.randn_like(parameter)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+
+def weights_of(seed: int = 0) -> dict[str, torch.nn.Parameter]:
+    torch.manual_seed(seed)
+    return {"large": torch.nn.Parameter(torch.randn(64, 80)), "norm": torch.nn.Parameter(torch.randn(7))}
+
+
+@pytest.mark.parametrize("name", ["adamw", *OTHERS])
+def test_an_optimizer_goes_on_to_the_same_bits_from_its_state_as_tensors(name: str) -> None:
+    need(name)
+    settings = TrainSettings(optimizer=name, weight_decay=0.1)  # type: ignore[arg-type]
+    whole = weights_of()
+    optimizer = build_optimizer(settings, whole)
+    moved(optimizer, whole, 3, seed=1)
+    state = {key: value.clone() for key, value in state_tensors(optimizer, whole).items()}
+    stopped = {key: torch.nn.Parameter(value.detach().clone()) for key, value in whole.items()}
+    moved(optimizer, whole, 3, seed=2)
+    again = build_optimizer(settings, stopped)
+    before = {key: value.detach().clone() for key, value in stopped.items()}
+    likes = empty_state(again, stopped)
+    assert all(torch.equal(before[key], stopped[key]) for key in stopped)  # making a state moves nothing
+    assert {key: (t.dtype, t.shape) for key, t in likes.items()} == {
+        key: (t.dtype, t.shape) for key, t in state.items()
+    }
+    restore_state(again, stopped, state)
+    moved(again, stopped, 3, seed=2)
+    assert all(torch.equal(whole[key], stopped[key]) for key in whole)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_learning_rate_and_weight_decay_mean_what_they_mean_to_adamw(name: str) -> None:
+    """Along a steady gradient every weight goes by the learning rate a step, and matrices alone decay."""
+    need(name)
+    parameters = weights_of()
+    start = {key: value.detach().clone() for key, value in parameters.items()}
+    optimizer = build_optimizer(TrainSettings(optimizer=name), parameters)  # type: ignore[arg-type]
+    for _ in range(5):
+        set_learning_rate(optimizer, 1e-3)
+        for parameter in parameters.values():
+            parameter.grad = torch.full_like(parameter, 0.3)
+        optimizer.step()
+    for key, parameter in parameters.items():
+        torch.testing.assert_close(
+            start[key] - parameter.detach(), torch.full_like(start[key], 5e-3), rtol=0.02, atol=0
+        )
+    decaying = build_optimizer(TrainSettings(optimizer=name, weight_decay=0.5), parameters)  # type: ignore[arg-type]
+    assert [group["weight_decay"] for group in decaying.param_groups] == [0.5, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        ({"optimizer": "adafactor", "adam_betas": [0.8, 0.9]}, r"train\.adam_betas are AdamW's, and .* adafactor"),
+        ({"optimizer": "adafactor", "parallel": "fsdp"}, r"not made for weights spread by fsdp\. Set adamw, or ddp"),
+        (
+            {"optimizer": "adamw_8bit"},
+            r"needs the package bitsandbytes\. Install it \(pip install bitsandbytes\), or set",
+        ),
+    ],
+)
+def test_an_optimizer_that_cannot_be_had_is_refused(
+    monkeypatch: pytest.MonkeyPatch, train: dict[str, Any], message: str
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    values = {"model": "m", "data": {"train": "x"}, "output": "o", "train": train}
+    with pytest.raises(ConfigError, match=message):
+        check_optimizer(load_config(values))

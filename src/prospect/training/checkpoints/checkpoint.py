@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -279,44 +278,6 @@ def _require_same(saved: Identity, current: Identity, path: Path) -> None:
         raise CheckpointError(
             f"{path}: the training data changed since this checkpoint. Restore them, or start a new run."
         )
-
-
-def optimizer_tensors(
-    optimizer: torch.optim.Optimizer, parameters: Mapping[str, torch.nn.Parameter]
-) -> dict[str, torch.Tensor]:
-    """AdamW's moments and step counts, by `parameter|moment`."""
-    return {
-        f"{name}|{key}": value
-        for name, parameter in parameters.items()
-        for key, value in optimizer.state.get(parameter, {}).items()
-        if isinstance(value, torch.Tensor)
-    }
-
-
-def optimizer_likes(parameters: Mapping[str, torch.nn.Parameter]) -> dict[str, torch.Tensor]:
-    """How AdamW's moments lie: as their parameters do; step counts are numbers on the CPU."""
-    moments = {f"{name}|{key}": p.detach() for name, p in parameters.items() for key in ("exp_avg", "exp_avg_sq")}
-    return moments | {f"{name}|step": _step_like(p) for name, p in parameters.items()}
-
-
-def _step_like(parameter: torch.nn.Parameter) -> torch.Tensor:
-    # A fused AdamW counts where its parameter is.
-    return torch.zeros((), device=parameter.device)
-
-
-def restore_optimizer(
-    optimizer: torch.optim.Optimizer,
-    parameters: Mapping[str, torch.nn.Parameter],
-    tensors: Mapping[str, torch.Tensor],
-) -> None:
-    """Put moments and step counts back."""
-    for name, parameter in parameters.items():
-        state: dict[str, Any] = {}
-        for key, value in tensors.items():
-            of, _, moment = key.rpartition("|")
-            if of == name:
-                state[moment] = value
-        optimizer.state[parameter] = state
 
 
 def _restore_random(random: Mapping[str, torch.Tensor], world: World) -> None:

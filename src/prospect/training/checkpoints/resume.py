@@ -18,10 +18,9 @@ from prospect.training.checkpoints.checkpoint import (
     SAMPLED_POINT,
     WEIGHTS,
     load_checkpoint,
-    optimizer_likes,
-    restore_optimizer,
 )
 from prospect.training.checkpoints.state import Identity, Progress
+from prospect.training.optimizer import empty_state, restore_state
 from prospect.training.sampled_point import SampledPoint
 from prospect.training.step import Objective
 
@@ -38,7 +37,7 @@ def restore(checkpoint: Path, objective: Objective, optimizer: torch.optim.Optim
     parameters, reference = objective.policy.trainable(), objective.reference
     likes = {
         WEIGHTS: {name: p.detach() for name, p in parameters.items()},
-        OPTIMIZER: optimizer_likes(parameters),
+        OPTIMIZER: empty_state(optimizer, parameters),
         REFERENCE: reference.weights(),
         RUNNING_MEAN: objective.running_mean.state(),
         SAMPLED_POINT: SampledPoint.layout(),
@@ -49,7 +48,7 @@ def restore(checkpoint: Path, objective: Objective, optimizer: torch.optim.Optim
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(groups[WEIGHTS][name])
-    restore_optimizer(optimizer, parameters, groups[OPTIMIZER])
+    restore_state(optimizer, parameters, groups[OPTIMIZER])
     reference.policy_moved()
     if REFERENCE in groups:
         reference.load(groups[REFERENCE])

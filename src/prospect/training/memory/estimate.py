@@ -30,6 +30,7 @@ from prospect.models.device import default_device
 from prospect.models.head import Shaping, linear_logps
 from prospect.models.loading import first_line, load_model_config, resolve_precision, width_of
 from prospect.models.policy import computes_in_copies
+from prospect.models.quantization import saved_by_quantization
 from prospect.models.reference import kind_of_reference
 from prospect.models.working_copy import WorkingCopy, hold_in_bf16
 from prospect.training.memory.allocator import caches_small_blocks
@@ -48,6 +49,8 @@ _SMALL_THINGS = 15_000_000
 # blocks (see allocator.py) its heap falls to pieces, with adapters most of all. Measured by benchmarks/estimates.py.
 _GAPS, _GAPS_BESIDE_CACHES, _GAPS_OF_ADAPTERS_BESIDE_CACHES = 0.4, 0.7, 1.5
 _GAPS_ON_A_GPU = 0.1
+# Of bitsandbytes: numbers that share a scale, and the smallest weight whose moments are held in 8 bits.
+_BLOCK, _SMALLEST_IN_8_BITS = 256, 4096
 # Steps looked at for the largest micro-batch: they are drawn alike, and that of the longest row is looked up apart.
 _STEPS_SEEN = 50
 
@@ -82,14 +85,15 @@ def estimate_memory(prepared: Prepared) -> dict[str, Any]:
         trained = [p for p in parameters if p.requires_grad]
         walk, unknown = _walk_if_possible(model, prepared, shape, device, working)
         peak = max(walk.peak, _sampling_bytes(prepared)) if walk else 0
-    weights, gradients = _bytes(parameters), _bytes(trained)
+    weights = _bytes(parameters) - saved_by_quantization(model, prepared.config.model)
+    gradients = _bytes(trained)
     second = weights if working is None or prepared.config.reference.follows else sum(2 * p.numel() for p in parameters)
     parts: dict[str, int | None] = {
         # The walk has brought in what training brings in, and holds nothing else of any size.
         "libraries": resident_bytes() + _SMALL_THINGS if device.type == "cpu" else 0,
         "weights": weights + (working.bytes if working is not None else 0),
         "gradients": gradients,
-        "optimizer": 2 * gradients,
+        "optimizer": _state_bytes(prepared.config.train.optimizer, trained),
         "reference": _reference_bytes(prepared, second, gradients),
         "activations": _with_gaps(peak, device, adapter=len(trained) < len(parameters)) if walk else None,
     }
@@ -154,6 +158,16 @@ def _sampling_bytes(prepared: Prepared) -> int:
     cached = 2 * config.num_hidden_layers * (getattr(config, "num_key_value_heads", None) or heads) * size
     # float32; a half more is kept free for tokens to come, and logits, their probabilities and their order are there.
     return int(4 * rows * (1.5 * length * cached + 3 * config.vocab_size))
+
+
+def _state_bytes(optimizer: str, trained: Iterable[torch.Tensor]) -> int:
+    """Return what an optimizer keeps of each weight: two numbers, two bytes with a scale, or rows and columns."""
+    if optimizer == "adafactor":
+        shapes = [p.shape for p in trained]
+        return sum(4 * s.numel() // s[-1] + 4 * s.numel() // s[-2] if len(s) > 1 else 4 * s.numel() for s in shapes)
+    by_weight = 2 * (1 + 4 / _BLOCK) if "8bit" in optimizer else None
+    small = _SMALLEST_IN_8_BITS if by_weight else 0
+    return int(sum(p.numel() * (by_weight if by_weight and p.numel() >= small else 8) for p in trained))
 
 
 def _bytes(parameters: Iterable[torch.Tensor]) -> int:
