@@ -155,7 +155,8 @@ def test_accuracy_of_scored_completions_is_a_best_one_ahead(
 def test_the_size_of_rewards_is_told_of_losses_with_a_reference() -> None:
     for loss in ("kto", "dpo"):
         assert tally_of(loss, [2.0, -1.0], [True, False], beta=0.5).means()["rewards/magnitude"] == 0.75
-    assert "rewards/magnitude" not in tally_of("simpo", [2.0, -1.0], [True, False]).means()
+    for loss in ("simpo", "ipo"):  # no reference; nats per token
+        assert "rewards/magnitude" not in tally_of(loss, [2.0, -1.0], [True, False]).means()
 
 
 def test_a_reward_model_has_rewards_and_no_log_probs() -> None:
