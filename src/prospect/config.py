@@ -94,6 +94,8 @@ def _date_in_words(value: Any) -> Any:
 
 
 Number = Annotated[float, BeforeValidator(_number_in_words)]
+AnyNumber = Annotated[Any, BeforeValidator(_number_in_words)]
+"""Any value; `1e-4` is a number."""
 DecayRate = Annotated[Number, Field(ge=0.0, lt=1.0)]
 
 

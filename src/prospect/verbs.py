@@ -368,19 +368,26 @@ def compare(
     from prospect.studies.runner import run_study
     from prospect.studies.study import load_study
     from prospect.studies.table import check_measures, make_result
+    from prospect.studies.tuning import tune
     from prospect.training.processes.world import allotted_cores
 
     path = os.fspath(study)
     plan = load_study(path, overrides)
     folder = output_folder(Path("runs") / plan.name if output is None else os.fspath(output))
     world = make_world(plan.world)
-    check_measures(plan, world)
+    check_measures(plan, world)  # refuses here, and not after an hour, a rule that cannot be decided
+    choose(plan, make_cells(plan, world, folder), only)
+    protocol, tuning = plan.protocol(), None
+    options: dict[str, Any] = {
+        "jobs": jobs or allotted_cores(Path("/sys/fs/cgroup")),
+        "say": say,
+        "each_process": each_process,
+    }
+    if plan.tune is not None:
+        plan, tuning = tune(plan, folder, **options)
     cells = make_cells(plan, world, folder)
-    chosen = choose(plan, cells, only)
-    make_result(plan, world, cells, path)  # refuses here, and not after an hour, a rule that cannot be decided
-    processes = min(jobs or allotted_cores(Path("/sys/fs/cgroup")), len(chosen))
-    run_study(plan, chosen, folder, jobs=processes, say=say, each_process=each_process)
-    result = make_result(plan, world, cells, path)
+    run_study(plan, choose(plan, cells, only), folder, **options)
+    result = make_result(plan, world, cells, path, protocol=protocol, tuning=tuning)
     result.write(folder / "result.json")
     write_text(folder / "table.md", as_markdown(result))
     write_comparison_page(result, folder / "comparison.html")

@@ -45,10 +45,12 @@ def test_a_study_becomes_a_table_a_json_and_a_folder(study: Callable[..., str], 
     folder = Path("runs/mine")
     assert Path(folder / "table.md").read_text() == out[:-1]
     stored = json.loads((folder / "result.json").read_text())
-    assert main(["compare", path, "--json"]) == 0
+    assert main(["compare", path, "--json", "--csv", "cells.csv"]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out) == stored
-    assert stored["format"] == "prospect.study/1"
+    lines = Path("cells.csv").read_text().splitlines()
+    assert lines[0].startswith("method,condition,loss.name,measure,unit,mean,low,high") and len(lines) == 7
+    assert stored["format"] == "prospect.study/1.1"
     assert "[1/" not in err  # nothing was run again
     assert yaml.safe_load((folder / "study.yaml").read_text())["methods"] == {
         "kto": {"loss": {"name": "kto"}},
@@ -65,10 +67,8 @@ def test_a_dry_run_shows_the_runs_and_makes_none(study: Callable[..., str], caps
     assert not Path("out").exists()
     assert main(["compare", path, "--dry-run", "--json", "--only", "sft"]) == 0
     shown = json.loads(capsys.readouterr().out)
-    assert shown == {
-        "runs": [{"method": "sft", "condition": "as it is", "seed": 0, "after": None, "done": False}],
-        "done": 0,
-    }
+    run = {"method": "sft", "condition": "as it is", "seed": 0, "after": None, "tuning": False, "done": False}
+    assert (shown["runs"], shown["done"]) == ([run], 0)
 
 
 @pytest.mark.parametrize(

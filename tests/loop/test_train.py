@@ -75,9 +75,8 @@ def test_the_run_directory_holds_what_the_design_names(recipe: Any) -> None:
     assert card.front.tags == ["prospect", "kto"] and "AutoModelForCausalLM.from_pretrained" in card.ours
     assert str(run.path.parent) not in card.text, "no folder of this machine"
     named = "loss grad_norm learning_rate epoch kl kl_raw kl_stderr rewards/chosen rewards/rejected rewards/margins "
-    named += (
-        "rewards/accuracies logps/chosen logps/rejected num_tokens tokens_per_second examples_seen completion_tokens"
-    )
+    named += "rewards/magnitude rewards/accuracies logps/chosen logps/rejected num_tokens tokens_per_second "
+    named += "examples_seen completion_tokens"
     assert set(named.split()) <= training_rows(run)[0].keys()
     assert training_rows(run)[-1]["num_tokens"] == run.provenance().data.train.tokens
     assert [row.step for row in run.samples()] == [0, 0, 4, 4]

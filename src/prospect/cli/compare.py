@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prospect.atomic import write_text
 from prospect.errors import UsageError
 from prospect.outputs import output_folder
 from prospect.terminal import say
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="any key of the study"
     )
     parser.add_argument("--dry-run", action="store_true", help="show the runs, and which are done, and stop")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write a row for each method, condition and measure")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object on stdout")
 
 
@@ -46,6 +48,7 @@ def run(options: argparse.Namespace) -> int:
     from prospect.studies.plan import choose, make_cells
     from prospect.studies.study import load_study
     from prospect.studies.table import check_measures
+    from prospect.studies.tuning import settle, tuning_cells
 
     if options.jobs is not None and options.jobs < 1:
         raise UsageError(f"--jobs {options.jobs}: expected a whole number of at least 1.")
@@ -54,7 +57,11 @@ def run(options: argparse.Namespace) -> int:
     if options.dry_run:
         world = make_world(study.world)
         check_measures(study, world)
-        _show_plan(choose(study, make_cells(study, world, output), options.only), as_json=options.json)
+        tries = tuning_cells(study, output)[1] if study.tune else []
+        known = all(cell.read() is not None for cell in tries)
+        tuned = settle(study, tries)[0] if tries and known else study
+        cells = choose(tuned, make_cells(tuned, world, output), options.only) if known else []
+        _show_plan(tries, cells, study.protocol(), as_json=options.json)
         return 0
     result = compare(
         options.study,
@@ -65,6 +72,9 @@ def run(options: argparse.Namespace) -> int:
         say=say,
         each_process=_start_process,
     )
+    if options.csv is not None:
+        write_text(options.csv, result.to_frame().write_csv())
+        say(options.csv)
     if options.json:
         print(json.dumps(result.as_dict()))
     else:
@@ -74,25 +84,28 @@ def run(options: argparse.Namespace) -> int:
     return 1 if result.runs.failed else 0
 
 
-def _show_plan(cells: Sequence[Cell], *, as_json: bool) -> None:
+def _show_plan(tries: Sequence[Cell], cells: Sequence[Cell], protocol: str, *, as_json: bool) -> None:
+    """Show the runs; those of the study are not known before it is tuned."""
     rows = [
         {
             "method": cell.method,
             "condition": cell.condition,
             "seed": cell.seed,
             "after": str(cell.after) if cell.after else None,
+            "tuning": cell in tries,
             "done": cell.read() is not None and cell.finished,
         }
-        for cell in cells
+        for cell in (*tries, *cells)
     ]
     done = sum(bool(row["done"]) for row in rows)
     if as_json:
-        print(json.dumps({"runs": rows, "done": done}))
+        print(json.dumps({"protocol": protocol, "runs": rows, "done": done}))
         return
-    for cell, row in zip(cells, rows, strict=True):
+    for cell, row in zip((*tries, *cells), rows, strict=True):
         start = f", from the model of {cell.after.method}" if cell.after else ""
-        say(f"{'done   ' if row['done'] else 'to run '} {cell}{start}")
-    say(f"{len(rows)} runs, {done} of them done")
+        say(f"{'done   ' if row['done'] else 'to run '} {'try of ' if row['tuning'] else ''}{cell}{start}")
+    then = "" if cells else "; those of the study follow when it is tuned"
+    say(f"{len(rows)} runs, {done} of them done{then}. Protocol {protocol}")
 
 
 def _start_process() -> None:

@@ -22,13 +22,22 @@ from pydantic import Field
 from prospect.atomic import write_json
 from prospect.demo.base import BASE, answer, load_base
 from prospect.demo.rubric import check, passes
-from prospect.demo.world import Inquiry, held_out_prompts, training_prompts
+from prospect.demo.world import REPLY_TOKENS, Inquiry, held_out_prompts, training_prompts
 from prospect.errors import ConfigError
 from prospect.feedback.records import Feedback, Message, Paired, Text, Unpaired
 from prospect.feedback.simulated import SimulatedRater, compare
 from prospect.feedback.split import prompt_key
 from prospect.models.sampling import Generated
-from prospect.studies.outcome import EXAMPLES, TEXT_MEASURES, Measure, Outcome, WorldSettings, text_scores
+from prospect.studies.kl import KL, sampled_kl
+from prospect.studies.outcome import (
+    EXAMPLES,
+    TEXT_MEASURES,
+    Measure,
+    Outcome,
+    WorldSettings,
+    refuse_raters,
+    text_scores,
+)
 from prospect.studies.study import Condition
 
 
@@ -43,6 +52,8 @@ class DemoSettings(WorldSettings):
     """How they are judged."""
     held_out: int = Field(default=200, ge=2)
     """Customers that a run is scored on."""
+    held_out_after: int = Field(default=0, ge=0)
+    """So many held-out customers are passed over first, such as those of the study that is tuned."""
 
 
 class DemoWorld:
@@ -55,6 +66,7 @@ class DemoWorld:
         "order": Measure("names the right order", "share", "higher", "rate", (0.0, 1.0)),
         **TEXT_MEASURES,
         "cut": Measure("cut at the limit", "share", "lower", "rate", (0.0, 1.0)),
+        "kl": KL,
     }
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
@@ -77,6 +89,10 @@ class DemoWorld:
         """Return the base model."""
         return {"model": {"name_or_path": str(BASE)}}
 
+    def held_out_keys(self) -> set[str]:
+        """Return the keys of the held-out customers' questions."""
+        return {prompt_key(inquiry.prompt) for inquiry in self._held_out}
+
     def prepare(self, folder: Path, seed: int) -> None:
         """Sample the replies that are judged."""
         path = folder / "replies.json"
@@ -86,13 +102,13 @@ class DemoWorld:
 
     def feedback(self, folder: Path, seed: int, condition: Condition) -> list[Feedback]:
         """Return the judged replies."""
+        refuse_raters(condition, "minority", why="these raters compare every two replies once.")
         stored = json.loads((folder / "replies.json").read_text(encoding="utf-8"))
         asked = self._asked(seed)
         replies = [[Generated(*reply) for reply in row] for row in stored]
         if self.settings.feedback == "pairs":
             return list(_pairs(asked, replies, condition.intransitive, seed))
-        if condition.intransitive:
-            raise ConfigError("study: a condition is intransitive; only comparisons can be. Set world.feedback: pairs.")
+        refuse_raters(condition, "intransitive", why="only comparisons can be. Set world.feedback: pairs.")
         return [
             Unpaired(
                 prompt=inquiry.prompt,
@@ -118,6 +134,9 @@ class DemoWorld:
             **text_scores([reply.text for reply in replies]),
             "cut": [float(not reply.finished) for reply in replies],
         }
+        if model is not None:
+            questions = [inquiry.prompt for inquiry in asked]
+            scores["kl"] = sampled_kl(model, BASE, questions, max_new_tokens=REPLY_TOKENS, seed=seed)
         examples = [
             {"prompt": asked[i].message, "completion": replies[i].text, "score": scores["score"][i]}
             for i in range(min(EXAMPLES, len(asked)))
@@ -129,7 +148,8 @@ class DemoWorld:
 
     @cached_property
     def _held_out(self) -> list[Inquiry]:
-        return held_out_prompts(self.settings.held_out)
+        after = self.settings.held_out_after
+        return held_out_prompts(after + self.settings.held_out)[after:]
 
 
 def _pairs(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
 
 from pydantic import Field, JsonValue
 
 from prospect.results.stored import AS_OBJECT, Part, Stored
 from prospect.statistics.comparisons import Comparison, Verdict
+
+if TYPE_CHECKING:
+    from polars import DataFrame
 
 START: Final = "start"
 Agrees = Literal["yes", "no", "cannot tell"]
@@ -108,6 +111,8 @@ class MeasureEntry(Part):
     """Null where neither is better."""
     kind: Literal["rate", "value"]
     """A rate is 0 to 1, and shown as percent."""
+    bounds: tuple[float, float] | None = None
+    """Smallest and largest possible number; null where there is none."""
 
 
 class MethodEntry(Part):
@@ -176,10 +181,29 @@ class StudyRun(Part):
     seconds: float | None = None
     folder: str | None = None
     """Relative to result.json."""
+    tokens: int | None = None
+    """Prompts and completions that went through training."""
     z0_clamped: float | None = None
     """Share of the steps whose z0 was negative and held at 0; null without z0."""
+    reward_magnitude: float | None = None
+    """Mean of abs(beta log-ratio) at the end of training; null without a reference."""
     examples: list[SeenExample] = Field(default_factory=list)
     """Of the first prompts, at most three."""
+
+
+class CellTraining(Part):
+    """How far the runs of a cell were trained: means over those that are done."""
+
+    steps: float
+    tokens: float | None
+    """Prompts and completions."""
+    z0_clamped: float | None
+    """Share of the steps whose z0 was negative and held at 0; null without z0."""
+    reward_magnitude: float | None
+    """Mean of abs(beta log-ratio) at the end of training; null without a reference."""
+    not_tested: list[str]
+    """What such runs cannot tell about: the value function where the last is below 0.5, z0 where it was held at 0 in
+    more than half of the steps."""
 
 
 class StudyCell(Part):
@@ -191,6 +215,8 @@ class StudyCell(Part):
     """By measure; empty where no run is done."""
     wins: Annotated[Comparison, AS_OBJECT] | None
     """How often its completion beats the start's on the same prompt, a tie counting half."""
+    training: CellTraining | None = None
+    """Null where no run is done."""
     runs: list[StudyRun]
     """One for each seed."""
 
@@ -212,6 +238,42 @@ class CellDifference(Part):
     p_holm: float
     verdict: Verdict
     """After Holm's correction over all comparisons of the study."""
+    detectable: float | None = None
+    """The smallest true difference that such a study would show in 80 % of repetitions, from the error of this one and
+    at the level that Holm's correction asks of the first comparison; null where no score varies."""
+
+
+class TriedSettings(Part):
+    """One point of a method's grid."""
+
+    settings: dict[str, JsonValue]
+    """Dotted keys of a recipe."""
+    estimate: Pooled | None
+    """Of the primary measure, over the prompts and seeds of the tuning; null where no run is done."""
+    error: str | None
+    """Why a run failed; such a point is not chosen."""
+
+
+class TunedMethod(Part):
+    """What was tried for a method, and chosen."""
+
+    method: str
+    chosen: dict[str, JsonValue]
+    at_edge: list[str]
+    """Keys whose chosen value is the smallest or the largest that was tried."""
+    tries: list[TriedSettings]
+
+
+class StudyTuning(Part):
+    """How the settings were chosen, on prompts and seeds that the study itself does not use."""
+
+    condition: str
+    seeds: list[int]
+    prompts: int
+    """Held-out prompts that a try is scored on."""
+    says: str
+    """The world in one sentence."""
+    methods: list[TunedMethod]
 
 
 class StudyFinding(Part):
@@ -224,7 +286,7 @@ class StudyFinding(Part):
 class StudyResult(Stored):
     """`result.json`, and what `prospect compare --json` prints."""
 
-    format: str = "prospect.study/1"
+    format: str = "prospect.study/1.1"
     name: str
     title: str
     question: str
@@ -232,6 +294,8 @@ class StudyResult(Stored):
     """The study's YAML, as it was given."""
     digest: str
     """Hash of everything that decides the numbers: world, methods, conditions, seeds."""
+    protocol: str | None = None
+    """Hash of all that was fixed beforehand: the above before it was tuned, the tuning, the claim's rules."""
     level: float
     """Coverage of all intervals."""
     complete: bool
@@ -241,6 +305,7 @@ class StudyResult(Stored):
     """Training and scoring of all runs, one process after another."""
     world: StudyWorld
     claim: ClaimAnswer | None
+    tuning: StudyTuning | None = None
     measures: dict[str, MeasureEntry]
     """In the order of columns."""
     primary: str
@@ -263,6 +328,28 @@ class StudyResult(Stored):
     def about(self) -> MeasureEntry:
         """The primary measure."""
         return self.measures[self.primary]
+
+    def varied(self) -> list[str]:
+        """Return the primary measure, then every other that is not the same for the start and all cells."""
+        places = [self.start, *(cell.estimates for cell in self.cells)]
+        others = [
+            name
+            for name in self.measures
+            if name != self.primary and len({place[name].mean for place in places if name in place}) > 1
+        ]
+        return [self.primary, *others]
+
+    def to_frame(self) -> DataFrame:
+        """Return the cells as a Polars table: a row for each method, condition and measure, the start's first.
+
+        Differences from the baseline stand in the rows of the primary measure. Every key of a recipe in which the
+        methods differ has a column of its own, such as `loss.beta`.
+        """
+        import polars
+
+        from prospect.results.study_rows import rows_of
+
+        return polars.DataFrame(rows_of(self), infer_schema_length=None)
 
     def difference_of(self, cell: StudyCell) -> CellDifference | None:
         """Return a cell's comparison with its baseline, None where there is none."""
@@ -289,13 +376,15 @@ class StartOutcome(_Scored):
 class CellOutcome(_Scored):
     """`outcome.json` of a run: what it scored."""
 
-    format: str = "prospect.study.outcome/1"
+    format: str = "prospect.study.outcome/1.1"
     method: str
     condition: str
     seed: int
     data: dict[str, int]
     steps: int
+    tokens: int | None = None
     z0_clamped: float | None
+    reward_magnitude: float | None = None
     seconds: float
 
 

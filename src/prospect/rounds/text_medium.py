@@ -21,12 +21,10 @@ from prospect.evaluation.answers.writers import (
 )
 from prospect.evaluation.contest.judges.base import Judge, plain_text
 from prospect.evaluation.contest.text_measures import TextMeasures, measure_texts
-from prospect.evaluation.held_out.scoring import draw_own_samples, frozen, score_rows
+from prospect.evaluation.held_out.scoring import own_log_ratios
 from prospect.feedback.chat.rendering import Rendering
 from prospect.feedback.records import Demonstration, Feedback, Text, text_of
 from prospect.losses import get_loss
-from prospect.models.loading import resolve_max_length
-from prospect.models.policy import load_for_scoring
 from prospect.results.rounds import Drawn, RoundSample
 from prospect.rounds.folder import PARTIAL
 from prospect.rounds.medium import Draws
@@ -163,25 +161,18 @@ class Texts:
             return None
         base = self.recipe.base
         with progress.phase(f"KL of {who} from the start"):
-            policy = load_for_scoring(subject.settings, base.train.precision)
-            most = resolve_max_length(None, policy.model.config)
-            own = draw_own_samples(
-                policy,
+            rows, ratios = own_log_ratios(
+                subject.settings,
+                find_subject(start).settings,
                 records,
-                max_length=most,
+                precision=base.train.precision,
                 max_new_tokens=settings.max_new_tokens,
                 seed=seed,
                 batch_size=settings.sample_batch,
                 rendering=Rendering.of(base.data),
+                who=f"the model of {who}",
             )
-            if len(own.rows) < 2:
-                return None
-            ours = score_rows(policy.logps, own.rows, policy.device, None, f"the model of {who}")
-            tokenizer, device = policy.tokenizer, policy.device
-            del policy
-            compared = frozen(find_subject(start).settings, tokenizer, base.train.precision, start)
-            theirs = score_rows(compared.score, own.rows, device, None, "the start")
-        return mean_by_prompt(list(ours - theirs), [row.prompt_key for row in own.rows])
+        return mean_by_prompt(list(ratios), [row.prompt_key for row in rows]) if len(rows) > 1 else None
 
 
 def _text(row: Demonstration) -> str:

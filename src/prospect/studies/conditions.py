@@ -93,6 +93,9 @@ def describe(condition: Condition) -> str:
         f"{100 * condition.intransitive:g} % of the comparisons are made by a taste that goes round"
         if condition.intransitive
         else "",
+        f"{100 * condition.minority:g} % of the votes on each pair are for the other side"
+        if condition.minority
+        else "",
         f"{100 * condition.flip:g} % of the verdicts are turned round" if condition.flip else "",
         "one row of each prompt is kept" if condition.one_per_prompt else "",
         f"{100 * condition.keep_desirable:g} % of the desirable rows are kept" if condition.keep_desirable < 1 else "",

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from prospect.errors import ConfigError, DataError
+from prospect.errors import DataError
 from prospect.feedback.files.sources import load_feedback
 from prospect.feedback.records import Feedback, Paired, Unpaired
 from prospect.feedback.split import prompt_key
 from prospect.statistics.ranking import placements
-from prospect.studies.outcome import Measure, Outcome, WorldSettings
+from prospect.studies.outcome import Measure, Outcome, WorldSettings, refuse_raters
 from prospect.studies.study import Condition
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class FilesWorld:
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self.settings: FilesSettings = FilesSettings.read(settings)
-        self.held_out = len({prompt_key(row.prompt) for row in self._held_out})
+        self.held_out = len(self.held_out_keys())
         pairs = isinstance(self._held_out[0], Paired)
         if pairs:
             self.measures = {name: one for name, one in self.measures.items() if name != "auroc"}
@@ -71,6 +71,10 @@ class FilesWorld:
         """Return the model."""
         return {"model": {"name_or_path": self.settings.model}}
 
+    def held_out_keys(self) -> set[str]:
+        """Return the keys of the held-out prompts."""
+        return {prompt_key(row.prompt) for row in self._held_out}
+
     def prepare(self, folder: Path, seed: int) -> None:
         """Score the held-out completions by the untrained model; refuse early what cannot be read."""
         self._read(self.settings.data)
@@ -80,8 +84,7 @@ class FilesWorld:
 
     def feedback(self, folder: Path, seed: int, condition: Condition) -> list[Feedback]:
         """Return the feedback as it lies there."""
-        if condition.intransitive:
-            raise ConfigError("study: a condition is intransitive; this feedback is not from simulated raters.")
+        refuse_raters(condition, "intransitive", "minority", why="this feedback is not from simulated raters.")
         return self._read(self.settings.data)
 
     def score(self, model: Path | None, folder: Path, seed: int) -> Outcome | None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Literal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
 
 from prospect.results.study import CellDifference, Place, Pooled, StudyCell, StudyFinding, StudyResult
 from prospect.statistics.comparisons import Comparison
+from prospect.studies.trained import EXERCISED, REFERENCE_POINT, VALUE_FUNCTION
 
 LONGER = 1.2
 """From here on a mean length is called another: a fifth more than the start's, or less by as much."""
 MOST_NAMES = 6
 """Cells that a sentence names; the others are counted, and the table has them."""
-CLAMPED = 0.5
-"""From this share of steps on it is said that z0 was held at 0: what depends on z0 then hardly shows."""
+CEILING = 0.05
+"""Within this share of a measure's range from its best end, nothing is left to be told apart."""
 REPEATS = 0.05
 """Repetition that has risen by this much is a worry; the demo's base model has a few thousandths."""
 
@@ -31,7 +32,7 @@ def find(result: StudyResult) -> list[StudyFinding]:
         *_lengths(result),
         *_repetition(result),
     ]
-    found += [*_clamped(result), *_seeds(result), *_failures(result)]
+    found += [*_tuned(result), *_ceiling(result), *_not_tested(result), *_seeds(result), *_failures(result)]
     return [StudyFinding(kind=kind, text=text) for kind, text in found]
 
 
@@ -118,19 +119,65 @@ def _repetition(result: StudyResult) -> Iterator[tuple[Kind, str]]:
             )
 
 
-def _clamped(result: StudyResult) -> Iterator[tuple[Kind, str]]:
-    """Cells in which the loss saw z0 = 0 most of the time, whatever z0 was."""
-    shares = {}
-    for cell in result.cells:
-        found = [run.z0_clamped for run in cell.runs if run.z0_clamped is not None]
-        if found and sum(found) >= CLAMPED * len(found):
-            shares[place_name(result, cell)] = sum(found) / len(found)
-    if shares:
-        ends = " to ".join(dict.fromkeys(f"{100 * end:.0f}" for end in (min(shares.values()), max(shares.values()))))
+def _tuned(result: StudyResult) -> Iterator[tuple[Kind, str]]:
+    for one in result.tuning.methods if result.tuning else []:
+        if one.at_edge:
+            yield (
+                "worry",
+                f"{one.method} was tuned to the edge of what was tried, and may do better beyond it: "
+                f"{settings_text({key: one.chosen[key] for key in one.at_edge})}.",
+            )
+
+
+def settings_text(settings: Mapping[str, Any]) -> str:
+    """Return tuned settings in one line."""
+    return ", ".join(f"{key} {value}" for key, value in settings.items())
+
+
+def _not_tested(result: StudyResult) -> Iterator[tuple[Kind, str]]:
+    """Cells whose runs cannot tell about a part of their method."""
+    trained = [(place_name(result, cell), cell.training) for cell in result.cells if cell.training]
+    flat = {name: one.reward_magnitude for name, one in trained if VALUE_FUNCTION in one.not_tested}
+    if flat:
         yield (
-            "plain",
-            f"z0 was estimated below 0 and held at 0 in {ends} % of the steps, so it mattered little: "
-            f"{_some(list(shares))}.",
+            "worry",
+            "The value function was not exercised, so that losses which differ in its bend alone learn alike: at the "
+            f"end the mean of abs(beta log-ratio) was {_ends(flat.values(), '.2f')}, below {EXERCISED}: "
+            f"{_some(list(flat))}.",
+        )
+    held = {name: 100 * (one.z0_clamped or 0.0) for name, one in trained if REFERENCE_POINT in one.not_tested}
+    if held:
+        yield (
+            "worry",
+            "z0 was not tested: it was estimated below 0 and held at 0 in "
+            f"{_ends(held.values(), '.0f')} % of the steps: {_some(list(held))}.",
+        )
+
+
+def _ends(values: Iterable[float | None], form: str) -> str:
+    known = [value for value in values if value is not None]
+    return " to ".join(dict.fromkeys(f"{end:{form}}" for end in (min(known), max(known))))
+
+
+def _ceiling(result: StudyResult) -> Iterator[tuple[Kind, str]]:
+    """Name the start and the cells where there is hardly anything left to gain."""
+    about = result.about
+    if about.bounds is None:
+        return
+    low, high = about.bounds
+    limit, floor = (low, high) if about.better == "lower" else (high, low)
+    places = [("the start", result.start), *((place_name(result, cell), cell.estimates) for cell in result.cells)]
+    near = {
+        name: estimates[result.primary].mean
+        for name, estimates in places
+        if result.primary in estimates and abs(limit - estimates[result.primary].mean) <= CEILING * abs(limit - floor)
+    }
+    if near:
+        names = [f"{name} ({number(mean, about.unit)})" for name, mean in near.items()]
+        yield (
+            "worry",
+            f'Ceiling: so near {number(limit, about.unit)} in "{about.label}" that differences from there on cannot '
+            f"show: {_some(names)}.",
         )
 
 

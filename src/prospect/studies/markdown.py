@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from prospect.results.study import ClaimAnswer, MeasureEntry, Pooled, StudyCell, StudyResult
-from prospect.studies.findings import estimate_text, number, place_name
+from prospect.results.study import CellTraining, ClaimAnswer, MeasureEntry, Pooled, StudyCell, StudyResult, StudyTuning
+from prospect.studies.findings import estimate_text, number, place_name, settings_text
+
+TRAINING = ("mean abs(beta r)", "z0 held at 0", "steps", "tokens")
+"""Heads of the columns that say how far a cell was trained."""
 
 
 def as_markdown(result: StudyResult) -> str:
@@ -14,6 +17,8 @@ def as_markdown(result: StudyResult) -> str:
     if result.claim:
         parts += [_claim(result.claim), rules_table(result, result.claim)]
     parts += [[f"- {one.text}" for one in result.findings], [*table(result)], [_foot(result)]]
+    if result.tuning:
+        parts += [[*tuning_table(result, result.tuning)], [_tuning_foot(result.tuning)]]
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
 
@@ -31,31 +36,44 @@ def rules_table(result: StudyResult, claim: ClaimAnswer) -> list[str]:
 def table(result: StudyResult) -> Iterator[str]:
     """Yield the table of cells; the start is its first row."""
     several = len(result.conditions) > 1
-    measures = _columns(result)
+    measures = result.varied()[1:]
     against = _baseline_name(result)
     heads = ["method", *(["condition"] if several else [])]
     heads += [_head(result.about), f"less {against}", "wins against the start, %"]
     heads += [_head(result.measures[name]) for name in measures]
-    yield "| " + " | ".join([*heads, "trained on"]) + " |"
-    yield "|" + "---|" * (len(heads) + 1)
+    unit = "points" if result.about.unit == "share" else result.about.unit
+    ends = [f"80 % power from, {unit}", *TRAINING, "not tested", "trained on"]
+    yield "| " + " | ".join([*heads, *ends]) + " |"
+    yield "|" + "---|" * (len(heads) + len(ends))
     if result.start:
         row = ["start", *([""] if several else []), _cell(result, result.start, result.primary), "", ""]
-        yield "| " + " | ".join([*row, *(_cell(result, result.start, name) for name in measures), ""]) + " |"
+        yield (
+            "| "
+            + " | ".join([*row, *(_cell(result, result.start, name) for name in measures), *[""] * len(ends)])
+            + " |"
+        )
     for cell in result.cells:
         row = [cell.method, *([cell.condition] if several else [])]
         row += [_cell(result, cell.estimates, result.primary), _difference(result, cell), _wins(cell)]
         row += [_cell(result, cell.estimates, name) for name in measures]
-        yield "| " + " | ".join([*row, _data(cell)]) + " |"
+        yield "| " + " | ".join([*row, _power(result, cell), *training_cells(cell.training), _data(cell)]) + " |"
 
 
-def _columns(result: StudyResult) -> list[str]:
-    """Every measure but the primary one, which stands first, and those that are 0 everywhere."""
-    estimates = [result.start, *(cell.estimates for cell in result.cells)]
+def tuning_table(result: StudyResult, tuning: StudyTuning) -> Iterator[str]:
+    """Yield the table of everything that was tried, the chosen one of each method marked."""
+    yield f"| tuned | tried | {_head(result.about)} | |"
+    yield "|---|---|---|---|"
+    for one in tuning.methods:
+        for tried in one.tries:
+            found = estimate_text(tried.estimate, result.about.unit) if tried.estimate else f"failed: {tried.error}"
+            chosen = "" if tried.settings != one.chosen else "chosen, at the edge" if one.at_edge else "chosen"
+            yield f"| {one.method} | {settings_text(tried.settings)} | {found} | {chosen} |"
 
-    def says_something(name: str) -> bool:
-        return any(one[name].mean for one in estimates if name in one)
 
-    return [name for name in result.measures if name != result.primary and says_something(name)]
+def _tuning_foot(tuning: StudyTuning) -> str:
+    seeds = ", ".join(map(str, tuning.seeds))
+    where = f'under "{tuning.condition}" on {tuning.prompts} held-out prompts and seeds {seeds}'
+    return f"Tuned {where}, none of them used above."
 
 
 def _head(measure: MeasureEntry) -> str:
@@ -85,6 +103,21 @@ def _difference(result: StudyResult, cell: StudyCell) -> str:
     return f"{value} ({low} to {high}), {one.verdict}"
 
 
+def _power(result: StudyResult, cell: StudyCell) -> str:
+    one = result.difference_of(cell)
+    return number(one.detectable, result.about.unit) if one and one.detectable is not None else ""
+
+
+def training_cells(training: CellTraining | None) -> list[str]:
+    """Return the row under `TRAINING`, then what was not tested."""
+    if training is None:
+        return [""] * (len(TRAINING) + 1)
+    forms = {"reward_magnitude": ".2f", "z0_clamped": ".0%", "steps": ",.0f", "tokens": ",.0f"}
+    values = [(getattr(training, name), form) for name, form in forms.items()]
+    texts = ["" if value is None else f"{value:{form}}".replace("%", " %") for value, form in values]
+    return [*texts, ", ".join(training.not_tested)]
+
+
 def _wins(cell: StudyCell) -> str:
     return estimate_text(cell.wins, "share") if cell.wins else ""
 
@@ -93,10 +126,7 @@ def _data(cell: StudyCell) -> str:
     """Return what the first run that is done was trained on."""
     for run in cell.runs:
         if run.status == "done":
-            counts = ", ".join(
-                f"{count} {name}" for name, count in run.data.items() if count or name != "rows left out"
-            )
-            return f"{counts}; {run.steps} steps"
+            return ", ".join(f"{count} {name}" for name, count in run.data.items() if count or name != "rows left out")
     return "failed" if any(run.status == "failed" for run in cell.runs) else "not run"
 
 
@@ -106,9 +136,27 @@ def _foot(result: StudyResult) -> str:
     trained = "trained on: of the first seed. " if len(result.seeds) > 1 else ""
     return (
         f"{level} intervals in brackets, over {result.world.prompts} held-out prompts and seeds {seeds}; "
-        f"verdicts after Holm's correction. {trained[:1].upper()}{trained[1:]}{result.runs.done} of "
+        f"verdicts after Holm's correction. {_left_out(result)}{trained[:1].upper()}{trained[1:]}{result.runs.done} of "
         f"{result.runs.wanted} runs, {_duration(result.seconds)} of computing."
+        + (f" Protocol {result.protocol}." if result.protocol else "")
     )
+
+
+def _left_out(result: StudyResult) -> str:
+    """Name the measures that have no column."""
+    same = {
+        name: next(
+            (place[name].mean for place in (result.start, *(c.estimates for c in result.cells)) if name in place), None
+        )
+        for name in result.measures
+        if name not in result.varied()
+    }
+    texts = [
+        f"{result.measures[name].label} ({number(value, result.measures[name].unit)})"
+        for name, value in same.items()
+        if value is not None
+    ]
+    return f"The same everywhere, and left out: {', '.join(texts)}. " if texts else ""
 
 
 def _duration(seconds: float) -> str:

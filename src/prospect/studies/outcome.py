@@ -84,6 +84,9 @@ class World(Protocol):
     def recipe(self) -> dict[str, Any]:
         """Return the parts of a recipe that the world decides: the model above all."""
 
+    def held_out_keys(self) -> set[str]:
+        """Return `prompt_key` of every prompt that a run is scored on; asked where a study is tuned."""
+
     def prepare(self, folder: Path, seed: int) -> None:
         """Make what all runs of a seed share, in a folder of its own; called once before `feedback` and `score`."""
 
@@ -130,6 +133,17 @@ def make_world(settings: Mapping[str, Any]) -> World:
         raise unknown("world", kind, list(WORLDS), "study: world.kind")
     module, _, name = WORLDS[kind].partition(":")
     return getattr(importlib.import_module(module), name)(settings)
+
+
+def refuse_raters(condition: Condition, *keys: str, why: str) -> None:
+    """Refuse a condition about raters whom a world has not.
+
+    Raises:
+        ConfigError: which key it is.
+    """
+    for key in keys:
+        if getattr(condition, key):
+            raise ConfigError(f"study: a condition has {key}; {why}")
 
 
 def text_scores(texts: Sequence[str]) -> dict[str, list[float]]:

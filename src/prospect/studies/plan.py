@@ -127,7 +127,7 @@ def make_cells(study: Study, world: World, output: Path) -> list[Cell]:
             recipe = _recipe(study, world, method, seed, folder, before)
             decides = {
                 "world": world_now,
-                "condition": study.conditions[condition].model_dump(mode="json"),
+                "condition": study.conditions[condition].model_dump(mode="json", exclude_defaults=True),
                 "seed": seed,
                 "recipe": {"study": study.recipe, "method": study.methods[method].recipe()},
                 "after": before.digest if before else None,

@@ -91,6 +91,15 @@ class Pooled:
         """Return the same of a share: the least alpha whose `rate_interval` leaves out `null`."""
         return _least_alpha(lambda alpha: self._tail(null, self._trials(alpha)) < alpha)
 
+    def detectable(self, alpha: float, power: float = 0.8) -> float | None:
+        """Return the smallest true difference from a null that p < alpha would show in `power` of repetitions.
+
+        (t_(1 - alpha / 2) + t_power) error, both t by Cochran's weights. None where nothing varies.
+        """
+        if self.error == 0:
+            return None
+        return (self._t(alpha) + self._t(2 * (1 - power))) * self.error
+
     def _tail(self, null: float, trials: float) -> float:
         """Return the two-sided p value of so many trials."""
         from scipy.special import betainc

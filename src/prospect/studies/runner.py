@@ -30,6 +30,7 @@ from prospect.studies.contents import with_contents
 from prospect.studies.outcome import Outcome, World, make_world
 from prospect.studies.plan import Cell, with_starts
 from prospect.studies.study import Study, hash_of
+from prospect.studies.trained import read_training
 
 Say = Callable[[str], None]
 
@@ -69,7 +70,7 @@ def run_study(
         return
     shared = {cell.shared: cell.seed for cell in todo}
     tell = _Progress(len(todo), say)
-    with _workers(jobs, each_process) as submit:
+    with _workers(min(jobs, len(todo)), each_process) as submit:
         ready = [submit(prepare, study.world, folder, seed) for folder, seed in shared.items()]
         for future in ready:
             future.result()
@@ -131,19 +132,14 @@ def _train_and_score(world: World, cell: Cell, begun: float) -> CellOutcome:
     run = train(cell.recipe, resume=before.exists(), quiet=True)
     outcome = world.score(run.model_path, cell.shared, cell.seed)
     assert outcome is not None, "only the start may have no score"
-    metrics = run.metrics()
-    steps = max((int(row["step"]) for row in metrics), default=0)
-    raw = [row["kl_raw"] for row in metrics if "kl_raw" in row]
-    clamped = sum(z0 < 0 for z0 in raw) / len(raw) if raw else None
     return CellOutcome(
         digest=cell.digest,
         method=cell.method,
         condition=cell.condition,
         seed=cell.seed,
         data=counts,
-        steps=steps,
-        z0_clamped=clamped,
         seconds=round(time.monotonic() - begun, 2),
+        **read_training(run.metrics()),
         **outcome.stored(),
     )
 

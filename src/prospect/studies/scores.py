@@ -44,6 +44,16 @@ class Scores:
                 table[seed] = outcome.scores
         return cls(places, found, starts, level)
 
+    def done(self, method: str, condition: str) -> list[CellOutcome]:
+        """Return what a cell's runs wrote down, of those that are done."""
+        found = [one for (m, c, _), one in self.found.items() if (m, c) == (method, condition)]
+        return [one for one in found if isinstance(one, CellOutcome)]
+
+    def errors(self, method: str, condition: str) -> list[str]:
+        """Return why runs of a cell failed."""
+        found = [one for (m, c, _), one in self.found.items() if (m, c) == (method, condition)]
+        return [one.error for one in found if isinstance(one, CellFailure)]
+
     def contrast(self, terms: Sequence[tuple[float, Place]], measure: str) -> Pooled | None:
         """Return a weighted sum of places, on the same prompts and seeds; None where one of them has no score."""
         tables = [(weight, self.places.get(place, {})) for weight, place in terms]

@@ -23,8 +23,17 @@ from pydantic import Field
 from prospect.errors import ConfigError
 from prospect.feedback.files.sources import load_feedback
 from prospect.feedback.records import Feedback, Text
-from prospect.feedback.split import split_by_prompt
-from prospect.studies.outcome import EXAMPLES, TEXT_MEASURES, Measure, Outcome, WorldSettings, text_scores
+from prospect.feedback.split import prompt_key, split_by_prompt
+from prospect.studies.kl import KL, sampled_kl
+from prospect.studies.outcome import (
+    EXAMPLES,
+    TEXT_MEASURES,
+    Measure,
+    Outcome,
+    WorldSettings,
+    refuse_raters,
+    text_scores,
+)
 from prospect.studies.study import Condition
 
 TOKENS = 48
@@ -42,6 +51,8 @@ class StoriesSettings(WorldSettings):
     """Feedback on continuations."""
     held_out: int = Field(default=200, ge=2)
     """Openings that a run is scored on."""
+    held_out_after: int = Field(default=0, ge=0)
+    """So many openings are held out before these and not scored on, such as those of the study that is tuned."""
 
 
 class StoriesWorld:
@@ -51,6 +62,7 @@ class StoriesWorld:
     measures: Mapping[str, Measure] = {
         "score": Measure("sentiment", "-1 to 1", "higher", "value", (-1.0, 1.0)),
         **TEXT_MEASURES,
+        "kl": KL,
     }
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
@@ -66,6 +78,10 @@ class StoriesWorld:
         """Return the model; the log's continuations were cut at a token limit, so none may end."""
         return {"model": {"name_or_path": self.settings.model}, "data": {"end_token": False}}
 
+    def held_out_keys(self) -> set[str]:
+        """Return the keys of the openings."""
+        return {prompt_key(opening) for opening in self._openings}
+
     def prepare(self, folder: Path, seed: int) -> None:
         """Refuse early what will be needed late."""
         sentiment_of("")
@@ -73,8 +89,7 @@ class StoriesWorld:
 
     def feedback(self, folder: Path, seed: int, condition: Condition) -> list[Feedback]:
         """Return the feedback on openings that are not held out."""
-        if condition.intransitive:
-            raise ConfigError("study: a condition is intransitive; this feedback is not from simulated raters.")
+        refuse_raters(condition, "intransitive", "minority", why="this feedback is not from simulated raters.")
         return self._split[0]
 
     def score(self, model: Path | None, folder: Path, seed: int) -> Outcome:
@@ -84,7 +99,7 @@ class StoriesWorld:
         from prospect.models.sampling import generate
 
         policy = load_for_scoring(ModelSettings(name_or_path=str(model or self.settings.model)))
-        openings: list[Text] = list(dict.fromkeys(row.prompt for row in self._split[1]))
+        openings = self._openings
         written = generate(
             policy.model,
             policy.tokenizer,
@@ -100,11 +115,24 @@ class StoriesWorld:
             {"prompt": str(openings[i]), "completion": texts[i], "score": moods[i]}
             for i in range(min(EXAMPLES, len(texts)))
         ]
-        return Outcome({"score": moods, **text_scores(texts)}, examples)
+        scores = {"score": moods, **text_scores(texts)}
+        if model is not None:
+            scores["kl"] = sampled_kl(model, self.settings.model, openings, max_new_tokens=TOKENS, seed=seed)
+        return Outcome(scores, examples)
 
     @cached_property
     def _split(self) -> tuple[list[Feedback], list[Feedback]]:
-        return split_by_prompt(load_feedback(self.settings.data), self.settings.held_out, seed=SPLIT_SEED)
+        """Return what is trained on, and all that is held out."""
+        count = self.settings.held_out_after + self.settings.held_out
+        return split_by_prompt(load_feedback(self.settings.data), count, seed=SPLIT_SEED)
+
+    @cached_property
+    def _openings(self) -> list[Text]:
+        """What a run is scored on."""
+        held_out = self._split[1]
+        if self.settings.held_out_after:
+            held_out = split_by_prompt(held_out, self.settings.held_out_after, seed=SPLIT_SEED)[0]
+        return list(dict.fromkeys(row.prompt for row in held_out))
 
 
 def sentiment_of(text: str) -> float:

@@ -20,8 +20,7 @@ from prospect.config import Number, apply_override, named_section, read_yaml
 from prospect.errors import ConfigError
 from prospect.feedback.convert.pairing import Pairing
 from prospect.studies.contents import with_contents
-
-RECIPE_SECTIONS = ("model", "data", "loss", "reference", "reference_point", "train")
+from prospect.studies.grids import RECIPE_SECTIONS, Grid, Tune, at_point, check_grids, count_points, point_name, points
 
 
 class _Section(BaseModel):
@@ -63,6 +62,8 @@ class Condition(_Section):
 
     intransitive: Number = Field(default=0.0, ge=0.0, le=1.0)
     """Share of the comparisons that are made by a taste that goes round. For worlds whose raters compare."""
+    minority: Number = Field(default=0.0, ge=0.0, le=0.5)
+    """Share of the votes on each pair that go to the other side. For worlds whose raters vote on the same pair."""
     flip: Number = Field(default=0.0, ge=0.0, le=1.0)
     """Share of the verdicts that are turned round."""
     one_per_prompt: bool = False
@@ -148,6 +149,10 @@ class Study(_Section):
     """What all methods have in common, a part of a recipe."""
     methods: dict[str, Method] = Field(min_length=1)
     """Name to method."""
+    grid: dict[str, Grid] = {}
+    """Method to keys of a recipe with several values: a method for every combination takes its place."""
+    tune: Tune | None = None
+    """How the settings of each method are chosen before the study is run; null takes them as they are."""
     conditions: dict[str, Condition] = Field(default={"as it is": Condition()}, min_length=1)
     """Name to condition of the data."""
     seeds: list[int] = Field(default=[0, 1, 2], min_length=1)
@@ -165,8 +170,17 @@ class Study(_Section):
 
     def digest(self) -> str:
         """Return a hash of everything that decides the numbers; words about them do not."""
-        decides = self.model_dump(mode="json", exclude={"name", "title", "question", "claim", "axes", "keep_models"})
+        decides = self.model_dump(
+            mode="json", exclude={"name", "title", "question", "claim", "axes", "keep_models", "tune"}
+        )
         return hash_of({**decides, "world": with_contents(self.world)})
+
+    def protocol(self) -> str:
+        """Return a hash of all that is fixed before anything is run: also what is tuned, and the claim's margins."""
+        decides = self.model_dump(mode="json", exclude={"name", "title", "question", "axes", "keep_models"})
+        rules = decides["claim"] and decides["claim"]["rules"]
+        worlds = [with_contents(one) for one in (self.world, self.tune.world if self.tune else {})]
+        return hash_of({**decides, "claim": rules, "worlds": worlds})
 
     def conditions_of(self, method: str) -> list[str]:
         """Return the conditions that a method is run under, in the study's order."""
@@ -202,7 +216,14 @@ def check_study(values: Mapping[str, Any], where: str = "study") -> Study:
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(where, detail, values) for detail in error.errors())) from None
     study = study.model_copy(update={"world": _fill_in(study.world, f"{where}: world")})
+    if study.tune is not None:
+        tuned_on = _fill_in(study.tune.world, f"{where}: tune.world")
+        study = study.model_copy(update={"tune": study.tune.model_copy(update={"world": tuned_on})})
+    if study.grid:
+        study = _with_grid(study, where)
     _check_names(study, where)
+    if study.tune is not None:
+        _check_tune(study, study.tune, where)
     return study
 
 
@@ -245,6 +266,37 @@ def _fill_in(value: Any, where: str) -> Any:
         return os.environ[name]
 
     return re.sub(r"\$(?:\{(\w+)\}|(\w+))", look_up, value)
+
+
+def _with_grid(study: Study, where: str) -> Study:
+    """Return the study with a method for every point of a grid in place of the method."""
+    check_grids(study.grid, f"{where}: grid")
+    for name in study.grid:
+        _require("method", name, list(study.methods), f"{where}: grid")
+    values = study.model_dump(mode="json", exclude_unset=True, exclude={"grid"})
+    values["methods"] = {
+        point_name(name, point): at_point(method, point)
+        for name, method in values["methods"].items()
+        for point in points(study.grid.get(name, {}))
+    }
+    return check_study(values, where)
+
+
+def _check_tune(study: Study, tune: Tune, where: str) -> None:
+    check_grids(tune.tries, f"{where}: tune.tries")
+    for name in tune.tries:
+        _require("method", name, list(study.methods), f"{where}: tune.tries")
+    counts = {name: count_points(tune.tries.get(name, {})) if name in tune.tries else 0 for name in study.methods}
+    if len(set(counts.values())) > 1:
+        found = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise ConfigError(f"{where}: tune.tries has {found}; expected as many for every method.")
+    if tune.condition is not None:
+        _require("condition", tune.condition, list(study.conditions), f"{where}: tune.condition")
+    if set(tune.seeds) & set(study.seeds):
+        raise ConfigError(f"{where}: tune.seeds are {tune.seeds}, and seeds {study.seeds}; expected others.")
+    after = next((name for name, method in study.methods.items() if method.after is not None), None)
+    if after is not None:
+        raise ConfigError(f"{where}: methods.{after}.after: tune is for methods that start from the world's model.")
 
 
 def _check_names(study: Study, where: str) -> None:
@@ -330,6 +382,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "claim": Claim,
     "baseline": Baseline,
     "axes": Axis,
+    "tune": Tune,
 }
 
 

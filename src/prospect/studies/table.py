@@ -23,6 +23,7 @@ from prospect.results.study import (
     StudyCell,
     StudyResult,
     StudyRun,
+    StudyTuning,
     StudyWorld,
 )
 from prospect.statistics.comparisons import Comparison, Difference, Verdict, correct_for_many
@@ -35,9 +36,18 @@ from prospect.studies.rules import judge
 from prospect.studies.scores import Place as Cells
 from prospect.studies.scores import Scores
 from prospect.studies.study import Study, unknown
+from prospect.studies.trained import summarise
 
 
-def make_result(study: Study, world: World, cells: Sequence[Cell], file: str) -> StudyResult:
+def make_result(
+    study: Study,
+    world: World,
+    cells: Sequence[Cell],
+    file: str,
+    *,
+    protocol: str | None = None,
+    tuning: StudyTuning | None = None,
+) -> StudyResult:
     """Return the result of what was run so far.
 
     Args:
@@ -45,6 +55,8 @@ def make_result(study: Study, world: World, cells: Sequence[Cell], file: str) ->
         world: its world.
         cells: all of its runs, done or not.
         file: the study's YAML, for the record.
+        protocol: hash of what was fixed beforehand, where that is more than the study, for it was tuned.
+        tuning: how its settings were chosen.
 
     Raises:
         ConfigError: the primary measure is none of the world's, or neither way of it is better.
@@ -60,14 +72,16 @@ def make_result(study: Study, world: World, cells: Sequence[Cell], file: str) ->
         question=study.question,
         file=file,
         digest=study.digest(),
+        protocol=protocol or study.protocol(),
         level=study.level,
         complete=set(statuses) == {"done"},
         runs=RunCounts(wanted=len(statuses), done=statuses.count("done"), failed=statuses.count("failed")),
         seconds=round(seconds, 1),
         world=StudyWorld(kind=study.world["kind"], says=world.says, prompts=world.held_out),
         claim=judge(study, study.claim, scores, world.measures) if study.claim else None,
+        tuning=tuning,
         measures={
-            name: MeasureEntry(label=one.label, unit=one.unit, better=one.better, kind=one.kind)
+            name: MeasureEntry(label=one.label, unit=one.unit, better=one.better, kind=one.kind, bounds=one.bounds)
             for name, one in world.measures.items()
         },
         primary=study.primary,
@@ -102,15 +116,17 @@ def _point(over: str, name: str, x: float) -> AxisPoint:
 
 
 def check_measures(study: Study, world: World) -> None:
-    """Refuse a study about a measure that the world has not.
+    """Refuse, before anything is run, a study about a measure that the world has not, and a claim about no cell.
 
     Raises:
-        ConfigError: it is none of the world's, or neither way of it is better.
+        ConfigError: the primary measure or a rule's is none of the world's, or neither way of it is better.
     """
     if study.primary not in world.measures:
         raise unknown("measure", study.primary, list(world.measures), "study: primary")
     if world.measures[study.primary].better is None:
         raise ConfigError(f"study: primary is {study.primary}, of which neither more nor less is better.")
+    if study.claim:
+        judge(study, study.claim, Scores.read([], study.level), world.measures)
 
 
 def _cells(study: Study, world: World, cells: Sequence[Cell], scores: Scores) -> list[StudyCell]:
@@ -122,6 +138,7 @@ def _cells(study: Study, world: World, cells: Sequence[Cell], scores: Scores) ->
             condition=condition,
             estimates=_estimates((method, condition), scores, world.measures),
             wins=wins.get(f"{method}\n{condition}"),
+            training=summarise(scores.done(method, condition)),
             runs=[_run(folders[method, condition, seed], scores) for seed in study.seeds],
         )
         for method, condition in study.cells()
@@ -147,7 +164,9 @@ def _run(cell: Cell, scores: Scores) -> StudyRun:
         data=found.data,
         steps=found.steps,
         seconds=found.seconds,
+        tokens=found.tokens,
         z0_clamped=found.z0_clamped,
+        reward_magnitude=found.reward_magnitude,
         folder=cell.folder.relative_to(cell.folder.parents[3]).as_posix(),
         examples=examples,
     )
@@ -184,15 +203,18 @@ def _comparisons(study: Study, measure: Measure, scores: Scores) -> list[CellDif
     compared: dict[str, Difference] = {}
     about: dict[str, dict[str, Any]] = {}
     sign = -1.0 if measure.better == "lower" else 1.0
+    found: list[tuple[tuple[str, str], Cells, Pooled]] = []
     for place in study.cells():
         baseline = _baseline(study, place)
         pooled = None if baseline == place else scores.contrast([(1.0, place), (-1.0, baseline)], study.primary)
-        if pooled is None:
-            continue
+        if pooled is not None:
+            found.append((place, baseline, pooled))
+    for place, baseline, pooled in found:
         name = "\n".join(place)
         compared[name] = _difference(pooled, measure, sign, scores)
         other = baseline if isinstance(baseline, str) else Place(method=baseline[0], condition=baseline[1])
         about[name] = {"method": place[0], "condition": place[1], "baseline": other, "seeds": pooled.seeds}
+        about[name]["detectable"] = pooled.detectable((1 - study.level) / len(found))
     return [
         CellDifference(measure=study.primary, **about[name], **one._asdict())
         for name, one in correct_for_many(compared, study.level).items()

@@ -74,9 +74,11 @@ def tally_rows(
 ) -> None:
     """Add what a micro-batch's rows say beyond their loss.
 
-    rewards/* are beta * log_ratio; a reward model's are its scores. rewards/accuracies is, for pairs, the share with
-    the chosen side's reward above the rejected one's; for scored completions, the share whose best one has the highest
-    reward; for thumbs, the share on the right side of the reference point (above beta * z0 if desirable).
+    rewards/* are beta * log_ratio; a reward model's are its scores. rewards/magnitude is the mean of their size over
+    all rows, of losses on the log-ratios of whole completions: how far out on its curve the loss works.
+    rewards/accuracies is, for pairs, the share with the chosen side's reward above the rejected one's; for scored
+    completions, the share whose best one has the highest reward; for thumbs, the share on the right side of the
+    reference point (above beta * z0 if desirable).
 
     Args:
         tally: what is added to.
@@ -98,6 +100,8 @@ def tally_rows(
         return
     reward = beta * log_ratio
     _by_class(tally, "rewards", reward, chosen)
+    if loss.needs_reference and not loss.reward_model and not loss.length_normalised:
+        tally.add("rewards/magnitude", reward.abs())
     if loss.feedback == "paired":
         lead = reward[0::2] - reward[1::2]
     elif loss.feedback == "scored":

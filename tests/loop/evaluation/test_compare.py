@@ -10,19 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from safetensors.torch import load_file, save_file
 
 from conftest import thumbs, write_rows
-from prospect.errors import RunStopped, TrainingError
+from prospect.errors import ConfigError, RunStopped, TrainingError
 from prospect.results.study import RunCounts, StudyResult
 from prospect.statistics.ranking import auroc
 from prospect.studies import runner
 from prospect.studies.files import auroc_parts, by_prompt
+from prospect.studies.kl import sampled_kl
 from prospect.studies.outcome import make_world
 from prospect.studies.plan import Cell, make_cells
 from prospect.studies.runner import run_study
 from prospect.studies.study import Study, check_study
 from prospect.studies.table import make_result
 from prospect.training.session import Session
+from prospect.verbs import compare
 
 
 @pytest.fixture
@@ -148,6 +152,28 @@ def test_what_cannot_be_run_fails_by_itself(study: Study, tmp_path: Path) -> Non
     assert errors["kto"] is None
 
 
+def test_a_tuned_study_is_run_with_what_its_tries_chose(study: Study, tmp_path: Path, monkeypatch: Any) -> None:
+    grid = {"train.learning_rate": [1e-3, 1e-2, 1e-1]}
+    values = study.model_dump(exclude_unset=True)
+    rows = thumbs(80, prompts=20)[60:]
+    other = write_rows(tmp_path / "tuning.jsonl", [{**row, "prompt": "then " + row["prompt"]} for row in rows])
+    values |= {"methods": {"kto": {"loss": "kto"}}, "seeds": [0], "baseline": "start"}
+    values["tune"] = {"seeds": [5], "tries": {"kto": grid}, "at_edge": "flag"}
+    path = tmp_path / "tuned.yaml"
+    path.write_text(yaml.safe_dump(values))
+    with pytest.raises(ConfigError, match="of the study's own 15 prompts"):
+        compare(path, tmp_path / "out", jobs=1)
+    values["tune"]["world"] = {"held_out": str(other)}
+    path.write_text(yaml.safe_dump(values))
+    found = compare(path, tmp_path / "out", jobs=1)
+    (one,) = found.tuning.methods
+    best = max(one.tries, key=lambda tried: tried.estimate.mean)
+    assert one.chosen == best.settings == {"train.learning_rate": found.methods[0].recipe["train"]["learning_rate"]}
+    assert len(list((tmp_path / "out" / "tuning" / "cells").rglob("outcome.json"))) == 3
+    monkeypatch.setattr(runner, "run_cell", lambda *_: pytest.fail("it was run again"))
+    assert compare(path, tmp_path / "out", jobs=1) == found
+
+
 def test_the_pages_of_a_result_are_made_of_the_runs_directories(study: Study, tmp_path: Path) -> None:
     found = run(study, tmp_path / "out")
     for cell in found.cells:
@@ -187,3 +213,14 @@ def test_the_support_desk_is_a_world(tmp_path: Path) -> None:
     assert len(cell.runs[0].examples) == 3
     assert cell.runs[0].examples[0].start
     assert cell.wins.n == 3
+    assert cell.estimates["kl"].n == 3 and "kl" not in found.start
+
+
+def test_the_sampled_kl_is_none_to_itself_and_some_to_another(model_path: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(model_path, tmp_path / "other")
+    weights = load_file(other / "model.safetensors")
+    name = next(iter(weights))
+    save_file(weights | {name: weights[name] * 1.5}, other / "model.safetensors", metadata={"format": "pt"})
+    prompts = [f"question {i}?" for i in range(8)]
+    assert sampled_kl(model_path, model_path, prompts, max_new_tokens=6, seed=0) == [0.0] * 8
+    assert sum(sampled_kl(other, model_path, prompts, max_new_tokens=6, seed=0)) / 8 > 0

@@ -45,6 +45,9 @@ class PaperWorld:
     def __init__(self, settings: Any) -> None:
         pass
 
+    def held_out_keys(self) -> set[str]:
+        return set()
+
     def recipe(self) -> dict[str, Any]:
         return {"model": {"name_or_path": "my/model"}}
 
@@ -86,7 +89,9 @@ def write(cells: list[Cell], rates: dict[tuple[str, str], float], words: dict[st
             "examples": [{"prompt": "p", "completion": "c", "score": 1.0}],
             "data": {"desirable": 5, "undesirable": 3},
             "steps": 7,
+            "tokens": 900,
             "z0_clamped": None,
+            "reward_magnitude": 0.8,
             "seconds": 2.0,
         }
         cell.folder.mkdir(parents=True, exist_ok=True)
@@ -483,14 +488,53 @@ def test_the_best_of_a_measure_that_should_be_low_is_its_lowest(tmp_path: Path) 
     assert any(text.startswith('Lowest in "passes" is ') and "highest dpo (noisy)" in text for text in texts)
 
 
-def test_it_is_said_where_z0_was_held_at_zero(tmp_path: Path) -> None:
-    found = result_of(study(), tmp_path, ALL)
-    assert not any("z0" in finding.text for finding in find(found))
-    for cell, share in zip(found.cells, (0.9, 0.4, None, 0.5), strict=True):
-        for run in cell.runs:
-            run.z0_clamped = share
-    (text,) = (finding.text for finding in find(found) if "z0" in finding.text)
-    assert "held at 0 in 50 to 90 % of the steps" in text and text.endswith("kto (clean), dpo (noisy).")
+def test_what_too_short_a_run_cannot_tell_about_is_said(tmp_path: Path) -> None:
+    one, cells = study(), make_cells(study(), PaperWorld({}), tmp_path)
+    assert not any("not " in finding.text[:40] for finding in result_of(one, tmp_path, ALL).findings[3:])
+    trained = {"kto": {"z0_clamped": 0.9, "reward_magnitude": 0.2}, "dpo": {"z0_clamped": 0.5}}
+    for cell in cells:
+        values = json.loads(cell.outcome_path.read_text()) | trained[cell.method]
+        cell.outcome_path.write_text(json.dumps(values))
+    found = make_result(one, PaperWorld({}), cells, "small.yaml")
+    assert found.cells[0].training.not_tested == ["value function not exercised", "z0 not tested"]
+    assert found.cells[-1].training.not_tested == []
+    worries = [finding.text for finding in found.findings if finding.kind == "worry"]
+    assert worries[-2].endswith("abs(beta log-ratio) was 0.20, below 0.5: kto (clean), kto (noisy).")
+    assert "held at 0 in 90 % of the steps" in worries[-1] and worries[-1].endswith("kto (clean), kto (noisy).")
+    assert "| 0.20 | 90 % | 7 | 900 | value function not exercised, z0 not tested |" in as_markdown(found)
+
+
+def test_a_start_or_a_cell_at_the_best_end_is_a_ceiling(tmp_path: Path) -> None:
+    found = result_of(study(), tmp_path, {**ALL, ("kto", "clean"): 0.975, ("dpo", "noisy"): 0.0})
+    (text,) = (finding.text for finding in found.findings if finding.text.startswith("Ceiling"))
+    assert text == (
+        'Ceiling: so near 100.0 in "passes" that differences from there on cannot show: kto (clean) (97.5).'
+    )
+    found.measures["score"].better = "lower"
+    (text,) = (finding.text for finding in find(found) if finding.text.startswith("Ceiling"))
+    assert "so near 0.0" in text and text.endswith("dpo (noisy) (0.0).")
+
+
+def test_measures_of_one_value_have_no_column_and_are_named(tmp_path: Path) -> None:
+    found = result_of(study(), tmp_path, dict.fromkeys(ALL, 0.4))
+    assert found.varied() == ["score"]  # words differ by seed, and so by nothing
+    text = as_markdown(found)
+    assert "left out: points (3.40), words (9.99)" in text and "repetition (0.0)." in text
+
+
+def test_the_smallest_difference_is_shown_as_often_as_is_said() -> None:
+    """Over 5 seeds and 60 prompts, both of which shift the difference, and at Holm's first level among four."""
+    rng, shown, rounds, alpha = np.random.default_rng(8), 0, 600, 0.05 / 4
+
+    def differences(shift: float) -> list[list[float]]:
+        seeds, prompts = rng.normal(0, 0.1, (5, 1)), rng.normal(0, 0.5, 60)
+        return (shift + seeds + prompts + rng.normal(0, 0.5, (5, 60))).tolist()
+
+    least = float(np.mean([pool(differences(0.0)).detectable(alpha) for _ in range(50)]))
+    for _ in range(rounds):
+        shown += pool(differences(least)).p_differs(0.0) < alpha
+    assert 0.7 < shown / rounds < 0.9
+    assert pool([[1.0, 1.0]]).detectable(alpha) is None
 
 
 def test_what_loses_to_the_start_is_a_worry_and_long_lists_are_cut(tmp_path: Path) -> None:
@@ -506,13 +550,30 @@ def test_the_table_has_a_row_for_each_cell_and_every_number_its_interval(tmp_pat
     text = as_markdown(result_of(study(title="Small"), tmp_path, ALL))
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     assert rows[0] == (
-        "| method | condition | passes, % | less dpo | wins against the start, % | points, of 5 | words | trained on |"
+        "| method | condition | passes, % | less dpo | wins against the start, % | points, of 5 "
+        "| 80 % power from, points | mean abs(beta r) | z0 held at 0 | steps | tokens | not tested | trained on |"
     )
     assert len(rows) == 6
     assert rows[1].startswith("| start |  | 40.0 (")
     assert "no difference shown" in rows[2]
-    assert "5 desirable, 3 undesirable; 7 steps" in rows[2]
+    assert rows[2].endswith("| 0.80 |  | 7 | 900 |  | 5 desirable, 3 undesirable |")
     assert text.startswith("**Small**")
+
+
+def test_a_result_is_a_table_of_a_row_for_each_cell_and_measure(tmp_path: Path) -> None:
+    methods = {
+        "kto": {"loss": {"name": "kto", "beta": 1}, "train": {"learning_rate": 1e-4}},
+        "dpo": {"loss": {"name": "dpo", "beta": 0.3}, "train": {"learning_rate": 1e-4}},
+    }
+    found = result_of(study(methods=methods), tmp_path, {**ALL, ("kto", "clean"): 0.9})
+    frame = found.to_frame()
+    assert frame.height == 4 * (1 + 4) and len(set(frame.columns)) == frame.width
+    (row,) = frame.filter(method="kto", condition="clean", measure="score").to_dicts()
+    assert (row["loss.name"], row["loss.beta"], row["verdict"], row["steps"]) == ("kto", 1.0, "better", 7.0)
+    assert "train.learning_rate" not in frame.columns
+    assert row["difference"] == pytest.approx(0.4) and row["detectable"] == found.comparisons[0].detectable
+    assert frame.filter(method="start")["condition"].null_count() == 4
+    assert frame.filter(measure="words")["difference"].null_count() == 5
 
 
 # -- the claim -----------------------------------------------------------------------------------------------------

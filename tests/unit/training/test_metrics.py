@@ -152,6 +152,13 @@ def test_accuracy_of_scored_completions_is_a_best_one_ahead(
     assert tally.means()["rewards/accuracies"] == accuracy
 
 
+def test_the_size_of_rewards_is_told_of_losses_with_a_reference() -> None:
+    for loss in ("kto", "dpo"):
+        assert tally_of(loss, [2.0, -1.0], [True, False], beta=0.5).means()["rewards/magnitude"] == 0.75
+    for loss in ("simpo", "ipo"):  # no reference; nats per token
+        assert "rewards/magnitude" not in tally_of(loss, [2.0, -1.0], [True, False]).means()
+
+
 def test_a_reward_model_has_rewards_and_no_log_probs() -> None:
     means = tally_of("bradley_terry", [2.0, -1.0], [True, False], beta=1.0).means()
     assert means == {"rewards/chosen": 2.0, "rewards/rejected": -1.0, "rewards/accuracies": 1.0}

@@ -22,7 +22,7 @@ from prospect.feedback.chat.rendering import Rendering
 from prospect.feedback.records import Feedback
 from prospect.feedback.split import prompt_key
 from prospect.losses.reference_point import estimate_reference_point
-from prospect.models.loading import load_tokenizer
+from prospect.models.loading import load_tokenizer, resolve_max_length
 from prospect.models.opening import require_same_vocabulary
 from prospect.models.policy import Policy, load_for_scoring
 from prospect.models.reference import AdapterOffReference
@@ -174,3 +174,49 @@ def frozen(settings: ModelSettings, policy_tokenizer: Any, precision: str, name:
     with progress.phase(f"loading {name}"):
         loaded = load_for_scoring(settings, precision, policy_tokenizer)
     return Compared(name, "frozen", loaded.identity, loaded.logps)
+
+
+def own_log_ratios(
+    model: ModelSettings,
+    start: ModelSettings,
+    records: Sequence[Feedback],
+    *,
+    precision: str,
+    max_new_tokens: int,
+    seed: int,
+    batch_size: int,
+    rendering: Rendering | None = None,
+    who: str = "the policy",
+) -> tuple[list[Row], np.ndarray]:
+    """Let a model answer each prompt once and compare it with the start; the mean is KL(model || start), nats.
+
+    One model is in memory at a time.
+
+    Args:
+        model: answers.
+        start: is compared with.
+        records: one of each prompt.
+        precision: arithmetic of both.
+        max_new_tokens: where a sample is cut.
+        seed: of the draws.
+        batch_size: samples at once.
+        rendering: how prompts become text.
+        who: whose samples they are, for messages.
+
+    Returns:
+        The samples, without those of prompts that leave no room for one, and their log-ratios.
+
+    Raises:
+        ModelError: the two have different vocabularies, or a number is not finite.
+    """
+    policy = load_for_scoring(model, precision)
+    most = resolve_max_length(None, policy.model.config)
+    limits = {"max_length": most, "max_new_tokens": max_new_tokens, "seed": seed, "batch_size": batch_size}
+    own = draw_own_samples(policy, records, **limits, rendering=rendering)
+    if not own.rows:
+        return [], np.zeros(0)
+    ours = score_rows(policy.logps, own.rows, policy.device, None, who)
+    tokenizer, device = policy.tokenizer, policy.device
+    del policy
+    compared = frozen(start, tokenizer, precision, "the start")
+    return own.rows, ours - score_rows(compared.score, own.rows, device, None, "the start")

@@ -19,20 +19,9 @@ Dot = tuple[float, float, float]
 """A mean and the ends of its interval."""
 
 
-def measures_of(result: StudyResult) -> list[str]:
-    """Return the names of the measures, the one that the study is about first."""
-    return sorted(result.measures, key=lambda name: name != result.primary)
-
-
 def measures_to_draw(result: StudyResult) -> list[str]:
     """Return the first measures, without those of one value everywhere."""
-    places = [result.start, *(cell.estimates for cell in result.cells)]
-    found = []
-    for measure in measures_of(result):
-        values = {place[measure].mean for place in places if measure in place}
-        if len(values) > 1 or measure == result.primary:
-            found.append(measure)
-    return found[:MOST_MEASURES]
+    return result.varied()[:MOST_MEASURES]
 
 
 def label_of(result: StudyResult, measure: str) -> str:

@@ -10,15 +10,17 @@ import yaml
 
 from prospect.atomic import write_text
 from prospect.report.comparison import words
-from prospect.report.comparison.figures import cell_figures, label_of, measures_of, sweep_figures
+from prospect.report.comparison.figures import cell_figures, label_of, sweep_figures
 from prospect.report.page.pages import render_page
 from prospect.report.page.parts import FIRST_SAMPLES, KeyNumber, PageSample, PageTable, flat, read_sides
-from prospect.report.page.wording import MINUS, count, duration, plain
+from prospect.report.page.wording import MINUS, count, duration, percent, plain
 from prospect.results.study import Pooled, SeenExample, StudyCell, StudyResult
 
 MOST_SIDES = 6  # completions read side by side
 MOST_EXAMPLES = 12  # prompts
-_SHOWN_ELSEWHERE = frozenset({"cells", "comparisons", "findings", "claim", "methods", "conditions", "measures", "axes"})
+_SHOWN_ELSEWHERE = frozenset(
+    {"cells", "comparisons", "findings", "claim", "methods", "conditions", "measures", "axes"} | {"tuning"}
+)
 
 
 def write_comparison_page(result: StudyResult, path: Path) -> None:
@@ -47,6 +49,8 @@ def render_comparison_page(result: StudyResult) -> str:
         figures=cell_figures(result),
         comparisons=_comparison_table(result),
         cell_table=_cell_table(result),
+        training_table=_training_table(result),
+        tuning_table=_tuning_table(result),
         samples=_samples(result),
         first_samples=FIRST_SAMPLES,
         recipe=_recipe(result),
@@ -56,7 +60,8 @@ def render_comparison_page(result: StudyResult) -> str:
 
 
 def _byline(result: StudyResult) -> list[str]:
-    parts = [result.name, result.file, f"digest {result.digest[:12]}" if result.digest else ""]
+    hashes = {"digest": result.digest, "protocol": result.protocol}
+    parts = [result.name, result.file, *(f"{name} {value[:12]}" for name, value in hashes.items() if value)]
     return [part for part in (*parts, "" if result.complete else "not complete") if part]
 
 
@@ -91,15 +96,16 @@ def _comparison_table(result: StudyResult) -> PageTable | None:
         value, low, high = (words.difference(result, end, one.measure) for end in (one.value, one.low, one.high))
         p = "< 0.001" if one.p_holm < 0.001 else f"{one.p_holm:.3f}"
         what = f"{one.method} · {one.condition}"
-        rows.append((what, words.baseline_of(one), value, f"{low} to {high}", p, one.verdict))
+        power = MINUS if one.detectable is None else words.difference(result, one.detectable, one.measure)
+        rows.append((what, words.baseline_of(one), value, f"{low} to {high}", p, one.verdict, power))
     unit = "points" if result.about.kind == "rate" else "difference"
-    head = ("what", "against", unit, "interval", "p (Holm)", "in a word")
+    head = ("what", "against", unit, "interval", "p (Holm)", "in a word", "80% power from")
     title = f"Differences in {label_of(result, result.primary)}, on the same prompts and seeds"
     return PageTable(title, head, rows) if rows else None
 
 
 def _cell_table(result: StudyResult) -> PageTable | None:
-    measures = measures_of(result)
+    measures = result.varied()
     places = [("the start", result.start)]
     places += [(f"{cell.method} · {cell.condition}", cell.estimates) for cell in result.cells]
     rows = [
@@ -116,6 +122,42 @@ def _estimate(result: StudyResult, measure: str, found: Pooled | None) -> str:
         return MINUS
     value, low, high = (words.measured(result, end, measure) for end in (found.mean, found.low, found.high))
     return f"{value} ({low} to {high})"
+
+
+def _training_table(result: StudyResult) -> PageTable | None:
+    """Return how far each cell was trained, and what such runs say nothing of."""
+    rows = [
+        (
+            f"{cell.method} · {cell.condition}",
+            MINUS if one.reward_magnitude is None else f"{one.reward_magnitude:.2f}",
+            MINUS if one.z0_clamped is None else percent(one.z0_clamped),
+            count(round(one.steps)),
+            MINUS if one.tokens is None else count(round(one.tokens)),
+            ", ".join(one.not_tested),
+        )
+        for cell in result.cells
+        if (one := cell.training)
+    ]
+    head = ("method and condition", "mean abs(beta r) at the end", "z0 held at 0", "steps", "tokens", "not tested")
+    return PageTable("How far each was trained", head, rows) if rows else None
+
+
+def _tuning_table(result: StudyResult) -> PageTable | None:
+    """Return what was tried for each method, the chosen settings marked."""
+    if result.tuning is None:
+        return None
+    rows = [
+        (
+            one.method,
+            ", ".join(f"{key} {value}" for key, value in tried.settings.items()),
+            f"failed: {tried.error}" if tried.error else _estimate(result, result.primary, tried.estimate),
+            "" if tried.settings != one.chosen else "chosen, at the edge" if one.at_edge else "chosen",
+        )
+        for one in result.tuning.methods
+        for tried in one.tries
+    ]
+    title = f"Tuned on {result.tuning.prompts} other held-out prompts"
+    return PageTable(title, ("method", "tried", label_of(result, result.primary), ""), rows)
 
 
 def _samples(result: StudyResult) -> list[PageSample]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from prospect.report.comparison.figures import measures_of
 from prospect.report.page.wording import count, duration, number, percent, points
 from prospect.results.study import CellDifference, StudyResult
 from prospect.statistics.comparisons import Verdict
@@ -92,6 +91,9 @@ def _sure(result: StudyResult) -> list[str]:
         found = ", ".join(f"{n} {word}" for word in VERDICTS if (n := known.count(word)))
         many = count(len(known), "comparison")
         said.append(f"Of {many} with the baseline, after Holm's correction over all of them: {found}.")
+    same = [entry.label for name, entry in result.measures.items() if name not in result.varied()]
+    if same:
+        said.append(f"The same everywhere, and shown nowhere: {', '.join(same)}.")
     said.append(f"Training and scoring took {duration(result.seconds)} in all.")
     return said
 
@@ -99,7 +101,7 @@ def _sure(result: StudyResult) -> list[str]:
 def _lengths(result: StudyResult) -> list[str]:
     """Cells whose completions have become much longer than the start's."""
     said = []
-    for measure in measures_of(result):
+    for measure in result.varied():
         start = result.start.get(measure)
         if result.measures[measure].unit not in ("words", "tokens", "characters") or not start or not start.mean:
             continue
