@@ -36,8 +36,8 @@ def first_steps(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float]]:
     found: list[tuple[str, float]] = []
     original = Session.start.__func__  # type: ignore[attr-defined]
 
-    def start(cls: Any, prepared: Any, policy: Any, run: Any, resume: bool, world: Any) -> Session:
-        session: Session = original(cls, prepared, policy, run, resume, world)
+    def start(cls: Any, prepared: Any, policy: Any, run: Any, *more: Any) -> Session:
+        session: Session = original(cls, prepared, policy, run, *more)
         rows = flatten(prepared.train.examples)
         with torch.no_grad():
             ours = score_rows(policy.logps, rows, policy.device, None, "the policy")
