@@ -36,8 +36,8 @@ def test_the_command_draws_aligns_compares_and_reports(
     rows = load_feedback(run.path / "feedback.jsonl")
     assert len(rows) == 48 * 2 == sum(printed["thumbs"].values())
     page = Path(printed["report"]).read_text()
-    assert page.count('<img class="pictures sharp" src="data:image/png;base64,') == 2 * 16
-    assert 'alt="after: ' in page
+    assert page.count('alt="before: ') == page.count('alt="after: ') == 16
+    assert '<img class="pictures sharp" src="data:image/png;base64,' in page
     assert len(run.metrics()) >= 2
 
 

@@ -115,7 +115,7 @@ def _check_files(found: Ledger, folder: Path) -> None:
     assert [len(shown.images), shown.completion] == [3, ""] and shown.passed is not None
     assert all((folder / name).is_file() for name in shown.images)
     page = (folder / "report.html").read_text()
-    assert page.count('<img class="pictures" src="data:image/png;base64,') == 3 * 4
+    assert page.count('<img class="pictures sharp" src="data:image/png;base64,') == 3 * 4
     assert f"The start: {shown.passed} of 3 pass" in page and "3 samples each" in page
     assert "judge.py:odd judges" in page and "more samples pass than at the start" in page
     assert not list(folder.glob("**/*.partial*"))

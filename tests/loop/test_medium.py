@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -82,6 +83,9 @@ class Linear:
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
         return dict(self.model.named_parameters())
+
+    def copies_in_use(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
 class FrozenLinear(Reference):
