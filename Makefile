@@ -27,8 +27,9 @@ demo: install ## thumbs in, an aligned model and a report out, without network; 
 	$(BIN)/prospect demo $(ARGS)
 
 # One thread per worker: two workers with two threads each stand in one another's way on two cores.
+# A few tests at a time: by default each worker takes an eighth of all at the start, and the slow ones are neighbours.
 test: install ## the whole suite on two workers; make test ARGS="tests/unit -k labels"
-	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 $(ARGS)
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --maxschedchunk 4 $(ARGS)
 
 # What adds up in another order: other loops of PyTorch, other products of oneDNN and MKL, two threads. One run for each
 # word, a comma between variables of one run: make test-kernels KERNELS=MKL_CBWR=AVX2,OMP_NUM_THREADS=2
