@@ -101,7 +101,7 @@ def test_purge_names_the_runs(desk: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "a.jsonl: 3 of 6 rows removed" in err and "runs/kto: has used them (train)" in err
     assert json.loads(out) == {
         "dry_run": False,
-        "files": [{"path": "a.jsonl", "removed": 3, "left": 3, "derived": 0}],
+        "files": [{"path": "a.jsonl", "removed": 3, "left": 3, "derived": 0, "images": []}],
         "runs": [{"path": "runs/kto", "used_as": ["train"]}],
         "unknown_runs": [],
         "runs_looked_at": 1,
