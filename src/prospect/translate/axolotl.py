@@ -10,7 +10,7 @@ from prospect.translate.datasets import COLUMNS, entries_places, one_or_all, sha
 from prospect.translate.losses import LOSS, beta, loss_of
 from prospect.translate.model import MODEL, layers
 from prospect.translate.rules import Became, Theirs, Tool, answered, needless, plain, rule, same, without
-from prospect.translate.training import TRAINING, trackers
+from prospect.translate.training import NAMED, STARTED, TRAINING, trackers
 
 _ATTENTIONS = {
     "flash_attention": "flash_attention_2",
@@ -21,7 +21,6 @@ _ATTENTIONS = {
 _WARMUP = 0.03
 _SERVING = "nothing to set here: of answering, not of training"
 _SPEED = "nothing to set here: it changes neither the result nor what is learnt"
-_NAMED = "a run is named by its folder, output; projects are named in the tracker's environment (WANDB_PROJECT)"
 
 
 def _loss(given: Mapping[str, Any], asked: str) -> str:
@@ -167,7 +166,7 @@ TOOL = Tool(
         _trackers,
         needless("checkpoints are written in steps: train.save_every", "save_first_step"),
         needless("said by rl", "reward_model process_reward_model num_labels"),
-        needless(_NAMED, "wandb_* mlflow_* hf_mlflow_log_artifacts comet_*"),
+        needless(NAMED, "wandb_* mlflow_* hf_mlflow_log_artifacts comet_*"),
         without("not here", "peft_layers_to_transform peft_layers_pattern peft_layer_replication relora*"),
         needless(_SPEED, "lora_mlp_kernel lora_qkv_kernel lora_o_kernel lora_on_cpu lora_fan_in_fan_out unsloth_*"),
         needless(_SPEED, "peft_autocast_adapter_dtype peft_ensure_weight_tying flash_attn_* flash_optimum flex_attn_*"),
@@ -222,9 +221,9 @@ TOOL = Tool(
         without("not here: the end token is the tokenizer's", "eot_tokens"),
         without("not here: all weights are trained, or an adapter", "unfrozen_parameters lisa_*"),
         needless(answered("tokenizer"), "tokenizer_* processor_type base_model_config model_type type_of_model"),
-        needless("nothing to set here: how processes are started is torchrun's to say", "world_size ddp use_ray ray_*"),
+        needless(STARTED, "world_size ddp use_ray ray_*"),
         needless(
-            "nothing to set here: how processes are started is torchrun's to say",
+            STARTED,
             "resources_per_worker device device_map",
         ),
         needless("one memory setting: train.max_tokens_per_micro_batch", "max_memory gpu_memory_limit"),

@@ -11,11 +11,10 @@ from prospect.translate.losses import LOSS, loss_of
 from prospect.translate.model import MODEL, layers
 from prospect.translate.reading import read_config
 from prospect.translate.rules import Became, Rule, Theirs, Tool, answered, listed, needless, plain, rule, same, without
-from prospect.translate.training import TRAINING, trackers
+from prospect.translate.training import OPTIMIZERS, STARTED, TRAINING, trackers
 
 _INFO = "dataset_info.json"
 _INFERENCE = "nothing to set here: of answering and exporting, not of training"
-_OPTIMIZERS = "not here: AdamW, Adafactor, AdamW in 8 bits (train.optimizer)"
 
 
 def _loss(given: Mapping[str, Any], asked: str) -> str:
@@ -148,7 +147,7 @@ TOOL = Tool(
         without("not here: DPO with a term of BCO", "pref_bco_weight"),
         without("not here: layers are trained all, or by an adapter", "freeze_* use_llama_pro oft_* module_dropout"),
         needless("said with adapter_name_or_path, whose base the adapter names", "create_new_adapter adapter_folder"),
-        without(_OPTIMIZERS, "use_galore use_apollo use_badam use_adam_mini use_muon"),
+        without(OPTIMIZERS, "use_galore use_apollo use_badam use_adam_mini use_muon"),
         needless("only of use with the optimizer of that name", "galore_* apollo_* badam_*"),
         without("not here: rewards and PPO have a section online", "reward_model reward_model_*"),
         needless("of PPO alone, which has a section online", "ppo_*"),
@@ -170,8 +169,8 @@ TOOL = Tool(
         needless(_INFERENCE, "eval_num_beams do_sample temperature top_p top_k num_beams"),
         needless(_INFERENCE, "max_length max_new_tokens repetition_penalty length_penalty"),
         needless(_INFERENCE, "skip_special_tokens"),
-        needless("nothing to set here: how processes are started is torchrun's to say", "ray_* resources_per_worker"),
-        needless("nothing to set here: how processes are started is torchrun's to say", "placement_strategy"),
+        needless(STARTED, "ray_* resources_per_worker"),
+        needless(STARTED, "placement_strategy"),
         without("not here: another engine of training", "use_mca use_kt"),
         needless("of that engine", "kt_* cpu_infer chunk_size mode"),
         needless("of models that look and listen, which are not trained here", "image_* video_* crop_to_patches"),

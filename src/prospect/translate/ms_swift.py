@@ -10,7 +10,7 @@ from prospect.translate.datasets import COLUMNS, one_or_all, share_held_out
 from prospect.translate.losses import LOSS, loss_of
 from prospect.translate.model import MODEL, layers, weights_in
 from prospect.translate.rules import Became, Rule, Theirs, Tool, answered, listed, needless, plain, rule, same, without
-from prospect.translate.training import TRAINING
+from prospect.translate.training import OPTIMIZERS, STARTED, TRAINING
 
 _LORA_ALONE = "not here: all weights are trained, or an adapter (lora)"
 _SERVING = "nothing to set here: of answering, not of training"
@@ -124,7 +124,7 @@ TOOL = Tool(
         needless("an adapter is trained in float32", "lora_dtype"),
         without(_LORA_ALONE, "freeze_parameters* trainable_parameters* lisa_* fourier_* boft_* vera_*"),
         without(_LORA_ALONE, "adalora_* reft_* llamapro_*"),
-        without("not here: AdamW, Adafactor, AdamW in 8 bits (train.optimizer)", "use_galore"),
+        without(OPTIMIZERS, "use_galore"),
         needless("only of use with the optimizer of that name", "galore_*"),
         needless("nothing to set here: PEFT", "tuner_backend"),
         needless(answered("packing"), "packing_* lazy_tokenize cached_dataset padding_side streaming"),
@@ -145,10 +145,8 @@ TOOL = Tool(
         needless("tools are rendered by the model's chat template", "agent_template response_prefix"),
         without("not here: a language model is trained, to answer", "task_type num_labels problem_type"),
         needless("Hugging Face's hub, always; keys stay in the environment", "use_hf hub_token check_model"),
-        needless(
-            "nothing to set here: how processes are started is torchrun's to say", "device_map max_memory use_ray"
-        ),
-        needless("nothing to set here: how processes are started is torchrun's to say", "ray_exp_name device_groups"),
+        needless(STARTED, "device_map max_memory use_ray"),
+        needless(STARTED, "ray_exp_name device_groups"),
         without("not here: DeepSpeed, context and tensor parallelism", "deepspeed_autotp_size zero_hpz_partition_size"),
         without("not here: context and tensor parallelism", "sequence_parallel_size"),
         without(answered("resume_from_checkpoint"), "resume_only_model load_args load_data_args"),

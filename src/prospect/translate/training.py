@@ -6,6 +6,10 @@ import math
 
 from prospect.translate.rules import Became, Rule, Theirs, answered, listed, needless, rule, same, without
 
+# Reasons that several tools share.
+OPTIMIZERS = "not here: AdamW, Adafactor, AdamW in 8 bits (train.optimizer)"
+NAMED = "a run is named by its folder, output; projects are named in the tracker's environment (WANDB_PROJECT)"
+STARTED = "nothing to set here: how processes are started is torchrun's to say"
 _SCHEDULERS = {"linear": "linear", "cosine": "cosine", "constant": "constant", "constant_with_warmup": "constant"}
 _NEAREST = {
     "cosine_with_restarts": "cosine",
@@ -84,7 +88,7 @@ def optimizer(theirs: Theirs) -> Became:
         return Became({"train.optimizer": _OPTIMIZERS[name]})
     if "adamw" in name:
         return Became(note="AdamW, with its state in 32 bits: the same method at more memory")
-    return Became(note="not here: AdamW, Adafactor, AdamW in 8 bits (train.optimizer)", lost=True)
+    return Became(note=OPTIMIZERS, lost=True)
 
 
 _OPTIMIZERS = {
@@ -261,7 +265,7 @@ TRAINING: tuple[Rule, ...] = (
         "skip_memory_metrics logging_dir debug",
     ),
     needless(
-        "a run is named by its folder, output; projects are named in the tracker's environment (WANDB_PROJECT)",
+        NAMED,
         "run_name project trackio_*",
     ),
     needless("a loss that is not finite stops the step and names its rows; none is hidden", "logging_nan_inf_filter"),
