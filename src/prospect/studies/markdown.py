@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from prospect.results.study import CellTraining, ClaimAnswer, MeasureEntry, Pooled, StudyCell, StudyResult, StudyTuning
+from prospect.results.study import StudyResult
+from prospect.results.study_cells import CellTraining, Pooled, StudyCell
+from prospect.results.study_entries import ClaimAnswer, MeasureEntry, StudyTuning
 from prospect.studies.findings import estimate_text, number, place_name, settings_text
 
 TRAINING = ("mean abs(beta r)", "z0 held at 0", "steps", "tokens")

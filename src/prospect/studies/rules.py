@@ -19,11 +19,14 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from prospect.errors import ConfigError
-from prospect.results.study import START, Agrees, ClaimAnswer, RuleAnswer
+from prospect.results.study_cells import START
+from prospect.results.study_entries import Agrees, ClaimAnswer, RuleAnswer
 from prospect.statistics.comparisons import holm
+from prospect.studies.names import unknown
 from prospect.studies.outcome import Measure
 from prospect.studies.scores import Place, Scores
-from prospect.studies.study import Claim, Rule, Study, unknown
+from prospect.studies.sections import Claim, Rule
+from prospect.studies.study import Study
 
 YES: Agrees = "yes"
 NO: Agrees = "no"

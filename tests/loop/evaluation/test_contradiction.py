@@ -13,7 +13,7 @@ import pytest
 from conftest import REPOSITORY
 from prospect.errors import ConfigError
 from prospect.results.study import StudyResult
-from prospect.studies.study import Condition
+from prospect.studies.sections import Condition
 from prospect.user_code import import_file
 from prospect.verbs import compare
 

@@ -15,15 +15,19 @@ from conftest import REPOSITORY
 from prospect.config import load_config
 from prospect.errors import ConfigError, DataError, UsageError
 from prospect.losses import get_loss
-from prospect.results.study import RunCounts, SeenExample, StudyResult
+from prospect.results.study import StudyResult
+from prospect.results.study_cells import SeenExample
+from prospect.results.study_entries import RunCounts
 from prospect.statistics.rates import proportion
 from prospect.studies.contents import with_contents
 from prospect.studies.findings import find
 from prospect.studies.markdown import as_markdown
+from prospect.studies.names import slug
 from prospect.studies.outcome import Measure, make_world
 from prospect.studies.plan import Cell, choose, make_cells
 from prospect.studies.pooling import pool
-from prospect.studies.study import Study, check_study, load_study, slug
+from prospect.studies.reading import check_study, load_study
+from prospect.studies.study import Study
 from prospect.studies.table import check_measures, make_result
 
 STUDIES = sorted(path.name for path in (REPOSITORY / "studies").glob("*.yaml"))

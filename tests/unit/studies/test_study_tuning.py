@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 from test_study import ALL, PaperWorld, study, write
 
+from conftest import REPOSITORY
 from prospect.errors import ConfigError, TrainingError
 from prospect.report.comparison.page import render_comparison_page
-from prospect.results.study import StudyTuning
+from prospect.results.study_entries import StudyTuning
 from prospect.studies.grids import edges, points
 from prospect.studies.markdown import as_markdown
 from prospect.studies.outcome import make_world
 from prospect.studies.plan import Cell, make_cells
+from prospect.studies.reading import load_study
 from prospect.studies.study import Study
 from prospect.studies.table import make_result
 from prospect.studies.tuning import require_own_prompts, settle, tuning_study
@@ -150,3 +152,14 @@ def test_tries_are_scored_on_prompts_of_their_own() -> None:
     with pytest.raises(ConfigError, match="scored on 10 of the study's own 20 prompts"):
         require_own_prompts(final, again)
     require_own_prompts(final, make_world({"kind": "demo", "held_out": 20, "held_out_after": 20}))
+
+
+def test_the_protocol_and_the_runs_of_the_committed_study_of_contradictions_keep_their_hashes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What was run under them stays readable; a change of the world's file or of the protocol is another study."""
+    monkeypatch.chdir(REPOSITORY)
+    one = load_study("studies/contradiction.yaml")
+    cells = make_cells(one, make_world(one.world), tmp_path)
+    assert (one.protocol(), one.digest()) == ("7a2624c2ed426259", "44307ab198c61dd9")
+    assert (cells[0].digest, cells[-1].digest) == ("f0a1c9c0beac35dc", "23c1703be5c6dddf")
