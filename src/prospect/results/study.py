@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class StudyResult(Stored):
     """`result.json`, and what `prospect compare --json` prints."""
 
-    format: str = "prospect.study/1.1"
+    format: str = "prospect.study/1.2"
     name: str
     title: str
     question: str
@@ -76,7 +76,7 @@ class StudyResult(Stored):
         others = [
             name
             for name in self.measures
-            if name != self.primary and len({place[name].mean for place in places if name in place}) > 1
+            if name != self.primary and _differ([place[name].mean for place in places if name in place])
         ]
         return [self.primary, *others]
 
@@ -96,6 +96,11 @@ class StudyResult(Stored):
         """Return a cell's comparison with its baseline, None where there is none."""
         place = cell.method, cell.condition
         return next((one for one in self.comparisons if (one.method, one.condition) == place), None)
+
+
+def _differ(means: list[float]) -> bool:
+    """Return whether means tell anything: there are several numbers, or one that nothing can be compared with."""
+    return len(means) == 1 or len(set(means)) > 1
 
 
 class _Scored(Stored):

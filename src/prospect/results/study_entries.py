@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from prospect.results.stored import Part
 from prospect.results.study_cells import Pooled
@@ -47,6 +47,8 @@ class RuleAnswer(Part):
     """What the difference is compared with."""
     p_holm: float | None
     """Against the bound, after Holm's correction over all rules."""
+    not_tested: list[str] = Field(default_factory=list)
+    """What one of the cells that it compares cannot tell about."""
 
 
 class ClaimAnswer(Part):

@@ -86,7 +86,7 @@ def _plural(noun: str, things: Sequence[object]) -> str:
 def _rule_table(result: StudyResult) -> PageTable | None:
     if not result.claim:
         return None
-    rows = [(rule.text, rule.agrees, rule.found) for rule in result.claim.rules]
+    rows = [(rule.text, ", ".join([rule.agrees, *rule.not_tested]), rule.found) for rule in result.claim.rules]
     return PageTable("The claim, rule by rule", ("what the claim means here", "holds", "what was found"), rows)
 
 
