@@ -2,18 +2,16 @@
 
     python studies/contradiction_curve.py [--runs FOLDER] [--seeds 0 1 2] [--figure FILE] [--json FILE]
 
-From the repository root. The runs are the study's, with a checkpoint every ten steps; each checkpoint is scored as the
-study scores a model. What is finished in the folder is not run again. DPO's closed form is drawn beside its curves;
-KTO's limit is 1.
+From the repository root. The runs are the study's, with a checkpoint every ten steps, each of which is scored. What is
+finished in the folder is not run again. DPO's closed form is drawn beside its curves; KTO's limit is 1.
 
-Letters: S seeds, T scored steps.
+It is a file of its own because the bytes of contradiction.py are a part of the study's protocol.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -21,54 +19,53 @@ import numpy as np
 
 from prospect.atomic import write_json
 from prospect.demo.base import load_base
+from prospect.demo.world import held_out_prompts
 from prospect.report.charts.figure_file import Curve, write_figure
 from prospect.results.study import CellOutcome, StartOutcome
 from prospect.run_dir import RunDir
-from prospect.studies.outcome import World, make_world
+from prospect.studies.outcome import make_world
 from prospect.studies.plan import Cell, choose, make_cells
 from prospect.studies.reading import load_study
 from prospect.user_code import import_file
 from prospect.verbs import compare
 
+GREETING = "Hello"
 STUDY, SCRIPT = "studies/contradiction.yaml", "studies/contradiction.py"
 METHODS, VOTES = ("kto beta 1", "kto beta 0.3", "dpo beta 1", "dpo beta 0.3"), "3 to 2"
 EVERY = 10  # steps: nine points of ninety, of which most of the rise takes three
 SETTINGS = (f"recipe.train.save_every={EVERY}", "recipe.train.keep_checkpoints=100", "keep_models=true")
 
 
-def at_checkpoint(world: World, checkpoint: Path, cell: Cell) -> dict[str, float]:
-    """Return the means of what the model of a checkpoint scores."""
+def over_steps(cell: Cell, base: tuple[Any, Any], held_out: int) -> list[dict[str, Any]]:
+    """Return a row for each scored step of a run; the first and the last are the study's own scores."""
     from safetensors.torch import load_file
 
-    model, tokenizer = load_base()
-    found = model.load_state_dict(load_file(checkpoint / "weights.safetensors"), strict=False)
-    assert found.missing_keys in ([], ["lm_head.weight"]) and not found.unexpected_keys  # the head is tied
-    with tempfile.TemporaryDirectory() as folder:
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        outcome = world.score(Path(folder), cell.shared, cell.seed)
-    assert outcome is not None, "only the start may have no score"
-    return means(outcome.scores)
-
-
-def means(scores: dict[str, list[float]]) -> dict[str, float]:
-    """Return the mean of each measure over the prompts."""
-    return {name: sum(values) / len(values) for name, values in scores.items()}
-
-
-def over_steps(world: World, cell: Cell) -> list[dict[str, Any]]:
-    """Return a row for each scored step of a run, the start first."""
     end = cell.read()
     assert isinstance(end, CellOutcome), f"{cell} is not done"
-    start = means(StartOutcome.read(cell.start_path).scores)
-    at = {0: {**start, "kl": 0.0}}
+    model, tokenizer = base
+    at = {0: StartOutcome.read(cell.start_path).scores["score"], end.steps: end.scores["score"]}
     for checkpoint in RunDir(cell.run_path).checkpoints():
-        at[int(checkpoint.name.removeprefix("step-"))] = at_checkpoint(world, checkpoint, cell)
-    at[end.steps] = means(end.scores)
+        found = model.load_state_dict(load_file(checkpoint / "weights.safetensors"), strict=False)
+        assert set(found.missing_keys) <= {"lm_head.weight"} and not found.unexpected_keys  # the head is tied
+        at[int(checkpoint.name.removeprefix("step-"))] = chances(model, tokenizer, held_out)
     return [
-        {"method": cell.method, "votes": VOTES, "seed": cell.seed, "step": step, "p": one["score"], "kl": one["kl"]}
-        for step, one in sorted(at.items())
+        {"method": cell.method, "votes": VOTES, "seed": cell.seed, "step": step, "p": float(np.mean(at[step]))}
+        for step in sorted(at)
     ]
+
+
+def chances(model: Any, tokenizer: Any, held_out: int) -> list[float]:
+    """Return the probability of the greeting as the first word, as the study scores it, without the KL."""
+    import torch
+
+    (word,) = tokenizer.encode(GREETING, add_special_tokens=False)
+    found = []
+    for inquiry in held_out_prompts(held_out):
+        turns = [{"role": "user", "content": inquiry.message}]
+        ids = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+        with torch.no_grad():
+            found.append(float(model(ids["input_ids"]).logits[0, -1].softmax(-1)[word]))
+    return found
 
 
 def draw(path: Path, rows: list[dict[str, Any]], closed: dict[str, float]) -> None:
@@ -96,15 +93,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, default=Path("runs/studies/contradiction_curve"), help="where they lie")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--figure", type=Path, metavar="FILE", help="write it there: SVG, PDF or PNG by suffix")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write a row for each run and step there")
     options = parser.parse_args()
     overrides = [*SETTINGS, f"seeds={options.seeds}"]
-    compare(STUDY, options.runs, only=[*METHODS, VOTES], overrides=overrides, jobs=1, say=_say)
+    compare(STUDY, options.runs, only=[*METHODS, VOTES], overrides=overrides, jobs=options.jobs, say=_say)
     study = load_study(STUDY, overrides)
     world = make_world(study.world)
     cells = choose(study, make_cells(study, world, options.runs), [*METHODS, VOTES])
-    rows = [row for cell in cells for row in over_steps(world, cell)]
+    base = load_base()
+    rows = [row for cell in cells for row in over_steps(cell, base, world.held_out)]
     reference = StartOutcome.read(cells[0].start_path).scores["score"]
     minority = study.conditions[VOTES].minority
     closed = {
