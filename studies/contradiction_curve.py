@@ -78,7 +78,7 @@ def draw(path: Path, rows: list[dict[str, Any]], closed: dict[str, float]) -> No
         name = method.replace("beta", "β").replace("kto", "KTO").replace("dpo", "DPO")
         curves.append(Curve(name, np.array(steps), np.array(p)))
         if method in closed:
-            curves.append(Curve(f"{name}, closed form", np.array(steps), np.full(len(steps), closed[method])))
+            curves.append(Curve(f"{name}, closed form", np.array(steps), np.full(len(steps), closed[method]), True))
     write_figure(
         path,
         curves,
