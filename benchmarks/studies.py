@@ -37,18 +37,18 @@ class About(NamedTuple):
 
     Attributes:
         anchor: of the heading above its place.
-        part: a part of a method; where a cell cannot tell about it, the claim was not tested.
+        parts: of a method; where a cell cannot tell about one of them, the claim was not tested.
     """
 
     anchor: str
-    part: str | None = None
+    parts: tuple[str, ...] = ()
 
 
 STUDIES = {
-    "contradiction": About("raters-who-contradict-each-other", VALUE_FUNCTION),
+    "contradiction": About("raters-who-contradict-each-other", (VALUE_FUNCTION,)),
     "tuned": About("every-method-tuned"),
     "imbalance": About("imbalance-and-one-y-per-x"),
-    "z0": About("the-reference-point", REFERENCE_POINT),
+    "z0": About("the-reference-point", (REFERENCE_POINT, VALUE_FUNCTION)),
     "sft_first": About("sft-first-and-rambling"),
     "circles": About("noise-and-circles"),
     "chat_model": About("a-chat-model"),
@@ -143,7 +143,7 @@ def closed_forms(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 def trial_of(result: StudyResult) -> str:
     """Why a result is that of a trial run; empty for a final one."""
-    if not result.complete:
+    if result.runs.done + result.runs.failed < result.runs.wanted:
         return f"{result.runs.done} of {result.runs.wanted} runs are done"
     committed = load_study(Path("studies", f"{result.name}.yaml")).protocol()
     return "" if result.protocol == committed else f"its protocol {result.protocol} is not {committed}, the file's"
@@ -174,7 +174,7 @@ def answer_of(result: StudyResult, about: About) -> tuple[Answer, str]:
     """A claim's answer, and a line that says why."""
     claim = result.claim
     assert claim is not None, "every committed study has a claim"
-    untested = [rule for rule in claim.rules if about.part in rule.not_tested]
+    untested = [rule for rule in claim.rules if set(about.parts) & set(rule.not_tested)]
     tested = [rule for rule in claim.rules if rule not in untested]
     answer: Answer = claim.agrees
     if untested:
@@ -182,7 +182,8 @@ def answer_of(result: StudyResult, about: About) -> tuple[Answer, str]:
     example = next((rule for rule in tested if rule.agrees == answer), claim.rules[0])
     answers = [rule.agrees for rule in tested]
     counts = f"{answers.count('yes')} of {len(claim.rules)} rules hold, {answers.count('no')} are broken"
-    counts += f", {len(untested)} not tested ({about.part})" if untested else ""
+    why = sorted({part for rule in untested for part in rule.not_tested if part in about.parts})
+    counts += f", {len(untested)} not tested ({', '.join(why)})" if untested else ""
     return answer, f"[{result.title}](#{about.anchor}): {claim.text}. {counts}; {example.text}: {example.found}."
 
 

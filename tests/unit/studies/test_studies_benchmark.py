@@ -44,7 +44,7 @@ def committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def lines(found: list[StudyResult], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Head to what stands under it."""
-    monkeypatch.setattr(script, "STUDIES", {"small": script.About("small-models", VALUE_FUNCTION)})
+    monkeypatch.setattr(script, "STUDIES", {"small": script.About("small-models", (VALUE_FUNCTION,))})
     parts = script.overview({"small": found}).strip().split("\n\n")
     text = "\n".join(parts)
     heads = list(script.HEADS.values())
