@@ -45,7 +45,7 @@ class About(NamedTuple):
 
 
 STUDIES = {
-    "contradiction": About("raters-who-contradict-each-other", (VALUE_FUNCTION,)),
+    "contradiction": About("raters-who-contradict-each-other"),  # DPO may end near its reference: that is the claim
     "tuned": About("every-method-tuned"),
     "imbalance": About("imbalance-and-one-y-per-x"),
     "z0": About("the-reference-point", (REFERENCE_POINT, VALUE_FUNCTION)),

@@ -32,7 +32,7 @@ from prospect.verbs import compare
 GREETING = "Hello"
 STUDY, SCRIPT = "studies/contradiction.yaml", "studies/contradiction.py"
 METHODS, VOTES = ("kto beta 1", "kto beta 0.3", "dpo beta 1", "dpo beta 0.3"), "3 to 2"
-EVERY = 10  # steps: nine points of ninety, of which most of the rise takes three
+EVERY = 10  # steps: ten points of ninety, the start with them
 SETTINGS = (f"recipe.train.save_every={EVERY}", "recipe.train.keep_checkpoints=100", "keep_models=true")
 
 
@@ -45,9 +45,12 @@ def over_steps(cell: Cell, base: tuple[Any, Any], held_out: int) -> list[dict[st
     model, tokenizer = base
     at = {0: StartOutcome.read(cell.start_path).scores["score"], end.steps: end.scores["score"]}
     for checkpoint in RunDir(cell.run_path).checkpoints():
+        step = int(checkpoint.name.removeprefix("step-"))
+        if step % EVERY:  # of a run that was stopped there
+            continue
         found = model.load_state_dict(load_file(checkpoint / "weights.safetensors"), strict=False)
         assert set(found.missing_keys) <= {"lm_head.weight"} and not found.unexpected_keys  # the head is tied
-        at[int(checkpoint.name.removeprefix("step-"))] = chances(model, tokenizer, held_out)
+        at[step] = chances(model, tokenizer, held_out)
     return [
         {"method": cell.method, "votes": VOTES, "seed": cell.seed, "step": step, "p": float(np.mean(at[step]))}
         for step in sorted(at)

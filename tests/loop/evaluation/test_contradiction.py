@@ -91,6 +91,7 @@ def test_the_curve_is_drawn_of_the_checkpoints_of_the_studys_runs(
     monkeypatch.chdir(REPOSITORY)
     small = ["recipe.train.max_steps=3", "world.pairs=3", "world.customers=10", "world.held_out=4"]
     monkeypatch.setattr(curve, "SETTINGS", (*small, "recipe.train.save_every=1", "keep_models=true"))
+    monkeypatch.setattr(curve, "EVERY", 1)
     monkeypatch.setattr(curve, "METHODS", ("dpo beta 1",))
     figure, rows = tmp_path / "curve.svg", tmp_path / "rows.json"
     places = ["--runs", str(tmp_path / "out"), "--figure", str(figure), "--json", str(rows)]
