@@ -14,7 +14,7 @@ from prospect.studies.contents import with_contents
 from prospect.studies.outcome import World
 from prospect.studies.study import Condition, Study, hash_of, merge, slug, unknown
 
-OURS = ("data.train", "train.seed", "output", "model.name_or_path")
+OURS = ("data.train", "train.seed", "output", "model.name_or_path", "push_to_hub")
 """Keys of a recipe that a study decides."""
 
 
