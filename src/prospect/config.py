@@ -142,9 +142,9 @@ class ModelSettings(Section):
     """How frozen weights are held. Trained weights are always float32: at learning rates of alignment a
     bfloat16 weight does not move at all."""
     quantization: Literal["int8", "nf4"] | None = None
-    """How frozen weights under an adapter are held by bitsandbytes: a byte or half a byte each, the head and the
-    embeddings as dtype says, which is the arithmetic too. The reference is the same quantised model with its adapter
-    off."""
+    """How frozen weights under an adapter are held by bitsandbytes: a byte (int8) or half a byte (nf4) each, the head
+    and the embeddings as dtype says, which is the arithmetic too. The reference is the same quantised model with its
+    adapter off."""
     attn_implementation: str | None = None
     """Attention of Transformers (sdpa, flash_attention_2, eager); null lets Transformers choose."""
     trust_remote_code: bool = False
