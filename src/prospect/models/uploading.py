@@ -116,7 +116,9 @@ def require_hub(target: PushSettings) -> None:
     from huggingface_hub.constants import is_offline_mode
 
     if is_offline_mode():
-        raise ModelError(f"{target.repo}: HF_HUB_OFFLINE is set, so nothing can be uploaded. Unset it.")
+        raise ModelError(
+            f"{target.repo}: HF_HUB_OFFLINE is set, so nothing can be uploaded. Unset it, or leave push_to_hub out."
+        )
     _require_token()
     with _refusals(target.repo):
         _require_private(HfApi(), target)
