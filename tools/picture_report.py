@@ -11,10 +11,12 @@ import io
 import itertools
 import sys
 from pathlib import Path
+from typing import Literal
 
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 FIGURES = Path(__file__).resolve().parents[1] / "docs" / "figures"
 # Width and height of the section with the result: figures, and, where there is room, the first reply before and after.
 SIZES = {"": (1100, 670), "-narrow": (430, 760)}
@@ -27,7 +29,7 @@ def main() -> int:
     report = parser.parse_args().report.resolve(strict=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-        for scheme, (suffix, (width, height)) in itertools.product(("light", "dark"), SIZES.items()):
+        for scheme, (suffix, (width, height)) in itertools.product(SCHEMES, SIZES.items()):
             page = browser.new_page(
                 viewport={"width": width, "height": height}, color_scheme=scheme, device_scale_factor=1.5
             )

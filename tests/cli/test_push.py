@@ -137,6 +137,7 @@ def test_a_finished_run_goes_out_private_with_its_last_card(
     assert main([*command, "--set", *settings]) == 0
     assert hub.private and hub.made == ["me/aligned"] and "model.safetensors" in hub.sent
     assert hub.sent["README.md"] == (tmp_path / "out" / "model" / "README.md").read_bytes()
+    assert b"push_to_hub" not in hub.sent["README.md"]  # whoever runs it again owns another repository
     assert not {"config.yaml", "metrics.jsonl", "provenance.json"} & hub.sent.keys()
     sent, hub.sent = hub.sent, {}
     pushed = prospect.push(tmp_path / "out", "me/other", private=False)
