@@ -159,7 +159,6 @@ PEERS_NAMES: Mapping[str, str] = {
     "sync_ref_model": "reference.sync",
     "hub_model_id": "push_to_hub: OWNER/NAME",
     "hub_private_repo": "push_to_hub.private (true by itself)",
-    "hub_token": "hf auth login, or HF_TOKEN in the environment; never in a recipe",
     "ref_model_sync_steps": "reference.sync.every",
     "ref_model_mixup_alpha": "reference.sync.mix",
 }
@@ -186,6 +185,7 @@ WITHOUT_COUNTERPART: Mapping[str, str] = {
     "overwrite_output_dir": "not here: a run is never overwritten. Choose another output, or remove the folder",
     "resume_from_checkpoint": "no key here: prospect train RECIPE --resume goes on from the last checkpoint",
     "neftune_noise_alpha": "not here. Leave it out",
+    "hub_token": "never in a recipe: hf auth login, or HF_TOKEN in the environment",
     "tokenizer": "nothing to set here: the tokenizer is the model's",
     "tokenizer_name_or_path": "nothing to set here: the tokenizer is the model's",
 }

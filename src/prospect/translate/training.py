@@ -288,7 +288,7 @@ TRAINING: tuple[Rule, ...] = (
     without(answered("resume_from_checkpoint"), "resume_from_checkpoint restore_callback_states_from_checkpoint"),
     needless(answered("overwrite_output_dir"), "overwrite_output_dir"),
     _push,
-    needless("a token is no part of a recipe: hf auth login, or HF_TOKEN", "hub_token push_to_hub_token"),
+    needless(answered("hub_token"), "hub_token push_to_hub_token"),
     without("not here: the finished model goes to the repository's main branch", "hub_revision"),
     needless("the finished model goes to the hub, once", "hub_strategy hub_always_push"),
     without(answered("optim_args"), "optim_args optim_target_modules"),
