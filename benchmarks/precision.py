@@ -33,6 +33,7 @@ from prospect.cli.train import quiet_libraries
 from prospect.config import load_config, read_yaml
 from prospect.demo.run import HELD_OUT, PROMPTS, REPLIES
 from prospect.demo.settings import METHODS
+from prospect.errors import ProspectError
 from prospect.report.charts.figure_file import Curve, write_figure
 from prospect.results.study import StudyCell, StudyResult
 from prospect.run_dir import RunDir
@@ -57,7 +58,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the numbers here")
     parser.add_argument("--tiny", action="store_true", help="few prompts, two seeds and few steps")
     options = parser.parse_args()
-    results = {name: run(name, options) for name in options.only}
+    try:
+        results = {name: run(name, options) for name in options.only}
+    except ProspectError as error:  # stopped, say
+        raise SystemExit(str(error)) from None
     rows = {name: compare(result) for name, result in results.items()}
     print(table(rows))
     if options.figure:

@@ -65,6 +65,7 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", choices=list(PROMPTS), default=list(FILES))
     parser.add_argument("--budgets", nargs="+", type=int, default=[1024, 4096])
     parser.add_argument("--repeats", type=int, default=6)
+    parser.add_argument("--prompts", type=int, help="of a step; by default as said above")
     parser.add_argument("--shape", choices=list(SHAPES), default="15m", help="of the model")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="of the timed passes")
     options = parser.parse_args()
@@ -75,7 +76,7 @@ def main() -> None:
         prompts = draw_prompts(options.shape) if name == "hh" else read_prompts(name, tokenizer)
         about = describe(name, prompts, options.shape)
         print(f"{name}: {json.dumps(about)}", flush=True)
-        steps = draw_steps(prompts, PROMPTS[name])
+        steps = draw_steps(prompts, options.prompts or PROMPTS[name])
         for budget in options.budgets:
             results.append({"data": name, "budget": budget, "precision": options.precision, **about})
             exact = compare_gradients(name, budget, steps[0][:8]) if options.precision == "fp32" else {}

@@ -102,7 +102,6 @@ CASES = ["kto:32", "kto:8", "dpo:8", "sft:8", "sft:32", "kto:8:lora", "kto:32:gl
 # At batch 32 (`--cases kto:32 kto:32:lora`) TRL's logits of this shape do not fit into 16 GB.
 CASES_135M = ["kto:8", "kto:8:lora", "dpo:8", "dpo:8:lora", "sft:8", "sft:8:lora"]
 FP32, TRL_FP32 = "prospect fp32", "trl fp32"  # in float32, beside a measurement in bfloat16
-NET = ("prospect", "trl")  # whose memory is also told without what an idle process takes
 TOOLS = ("prospect", FP32, "floor", "trl", TRL_FP32)
 QUICK = ("prospect", FP32, "floor", "trl")
 QUICK_LAYOUTS = LAYOUTS[-2:]
@@ -204,7 +203,9 @@ def measure_case(
     loss, batch, *rest = name.split(":")
     spec = make_spec(setting, loss, int(batch), rest[0] if rest else "", steps)
     tools = [tool for tool in tools if is_measured(tool, spec)]
-    idle = {} if spec["quick"] else {t: child({**spec, "tool": "idle", "of": t})["peak_mb"] for t in tools if t in NET}
+    idle = {}
+    if "trl" in tools and not spec["quick"]:
+        idle = {tool: child({**spec, "tool": "idle", "of": tool})["peak_mb"] for tool in ("prospect", "trl")}
     for tool in tools:
         if is_filled(tool, spec):
             child({**spec, "tool": tool, "fill": True})
@@ -268,7 +269,7 @@ def summarise(runs: dict[str, list[dict[str, Any]]], idle: dict[str, float], tok
     }
     if "trl" in peak:
         result["memory_ratio"] = peak["prospect"] / peak["trl"]
-    if len(idle) > 1:
+    if idle:
         result["net_memory_ratio"] = (peak["prospect"] - idle["prospect"]) / (peak["trl"] - idle["trl"])
     return result
 
@@ -490,6 +491,8 @@ def set_allocator(spec: dict[str, Any]) -> None:
 
 
 def run_prospect(spec: dict[str, Any]) -> dict[str, Any]:
+    if spec.get("fill"):
+        return fill_cache(spec)
     train_module = importlib.import_module("prospect.training.train")
     session = importlib.import_module("prospect.training.session").Session
     if spec["variant"] == "curves":
@@ -507,6 +510,28 @@ def run_prospect(spec: dict[str, Any]) -> dict[str, Any]:
         run = train_module.train(recipe(spec, f"{folder}/run"), quiet=True)
         losses = [row["loss"] for row in run.metrics() if "loss" in row]
     return marks.outcome(spec, losses=losses)
+
+
+def fill_cache(spec: dict[str, Any]) -> dict[str, Any]:
+    """The reference's log-probs of all rows, and of the mismatched ones."""
+    from prospect.config import load_config
+    from prospect.data.batch import collate, mismatched_rows
+    from prospect.data.loader import micro_batches
+    from prospect.training.objective import build_policy, build_run_reference
+    from prospect.training.prepare import prepare
+
+    set_allocator(spec)
+    prepared = prepare(load_config(recipe(spec, "none")))
+    policy = build_policy(prepared)
+    reference = build_run_reference(prepared, policy, Path(spec["data"]))
+    for _, examples in prepared.plan.steps(0, spec["steps"]):
+        rows = [row for example in examples for row in example]
+        if spec["loss"] == "kto":
+            rows += mismatched_rows(rows, prepared.config.train.seed, spec["context"])
+        for group in micro_batches([(row,) for row in rows], prepared.max_tokens):
+            reference.logps(collate([row for (row,) in group]).to(policy.device))
+    reference.flush()
+    return {}
 
 
 def pair_like_trl() -> None:
