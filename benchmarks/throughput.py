@@ -8,7 +8,8 @@
 
 A case is `loss:batch`, with `:lora` (r 16), `:glibc` or `:defaults` behind it where wanted. FILE is written after every
 case, and a case that it has already, of this shape, precision and number of steps, is not measured again: so a table
-can be made a few cases at a time. `--tools` measures some of the tools only; ours is always among them.
+can be made a few cases at a time (but `--quick` always measures). `--tools` measures some of the tools only; ours is
+always among them.
 
 The model is a Llama of the shape of stories15M (288 wide, 6 layers, 6 heads, 32,000 words, tied embeddings; 15 million
 parameters) with random weights, the text random words with a word-level tokenizer, so that both tools read the same
@@ -136,13 +137,14 @@ def measure_cases(options: argparse.Namespace, setting: dict[str, Any], made: di
     """All cases, but for those that the file has; it is written after each."""
     measured = {"shape": options.shape, "precision": options.precision, "steps": options.steps, **made}
     cases: dict[str, Any] = {}
-    if options.json and options.json.exists():
+    if options.json and options.json.exists() and not options.quick:
         before = json.loads(options.json.read_text())
         if {name: before.get(name) for name in measured} != measured:
             raise SystemExit(f"{options.json}: of another shape, precision or number of steps. Name another file.")
         cases = before["cases"]
     for name in options.cases:
         if name in cases:
+            print(f"{name}: as {options.json} has it", file=sys.stderr)
             continue
         cases[name] = measure_case(name, setting, options.tools, options.repeats, options.steps)
         print(table({name: cases[name]}), file=sys.stderr, flush=True)
