@@ -365,8 +365,8 @@ def compare(
     from prospect.studies.markdown import as_markdown
     from prospect.studies.outcome import make_world
     from prospect.studies.plan import choose, make_cells
+    from prospect.studies.reading import load_study
     from prospect.studies.runner import run_study
-    from prospect.studies.study import load_study
     from prospect.studies.table import check_measures, make_result
     from prospect.studies.tuning import tune
     from prospect.training.processes.world import allotted_cores

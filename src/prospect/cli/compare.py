@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     from prospect.studies.markdown import as_markdown
     from prospect.studies.outcome import make_world
     from prospect.studies.plan import choose, make_cells
-    from prospect.studies.study import load_study
+    from prospect.studies.reading import load_study
     from prospect.studies.table import check_measures
     from prospect.studies.tuning import settle, tuning_cells
 
