@@ -4,7 +4,7 @@
 
 `demo` is `prospect demo` with KTO: the share of 400 held-out customers whose reply keeps every rule. `stories` trains
 `stories260K` as recipes/stories_kto.yaml does: VADER sentiment of the continuations of 200 held-out openings. `study`
-is DPO of studies/noise.yaml with every fifth pair turned round. Both precisions are named in the recipes, for `auto`
+is DPO of studies/imbalance.yaml on all of its feedback. Both precisions are named in the recipes, for `auto`
 takes float32 for models as narrow as these; what differs within a seed is the arithmetic alone.
 
 Intervals are those of `prospect compare`: over prompts and seeds, and of the difference on the same prompts and seeds.
@@ -30,12 +30,13 @@ import yaml
 import prospect
 from prospect.atomic import write_text
 from prospect.cli.train import quiet_libraries
-from prospect.config import load_config, read_yaml
+from prospect.config import read_yaml
 from prospect.demo.run import HELD_OUT, PROMPTS, REPLIES
 from prospect.demo.settings import METHODS
 from prospect.errors import ProspectError
 from prospect.report.charts.figure_file import Curve, write_figure
-from prospect.results.study import StudyCell, StudyResult
+from prospect.results.study import StudyResult
+from prospect.results.study_cells import StudyCell
 from prospect.run_dir import RunDir
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -104,23 +105,21 @@ def demo() -> dict[str, Any]:
 
 
 def stories() -> dict[str, Any]:
-    train = load_config(ROOT / "recipes" / "stories_kto.yaml").train
-    committed = read_yaml(ROOT / "studies" / "stories.yaml", "study", "world, methods, seeds")
+    committed = read_yaml(ROOT / "recipes" / "stories_kto.yaml", "recipe", "model, data, loss")
+    files = {"model": committed["model"]["name_or_path"], "data": committed["data"]["train"]}
+    train = {key: committed["train"][key] for key in ("batch_size", "epochs", "learning_rate")}
     return {
-        "world": committed["world"],
-        "recipe": {"train": {"batch_size": train.batch_size, "epochs": train.epochs}},
-        "method": {**committed["methods"]["kto"], "train": {"learning_rate": train.learning_rate}},
+        "world": {"kind": "stories", **files, "held_out": committed["data"]["eval"]},
+        "recipe": {"train": train},
+        "method": {"loss": committed["loss"]},
     }
 
 
 def study() -> dict[str, Any]:
-    committed = read_yaml(ROOT / "studies" / "noise.yaml", "study", "world, methods, seeds")
-    return {
-        "world": committed["world"],
-        "recipe": committed["recipe"],
-        "method": committed["methods"]["dpo"],
-        "conditions": {name: committed["conditions"][name] for name in ("20 % flipped",)},
-    }
+    committed = read_yaml(ROOT / "studies" / "imbalance.yaml", "study", "world, methods, seeds")
+    method = dict(committed["methods"]["dpo"])
+    conditions = {name: committed["conditions"][name] for name in method.pop("conditions")}
+    return {"world": committed["world"], "recipe": committed["recipe"], "method": method, "conditions": conditions}
 
 
 PLANS: dict[str, Callable[[], dict[str, Any]]] = {"demo": demo, "stories": stories, "study": study}
@@ -178,7 +177,9 @@ def losses(name: str, result: StudyResult, folder: Path) -> list[Curve]:
         runs = [[row["loss"] for row in rows if "loss" in row] for rows in logged]
         parts = [[np.mean(part) for part in np.array_split(run, min(PARTS, len(run)))] for run in runs]
         y = np.mean(parts, axis=0)
-        curves.append(Curve(f"{name}, {precision}", (np.arange(len(y)) + 0.5) * 100 / len(y), y))
+        grid = (np.arange(PARTS) + 0.5) * 100 / PARTS
+        curve = np.interp(grid, (np.arange(len(y)) + 0.5) * 100 / len(y), y)
+        curves.append(Curve(f"{name}, {precision}", grid, curve, beside=bool(curves)))
     return curves
 
 

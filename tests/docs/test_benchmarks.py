@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from conftest import REPOSITORY
-from prospect.studies.study import check_study
+from prospect.studies.reading import check_study
 
 
 def load(name: str) -> dict[str, Any]:
