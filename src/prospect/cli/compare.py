@@ -13,7 +13,7 @@ from prospect.atomic import write_text
 from prospect.errors import UsageError
 from prospect.outputs import output_folder
 from prospect.terminal import say
-from prospect.verbs import compare
+from prospect.verbs.comparing import compare
 
 if TYPE_CHECKING:
     from prospect.studies.plan import Cell

@@ -16,7 +16,7 @@ from prospect.studies.outcome import World
 from prospect.studies.sections import Condition
 from prospect.studies.study import Study, hash_of
 
-OURS = ("data.train", "train.seed", "output", "model.name_or_path")
+OURS = ("data.train", "train.seed", "output", "model.name_or_path", "push_to_hub")
 """Keys of a recipe that a study decides."""
 
 

@@ -28,7 +28,7 @@ from prospect.studies.runner import run_study
 from prospect.studies.study import Study
 from prospect.studies.table import make_result
 from prospect.training.session import Session
-from prospect.verbs import compare
+from prospect.verbs.comparing import compare
 
 
 @pytest.fixture

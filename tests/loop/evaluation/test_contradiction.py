@@ -16,7 +16,7 @@ from prospect.errors import ConfigError
 from prospect.results.study import StudyResult
 from prospect.studies.sections import Condition
 from prospect.user_code import import_file
-from prospect.verbs import compare
+from prospect.verbs.comparing import compare
 
 
 @pytest.fixture(scope="module")
