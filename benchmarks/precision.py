@@ -4,7 +4,7 @@
 
 `demo` is `prospect demo` with KTO: the share of 400 held-out customers whose reply keeps every rule. `stories` trains
 `stories260K` as recipes/stories_kto.yaml does: VADER sentiment of the continuations of 200 held-out openings. `study`
-is DPO of studies/imbalance.yaml on all of its feedback. Both precisions are named in the recipes, for `auto`
+is DPO on pairs of the demo's replies, every fifth turned round. Both precisions are named in the recipes, for `auto`
 takes float32 for models as narrow as these; what differs within a seed is the arithmetic alone.
 
 Intervals are those of `prospect compare`: over prompts and seeds, and of the difference on the same prompts and seeds.
@@ -116,10 +116,12 @@ def stories() -> dict[str, Any]:
 
 
 def study() -> dict[str, Any]:
-    committed = read_yaml(ROOT / "studies" / "imbalance.yaml", "study", "world, methods, seeds")
-    method = dict(committed["methods"]["dpo"])
-    conditions = {name: committed["conditions"][name] for name in method.pop("conditions")}
-    return {"world": committed["world"], "recipe": committed["recipe"], "method": method, "conditions": conditions}
+    return {
+        "world": {"kind": "demo", "feedback": "pairs", "prompts": 200, "replies": 4, "held_out": 200},
+        "recipe": {"train": {"batch_size": 16, "epochs": 1}},
+        "method": {"loss": METHODS["dpo"]["loss"], "train": {"learning_rate": METHODS["dpo"]["learning_rate"]}},
+        "conditions": {"20 % flipped": {"flip": 0.2}},
+    }
 
 
 PLANS: dict[str, Callable[[], dict[str, Any]]] = {"demo": demo, "stories": stories, "study": study}
