@@ -32,7 +32,7 @@ class _Adapted(torch.autograd.Function):
     ) -> torch.Tensor:
         out = F.linear(x, weight, bias)
         low = (x.flatten(0, -2) @ down.t()).mul_(scale)
-        out.view(len(low), -1).addmm_(low, up.t())
+        out.flatten(0, -2).addmm_(low, up.t())
         ctx.scale = scale
         ctx.save_for_backward(x, weight, down, up, low)
         return out
@@ -41,7 +41,7 @@ class _Adapted(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, weight, down, up, low = ctx.saved_tensors
-        flat = grad.reshape(len(low), -1)
+        flat = grad.flatten(0, -2)
         by_low = (flat @ up).mul_(ctx.scale)
         by_x = None
         if ctx.needs_input_grad[0]:
@@ -81,6 +81,6 @@ def _plain_adapter(module: Any, x: torch.Tensor) -> tuple[Any, ...] | None:
         return None
     if down.bias is not None or up.bias is not None or (dropout.training and getattr(dropout, "p", 0)):
         return None
-    if {x.dtype} != {layer.weight.dtype for layer in (base, down, up)}:
+    if x.dim() < 2 or {x.dtype} != {layer.weight.dtype for layer in (base, down, up)}:
         return None
     return base.weight, base.bias, down.weight, up.weight, module.scaling[name]

@@ -41,12 +41,13 @@ def outcome(model: Any, forward: Callable[..., torch.Tensor], x: torch.Tensor) -
     return {name: found.detach().double() for name, found in {"out": out, "x": x.grad, **by}.items()}
 
 
+@pytest.mark.parametrize("shape", [(2, 5, 24), (0, 24), (24,)])
 @pytest.mark.parametrize("bias", [False, True])
-def test_values_and_gradients_are_those_of_peft(bias: bool) -> None:
+def test_values_and_gradients_are_those_of_peft(shape: tuple[int, ...], bias: bool) -> None:
     layer, model = adapted(bias=bias)
     ((found, forward),) = find_adapters(model)
     assert found is layer
-    x = torch.randn(2, 5, 24, dtype=torch.float64)
+    x = torch.randn(shape, dtype=torch.float64)
     expected, ours = outcome(model, layer.forward, x), outcome(model, forward, x)
     assert ours.keys() == expected.keys() and len(ours) == 4
     for name, tensor in expected.items():
