@@ -11,11 +11,11 @@ import torch
 
 from conftest import make_model
 from prospect.config import load_config
-from prospect.models import loading
+from prospect.models import precision
 from prospect.models.in_place import adding_in_place
-from prospect.models.loading import NARROWEST_IN_BF16, resolve_precision
 from prospect.models.logps import score_hidden
 from prospect.models.policy import Policy, load_policy
+from prospect.models.precision import NARROWEST_IN_BF16, resolve_precision
 from prospect.models.reference import AdapterAsLoadedReference, FrozenReference
 from prospect.models.working_copy import WorkingCopy
 from runs import move
@@ -121,7 +121,7 @@ def test_auto_is_bf16_where_that_is_multiplied_in_hardware_and_the_model_is_wide
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for in_hardware in (True, False):
-        monkeypatch.setattr(loading, "multiplies_bf16", lambda device, has=in_hardware: has)
+        monkeypatch.setattr(precision, "multiplies_bf16", lambda device, has=in_hardware: has)
         wide = "bf16" if in_hardware else "fp32"
         assert resolve_precision("auto", CPU, NARROWEST_IN_BF16) == wide
         assert resolve_precision("auto", torch.device("cuda")) == wide
