@@ -18,8 +18,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from base_training import bytes_of, descend, say
-from prospect.demo.base import BASE
+from base_training import bytes_of, descend, say, write_in_halves
+from prospect.demo.base import BASE, load_base
 from prospect.demo.rubric import passes
 from prospect.demo.world import REPLY_TOKENS, Inquiry, held_out_prompts
 from prospect.models.sampling import generate
@@ -62,9 +62,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     train(model, encode(tokenizer, log), arguments.steps)
     model.save_pretrained(arguments.output)
     tokenizer.save_pretrained(arguments.output)
-    for file in arguments.output.iterdir():
-        file.chmod(0o644)  # safetensors writes 0600, which an installed package must not have
-    say(describe(model, tokenizer, arguments.output))
+    write_in_halves(arguments.output)
+    say(describe(arguments.output))
 
 
 def train_tokenizer(texts: Iterator[str]) -> PreTrainedTokenizerFast:
@@ -160,8 +159,9 @@ def _batch(rows: Sequence[tuple[list[int], int]], chosen: list[int]) -> tuple[Te
     return ids, labels
 
 
-def describe(model: Any, tokenizer: Any, output: Path) -> str:
+def describe(output: Path) -> str:
     """Return what was made: parameters, bytes on disk, share of sampled replies that pass the rubric."""
+    model, tokenizer = load_base(output)
     inquiries = held_out_prompts(300)
     prompts = [inquiry.prompt for inquiry in inquiries]
     replies = generate(model, tokenizer, prompts, max_new_tokens=REPLY_TOKENS, batch_size=128, seed=SEED)

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 
-from base_training import bytes_of, descend, say
-from prospect.demo.image_base import IMAGE_BASE, draw_images
+from base_training import bytes_of, descend, say, write_in_halves
+from prospect.demo.image_base import IMAGE_BASE, draw_images, load_image_base
 from prospect.demo.image_world import PROMPT_WORDS, SIDE, WORDS, held_out_wishes, old_drawing, passes, training_wishes
 from prospect.models.diffusion.word_pipeline import WordPipeline
 
@@ -40,9 +40,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     pipeline = make_pipeline()
     train(pipeline, arguments.steps)
     pipeline.save_pretrained(arguments.output)
-    for file in arguments.output.rglob("*.safetensors"):
-        file.chmod(0o644)  # safetensors writes 0600, which an installed package must not have
-    say(describe(pipeline, arguments.output))
+    write_in_halves(arguments.output)
+    say(describe(arguments.output))
 
 
 def make_pipeline() -> WordPipeline:
@@ -87,8 +86,9 @@ def train(pipeline: WordPipeline, steps: int) -> None:
     descend(unet, optimizer, loss_of_a_batch, steps=steps, warmup=WARMUP)
 
 
-def describe(pipeline: WordPipeline, output: Path) -> str:
+def describe(output: Path) -> str:
     """Return what was made: parameters, bytes on disk, share of sampled pictures that keep the rules."""
+    pipeline = load_image_base(output)
     wishes = held_out_wishes()
     images = draw_images(pipeline, wishes, 16, SEED)
     passed = [passes(image, wish) for wish, each in zip(wishes, images, strict=True) for image in each]

@@ -17,6 +17,7 @@ from prospect.config import load_config
 from prospect.data.batch import flatten
 from prospect.data.draw import Draw
 from prospect.errors import ConfigError, DataError, ModelError
+from prospect.model_source import find_model
 from prospect.models.reference import build_reference
 from prospect.training.objective import build_objective, build_policy, encode_images
 from prospect.training.prepare import Prepared, prepare
@@ -264,6 +265,17 @@ def test_a_process_that_comes_late_encodes_its_own_share(images: Any, tmp_path: 
         Encodings(tmp_path / "encodings", prepared.pipeline, "float32").add(rows, rank, 2)
     encodings = Encodings(tmp_path / "encodings", prepared.pipeline, "float32")
     assert all(encodings.image(row).numel() and encodings.conditions(row.prompt) for row in rows)
+
+
+def test_encodings_of_a_pipeline_that_encodes_no_prompt_otherwise_are_others(tmp_path: Path) -> None:
+    from prospect.models.diffusion.pipelines import read_pipeline
+
+    folder = save_pipeline("sdxl", tmp_path / "sdxl")
+    before = read_pipeline(find_model(str(folder))).encoders
+    index = json.loads((folder / "model_index.json").read_text())
+    index["force_zeros_for_empty_prompt"] = not index["force_zeros_for_empty_prompt"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    assert read_pipeline(find_model(str(folder))).encoders != before
 
 
 def test_what_is_encoded_is_encoded_once(images: Any, monkeypatch: pytest.MonkeyPatch) -> None:

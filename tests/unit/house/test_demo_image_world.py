@@ -102,7 +102,7 @@ def base():
 
 
 def test_the_base_model_is_small_and_knows_the_worlds_words(base):
-    assert sum(file.stat().st_size for file in IMAGE_BASE.rglob("*") if file.is_file()) <= 5_000_000
+    assert sum(file.stat().st_size for file in IMAGE_BASE.rglob("*") if file.is_file()) <= 2_500_000
     assert base.config["words"] == list(WORDS)
     assert base.config["length"] == PROMPT_WORDS
 

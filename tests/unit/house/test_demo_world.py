@@ -197,7 +197,7 @@ def base():
 
 
 def test_the_base_model_takes_at_most_5_mb_and_has_one_to_two_million_parameters(base):
-    assert sum(file.stat().st_size for file in BASE.iterdir()) <= 5_000_000
+    assert sum(file.stat().st_size for file in BASE.iterdir()) <= 2_500_000
     assert 1_000_000 <= base[0].num_parameters() <= 2_000_000
     assert {file.suffix for file in BASE.iterdir()} == {".json", ".jinja", ".safetensors"}
 

@@ -182,9 +182,8 @@ class Pipeline:
     @cached_property
     def encoders(self) -> str:
         """Hash of all that decides latents and text embeddings: files of VAE, text encoders and tokenizers."""
-        digest = hashlib.blake2b(
-            json.dumps([self.scaling, self.index.get(self.family.vocabulary)]).encode(), digest_size=16
-        )
+        said = [self.index.get(key) for key in (self.family.vocabulary, "force_zeros_for_empty_prompt")]
+        digest = hashlib.blake2b(json.dumps([self.scaling, *said]).encode(), digest_size=16)
         for part in self.encoder_parts:
             for file in sorted((self.folder / part).glob("*")):
                 if file.suffix in (".json", ".safetensors", ".txt", ".model"):
