@@ -1,66 +1,190 @@
 """The committed studies: runs them, and puts their results on docs/studies.md.
 
-    python benchmarks/studies.py [--runs runs/studies] [--jobs N] [NAME ...]
+    python benchmarks/studies.py [--only NAME ...] [--runs runs/studies] [--jobs N] [--json FILE] [--page-only]
 
-What is finished under `--runs` is not run again. The page keeps a place for each study, between two comments; what
-stands there is replaced by what `prospect compare` printed. Run it from the repository root; `stories` needs the folder
-`../shared` and vaderSentiment (`pip install -e '.[bench]'`).
+A study is studies/NAME.yaml, and one of several worlds also studies/NAME_*.yaml. What is finished under `--runs` is not
+run again. The page keeps a place for each study, between two comments, and one for what all of them show; what stands
+there is replaced. `--json` writes the cells: of `contradiction` with their closed forms, of the others as
+`prospect compare --csv` does; a list for one study, else a list for each.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
-from prospect.atomic import write_text
+from prospect.atomic import write_json, write_text
 from prospect.cli.main import main as prospect
-from prospect.results.study import StudyResult
+from prospect.results.study import StartOutcome, StudyResult
+from prospect.results.study_entries import Agrees
+from prospect.results.study_rows import rows_of
 from prospect.studies.markdown import as_markdown
+from prospect.studies.reading import load_study
+from prospect.studies.trained import REFERENCE_POINT, VALUE_FUNCTION
+from prospect.user_code import import_file
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "studies.md"
-STUDIES = ("sft_first", "one_y_per_x", "ablations", "imbalance", "sweeps", "noise", "stories")
+
+
+class About(NamedTuple):
+    """Where a study stands on the page, and what its claim is about.
+
+    Attributes:
+        anchor: of the heading above its place.
+        parts: of a method; where a cell cannot tell about one of them, the claim was not tested.
+    """
+
+    anchor: str
+    parts: tuple[str, ...] = ()
+
+
+STUDIES = {
+    "contradiction": About("raters-who-contradict-each-other"),  # DPO may end near its reference: that is the claim
+    "tuned": About("every-method-tuned"),
+    "imbalance": About("imbalance-and-one-y-per-x"),
+    "z0": About("the-reference-point", (REFERENCE_POINT, VALUE_FUNCTION)),
+    "sft_first": About("sft-first-and-rambling"),
+    "circles": About("noise-and-circles"),
+    "chat_model": About("a-chat-model"),
+}
+Answer = Literal[Agrees, "not tested", "not run yet"]
+HEADS: dict[Answer, str] = {
+    "yes": "What shows",
+    "no": "What does not show",
+    "cannot tell": "What these studies cannot tell",
+    "not tested": "What was not tested",
+    "not run yet": "Not run yet",
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", default=list(STUDIES), help="which; all of them by default")
+    parser.add_argument("--only", nargs="+", metavar="NAME", choices=list(STUDIES), help="which; else all")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "studies", help="where the runs lie")
     parser.add_argument("--jobs", type=int, help="processes")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the cells there")
     parser.add_argument("--page-only", action="store_true", help="run nothing; show what there is")
     options = parser.parse_args()
-    for name in options.names:
-        folder = options.runs / name
-        if not options.page_only:
-            jobs = ["--jobs", str(options.jobs)] if options.jobs else []
-            prospect(["compare", str(ROOT / "studies" / f"{name}.yaml"), "-o", str(folder), *jobs])
-        if (folder / "result.json").exists():
-            result = StudyResult.read(folder / "result.json")
-            write_text(PAGE, placed(PAGE.read_text(encoding="utf-8"), name, as_markdown(result)))
-            assert result.claim is not None, "every committed study has a claim"
-            print(f"{name}: {result.claim.agrees}", file=sys.stderr)
-    found = [path for name in STUDIES if (path := options.runs / name / "result.json").exists()]
-    overview = at_a_glance([StudyResult.read(path) for path in found])
-    write_text(PAGE, placed(PAGE.read_text(encoding="utf-8"), "overview", overview))
+    runs, names = options.runs.resolve(), options.only or list(STUDIES)
+    file = options.json.resolve() if options.json else None
+    os.chdir(ROOT)  # the studies name files from here, and their hashes hold the names
+    files = {name: files_of(name) for name in STUDIES}
+    for path in [path for name in names for path in files[name] if not options.page_only]:
+        run(path, runs, options.jobs)
+    found = {name: results_of(paths, runs) for name, paths in files.items()}
+    page = placed(PAGE.read_text(encoding="utf-8"), "overview", overview(found))
+    for name in names:
+        page = placed(page, name, section(found[name], runs))
+    write_text(PAGE, page)
+    if file is not None:
+        cells = {name: [row for result in found[name] for row in cells_of(result, runs)] for name in names}
+        write_json(file, cells[names[0]] if len(names) == 1 else cells)
 
 
-def at_a_glance(results: list[StudyResult]) -> str:
-    """One row for each study."""
-    lines = [
-        "| study | claim | agrees | rules that hold, are broken, of | runs | computing, min |",
-        "|---|---|---|---|---|---|",
-    ]
-    for result in results:
-        assert result.claim is not None, "every committed study has a claim"
-        answers = [rule.agrees for rule in result.claim.rules]
-        counts = f"{answers.count('yes')}, {answers.count('no')}, {len(answers)}"
-        lines.append(
-            f"| {result.title} | {result.claim.text} | **{result.claim.agrees}** | {counts} "
-            f"| {result.runs.done} | {result.seconds / 60:.0f} |"
-        )
-    return "\n".join(lines)
+def files_of(name: str) -> list[Path]:
+    """The study's files, from the root of the repository."""
+    found = [path for path in (Path("studies", f"{name}.yaml"),) if path.exists()]
+    found += sorted(Path("studies").glob(f"{name}_*.yaml"))
+    if not found:
+        print(f"SKIPPED: there is no studies/{name}.yaml", file=sys.stderr)
+    return found
+
+
+def run(path: Path, runs: Path, jobs: int | None) -> None:
+    """Run a study; where it cannot be run, say so and let the others go on."""
+    code = prospect(["compare", str(path), "-o", str(runs / path.stem), *(["--jobs", str(jobs)] if jobs else [])])
+    if code:
+        print(f"NOT COMPLETE: {path} ended with {code}", file=sys.stderr)
+
+
+def results_of(files: Sequence[Path], runs: Path) -> list[StudyResult]:
+    """What there is of a study."""
+    found = [runs / path.stem / "result.json" for path in files]
+    return [StudyResult.read(path) for path in found if path.exists()]
+
+
+def cells_of(result: StudyResult, runs: Path) -> list[dict[str, Any]]:
+    """The cells of a result as plain rows."""
+    if result.name != "contradiction":
+        return [{"study": result.name, **row} for row in rows_of(result)]
+    start = StartOutcome.read(runs / result.name / "shared" / f"seed-{result.seeds[0]}" / "start.json")
+    script = import_file(Path("studies", "contradiction.py"))
+    return list(script.rows_of(result, start.scores["score"]))
+
+
+def section(results: Sequence[StudyResult], runs: Path) -> str:
+    """What stands in a study's place."""
+    return "\n".join(one_section(one, runs) for one in results) or "Not run yet.\n"
+
+
+def one_section(result: StudyResult, runs: Path) -> str:
+    """The result, said to be that of a trial where it is; with closed forms where there are any."""
+    trial = trial_of(result)
+    parts = [f"**A trial run**, which decides nothing: {trial}.\n"] if trial else []
+    parts.append(as_markdown(result))
+    if result.name == "contradiction":
+        parts.append("\n".join(closed_forms(cells_of(result, runs))) + "\n")
+    return "\n".join(parts)
+
+
+def closed_forms(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """The table of what was found, the optimum beside it, and what was paid for it."""
+    yield "| method | votes | P(Hello), % | closed form, % | KL, nats |\n|---|---|---|---|---|"
+    for row in rows:
+        form = "" if row["closed_form"] is None else f"{100 * row['closed_form']:.1f}"
+        yield f"| {row['method']} | {row['votes']:g} | {100 * row['p']:.1f} | {form} | {row['kl']:.2f} |"
+
+
+def trial_of(result: StudyResult) -> str:
+    """Why a result is that of a trial run; empty for a final one."""
+    if result.runs.done + result.runs.failed < result.runs.wanted:
+        return f"{result.runs.done} of {result.runs.wanted} runs are done"
+    committed = load_study(Path("studies", f"{result.name}.yaml")).protocol()
+    return "" if result.protocol == committed else f"its protocol {result.protocol} is not {committed}, the file's"
+
+
+def overview(found: dict[str, list[StudyResult]]) -> str:
+    """What shows, what does not, and what was not tested: one line for each study, under its claim's answer."""
+    lines: dict[Answer, list[str]] = {answer: [] for answer in HEADS}
+    for name, results in found.items():
+        if not results:
+            lines["not run yet"].append(f"[{name}](#{STUDIES[name].anchor})")
+        for result in results:
+            trial = trial_of(result)
+            answer, text = answer_of(result, STUDIES[name])
+            if trial:
+                answer, text = "not run yet", f"[{result.name}](#{STUDIES[name].anchor}), a trial run: {trial}"
+            lines[answer].append(text)
+    return "\n\n".join(_group(answer, texts) for answer, texts in lines.items()) + "\n"
+
+
+def _group(answer: Answer, texts: Sequence[str]) -> str:
+    if answer == "not run yet" or not texts:
+        return f"**{HEADS[answer]}**: {'; '.join(texts) or 'nothing'}."
+    return "\n".join([f"**{HEADS[answer]}**", "", *(f"- {text}" for text in texts)])
+
+
+def answer_of(result: StudyResult, about: About) -> tuple[Answer, str]:
+    """A claim's answer, and a line that says why."""
+    claim = result.claim
+    assert claim is not None, "every committed study has a claim"
+    untested = [rule for rule in claim.rules if set(about.parts) & set(rule.not_tested)]
+    tested = [rule for rule in claim.rules if rule not in untested]
+    answer: Answer = claim.agrees
+    if untested:
+        answer = "no" if any(rule.agrees == "no" for rule in tested) else "not tested"
+    example = next((rule for rule in tested if rule.agrees == answer), claim.rules[0])
+    answers = [rule.agrees for rule in tested]
+    counts = f"{answers.count('yes')} of {len(claim.rules)} rules hold, {answers.count('no')} are broken"
+    why = sorted({part for rule in untested for part in rule.not_tested if part in about.parts})
+    counts += f", {len(untested)} not tested ({', '.join(why)})" if untested else ""
+    return answer, f"[{result.title}](#{about.anchor}): {claim.text}. {counts}; {example.text}: {example.found}."
 
 
 def placed(page: str, name: str, text: str) -> str:

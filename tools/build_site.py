@@ -24,7 +24,9 @@ DOCS = REPOSITORY / "docs"
 _CODE = re.compile(r"(^ *```.*?^ *```$)", re.DOTALL | re.MULTILINE)
 _OPENING = re.compile(r"\A( *```)(\w+)(?: file=(\S+)| .*)?$", re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
-_PICTURE = re.compile(r'<picture>\s*<source [^>]*srcset="([^"]+)">\s*<img src="([^"]+)" alt="([^"]+)">\s*</picture>')
+_PICTURE = re.compile(r"<picture>.*?</picture>", re.DOTALL)
+_SOURCE = re.compile(r'<source media="([^"]+)" srcset="([^"]+)">')
+_DARK = "(prefers-color-scheme: dark)"
 _CELLS = re.compile(r"^\|.*\|$", re.MULTILINE)
 _DOCSTRING = re.compile(r"^<!-- api: (\S+) -->$", re.MULTILINE)
 
@@ -105,10 +107,27 @@ def site_page(page: str, text: str) -> tuple[str, set[str]]:
         if number % 2:
             parts[number] = _OPENING.sub(partial(_opening, wraps=part.count("\n") == 2), part)
         else:
-            part = _PICTURE.sub(r"![\3](\2#only-light)\n![\3](\1#only-dark)", _LINK.sub(link, part))
+            part = _PICTURE.sub(_by_scheme, _LINK.sub(link, part))
             part = _CELLS.sub(lambda row: re.sub(r"`[^`]+`", _unescaped, row[0]), part)
             parts[number] = _DOCSTRING.sub(r"::: \1\n    options:\n      heading: \1\n", part)
     return "".join(parts), linked
+
+
+def _by_scheme(found: re.Match[str]) -> str:
+    """Return a picture with dark versions as two, of which the site shows that of the scheme that a reader chose."""
+    sources = dict(_SOURCE.findall(found[0]))
+    image = re.search(r'<img src="([^"]+)" alt="([^"]+)">', found[0])
+    assert image is not None, found[0]
+    wide = {"light": image[1], "dark": sources.pop(_DARK, image[1])}
+    narrow: dict[str, list[str]] = {"light": [], "dark": []}
+    for media, place in sources.items():
+        scheme = "dark" if _DARK in media else "light"
+        narrow[scheme].append(f'<source media="{media.removeprefix(f"{_DARK} and ")}" srcset="{place}">')
+    pictures = [
+        f'<picture>{"".join(narrow[scheme])}<img src="{place}#only-{scheme}" alt="{image[2]}"></picture>'
+        for scheme, place in wide.items()
+    ]
+    return "\n".join(pictures)
 
 
 def _opening(found: re.Match[str], *, wraps: bool) -> str:

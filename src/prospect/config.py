@@ -142,9 +142,9 @@ class ModelSettings(Section):
     """How frozen weights are held. Trained weights are always float32: at learning rates of alignment a
     bfloat16 weight does not move at all."""
     quantization: Literal["int8", "nf4"] | None = None
-    """How frozen weights under an adapter are held by bitsandbytes: a byte or half a byte each, the head and the
-    embeddings as dtype says, which is the arithmetic too. The reference is the same quantised model with its adapter
-    off."""
+    """How frozen weights under an adapter are held by bitsandbytes: a byte (int8) or half a byte (nf4) each, the head
+    and the embeddings as dtype says, which is the arithmetic too. The reference is the same quantised model with its
+    adapter off."""
     attn_implementation: str | None = None
     """Attention of Transformers (sdpa, flash_attention_2, eager); null lets Transformers choose."""
     trust_remote_code: bool = False
@@ -444,8 +444,30 @@ class OnlineSettings(Section):
     """Answers over which `kl` can change by a fifth of itself."""
 
 
-# Sections that may be written as what they name: `loss: kto`, `model: my/model`, `reference_point: sampled`.
-_NAMED: Mapping[str, str] = {"loss": "name", "model": "name_or_path", "reference_point": "kind"}
+def _repository(value: str) -> str:
+    """Refuse what names no repository of somebody."""
+    owner, _, name = value.partition("/")
+    if not (owner and name) or "/" in name or set(value) & set(" \\:~"):
+        raise PydanticCustomError("repository", "Input should be OWNER/NAME, the name of a repository on the hub")
+    return value
+
+
+class PushSettings(Section):
+    """The finished model goes to the hub: its weights, tokenizer, configuration and card, and nothing else."""
+
+    repo: Annotated[str, AfterValidator(_repository)]
+    """OWNER/NAME. It is made if it is not there."""
+    private: bool = True
+    """Whether nobody else may see it. A repository that is there and public is then refused."""
+
+
+# Sections that may be written as what they name: `loss: kto`, `model: my/model`, `push_to_hub: me/aligned`.
+_NAMED: Mapping[str, str] = {
+    "loss": "name",
+    "model": "name_or_path",
+    "reference_point": "kind",
+    "push_to_hub": "repo",
+}
 
 
 def named_section(key: str, value: Any) -> Any:
@@ -489,6 +511,8 @@ class Config(Section):
     """Learn from the policy's own answers, sampled while it trains; null trains on the feedback of data.train."""
     output: Folder
     """The run directory."""
+    push_to_hub: PushSettings | None = None
+    """Where the finished model goes, or OWNER/NAME for short; null keeps it here."""
 
     @model_validator(mode="before")
     @classmethod

@@ -6,13 +6,13 @@ A name is resolved here and nowhere else, so that it means the same wherever a m
 from __future__ import annotations
 
 import importlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from prospect.errors import CheckpointError, ConfigError, ModelError
+from prospect.json_text import read_object
 
 ModelKind = Literal["model", "adapter", "gguf", "pipeline"]
 
@@ -277,10 +277,4 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         ModelError: it cannot be read, or holds something else.
     """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path}: cannot be read as JSON ({error}). Fetch or save the model again.") from None
-    if not isinstance(found, dict):
-        raise ModelError(f"{path}: holds {type(found).__name__}; expected an object. Fetch or save the model again.")
-    return found
+    return read_object(path, ModelError, "Fetch or save the model again.")

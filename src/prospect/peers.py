@@ -157,6 +157,8 @@ PEERS_NAMES: Mapping[str, str] = {
     "ref_model_name_or_path": "reference.name_or_path (by itself the model that training starts from)",
     "precompute_ref_log_probs": "reference.cache",
     "sync_ref_model": "reference.sync",
+    "hub_model_id": "push_to_hub: OWNER/NAME",
+    "hub_private_repo": "push_to_hub.private (true by itself)",
     "ref_model_sync_steps": "reference.sync.every",
     "ref_model_mixup_alpha": "reference.sync.mix",
 }
@@ -166,7 +168,6 @@ _COMPLETIONS = "nothing to set here: only completions are scored"
 _READING = "nothing to set here: files are read and encoded once, before the first step"
 _SERVED = "not here: what is sampled while it trains (online) comes from the policy in memory"
 _TRAINING = "nothing to set here: prospect train trains, and evaluates where data.eval is set"
-_UPLOAD = "no key here: when the run is done, prospect push RUN OWNER/NAME"
 _LOGITS = "nothing to set here: logits of the whole vocabulary are never held"
 
 # Their key -> why there is none here, and what to do.
@@ -179,12 +180,12 @@ WITHOUT_COUNTERPART: Mapping[str, str] = {
     **dict.fromkeys(("dataset_num_proc", "preprocessing_num_workers", "dataloader_num_workers"), _READING),
     **dict.fromkeys(("remove_unused_columns", "overwrite_cache", "dataset_prepared_path"), _READING),
     **dict.fromkeys(("use_vllm", "vllm_mode"), _SERVED),
-    **dict.fromkeys(("push_to_hub", "hub_model_id"), _UPLOAD),
     **dict.fromkeys(("use_liger_kernel", "liger_kernel", "use_unsloth"), _LOGITS),
     **dict.fromkeys(("do_train", "do_eval"), _TRAINING),
     "overwrite_output_dir": "not here: a run is never overwritten. Choose another output, or remove the folder",
     "resume_from_checkpoint": "no key here: prospect train RECIPE --resume goes on from the last checkpoint",
     "neftune_noise_alpha": "not here. Leave it out",
+    "hub_token": "never in a recipe: hf auth login, or HF_TOKEN in the environment",
     "tokenizer": "nothing to set here: the tokenizer is the model's",
     "tokenizer_name_or_path": "nothing to set here: the tokenizer is the model's",
 }

@@ -50,7 +50,7 @@ def test_a_study_becomes_a_table_a_json_and_a_folder(study: Callable[..., str], 
     assert json.loads(out) == stored
     lines = Path("cells.csv").read_text().splitlines()
     assert lines[0].startswith("method,condition,loss.name,measure,unit,mean,low,high") and len(lines) == 7
-    assert stored["format"] == "prospect.study/1.1"
+    assert stored["format"] == "prospect.study/1.2"
     assert "[1/" not in err  # nothing was run again
     assert yaml.safe_load((folder / "study.yaml").read_text())["methods"] == {
         "kto": {"loss": {"name": "kto"}},

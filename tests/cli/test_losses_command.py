@@ -284,6 +284,15 @@ def test_curves_that_coincide_share_their_look(tmp_path: Path) -> None:
     assert looks["a"] == looks["c"] != looks["b"]
 
 
+def test_a_curve_beside_another_is_thin_and_of_its_colour(tmp_path: Path) -> None:
+    x = np.linspace(-4, 4, 9)
+    curves = [Curve("a", x, x), Curve("b", x, x / 2), Curve("b's end", x, x / 3, beside=True), Curve("c", x, x / 4)]
+    svg = drawn(curves, tmp_path / "v.svg")
+    colours = re.findall(r'style="fill: none; [^"]*(?<!-)stroke: (#\w+)', svg[svg.index('id="legend_1"') :])
+    found = dict(zip(labels(svg), colours, strict=True))
+    assert found["b"] == found["b's end"] and len(set(found.values())) == 3
+
+
 @pytest.mark.parametrize("name", ["<b>&", "_mine", "a$b$", "\\frac"])
 def test_a_name_is_text_and_no_markup(name: str, tmp_path: Path) -> None:
     x = np.linspace(-4, 4, 9)

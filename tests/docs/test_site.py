@@ -56,6 +56,20 @@ def test_a_page_is_changed_for_the_site_where_it_must_be_and_nowhere_else() -> N
     )
 
 
+def test_a_picture_with_a_dark_and_a_narrow_version_becomes_one_for_each_scheme() -> None:
+    page = (
+        '<picture>\n  <source media="(prefers-color-scheme: dark) and (max-width: 600px)" srcset="dark-narrow.webp">\n'
+        '  <source media="(max-width: 600px)" srcset="narrow.webp">\n'
+        '  <source media="(prefers-color-scheme: dark)" srcset="dark.webp">\n'
+        '  <img src="light.webp" alt="A.">\n</picture>'
+    )
+    assert build_site.site_page("docs/index.md", page)[0] == (
+        '<picture><source media="(max-width: 600px)" srcset="narrow.webp"><img src="light.webp#only-light" alt="A.">'
+        '</picture>\n<picture><source media="(max-width: 600px)" srcset="dark-narrow.webp">'
+        '<img src="dark.webp#only-dark" alt="A."></picture>'
+    )
+
+
 class Named(HTMLParser):
     """What a page loads, what it links, and what it can be entered at."""
 
@@ -68,8 +82,7 @@ class Named(HTMLParser):
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         values = {name: value or "" for name, value in attributes}
         self.ids.add(values.get("id", ""))
-        if "src" in values:
-            self.loads.add(values["src"])
+        self.loads |= {values[name] for name in ("src", "srcset") if name in values}
         if "href" in values:
             (self.links if tag == "a" else self.loads).add(values["href"])
 

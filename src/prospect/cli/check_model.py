@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     if options.max_new_tokens < 1:
         raise UsageError(f"--max-new-tokens is {options.max_new_tokens}; expected at least 1.")
     from prospect.cli.train import quiet_libraries
-    from prospect.verbs import check_model
+    from prospect.verbs.handing_over import check_model
 
     quiet_libraries()
     result = check_model(options.model, options.run, options.data, max_new_tokens=options.max_new_tokens)

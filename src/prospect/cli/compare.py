@@ -13,7 +13,7 @@ from prospect.atomic import write_text
 from prospect.errors import UsageError
 from prospect.outputs import output_folder
 from prospect.terminal import say
-from prospect.verbs import compare
+from prospect.verbs.comparing import compare
 
 if TYPE_CHECKING:
     from prospect.studies.plan import Cell
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     from prospect.studies.markdown import as_markdown
     from prospect.studies.outcome import make_world
     from prospect.studies.plan import choose, make_cells
-    from prospect.studies.study import load_study
+    from prospect.studies.reading import load_study
     from prospect.studies.table import check_measures
     from prospect.studies.tuning import settle, tuning_cells
 

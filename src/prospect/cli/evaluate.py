@@ -17,7 +17,7 @@ from prospect.evaluation.answers.rendering import RenderingOptions
 from prospect.evaluation.answers.subject import Subject, find_subject
 from prospect.statistics.estimates import Intervals
 from prospect.terminal import say
-from prospect.verbs import keep_result
+from prospect.verbs.evaluating import keep_result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

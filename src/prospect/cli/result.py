@@ -16,7 +16,7 @@ from prospect.results.contest import ContestResult, JudgeResult
 from prospect.results.feedback import FeedbackResult
 from prospect.results.stored import Stored
 from prospect.terminal import print_json, say
-from prospect.verbs import keep_result
+from prospect.verbs.evaluating import keep_result
 
 LONGEST_NAME = 50  # characters of --name: of four bytes each they still make a file's name
 

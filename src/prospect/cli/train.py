@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
         quiet_libraries()
     result = train(config, resume=options.resume, quiet=options.quiet)
     if speaks():
-        _conclude(options, result)
+        _conclude(options, config, result)
     return 0
 
 
@@ -80,22 +80,29 @@ def _look(options: argparse.Namespace, config: Config) -> int:
     return 0
 
 
-def _conclude(options: argparse.Namespace, run: RunDir) -> None:
+def _conclude(options: argparse.Namespace, config: Config, run: RunDir) -> None:
     from prospect.report.run.build import build_report
     from prospect.report.run.findings import worst_worries
     from prospect.report.run.model_card import write_model_card
+    from prospect.verbs.handing_over import push_finished
 
     with progress.phase("writing the report"):
         report = build_report(run.path)
         write_model_card(run.path)
         worries = worst_worries(run)
+    target, pushed = config.push_to_hub, None
+    if target is not None:
+        with progress.phase("uploading the model"):
+            pushed = push_finished(run, target).address
     if options.json:
         held_out = [row for row in run.metrics() if "eval_loss" in row]
-        paths = {"run": str(run.path), "model": str(run.model_path), "report": str(report)}
+        paths = {"run": str(run.path), "model": str(run.model_path), "report": str(report), "pushed": pushed}
         said = [{"title": worry.title, "text": worry.text} for worry in worries]
         print(json.dumps({**paths, "eval": held_out[-1] if held_out else None, "worries": said}))
     elif not options.quiet:
         say(f"model   {run.model_path}\nreport  {report}")
+        if pushed is not None:
+            say(f"pushed  {pushed}")
         for worry in worries:
             say(f"worry   {worry.title}. {worry.text}")
 

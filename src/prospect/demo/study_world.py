@@ -38,7 +38,7 @@ from prospect.studies.outcome import (
     refuse_raters,
     text_scores,
 )
-from prospect.studies.study import Condition
+from prospect.studies.sections import Condition
 
 
 class DemoSettings(WorldSettings):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from prospect.config import PushSettings
 from prospect.errors import ModelError, UsageError
 from prospect.model_card import FILE as CARD
 from prospect.model_source import ADAPTER_CONFIG, find_adapter_of_images, find_model, read_json
@@ -89,44 +92,92 @@ def _require_known_base(name: str, folder: Path) -> None:
         )
 
 
-def upload(plan: Upload, repo: str, *, private: bool) -> str:
+@dataclass(frozen=True)
+class Pushed:
+    """A model that is on the hub.
+
+    Attributes:
+        address: of the repository.
+        upload: what went out, and what stayed.
+    """
+
+    address: str
+    upload: Upload
+
+
+def require_hub(target: PushSettings) -> None:
+    """Refuse what could not be uploaded once it is trained; the hub is asked once.
+
+    Raises:
+        UsageError: nobody is logged in, or the repository is public and is not to be.
+        ModelError: the hub may not or cannot be reached, or does not know the token.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.constants import is_offline_mode
+
+    if is_offline_mode():
+        raise ModelError(
+            f"{target.repo}: HF_HUB_OFFLINE is set, so nothing can be uploaded. Unset it, or leave push_to_hub out."
+        )
+    _require_token()
+    with _refusals(target.repo):
+        _require_private(HfApi(), target)
+
+
+def upload(plan: Upload, target: PushSettings) -> Pushed:
     """Make the repository where it is not there, and upload in one commit.
 
     Args:
         plan: what goes out.
-        repo: OWNER/NAME on the hub.
-        private: whether nobody else may see it; a public one that is there already is then refused.
-
-    Returns:
-        The address of the repository.
+        target: where to.
 
     Raises:
-        UsageError: nobody is logged in.
+        UsageError: nobody is logged in, or the repository is public and is not to be.
         ModelError: the hub refuses, or cannot be reached.
     """
-    from huggingface_hub import HfApi, get_token
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+    from huggingface_hub import HfApi
+
+    _require_token()
+    api = HfApi()
+    with _refusals(target.repo):
+        address = api.create_repo(target.repo, private=target.private, exist_ok=True)
+        _require_private(api, target)
+        api.upload_folder(
+            repo_id=target.repo, folder_path=plan.folder, allow_patterns=plan.files, commit_message="Upload model"
+        )
+    return Pushed(str(address), plan)
+
+
+def _require_token() -> None:
+    from huggingface_hub import get_token
 
     if get_token() is None:
         raise UsageError(
             "nobody is logged in to the hub. Run hf auth login, or set HF_TOKEN to a token that may write."
         )
-    api = HfApi()
+
+
+@contextmanager
+def _refusals(repo: str) -> Iterator[None]:
+    """Say what the hub says, in one line."""
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+
     try:
-        address = api.create_repo(repo, private=private, exist_ok=True)
-        _require_private(api, repo, private=private)
-        api.upload_folder(
-            repo_id=repo, folder_path=plan.folder, allow_patterns=plan.files, commit_message="Upload model"
-        )
+        yield
     except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, OSError) as error:
         said = str(error).strip() or type(error).__name__
         raise ModelError(f"{repo}: not uploaded ({said.splitlines()[0]}).") from error
-    return str(address)
 
 
-def _require_private(api: Any, repo: str, *, private: bool) -> None:
-    if private and not api.repo_info(repo).private:
+def _require_private(api: Any, target: PushSettings) -> None:
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    try:
+        private = api.repo_info(target.repo).private
+    except RepositoryNotFoundError:
+        return
+    if target.private and not private:
         raise UsageError(
-            f"{repo}: there already, and public, so --private would not hold. Choose another name, or make it private "
-            "in its settings first."
+            f"{target.repo}: there already, and public, and what is uploaded is to be private. Choose another name, "
+            "make it private in its settings, or ask for a public one (prospect push --public; private: false)."
         )

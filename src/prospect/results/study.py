@@ -2,291 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import Field
 
-from prospect.results.stored import AS_OBJECT, Part, Stored
-from prospect.statistics.comparisons import Comparison, Verdict
+from prospect.results.stored import Stored
+from prospect.results.study_cells import CellDifference, Place, Pooled, SeenExample, StudyCell
+from prospect.results.study_entries import (
+    AxisEntry,
+    ClaimAnswer,
+    ConditionEntry,
+    MeasureEntry,
+    MethodEntry,
+    RunCounts,
+    StudyFinding,
+    StudyTuning,
+    StudyWorld,
+)
 
 if TYPE_CHECKING:
     from polars import DataFrame
-
-START: Final = "start"
-Agrees = Literal["yes", "no", "cannot tell"]
-
-
-class _Pooled(Part):
-    """A mean over prompts and seeds. Both are taken as draws; with one seed, prompts alone are."""
-
-    low: float
-    high: float
-    n: int
-    """Prompts times seeds."""
-    prompts: int
-    seeds: int
-
-
-class PooledRate(_Pooled):
-    """A share over prompts and seeds."""
-
-    rate: float
-
-    @property
-    def mean(self) -> float:
-        """The share."""
-        return self.rate
-
-
-class PooledValue(_Pooled):
-    """A mean that is no share, over prompts and seeds."""
-
-    value: float
-
-    @property
-    def mean(self) -> float:
-        """The mean."""
-        return self.value
-
-
-Pooled = PooledRate | PooledValue
-
-
-class RunCounts(Part):
-    """How many training runs are scored."""
-
-    wanted: int
-    done: int
-    failed: int
-
-
-class StudyWorld(Part):
-    """What is trained, and how it is scored."""
-
-    kind: str
-    """demo, stories, files, or a class in a file."""
-    says: str
-    """One sentence."""
-    prompts: int
-    """Held-out prompts that a run is scored on."""
-
-
-class RuleAnswer(Part):
-    """A rule of the claim, and whether it holds."""
-
-    text: str
-    agrees: Agrees
-    found: str
-    """The difference in words."""
-    measure: str
-    value: float | None
-    """The difference that the rule is about; null where a cell is not there."""
-    low: float | None
-    high: float | None
-    bound: float
-    """What the difference is compared with."""
-    p_holm: float | None
-    """Against the bound, after Holm's correction over all rules."""
-
-
-class ClaimAnswer(Part):
-    """The claim, and whether the study agrees."""
-
-    text: str
-    source: str
-    agrees: Agrees
-    why: str
-    """One sentence."""
-    rules: list[RuleAnswer]
-    """In the order of the YAML."""
-
-
-class MeasureEntry(Part):
-    """What a number means."""
-
-    label: str
-    unit: str
-    """share, words, points, nats, ..."""
-    better: Literal["higher", "lower"] | None
-    """Null where neither is better."""
-    kind: Literal["rate", "value"]
-    """A rate is 0 to 1, and shown as percent."""
-    bounds: tuple[float, float] | None = None
-    """Smallest and largest possible number; null where there is none."""
-
-
-class MethodEntry(Part):
-    """A method."""
-
-    name: str
-    loss: str
-    after: str | None
-    """The method whose model it starts from."""
-    recipe: dict[str, JsonValue]
-    """What the method sets, a part of a recipe."""
-
-
-class ConditionEntry(Part):
-    """A data condition."""
-
-    name: str
-    says: str
-    settings: dict[str, JsonValue]
-    """What the YAML sets."""
-
-
-class AxisPoint(Part):
-    """A condition or a method at a place on a line."""
-
-    x: float
-    condition: str | None = None
-    method: str | None = None
-
-
-class AxisEntry(Part):
-    """A line to draw: x is a number, y are the cells of that condition (or method)."""
-
-    label: str
-    unit: str
-    points: list[AxisPoint]
-
-
-class Place(Part):
-    """A cell; null stands for every method, or every condition."""
-
-    method: str | None
-    condition: str | None
-
-
-class SeenExample(Part):
-    """A completion to read, and the start's of the same prompt."""
-
-    prompt: JsonValue
-    completion: JsonValue
-    start: JsonValue = None
-    score: float | None = None
-
-
-class StudyRun(Part):
-    """One training run of a cell."""
-
-    seed: int
-    status: Literal["done", "failed", "missing"]
-    error: str | None = None
-    measures: dict[str, float] = Field(default_factory=dict)
-    """Measure to its mean over prompts; empty unless done."""
-    data: dict[str, int] = Field(default_factory=dict)
-    """Counts of what was trained on."""
-    steps: int | None = None
-    seconds: float | None = None
-    folder: str | None = None
-    """Relative to result.json."""
-    tokens: int | None = None
-    """Prompts and completions that went through training."""
-    z0_clamped: float | None = None
-    """Share of the steps whose z0 was negative and held at 0; null without z0."""
-    reward_magnitude: float | None = None
-    """Mean of abs(beta log-ratio) at the end of training; null without a reference."""
-    examples: list[SeenExample] = Field(default_factory=list)
-    """Of the first prompts, at most three."""
-
-
-class CellTraining(Part):
-    """How far the runs of a cell were trained: means over those that are done."""
-
-    steps: float
-    tokens: float | None
-    """Prompts and completions."""
-    z0_clamped: float | None
-    """Share of the steps whose z0 was negative and held at 0; null without z0."""
-    reward_magnitude: float | None
-    """Mean of abs(beta log-ratio) at the end of training; null without a reference."""
-    not_tested: list[str]
-    """What such runs cannot tell about: the value function where the last is below 0.5, z0 where it was held at 0 in
-    more than half of the steps."""
-
-
-class StudyCell(Part):
-    """A method under a condition."""
-
-    method: str
-    condition: str
-    estimates: dict[str, Pooled]
-    """By measure; empty where no run is done."""
-    wins: Annotated[Comparison, AS_OBJECT] | None
-    """How often its completion beats the start's on the same prompt, a tie counting half."""
-    training: CellTraining | None = None
-    """Null where no run is done."""
-    runs: list[StudyRun]
-    """One for each seed."""
-
-
-class CellDifference(Part):
-    """A cell less its baseline, on the same prompts and seeds."""
-
-    measure: str
-    method: str
-    condition: str
-    baseline: Place | Literal["start"]
-    seeds: int
-    value: float
-    low: float
-    high: float
-    n: int
-    prompts: int
-    p: float
-    p_holm: float
-    verdict: Verdict
-    """After Holm's correction over all comparisons of the study."""
-    detectable: float | None = None
-    """The smallest true difference that such a study would show in 80 % of repetitions, from the error of this one and
-    at the level that Holm's correction asks of the first comparison; null where no score varies."""
-
-
-class TriedSettings(Part):
-    """One point of a method's grid."""
-
-    settings: dict[str, JsonValue]
-    """Dotted keys of a recipe."""
-    estimate: Pooled | None
-    """Of the primary measure, over the prompts and seeds of the tuning; null where no run is done."""
-    error: str | None
-    """Why a run failed; such a point is not chosen."""
-
-
-class TunedMethod(Part):
-    """What was tried for a method, and chosen."""
-
-    method: str
-    chosen: dict[str, JsonValue]
-    at_edge: list[str]
-    """Keys whose chosen value is the smallest or the largest that was tried."""
-    tries: list[TriedSettings]
-
-
-class StudyTuning(Part):
-    """How the settings were chosen, on prompts and seeds that the study itself does not use."""
-
-    condition: str
-    seeds: list[int]
-    prompts: int
-    """Held-out prompts that a try is scored on."""
-    says: str
-    """The world in one sentence."""
-    methods: list[TunedMethod]
-
-
-class StudyFinding(Part):
-    """One sentence about the study."""
-
-    kind: Literal["good", "bad", "plain", "worry"]
-    text: str
 
 
 class StudyResult(Stored):
     """`result.json`, and what `prospect compare --json` prints."""
 
-    format: str = "prospect.study/1.1"
+    format: str = "prospect.study/1.2"
     name: str
     title: str
     question: str
@@ -335,7 +76,7 @@ class StudyResult(Stored):
         others = [
             name
             for name in self.measures
-            if name != self.primary and len({place[name].mean for place in places if name in place}) > 1
+            if name != self.primary and _differ([place[name].mean for place in places if name in place])
         ]
         return [self.primary, *others]
 
@@ -355,6 +96,11 @@ class StudyResult(Stored):
         """Return a cell's comparison with its baseline, None where there is none."""
         place = cell.method, cell.condition
         return next((one for one in self.comparisons if (one.method, one.condition) == place), None)
+
+
+def _differ(means: list[float]) -> bool:
+    """Return whether means tell anything: there are several numbers, or one that nothing can be compared with."""
+    return len(means) == 1 or len(set(means)) > 1
 
 
 class _Scored(Stored):

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from prospect.config import flat
-from prospect.results.study import START, CellDifference, CellTraining, Pooled, StudyResult
+from prospect.results.study import StudyResult
+from prospect.results.study_cells import START, CellDifference, CellTraining, Pooled
 
 
 def rows_of(result: StudyResult) -> list[dict[str, Any]]:

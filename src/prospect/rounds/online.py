@@ -54,21 +54,7 @@ def train(
 ) -> RunDir:
     """Align a model: on feedback, or where the recipe has an `online` section on its own answers.
 
-    Args:
-        source: a recipe: a YAML file, a mapping, or a config.
-        overrides: `key.path=value` strings that win over the recipe.
-        resume: continue a run that was stopped, to the same numbers.
-        quiet: print nothing.
-        callbacks: told of every step, evaluation and save; see `prospect.Callback`.
-
-    Returns:
-        The run directory, with the aligned model under `model/`.
-
-    Raises:
-        ConfigError: a key or value that cannot be used, or a judge that gives no scores.
-        DataError: feedback that cannot be used, or a judge whose scores do not differ or are infinite.
-        ProspectError: another of its kinds, saying what, where, found and what to do.
-        RunStopped: SIGINT or SIGTERM came; a KeyboardInterrupt.
+    Arguments, results and refusals are those of `prospect.train`, which also uploads where the recipe wants it.
     """
     config = load_config(source, overrides)
     if config.online is None:

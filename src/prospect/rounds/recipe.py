@@ -289,6 +289,10 @@ def _check_training(config: Config, protocol: Protocol, where: str) -> None:
         ConfigError: a loss that trains nothing that writes, or cannot learn from what the protocol makes.
         ModelError: there is no such reference.
     """
+    if config.push_to_hub is not None:
+        raise ConfigError(
+            f"{where}: push_to_hub is of single runs. Push the last round's: prospect push RUN OWNER/NAME."
+        )
     from prospect.losses import get_loss  # torch: a recipe with a fault before this is refused without it
 
     loss = get_loss(config.loss.name)

@@ -10,7 +10,7 @@ from prospect.feedback.convert.balance import class_counts
 from prospect.feedback.convert.pairing import count_unpairable, to_paired
 from prospect.feedback.convert.subsample import ClassShares, keep_shares, one_per_prompt, texts_content, uniform
 from prospect.feedback.records import Demonstration, Feedback, Kind, Paired, Scored, Unpaired
-from prospect.studies.study import Condition
+from prospect.studies.sections import Condition
 
 
 def apply_condition(rows: Sequence[Feedback], condition: Condition, seed: int) -> list[Feedback]:

@@ -26,7 +26,7 @@ from prospect.feedback.records import Feedback, Paired, Unpaired
 from prospect.feedback.split import prompt_key
 from prospect.statistics.ranking import placements
 from prospect.studies.outcome import Measure, Outcome, WorldSettings, refuse_raters
-from prospect.studies.study import Condition
+from prospect.studies.sections import Condition
 
 if TYPE_CHECKING:
     from prospect.data.batch import Row

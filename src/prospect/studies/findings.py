@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from prospect.results.study import CellDifference, Place, Pooled, StudyCell, StudyFinding, StudyResult
+from prospect.results.study import StudyResult
+from prospect.results.study_cells import CellDifference, Place, Pooled, StudyCell
+from prospect.results.study_entries import StudyFinding
 from prospect.statistics.comparisons import Comparison
 from prospect.studies.trained import EXERCISED, REFERENCE_POINT, VALUE_FUNCTION
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from prospect.results.study import CellTraining, ClaimAnswer, MeasureEntry, Pooled, StudyCell, StudyResult, StudyTuning
+from prospect.results.study import StudyResult
+from prospect.results.study_cells import CellTraining, Pooled, StudyCell
+from prospect.results.study_entries import ClaimAnswer, MeasureEntry, RuleAnswer, StudyTuning
 from prospect.studies.findings import estimate_text, number, place_name, settings_text
 
 TRAINING = ("mean abs(beta r)", "z0 held at 0", "steps", "tokens")
@@ -30,7 +32,12 @@ def rules_table(result: StudyResult, claim: ClaimAnswer) -> list[str]:
     """Return the claim's rules, each with what was found."""
     level = f"{result.level:.0%}".replace("%", " %")
     lines = [f"| rule | found ({level}) | holds |", "|---|---|---|"]
-    return lines + [f"| {rule.text} | {rule.found} | {rule.agrees} |" for rule in claim.rules]
+    return lines + [f"| {rule.text} | {rule.found} | {rule_answer(rule)} |" for rule in claim.rules]
+
+
+def rule_answer(rule: RuleAnswer) -> str:
+    """Return whether a rule holds, and what its cells cannot tell about."""
+    return f"{rule.agrees} ({', '.join(rule.not_tested)})" if rule.not_tested else rule.agrees
 
 
 def table(result: StudyResult) -> Iterator[str]:

@@ -16,8 +16,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from prospect.errors import ConfigError
 from prospect.feedback.records import Feedback
-from prospect.results.study import SeenExample
-from prospect.studies.study import Condition, unknown
+from prospect.results.study_cells import SeenExample
+from prospect.studies.names import unknown
+from prospect.studies.sections import Condition
 from prospect.training.alarms import repetition
 from prospect.user_code import import_file, is_own
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,12 @@ from prospect.config import load_config
 from prospect.errors import ConfigError, UsageError
 from prospect.results.study import CellFailure, CellOutcome
 from prospect.studies.contents import with_contents
+from prospect.studies.names import slug, unknown
 from prospect.studies.outcome import World
-from prospect.studies.study import Condition, Study, hash_of, merge, slug, unknown
+from prospect.studies.sections import Condition
+from prospect.studies.study import Study, hash_of
 
-OURS = ("data.train", "train.seed", "output", "model.name_or_path")
+OURS = ("data.train", "train.seed", "output", "model.name_or_path", "push_to_hub")
 """Keys of a recipe that a study decides."""
 
 
@@ -180,6 +182,16 @@ def with_starts(cells: Sequence[Cell]) -> list[Cell]:
     for cell in cells:
         take(cell)
     return list(wanted.values())
+
+
+def merge(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a mapping with another laid over it, section by section."""
+    inner = {
+        key: merge(values[key], change)
+        for key, change in changes.items()
+        if isinstance(change, Mapping) and isinstance(values.get(key), Mapping)
+    }
+    return {**values, **changes, **inner}
 
 
 def _recipe(study: Study, world: World, method: str, seed: int, folder: Path, before: Cell | None) -> dict[str, Any]:

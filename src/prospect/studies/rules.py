@@ -19,11 +19,15 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from prospect.errors import ConfigError
-from prospect.results.study import START, Agrees, ClaimAnswer, RuleAnswer
+from prospect.results.study_cells import START
+from prospect.results.study_entries import Agrees, ClaimAnswer, RuleAnswer
 from prospect.statistics.comparisons import holm
+from prospect.studies.names import unknown
 from prospect.studies.outcome import Measure
 from prospect.studies.scores import Place, Scores
-from prospect.studies.study import Claim, Rule, Study, unknown
+from prospect.studies.sections import Claim, Rule
+from prospect.studies.study import Study
+from prospect.studies.trained import summarise
 
 YES: Agrees = "yes"
 NO: Agrees = "no"
@@ -65,7 +69,7 @@ def judge(study: Study, claim: Claim, scores: Scores, measures: Mapping[str, Mea
     found = [_find(question, measures[question.measure], scores) for question in questions]
     corrected = holm([1.0 if one is None else one.p for one in found])
     rules = [
-        _answer(question, measures[question.measure], one, p_holm, scores.level)
+        _answer(question, measures[question.measure], one, p_holm, scores)
         for question, one, p_holm in zip(questions, found, corrected, strict=True)
     ]
     answers = [rule.agrees for rule in rules]
@@ -118,14 +122,14 @@ def _find(question: Question, measure: Measure, scores: Scores) -> Found | None:
     return Found(pooled.value, low, high, pooled.p_differs(_bound(question.rule), bounds))
 
 
-def _answer(question: Question, measure: Measure, found: Found | None, p_holm: float, level: float) -> RuleAnswer:
+def _answer(question: Question, measure: Measure, found: Found | None, p_holm: float, scores: Scores) -> RuleAnswer:
     bound, agrees = _bound(question.rule), CANNOT_TELL
     if found is not None:
         upwards = question.rule.must_be in ("higher", "not lower")
         right_side = found.value > bound if upwards else found.value < bound
-        if right_side and found.p < 1 - level:
+        if right_side and found.p < 1 - scores.level:
             agrees = YES
-        elif not right_side and p_holm < 1 - level:
+        elif not right_side and p_holm < 1 - scores.level:
             agrees = NO
     value, low, high = (_number(number, measure) for number in found[:3]) if found else ("", "", "")
     return RuleAnswer(
@@ -138,7 +142,14 @@ def _answer(question: Question, measure: Measure, found: Found | None, p_holm: f
         high=found.high if found else None,
         bound=bound,
         p_holm=p_holm if found else None,
+        not_tested=_not_tested(question, scores),
     )
+
+
+def _not_tested(question: Question, scores: Scores) -> list[str]:
+    """Return what a run of one of the cells was too short for, or held."""
+    trained = [summarise(scores.done(*place)) for _, place in question.terms if place != START]
+    return list(dict.fromkeys(what for one in trained if one for what in one.not_tested))
 
 
 def _in_words(study: Study, rule: Rule, measure: Measure, left: str, right: str) -> str:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -200,13 +201,27 @@ def _workers(jobs: int, each_process: Callable[[], None] | None) -> Iterator[Cal
             yield _now
             return
         # spawn: a fork of a process in which torch has run may hang.
-        pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=each_process)
+        pool = ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_begin, initargs=(each_process,))
         try:
             yield pool.submit
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
         pool.shutdown()
+
+
+def _begin(each_process: Callable[[], None] | None) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if each_process is not None:
+        each_process()
+
+
+def _end_with_parent() -> None:
+    """End this process where the study's own was killed, and could not say so: nobody would stop the run otherwise."""
+    parent = parent_process()
+    assert parent is not None, "a process that was started for a study"
+    parent.join()
+    os._exit(1)
 
 
 def _now(function: Callable[..., Any], *arguments: Any) -> Future[Any]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from prospect.results.study import START, CellFailure, CellOutcome, PooledRate, PooledValue, StartOutcome
+from prospect.results.study import CellFailure, CellOutcome, StartOutcome
+from prospect.results.study_cells import START, PooledRate, PooledValue
 from prospect.studies.outcome import Measure
 from prospect.studies.plan import Cell
 from prospect.studies.pooling import Pooled, pool

@@ -34,7 +34,7 @@ from prospect.studies.outcome import (
     refuse_raters,
     text_scores,
 )
-from prospect.studies.study import Condition
+from prospect.studies.sections import Condition
 
 TOKENS = 48
 TEMPERATURE, TOP_P = 0.8, 0.95

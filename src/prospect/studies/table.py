@@ -6,36 +6,29 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prospect.errors import ConfigError
-from prospect.results.study import (
-    START,
+from prospect.results.study import CellFailure, CellOutcome, StudyResult
+from prospect.results.study_cells import START, CellDifference, Place, PooledRate, PooledValue, StudyCell, StudyRun
+from prospect.results.study_entries import (
     AxisEntry,
     AxisPoint,
-    CellDifference,
-    CellFailure,
-    CellOutcome,
     ConditionEntry,
     MeasureEntry,
     MethodEntry,
-    Place,
-    PooledRate,
-    PooledValue,
     RunCounts,
-    StudyCell,
-    StudyResult,
-    StudyRun,
     StudyTuning,
     StudyWorld,
 )
 from prospect.statistics.comparisons import Comparison, Difference, Verdict, correct_for_many
 from prospect.studies.conditions import describe
 from prospect.studies.findings import find
+from prospect.studies.names import unknown
 from prospect.studies.outcome import EXAMPLES, Measure, World
 from prospect.studies.plan import Cell
 from prospect.studies.pooling import Pooled
 from prospect.studies.rules import judge
 from prospect.studies.scores import Place as Cells
 from prospect.studies.scores import Scores
-from prospect.studies.study import Study, unknown
+from prospect.studies.study import Study
 from prospect.studies.trained import summarise
 
 

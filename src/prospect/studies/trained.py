@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from prospect.results.study import CellOutcome, CellTraining
+from prospect.results.study import CellOutcome
+from prospect.results.study_cells import CellTraining
 
 AT_THE_END = 0.1
 """Share of the steps, the last ones, over which the size of the rewards is taken."""

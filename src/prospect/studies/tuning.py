@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from prospect.errors import ConfigError, TrainingError
-from prospect.results.study import StudyTuning, TriedSettings, TunedMethod
+from prospect.results.study_entries import StudyTuning, TriedSettings, TunedMethod
 from prospect.studies.grids import at_point, edges, point_name, points
 from prospect.studies.outcome import World, make_world
-from prospect.studies.plan import Cell, make_cells
+from prospect.studies.plan import Cell, make_cells, merge
+from prospect.studies.reading import check_study
 from prospect.studies.runner import run_study
 from prospect.studies.scores import Scores
-from prospect.studies.study import Study, check_study, merge
+from prospect.studies.study import Study
 from prospect.studies.table import check_measures
 
 FOLDER = "tuning"

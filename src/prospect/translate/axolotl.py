@@ -37,6 +37,7 @@ def _defaults(given: Mapping[str, Any], loss: str) -> dict[str, Any]:
     return {
         **{"micro_batch_size": 1, "gradient_accumulation_steps": 1, "num_epochs": 1, "lr_scheduler": "cosine"},
         **{"sequence_len": 512, "val_set_size": 0.0, "save_total_limit": 4, "save_strategy": "epoch"},
+        **({"push_to_hub": True, "hub_private_repo": True} if given.get("hub_model_id") else {}),
         **({} if given.get("warmup_steps") or given.get("warmup_ratio") else {"warmup_ratio": _WARMUP}),
         **weights,
         **simpo,
@@ -232,7 +233,7 @@ TOOL = Tool(
             "not here: plugins of that trainer. A loss of your own is one function: docs/own-loss.md",
             "plugins trainer_cls",
         ),
-        needless(answered("push_to_hub"), "push_dataset_to_hub hf_use_auth_token"),
+        needless("data stay here, and a token in the environment (HF_TOKEN)", "push_dataset_to_hub hf_use_auth_token"),
         needless("nothing is read but keys that are known", "strict"),
         needless("counted by the trainer itself", "total_num_tokens total_supervised_tokens axolotl_config_path"),
         without(answered("neftune_noise_alpha"), "noisy_embedding_alpha"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple
 
 from prospect import yaml_text
 from prospect.errors import ConfigError
+from prospect.json_text import read_object
 
 _WHAT, _KEYS = "config", "model, dataset, learning_rate"
 _FILES = (".yaml", ".yml", ".json")
@@ -59,13 +59,7 @@ def read_config(path: Path) -> dict[str, Any]:
         from prospect.config import read_yaml  # here: the parser asks for the tools' names, and help must be quick
 
         return read_yaml(path, _WHAT, _KEYS)
-    try:
-        values = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: cannot be read as JSON: {error}. Check the file.") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: holds {type(values).__name__}; expected an object with keys such as {_KEYS}.")
-    return values
+    return read_object(path, ConfigError, f"Write keys such as {_KEYS} into it.")
 
 
 def read_command(text: str) -> Found:

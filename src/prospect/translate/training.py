@@ -208,6 +208,21 @@ _SPEED = "nothing to set here: it changes neither the result nor what is learnt"
 _MACHINE = "nothing to set here: how processes find each other is torchrun's, accelerate's or srun's to say"
 _WRITTEN = "nothing to set here: what is written, and how, is fixed"
 
+
+@rule("push_to_hub", "hub_model_id", "hub_private_repo", "push_to_hub_model_id", "push_to_hub_organization")
+def _push(theirs: Theirs) -> Became:
+    if not theirs.on("push_to_hub"):
+        return Became(note="off here too")
+    repo = str(theirs.get("hub_model_id", "push_to_hub_model_id") or "")
+    if theirs.get("push_to_hub_organization") is not None:
+        repo = f"{theirs.get('push_to_hub_organization')}/{repo}"
+    if repo.count("/") != 1:
+        return Became(note="not translated: it names no owner. Write push_to_hub: OWNER/NAME", lost=True)
+    public = theirs.get("hub_private_repo") is False
+    note = "as there" if theirs.get("hub_private_repo") is not None else "private unless push_to_hub.private is false"
+    return Became({"push_to_hub.repo": repo, "push_to_hub.private": not public}, note)
+
+
 TRAINING: tuple[Rule, ...] = (
     batch_size,
     epochs,
@@ -272,7 +287,10 @@ TRAINING: tuple[Rule, ...] = (
     needless("a run resumes to the same numbers, bit for bit on a CPU", "full_determinism ignore_data_skip"),
     without(answered("resume_from_checkpoint"), "resume_from_checkpoint restore_callback_states_from_checkpoint"),
     needless(answered("overwrite_output_dir"), "overwrite_output_dir"),
-    without(answered("push_to_hub"), "push_to_hub hub_* push_to_hub_*"),
+    _push,
+    needless(answered("hub_token"), "hub_token push_to_hub_token"),
+    without("not here: the finished model goes to the repository's main branch", "hub_revision"),
+    needless("the finished model goes to the hub, once", "hub_strategy hub_always_push"),
     without(answered("optim_args"), "optim_args optim_target_modules"),
     without("not here: the last step's model is kept; the report shows where it was best", "load_best_model_at_end"),
     needless("only of use with load_best_model_at_end", "metric_for_best_model greater_is_better"),

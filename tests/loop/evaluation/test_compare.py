@@ -15,18 +15,20 @@ from safetensors.torch import load_file, save_file
 
 from conftest import thumbs, write_rows
 from prospect.errors import ConfigError, RunStopped, TrainingError
-from prospect.results.study import RunCounts, StudyResult
+from prospect.results.study import StudyResult
+from prospect.results.study_entries import RunCounts
 from prospect.statistics.ranking import auroc
 from prospect.studies import runner
 from prospect.studies.files import auroc_parts, by_prompt
 from prospect.studies.kl import sampled_kl
 from prospect.studies.outcome import make_world
 from prospect.studies.plan import Cell, make_cells
+from prospect.studies.reading import check_study
 from prospect.studies.runner import run_study
-from prospect.studies.study import Study, check_study
+from prospect.studies.study import Study
 from prospect.studies.table import make_result
 from prospect.training.session import Session
-from prospect.verbs import compare
+from prospect.verbs.comparing import compare
 
 
 @pytest.fixture

@@ -11,16 +11,22 @@ from typing import Any
 import pytest
 
 from conftest import REPOSITORY
+from prospect.demo.base import load_base
 from prospect.errors import ConfigError
 from prospect.results.study import StudyResult
-from prospect.studies.study import Condition
+from prospect.studies.sections import Condition
 from prospect.user_code import import_file
-from prospect.verbs import compare
+from prospect.verbs.comparing import compare
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
     return import_file(REPOSITORY / "studies" / "contradiction.py")
+
+
+@pytest.fixture(scope="module")
+def curve() -> ModuleType:
+    return import_file(REPOSITORY / "studies" / "contradiction_curve.py")
 
 
 def test_every_pair_has_the_votes_that_are_said(script: ModuleType, tmp_path: Path) -> None:
@@ -69,3 +75,30 @@ def test_the_study_runs(
     assert list(row) == ["method", "beta", "votes", "p", "low", "high", "closed_form", "kl", "seeds"]
     assert (row["beta"], row["votes"], row["closed_form"]) == (1, 0.7, 1.0)
     assert "| kto beta 1 | 0.7 |" in capsys.readouterr().out
+
+
+def test_the_curve_has_the_probability_that_the_study_scores(
+    script: ModuleType, curve: ModuleType, tmp_path: Path
+) -> None:
+    scored = script.Contradiction({"kind": "x", "held_out": 3}).score(None, tmp_path, 0).scores["score"]
+    assert curve.chances(*load_base(), 3) == pytest.approx(scored, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_the_curve_is_drawn_of_the_checkpoints_of_the_studys_runs(
+    curve: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    small = ["recipe.train.max_steps=3", "world.pairs=3", "world.customers=10", "world.held_out=4"]
+    monkeypatch.setattr(curve, "SETTINGS", (*small, "recipe.train.save_every=1", "keep_models=true"))
+    monkeypatch.setattr(curve, "EVERY", 1)
+    monkeypatch.setattr(curve, "METHODS", ("dpo beta 1",))
+    figure, rows = tmp_path / "curve.svg", tmp_path / "rows.json"
+    places = ["--runs", str(tmp_path / "out"), "--figure", str(figure), "--json", str(rows)]
+    monkeypatch.setattr(sys, "argv", ["contradiction_curve.py", "--seeds", "0", *places])
+    curve.main()
+    found = json.loads(rows.read_text())
+    assert [row["step"] for row in found] == [0, 1, 2, 3]
+    assert len({row["p"] for row in found}) == 4
+    assert "DPO β 1, closed form" in figure.read_text(encoding="utf-8")
+    assert "| closed form | " in capsys.readouterr().out

@@ -123,7 +123,7 @@ def test_feedback_report_and_help_work_where_torch_cannot_be_imported(tmp_path: 
 
 
 def test_the_block_on_torch_is_a_block() -> None:
-    script = WITHOUT_TORCH.split("folder = ")[0] + "import prospect\nprospect.train"
+    script = WITHOUT_TORCH.split("folder = ")[0] + "import prospect.training.train"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 1
     assert "is not to be imported here" in done.stderr

@@ -163,7 +163,7 @@ def test_hostile_text_is_shown_and_never_obeyed() -> None:
         ({"primary": None}, r"result\.json: primary cannot be read: input should be a valid string"),
         (
             {"format": "prospect.study/2"},
-            r"format is prospect\.study/2; expected prospect\.study/1\.1 or older\. Read it",
+            r"format is prospect\.study/2; expected prospect\.study/1\.2 or older\. Read it",
         ),
         ({"format": "prospect.contest/1"}, r"format is 'prospect\.contest/1'; expected prospect\.study/1"),
         ({"format": None}, r"result\.json: format is None; expected prospect\.study/1"),

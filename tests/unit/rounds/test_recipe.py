@@ -41,6 +41,7 @@ def recipe(rounds: dict[str, Any], **more: Any) -> dict[str, Any]:
         ({}, {"train": {"learning_rat": 1}}, r"train\.learning_rat.*learning_rate"),
         ({}, {"loss": {"name": "ktoo"}}, r"ktoo"),
         ({}, {"loss": {"name": "bradley_terry"}}, "trains a reward model, which writes nothing"),
+        ({}, {"push_to_hub": "me/aligned"}, r"push_to_hub is of single runs\. Push the last round"),
         ({"protocol": "rft"}, {"loss": {"name": "dpo"}}, r"learns from paired feedback, and protocol rft"),
         ({}, {"reference": {"name_or_path": "./gone"}}, "no such model folder"),
     ],

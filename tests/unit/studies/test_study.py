@@ -15,15 +15,19 @@ from conftest import REPOSITORY
 from prospect.config import load_config
 from prospect.errors import ConfigError, DataError, UsageError
 from prospect.losses import get_loss
-from prospect.results.study import RunCounts, SeenExample, StudyResult
+from prospect.results.study import StudyResult
+from prospect.results.study_cells import SeenExample
+from prospect.results.study_entries import RunCounts
 from prospect.statistics.rates import proportion
 from prospect.studies.contents import with_contents
 from prospect.studies.findings import find
 from prospect.studies.markdown import as_markdown
+from prospect.studies.names import slug
 from prospect.studies.outcome import Measure, make_world
 from prospect.studies.plan import Cell, choose, make_cells
 from prospect.studies.pooling import pool
-from prospect.studies.study import Study, check_study, load_study, slug
+from prospect.studies.reading import check_study, load_study
+from prospect.studies.study import Study
 from prospect.studies.table import check_measures, make_result
 
 STUDIES = sorted(path.name for path in (REPOSITORY / "studies").glob("*.yaml"))
@@ -489,7 +493,7 @@ def test_the_best_of_a_measure_that_should_be_low_is_its_lowest(tmp_path: Path) 
 
 
 def test_what_too_short_a_run_cannot_tell_about_is_said(tmp_path: Path) -> None:
-    one, cells = study(), make_cells(study(), PaperWorld({}), tmp_path)
+    one, cells = study(claim=claim(HIGHER)), make_cells(study(), PaperWorld({}), tmp_path)
     assert not any("not " in finding.text[:40] for finding in result_of(one, tmp_path, ALL).findings[3:])
     trained = {"kto": {"z0_clamped": 0.9, "reward_magnitude": 0.2}, "dpo": {"z0_clamped": 0.5}}
     for cell in cells:
@@ -502,6 +506,8 @@ def test_what_too_short_a_run_cannot_tell_about_is_said(tmp_path: Path) -> None:
     assert worries[-2].endswith("abs(beta log-ratio) was 0.20, below 0.5: kto (clean), kto (noisy).")
     assert "held at 0 in 90 % of the steps" in worries[-1] and worries[-1].endswith("kto (clean), kto (noisy).")
     assert "| 0.20 | 90 % | 7 | 900 | value function not exercised, z0 not tested |" in as_markdown(found)
+    assert found.claim.rules[0].not_tested == ["value function not exercised", "z0 not tested"]
+    assert "cannot tell (value function not exercised, z0 not tested) |" in as_markdown(found)
 
 
 def test_a_start_or_a_cell_at_the_best_end_is_a_ceiling(tmp_path: Path) -> None:
@@ -520,6 +526,8 @@ def test_measures_of_one_value_have_no_column_and_are_named(tmp_path: Path) -> N
     assert found.varied() == ["score"]  # words differ by seed, and so by nothing
     text = as_markdown(found)
     assert "left out: points (3.40), words (9.99)" in text and "repetition (0.0)." in text
+    found.start, found.cells = {}, found.cells[:1]  # such as the KL, which the start has not
+    assert found.varied() == ["score", "points", "words", "repetition"]
 
 
 def test_the_smallest_difference_is_shown_as_often_as_is_said() -> None:

@@ -9,7 +9,7 @@ import pytest
 from prospect.errors import ConfigError, DataError
 from prospect.feedback.records import Demonstration, Paired, Unpaired
 from prospect.studies.conditions import apply_condition, count, describe, flip
-from prospect.studies.study import Condition
+from prospect.studies.sections import Condition
 
 
 def thumbs(prompts: int, each: int = 4) -> list[Unpaired]:

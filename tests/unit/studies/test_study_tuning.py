@@ -5,19 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from test_study import ALL, PaperWorld, study, write
 
+from conftest import REPOSITORY
 from prospect.errors import ConfigError, TrainingError
 from prospect.report.comparison.page import render_comparison_page
-from prospect.results.study import StudyTuning
+from prospect.results.study_entries import StudyTuning
 from prospect.studies.grids import edges, points
 from prospect.studies.markdown import as_markdown
 from prospect.studies.outcome import make_world
 from prospect.studies.plan import Cell, make_cells
+from prospect.studies.pooling import pool
+from prospect.studies.reading import load_study
 from prospect.studies.study import Study
 from prospect.studies.table import make_result
 from prospect.studies.tuning import require_own_prompts, settle, tuning_study
+from prospect.user_code import import_file
 
 RATES = {"train.learning_rate": ["1e-4", 2e-4, 4e-4]}
 TUNE: dict[str, Any] = {"seeds": [7, 8], "tries": {"kto": RATES, "dpo": RATES}}
@@ -150,3 +155,29 @@ def test_tries_are_scored_on_prompts_of_their_own() -> None:
     with pytest.raises(ConfigError, match="scored on 10 of the study's own 20 prompts"):
         require_own_prompts(final, again)
     require_own_prompts(final, make_world({"kind": "demo", "held_out": 20, "held_out_after": 20}))
+
+
+def test_the_protocol_and_the_runs_of_the_committed_study_of_contradictions_keep_their_hashes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What was run under them stays readable; a change of the world's file or of the protocol is another study."""
+    monkeypatch.chdir(REPOSITORY)
+    one = load_study("studies/contradiction.yaml")
+    cells = make_cells(one, make_world(one.world), tmp_path)
+    assert (one.protocol(), one.digest()) == ("7a2624c2ed426259", "44307ab198c61dd9")
+    assert (cells[0].digest, cells[-1].digest) == ("f0a1c9c0beac35dc", "23c1703be5c6dddf")
+
+
+def test_the_interval_of_a_tuned_method_holds_the_truth_for_it_was_tuned_on_other_prompts_and_seeds() -> None:
+    """Nine settings that are equally good: the best of those that are reported is reported too high."""
+    simulations = import_file(REPOSITORY / "benchmarks" / "pooling.py")
+    found = simulations.simulate_tuned((0.0,) * 9, 0.5, 300)
+    assert found["covers_apart"] > 0.94 and abs(found["too_high_apart"]) < 0.01
+    assert found["covers_same"] < 0.92 and found["too_high_same"] > 0.03
+
+
+def test_power_is_read_off_the_smallest_difference_that_is_printed() -> None:
+    simulations = import_file(REPOSITORY / "benchmarks" / "pooling.py")
+    pooled = pool((np.random.default_rng(0).normal(0, 0.3, (5, 40))).tolist())
+    for power in (0.3, 0.8, 0.95):
+        assert simulations.power_of(pooled, pooled.detectable(0.01, power), 0.01) == pytest.approx(power)

@@ -249,6 +249,32 @@ def test_batch_size_is_device_times_accumulation_times_processes(command: str, b
     assert made(command, tmp_path).settings["train.batch_size"] == batch
 
 
+@pytest.mark.parametrize(
+    ("config", "settings"),
+    [
+        ("trl kto --push_to_hub --hub_model_id me/mine", {"repo": "me/mine", "private": True}),
+        (
+            "trl kto --push_to_hub --hub_model_id me/mine --hub_private_repo False",
+            {"repo": "me/mine", "private": False},
+        ),
+        ("trl kto --push_to_hub --hub_model_id mine", None),  # whose is not said
+        ("trl kto --hub_model_id me/mine", {}),  # a name alone uploads nothing there
+        ("llamafactory-cli train --stage kto --push_to_hub true --hub_model_id me/mine", {"repo": "me/mine"}),
+        ("swift rlhf --rlhf_type kto --push_to_hub true --hub_model_id me/mine", {"repo": "me/mine"}),
+        (f"{AXOLOTL}hub_model_id: me/mine\n", {"repo": "me/mine", "private": True}),  # there it does
+    ],
+)
+def test_uploads_are_carried_over_and_tokens_are_not(
+    config: str, settings: dict[str, Any] | None, tmp_path: Path
+) -> None:
+    one = made(config if "\n" in config else f"{config} --hub_token hf_secret", tmp_path)
+    for key, value in (settings or {}).items():
+        assert one.settings[f"push_to_hub.{key}"] == value
+    assert bool(settings) == ("push_to_hub.repo" in one.settings)
+    assert "hf_secret" not in str(one.settings) + "".join(entry.note for entry in one.entries)
+    assert settings is not None or "names no owner" in notes(one)["push_to_hub"]
+
+
 def test_axolotls_batch_size_is_that_of_a_process(tmp_path: Path) -> None:
     config = "base_model: m\nrl: kto\nmicro_batch_size: 2\nbatch_size: 12\n"
     assert made(config, tmp_path, processes=2).settings["train.batch_size"] == 24

@@ -47,6 +47,8 @@ class Curve:
     label: str
     x: np.ndarray
     y: np.ndarray
+    beside: bool = False
+    """Whether it goes with the curve before it: thin, and of its colour."""
 
 
 def require_figure(path: Path) -> Path:
@@ -91,17 +93,16 @@ def write_figure(
     with style.context(["default", SETTINGS]):
         figure = Figure(figsize=(8, 4.6), layout="constrained")
         axes = figure.subplots()
-        looks = [next(i for i, other in enumerate(curves) if np.allclose(other.y, curve.y)) for curve in curves]
         lines = [
             axes.plot(
                 curve.x,
                 curve.y,
                 color=_COLOURS[look % len(_COLOURS)],
-                linestyle=_DASHES[look % len(_DASHES)],
-                linewidth=2.6 if look == 0 else None,
+                linestyle=":" if curve.beside else _DASHES[look % len(_DASHES)],
+                linewidth=1.2 if curve.beside else 2.6 if look == 0 else None,
                 zorder=3 - look / len(curves),
             )[0]
-            for look, curve in zip(looks, curves, strict=True)
+            for look, curve in zip(_looks(curves), curves, strict=True)
         ]
         for draw, place in zip((axes.axvline, axes.axhline), guides, strict=True):
             if place is not None:
@@ -118,6 +119,16 @@ def write_figure(
                 metadata={"Title": title}
                 | {key: described if value == "" else value for key, value in metadata.items()},
             )
+
+
+def _looks(curves: Sequence[Curve]) -> list[int]:
+    """Return each curve's look by number: that of the first curve that it coincides with, or of the one before it."""
+    own = [curve for curve in curves if not curve.beside]
+    looks: list[int] = []
+    for curve in curves:
+        same = next((i for i, other in enumerate(own) if np.allclose(other.y, curve.y)), 0)
+        looks.append(looks[-1] if curve.beside else same)
+    return looks
 
 
 def _described(curve: Curve) -> str:

@@ -10,7 +10,8 @@ import numpy as np
 from prospect.report.charts.bars import whiskers
 from prospect.report.charts.drawing import Figure
 from prospect.report.charts.plots import Line, sweep_chart
-from prospect.results.study import AxisEntry, StudyResult
+from prospect.results.study import StudyResult
+from prospect.results.study_entries import AxisEntry
 
 LOOKS = tuple(f"s{i}" for i in range(8))
 MOST_MEASURES = 6  # figures of the same cells, the study's own measure first

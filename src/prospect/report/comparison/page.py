@@ -14,7 +14,8 @@ from prospect.report.comparison.figures import cell_figures, label_of, sweep_fig
 from prospect.report.page.pages import render_page
 from prospect.report.page.parts import FIRST_SAMPLES, KeyNumber, PageSample, PageTable, flat, read_sides
 from prospect.report.page.wording import MINUS, count, duration, percent, plain
-from prospect.results.study import Pooled, SeenExample, StudyCell, StudyResult
+from prospect.results.study import StudyResult
+from prospect.results.study_cells import Pooled, SeenExample, StudyCell
 
 MOST_SIDES = 6  # completions read side by side
 MOST_EXAMPLES = 12  # prompts
@@ -85,7 +86,7 @@ def _plural(noun: str, things: Sequence[object]) -> str:
 def _rule_table(result: StudyResult) -> PageTable | None:
     if not result.claim:
         return None
-    rows = [(rule.text, rule.agrees, rule.found) for rule in result.claim.rules]
+    rows = [(rule.text, ", ".join([rule.agrees, *rule.not_tested]), rule.found) for rule in result.claim.rules]
     return PageTable("The claim, rule by rule", ("what the claim means here", "holds", "what was found"), rows)
 
 

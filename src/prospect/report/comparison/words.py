@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from prospect.report.page.wording import count, duration, number, percent, points
-from prospect.results.study import CellDifference, StudyResult
+from prospect.results.study import StudyResult
+from prospect.results.study_cells import CellDifference
 from prospect.statistics.comparisons import Verdict
 
 ANSWERS = {

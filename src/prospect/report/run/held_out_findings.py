@@ -42,10 +42,11 @@ def held_out_at_chance(facts: RunFacts) -> PageFinding | None:
     error = np.sqrt((good + bad + 1) / (12 * good * bad)) if name == "AUROC" else 0.5 / np.sqrt(good)
     if score.last > 0.5 + 2 * error:
         return None
+    highest = min(1.0, 0.5 + 2 * error)
     return PageFinding(
         True,
         f"Held-out {name} is no better than chance, as far as can be told",
-        f"It ends at {number(score.last)}, and with {count(good + bad, facts.noun)} up to {number(0.5 + 2 * error)}"
+        f"It ends at {number(score.last)}, and with {count(good + bad, facts.noun)} up to {number(highest)}"
         " may be chance. Hold out more feedback, or train longer.",
     )
 

@@ -128,7 +128,8 @@ def _again(facts: RunFacts) -> str:
     lines = [f"- {plain_markdown(text)}" for text in (*about, packages) if text]
     if not facts.config:
         return "\n".join(lines)
-    recipe = yaml.safe_dump(_without_folders(facts.config), sort_keys=False, allow_unicode=True).strip()
+    made = {key: value for key, value in facts.config.items() if key != "push_to_hub"}  # its repository is not theirs
+    recipe = yaml.safe_dump(_without_folders(made), sort_keys=False, allow_unicode=True).strip()
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`+", recipe)), default=0))
     text = "Save this as `recipe.yaml`, put your own paths in, and run `prospect train recipe.yaml`:"
     return "\n".join([*lines, "", text, "", f"{fence}yaml", recipe, fence])

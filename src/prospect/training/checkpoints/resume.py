@@ -86,6 +86,9 @@ _FREE = {
     "online.sampled_together",
     "reference.cache",
     "output",
+    "push_to_hub",
+    "push_to_hub.repo",
+    "push_to_hub.private",
 }
 
 
