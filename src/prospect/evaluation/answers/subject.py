@@ -152,7 +152,8 @@ def load_for_generating(subject: Subject, precision: str | None = None) -> tuple
 
     Args:
         subject: the model.
-        precision: arithmetic, see `load_for_scoring`; the subject's own by default.
+        precision: arithmetic, see `load_for_scoring`; by default fp32 for a run whose recipe says so, else auto: a
+            run in bf16 may be asked on a processor that does not multiply it.
 
     Raises:
         UsageError: a reward model, which writes nothing.
@@ -163,5 +164,6 @@ def load_for_generating(subject: Subject, precision: str | None = None) -> tuple
     if subject.is_reward_model:
         raise UsageError(f"{subject.name}: a reward model scores completions and writes none. Name a language model.")
     with progress.phase(f"loading {subject.name}"):
-        policy = load_for_scoring(subject.settings, precision or subject.precision)
+        own = "fp32" if subject.precision == "fp32" else "auto"
+        policy = load_for_scoring(subject.settings, precision or own)
     return policy.model, policy.tokenizer
