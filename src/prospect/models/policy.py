@@ -177,7 +177,8 @@ def load_for_scoring(
         to_spread: see `load_policy`.
 
     Returns:
-        A policy in evaluation mode.
+        A policy in evaluation mode, none of whose weights is trained. On a CPU that computes in bf16 they are held in
+        that alone, so what it generates is decoded in it as well.
 
     Raises:
         ModelError: there is none, or weights are missing.
@@ -198,6 +199,7 @@ def load_for_scoring(
     )
     if not to_spread:
         policy.choose_scorer()
+    policy.model.requires_grad_(False)
     if in_copies:
         policy.use_copies(keep_frozen=False)
     return policy

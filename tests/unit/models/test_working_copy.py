@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from conftest import make_model
-from prospect.config import load_config
+from prospect.config import ModelSettings, load_config
 from prospect.models import precision
 from prospect.models.in_place import adding_in_place
 from prospect.models.logps import score_hidden
-from prospect.models.policy import Policy, load_policy
+from prospect.models.policy import Policy, load_for_scoring, load_policy
 from prospect.models.precision import NARROWEST_IN_BF16, resolve_precision
 from prospect.models.reference import AdapterAsLoadedReference, FrozenReference
 from prospect.models.working_copy import WorkingCopy
@@ -85,6 +85,15 @@ def test_weights_that_are_not_trained_are_held_in_bf16_alone(model_path: Path) -
     assert {p.dtype for p in policy.trainable().values()} == {torch.float32}
     reference = FrozenReference(policy_of(model_path))
     assert {w.dtype for w in reference.weights().values()} == {torch.bfloat16}
+
+
+def test_what_is_loaded_to_score_and_to_write_is_held_in_bf16_alone(model_path: Path) -> None:
+    exact, half = (load_for_scoring(ModelSettings(name_or_path=str(model_path)), p).model for p in ("fp32", "bf16"))
+    assert {(p.dtype, p.requires_grad) for p in half.parameters()} == {(torch.bfloat16, False)}
+    with torch.no_grad():
+        logits = half(IDS).logits
+        assert logits.dtype == torch.bfloat16
+        assert 0 < distance(logits.float(), exact(IDS).logits) < ROUNDING
 
 
 @pytest.mark.parametrize("sections", [{}, {"model": {"lora": {"r": 2, "alpha": 4}}}], ids=["full", "lora"])
