@@ -1,6 +1,7 @@
 """Sampling against Transformers' `generate`, in one process with the same threads: new tokens per second.
 
-    python benchmarks/generation.py [--models stories smol] [--repeats 3] [--tokens 64] [--json FILE]
+    python benchmarks/generation.py [--models stories smol] [--repeats 3] [--tokens 64]
+                                    [--precision fp32|bf16] [--json FILE]
 
 Both sample at temperature 1 with the same limits, in turn; the median of the repeats counts. 32 short prompts are asked
 for one completion each, and 4 long prompts for eight each, which `generate` does with `num_return_sequences`.
@@ -55,6 +56,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--tokens", type=int, default=64, help="most new tokens of a completion")
     parser.add_argument("--top-p", type=float, default=1.0)
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"], help="of both")
     parser.add_argument("--json", type=Path, help="write the numbers here")
     options = parser.parse_args()
     rows = [row for name in options.models for row in measure(name, options)]
@@ -68,7 +70,7 @@ def main() -> None:
 def measure(name: str, options: Any) -> list[dict[str, Any]]:
     settings = ModelSettings(name_or_path=weights(name))
     tokenizer = load_tokenizer(settings)
-    model = load_for_scoring(settings, "fp32", tokenizer).model.eval()
+    model = load_for_scoring(settings, options.precision, tokenizer).model.eval()
     short = [SEED.format(NAMES[i % len(NAMES)]) + "One day" * (i // len(NAMES)) for i in range(32)]
     long = ["".join(SEED.format(NAMES[i + j]) for j in range(LONG)) for i in range(4)]
     rows = []

@@ -1,9 +1,11 @@
 """What it would be worth to send a prompt through the model once for all its completions.
 
     python benchmarks/shared_prompts.py [--json FILE] [--data gsm8k pairs] [--budgets 1024 4096] [--repeats 6]
+    python benchmarks/shared_prompts.py --data hh --precision bf16 [--shape 135m]      a row and its mismatched partner
 
-A step is 8 prompts of `gsm8k_solutions` with their four solutions, or 16 pairs of `oasst_pairs`; the model a Llama of
-15 million parameters with random weights, float32. Three ways to the same log-probs and gradients:
+A step is 8 prompts of `gsm8k_solutions` with their four solutions, 16 pairs of `oasst_pairs`, or 32 rows as long as
+those of HH: prompts of 131 tokens and completions of 77 in the mean, random words. The model is a Llama of the shape of
+benchmarks/throughput.py with random weights. Three ways to the same log-probs and gradients:
 
     rows     as the engine does it: every row with its own prompt, sorted by length
     packed   one row per prompt: the prompt, then its completions, which a mask hides from each other
@@ -14,6 +16,12 @@ The last token of a prompt, which foretells the first one of a completion, is no
 stand as the engine expects them. Timed are the gradient pass and, for gsm8k, the pass without gradient for z0, where
 each prompt meets four completions of other prompts; a step of KTO is one gradient pass and two for z0, policy and
 reference. Before that, log-probs and all gradients are compared in float64 and float32. Needs the folder `../shared`.
+
+In rows as those of HH every prompt is another. It is met twice, with its own completion and with its mismatched
+partner's, but z0 is known before any gradient is taken, and a policy's gradient pass comes after: only a reference that
+is not cached can be asked about both at once. Timed are its pass over both (`reference`), and a step with it, the
+policy's passes as the engine makes them. `wide` is the engine's way with micro-batches four times as large, which fit
+where no activations are kept. In bfloat16 the weights' copies and fused layers are in use, as in training.
 """
 
 from __future__ import annotations
@@ -23,6 +31,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -31,41 +40,48 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from throughput import COMPLETION, CONTEXT, PROMPT, SHAPES, SIGMA
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from prospect.data.batch import Batch, Example, Row, collate, flatten, mismatched_rows
 from prospect.data.loader import Plan, micro_batches
+from prospect.models.in_place import adding_in_place
 from prospect.models.logps import score_hidden
+from prospect.models.working_copy import WorkingCopy
 from prospect.training.memory.allocator import keep_freed_memory
 
 DATA = Path(__file__).parents[2] / "shared/data"
 FILES = {"gsm8k": "gsm8k_solutions.jsonl", "pairs": "oasst_pairs.jsonl"}
-SHAPE = {"hidden_size": 288, "intermediate_size": 768, "num_hidden_layers": 6, "num_attention_heads": 6}
-WORDS, VOCABULARY, LONGEST = 16_000, 32_000, 1024
-PROMPTS = {"gsm8k": 8, "pairs": 16}
+WORDS, LONGEST = 16_000, 1024
+PROMPTS = {"gsm8k": 8, "pairs": 16, "hh": 32}
 STEPS = 3  # different ones, timed by turns
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write the numbers here")
-    parser.add_argument("--data", nargs="+", choices=list(FILES), default=list(FILES))
+    parser.add_argument("--data", nargs="+", choices=list(PROMPTS), default=list(FILES))
     parser.add_argument("--budgets", nargs="+", type=int, default=[1024, 4096])
     parser.add_argument("--repeats", type=int, default=6)
+    parser.add_argument("--prompts", type=int, help="of a step; by default as said above")
+    parser.add_argument("--shape", choices=list(SHAPES), default="15m", help="of the model")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="of the timed passes")
     options = parser.parse_args()
     keep_freed_memory()
-    tokenizer = train_tokenizer()
+    tokenizer = train_tokenizer() if set(options.data) & set(FILES) else None
     results = []
     for name in options.data:
-        prompts = read_prompts(name, tokenizer)
-        print(f"{name}: {json.dumps(describe(name, prompts))}", flush=True)
-        steps = draw_steps(prompts, PROMPTS[name])
+        prompts = draw_prompts(options.shape) if name == "hh" else read_prompts(name, tokenizer)
+        about = describe(name, prompts, options.shape)
+        print(f"{name}: {json.dumps(about)}", flush=True)
+        steps = draw_steps(prompts, options.prompts or PROMPTS[name])
         for budget in options.budgets:
-            results.append({"data": name, "budget": budget, **describe(name, prompts)})
-            results[-1] |= {"exact": compare_gradients(name, budget, steps[0][:8])}
-            results[-1] |= measure(name, budget, steps, options.repeats)
+            results.append({"data": name, "budget": budget, "precision": options.precision, **about})
+            exact = compare_gradients(name, budget, steps[0][:8]) if options.precision == "fp32" else {}
+            results[-1] |= {"shape": options.shape, "exact": exact}
+            results[-1] |= measure(name, budget, steps, options)
             print(table(results[-1]), flush=True)
     if options.json:
         options.json.write_text(json.dumps(results, indent=2) + "\n")
@@ -105,7 +121,26 @@ def read_prompts(name: str, tokenizer: Any) -> list[list[Row]]:
     return [rows for rows in by_prompt.values() if len(rows) == wanted and all(len(r.completion_ids) for r in rows)]
 
 
-def describe(name: str, prompts: list[list[Row]]) -> dict[str, float]:
+def draw_prompts(shape: str) -> list[list[Row]]:
+    """Rows of random words as long as those of HH; in a step that is a row, and its prompt with another's completion.
+
+    The lengths are log-normal, as in benchmarks/throughput.py.
+    """
+    draw = np.random.default_rng(0)
+
+    def words(mean: float, most: int) -> np.ndarray:
+        count = int(np.clip(draw.lognormal(np.log(mean) - SIGMA**2 / 2, SIGMA), 4, most))
+        return draw.integers(3, SHAPES[shape][0], count).astype(np.int32)
+
+    made = []
+    for i in range(STEPS * PROMPTS["hh"]):
+        prompt = words(PROMPT, CONTEXT * 3 // 4)
+        made.append(Row(prompt, words(COMPLETION, CONTEXT - len(prompt)), prompt_key=str(i), id=str(i), desirable=True))
+    crossed = mismatched_rows(made, 0, LONGEST)
+    return [[row, partner] for row, partner in zip(made, crossed, strict=True)]
+
+
+def describe(name: str, prompts: list[list[Row]], shape: str) -> dict[str, float]:
     """Lengths, and the most that sharing can save: by tokens, and by multiplications of this model.
 
     The second is smaller because the output layer sees completions only, once in any case.
@@ -114,8 +149,10 @@ def describe(name: str, prompts: list[list[Row]]) -> dict[str, float]:
     separate = sum(row.length for row in rows)
     shared = sum(row_of.length for row_of in map(Family, prompts))
     scored = sum(len(row.completion_ids) for row in rows)
-    hidden, inner, layers = SHAPE["hidden_size"], SHAPE["intermediate_size"], SHAPE["num_hidden_layers"]
-    body, head = layers * (4 * hidden**2 + 3 * hidden * inner), hidden * VOCABULARY
+    vocabulary, sizes = SHAPES[shape]
+    hidden, inner, layers = sizes["hidden_size"], sizes["intermediate_size"], sizes["num_hidden_layers"]
+    narrower = sizes.get("num_key_value_heads", sizes["num_attention_heads"]) / sizes["num_attention_heads"]
+    body, head = layers * ((2 + 2 * narrower) * hidden**2 + 3 * hidden * inner), hidden * vocabulary
     found = {
         "prompts": len(prompts),
         "prompt_tokens": round(float(np.mean([len(row.prompt_ids) for row in rows])), 1),
@@ -145,11 +182,17 @@ class Way:
         model: the model.
         budget: tokens of a micro-batch.
         paired: whether neighbouring rows must stay together.
+        working: the weights in bfloat16, where they are used in that.
         tokens: what went through the model so far, padding included.
     """
 
-    def __init__(self, model: Any, budget: int, paired: bool) -> None:
+    def __init__(self, model: Any, budget: int, paired: bool, working: WorkingCopy | None = None) -> None:
         self.model, self.budget, self.paired, self.tokens = model, budget, paired, 0
+        self.working = working
+
+    def arithmetic(self) -> Any:
+        """Of forward passes."""
+        return nullcontext() if self.working is None else self.working.in_use()
 
     def pieces(self, rows: Sequence[Row]) -> Iterator[tuple[Sequence[Row], torch.Tensor]]:
         """Micro-batches: rows, and their log-probs (N,)."""
@@ -160,7 +203,8 @@ class Way:
         self.tokens += batch.ids.numel()
         add = self.model.register_forward_pre_hook(lambda _, a, named: (a, {**named, **given}), with_kwargs=True)
         try:
-            logps = score_hidden(self.model, batch.ids, batch.completion[:, 1:])[0]
+            with self.arithmetic():
+                logps = score_hidden(self.model, batch.ids, batch.completion[:, 1:])[0]
         finally:
             add.remove()
         return logps.new_zeros(batch.ids.shape).masked_scatter(batch.completion, logps)  # in float64 too
@@ -176,6 +220,13 @@ class Rows(Way):
         for group in micro_batches(examples, self.budget):
             batch = collate(flatten(group))
             yield batch.rows, self.score(batch).sum(1)
+
+
+class Wide(Rows):
+    """The same with larger micro-batches."""
+
+    def __init__(self, model: Any, budget: int, *rest: Any) -> None:
+        super().__init__(model, 4 * budget, *rest)
 
 
 @dataclass(frozen=True)
@@ -305,7 +356,8 @@ class Cached(Way):
         for i, prompt in enumerate(prompts):
             ids[i, : len(prompt)] = torch.from_numpy(prompt)
         self.tokens += ids.numel()
-        cache = self.model.model(input_ids=ids, use_cache=True).past_key_values
+        with self.arithmetic():
+            cache = self.model.model(input_ids=ids, use_cache=True).past_key_values
         return [(layer.keys, layer.values) for layer in cache.layers], torch.arange(ids.shape[1]) < lengths[:, None]
 
     def after(self, cache: Any, seen: torch.Tensor, places: torch.Tensor, batch: Batch) -> torch.Tensor:
@@ -326,14 +378,15 @@ WAYS = {"rows": Rows, "packed": Packed, "cached": Cached}
 # --------------------------------------------------------------------------------------- comparing and timing
 
 
-def build_model(dtype: torch.dtype = torch.float32) -> Any:
+def build_model(shape: str = "15m", dtype: torch.dtype = torch.float32) -> Any:
     torch.manual_seed(0)
-    config = LlamaConfig(vocab_size=VOCABULARY, max_position_embeddings=LONGEST, tie_word_embeddings=False, **SHAPE)
+    vocabulary, sizes = SHAPES[shape]
+    config = LlamaConfig(vocab_size=vocabulary, max_position_embeddings=LONGEST, tie_word_embeddings=False, **sizes)
     model = LlamaForCausalLM(config).eval().to(dtype)
     if dtype == torch.float64:  # Transformers' norms round to float32 whatever the weights are
         for module in model.modules():
             if isinstance(module, LlamaRMSNorm):
-                module.forward = partial(F.rms_norm, normalized_shape=(SHAPE["hidden_size"],), weight=module.weight)
+                module.forward = partial(F.rms_norm, normalized_shape=(config.hidden_size,), weight=module.weight)
     return model
 
 
@@ -342,7 +395,8 @@ def gradient_pass(way: Way, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
     weight = {row.id: (1 if i % 3 else -1) * (1 + i % 5) / len(rows) for i, row in enumerate(rows)}
     found = {}
     for members, logps in way.pieces(rows):
-        (logps * torch.tensor([weight[row.id] for row in members])).sum().backward()
+        with way.arithmetic(), adding_in_place():
+            (logps * torch.tensor([weight[row.id] for row in members])).sum().backward()
         found |= dict(zip([row.id for row in members], logps.detach(), strict=True))
     return found
 
@@ -352,11 +406,17 @@ def z0_pass(way: Way, mismatched: Sequence[Row]) -> float:
     return statistics.fmean(value for _, logps in way.pieces(mismatched) for value in logps.tolist())
 
 
+def policy_passes(way: Way, rows: Sequence[Row]) -> None:
+    """What a step asks of the policy: z0 of the partners, then the gradient of the rows."""
+    z0_pass(way, rows[1::2])
+    gradient_pass(way, rows[::2])
+
+
 def compare_gradients(name: str, budget: int, rows: Sequence[Row]) -> dict[str, dict[str, float]]:
     """Largest difference from `rows`, of a log-prob by itself, of a gradient by the largest of its tensor."""
     found: dict[str, dict[str, float]] = {"packed": {}, "cached": {}}
     for dtype in (torch.float64, torch.float32):
-        model = build_model(dtype)
+        model = build_model(dtype=dtype)
         values: dict[str, Any] = {}
         for way, kind in WAYS.items():
             model.zero_grad(set_to_none=True)
@@ -371,22 +431,29 @@ def compare_gradients(name: str, budget: int, rows: Sequence[Row]) -> dict[str, 
     return found
 
 
-def measure(name: str, budget: int, steps: Sequence[Sequence[Row]], repeats: int) -> dict[str, Any]:
+def measure(name: str, budget: int, steps: Sequence[Sequence[Row]], options: argparse.Namespace) -> dict[str, Any]:
     """Seconds of each pass and each way, by turns; the first round is not counted."""
-    model = build_model()
-    ways = {way: kind(model, budget, name == "pairs") for way, kind in WAYS.items()}
+    model = build_model(options.shape)
+    working = WorkingCopy(model) if options.precision == "bf16" else None
+    kinds = {**WAYS, "wide": Wide} if name == "hh" else WAYS
+    ways = {way: kind(model, budget, name == "pairs", working) for way, kind in kinds.items()}
     passes: dict[str, Callable[[Way, int], Any]] = {"gradient": lambda way, s: gradient_pass(way, steps[s])}
     if name == "gsm8k":
         crossed = [mismatched_rows(rows, 0, LONGEST) for rows in steps]
         passes["z0"] = lambda way, s: z0_pass(way, crossed[s])
-    seconds: dict[str, dict[str, list[float]]] = {p: {way: [] for way in WAYS} for p in passes}
-    cpu: dict[str, dict[str, list[float]]] = {p: {way: [] for way in WAYS} for p in passes}
-    tokens: dict[str, dict[str, int]] = {p: dict.fromkeys(WAYS, 0) for p in passes}
+    if name == "hh":
+        passes = {
+            "reference": lambda way, s: z0_pass(way, steps[s]),
+            "policy": lambda way, s: policy_passes(way, steps[s]),
+        }
+    seconds: dict[str, dict[str, list[float]]] = {p: {way: [] for way in ways} for p in passes}
+    cpu: dict[str, dict[str, list[float]]] = {p: {way: [] for way in ways} for p in passes}
+    tokens: dict[str, dict[str, int]] = {p: dict.fromkeys(ways, 0) for p in passes}
     order = list(ways)
-    for turn in range(-1, repeats):
+    for turn in range(-1, options.repeats):
         order = order[1:] + order[:1]
         for which, run in passes.items():
-            for way in order:
+            for way in order if which != "policy" else ["rows"]:
                 model.zero_grad(set_to_none=True)
                 ways[way].tokens, begun, begun_cpu = 0, time.perf_counter(), time.process_time()
                 run(ways[way], turn % STEPS)
@@ -394,6 +461,10 @@ def measure(name: str, budget: int, steps: Sequence[Sequence[Row]], repeats: int
                     seconds[which][way].append(time.perf_counter() - begun)
                     cpu[which][way].append(time.process_time() - begun_cpu)
                     tokens[which][way] += ways[way].tokens
+    for spent in (seconds, cpu) if name == "hh" else ():
+        same = spent.pop("policy")["rows"]
+        whole = {way: zip(same, reference, strict=True) for way, reference in spent["reference"].items()}
+        spent["step"] = {way: [policy + reference for policy, reference in pairs] for way, pairs in whole.items()}
     for spent in (seconds, cpu) if "z0" in passes else ():
         both = {way: zip(spent["gradient"][way], spent["z0"][way], strict=True) for way in WAYS}
         spent["step"] = {way: [gradient + 2 * z0 for gradient, z0 in pairs] for way, pairs in both.items()}
@@ -415,10 +486,11 @@ def table(result: dict[str, Any]) -> str:
             share = f"{tokens[way] / tokens['rows']:.2f}" if tokens else ""
             spent = result["cpu_seconds"][which]
             speeds = f"{speed(by_way['rows'], seconds)} | {speed(spent['rows'], spent[way])}"
-            middle = f"| {result['data']} | {result['budget']} | {which} | {way} | {share} "
+            data = f"{result['data']}, {result['shape']} {result['precision']}"
+            middle = f"| {data} | {result['budget']} | {which} | {way} | {share} "
             lines.append(f"{middle}| {statistics.median(seconds):.2f} | {speeds} |")
     worst = {way: {k: f"{v:.1e}" for k, v in numbers.items()} for way, numbers in result["exact"].items()}
-    return "\n".join([*lines, f"largest differences from rows: {json.dumps(worst)}"])
+    return "\n".join([*lines, *([f"largest differences from rows: {json.dumps(worst)}"] if worst else [])])
 
 
 def speed(rows: Sequence[float], seconds: Sequence[float]) -> str:

@@ -52,6 +52,7 @@ STUDIES = {
     "sft_first": About("sft-first-and-rambling"),
     "circles": About("noise-and-circles"),
     "chat_model": About("a-chat-model"),
+    "real_feedback": About("real-feedback"),
 }
 Answer = Literal[Agrees, "not tested", "not run yet"]
 HEADS: dict[Answer, str] = {

@@ -1,16 +1,20 @@
 """Speed and memory of training beside TRL, and how far both are from what the arithmetic alone costs.
 
-    python benchmarks/throughput.py [--json FILE] [--quick] [--cases kto:8 kto:32 ...] [--repeats 3]
+    python benchmarks/throughput.py [--json FILE] [--quick] [--cases kto:8 kto:32 ...] [--tools ...] [--repeats 3]
     python benchmarks/throughput.py --growth [--json FILE]      cost against batch size and context
     python benchmarks/throughput.py --curves [--json FILE]      are the loss curves the same?
     python benchmarks/throughput.py --shape 135m --precision bf16     the shape of SmolLM2-135M, bfloat16 in both tools
     python benchmarks/throughput.py --device cuda [--json FILE] the 1B shape in bf16, full and LoRA, on a GPU
 
-A case is `loss:batch`, with `:lora` (r 16), `:glibc` or `:defaults` behind it where wanted. The model is a Llama of the
-shape of stories15M (288 wide, 6 layers, 6 heads, 32,000 words, tied embeddings; 15 million parameters) with random
-weights, the text random words with a word-level tokenizer, so that both tools read the same ids. Rows have log-normal
-lengths: prompts of 131 tokens and completions of 77 in the mean, sigma 0.7, cut at the context of 1,024. The script
-makes all of it.
+A case is `loss:batch`, with `:lora` (r 16), `:glibc` or `:defaults` behind it where wanted. FILE is written after every
+case, and a case that it has already, of this shape, precision and number of steps, is not measured again: so a table
+can be made a few cases at a time (but `--quick` always measures). `--tools` measures some of the tools only; ours is
+always among them.
+
+The model is a Llama of the shape of stories15M (288 wide, 6 layers, 6 heads, 32,000 words, tied embeddings; 15 million
+parameters) with random weights, the text random words with a word-level tokenizer, so that both tools read the same
+ids. Rows have log-normal lengths: prompts of 131 tokens and completions of 77 in the mean, sigma 0.7, cut at the
+context of 1,024. The script makes all of it.
 
 Both tools run in turn, every run in a process of its own, two threads each with OMP_WAIT_POLICY=PASSIVE, as the command
 line sets it. They train on the same rows in the same steps: float32 (or `--precision bf16` in both), no gradient
@@ -23,16 +27,19 @@ above a process that has imported the tool and loaded the data.
 
 `--shape 135m` is the shape of SmolLM2-135M (30 layers, 49,152 words), with its weights where `make smol` has installed
 them, else random ones. With `--precision bf16`, which is usual on a GPU, both tools compute in bfloat16 over float32
-weights (with LoRA the frozen weights are bfloat16), and Prospect is timed in float32 beside it: `bf16_ratio`.
+weights (with LoRA the frozen weights are bfloat16), and Prospect is timed in float32 beside it: `bf16_ratio`. `--tools
+"trl fp32"` times TRL in float32 too; `speed_ratio` is against the faster of its two. Under `processor` the JSON has the
+same ratios by processor time, which other work on the machine moves less.
 
 With `--device cuda` the model has the shape of Llama 3.2 1B (128,256 words; `--shape` chooses), and memory is what
 PyTorch allocated at most. `:liger` is TRL with Liger's fused loss, which cannot be had with reference log-probs known
 before.
 
-The floor is a loop without a trainer around it: forward and backward of the backbone over the rows, almost without
-padding, in the fastest of several layouts; the head on completion tokens only; a forward pass without gradient over
-mismatched rows for z0 where the loss wants it; fused AdamW. No metrics, no guards, no clipping, no reference. In
-bfloat16 the weights are cast once a step and gradients are summed in float32.
+The floor is a loop without a trainer around it, of Prospect's own functions: forward and backward over the rows, almost
+without padding, in the fastest of several layouts; the head on completion tokens only; large gradients added in place;
+a forward pass without gradient over mismatched rows for z0 where the loss wants it; fused AdamW. No metrics, no guards,
+no clipping, no reference. In bfloat16 weights are cast once a step and gradients summed in float32; a GPU's floor has
+Transformers' layers in bfloat16 and no autocast.
 """
 
 from __future__ import annotations
@@ -49,6 +56,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +102,10 @@ SPEED, MEMORY, FLOOR = 5.0, 0.25, 0.85  # the targets
 CASES = ["kto:32", "kto:8", "dpo:8", "sft:8", "sft:32", "kto:8:lora", "kto:32:glibc", "kto:8:defaults"]
 # At batch 32 (`--cases kto:32 kto:32:lora`) TRL's logits of this shape do not fit into 16 GB.
 CASES_135M = ["kto:8", "kto:8:lora", "dpo:8", "dpo:8:lora", "sft:8", "sft:8:lora"]
-FP32 = "prospect fp32"  # ours in float32, beside a measurement in bfloat16
+FP32, TRL_FP32 = "prospect fp32", "trl fp32"  # in float32, beside a measurement in bfloat16
+TOOLS = ("prospect", FP32, "floor", "trl", TRL_FP32)
+QUICK = ("prospect", FP32, "floor", "trl")
+QUICK_LAYOUTS = LAYOUTS[-2:]
 GPU_CASES = ["kto:32", "kto:32:lora", "dpo:16", "dpo:16:lora", "sft:32", "sft:32:lora"]
 
 
@@ -109,6 +120,7 @@ def main() -> None:
             "device": options.device,
             "shape": options.shape,
             "precision": options.precision,
+            "quick": options.quick,
         }
         made = child({**setting, "tool": "make"})
         if options.curves:
@@ -116,21 +128,41 @@ def main() -> None:
         elif options.growth:
             result = measure_growth(setting)
         else:
-            cases = {name: measure_case(name, setting, options.repeats, options.steps) for name in options.cases}
-            print(table(cases))
-            result = {**headline(cases), "shape": options.shape, "precision": options.precision, **made}
+            result = measure_cases(options, setting, made)
     if options.json:
         options.json.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def measure_cases(options: argparse.Namespace, setting: dict[str, Any], made: dict[str, str]) -> dict[str, Any]:
+    """All cases, but for those that the file has; it is written after each."""
+    measured = {"shape": options.shape, "precision": options.precision, "steps": options.steps, **made}
+    cases: dict[str, Any] = {}
+    if options.json and options.json.exists() and not options.quick:
+        before = json.loads(options.json.read_text())
+        if {name: before.get(name) for name in measured} != measured:
+            raise SystemExit(f"{options.json}: of another shape, precision or number of steps. Name another file.")
+        cases = before["cases"]
+    for name in options.cases:
+        if name in cases:
+            print(f"{name}: as {options.json} has it", file=sys.stderr)
+            continue
+        cases[name] = measure_case(name, setting, options.tools, options.repeats, options.steps)
+        print(table({name: cases[name]}), file=sys.stderr, flush=True)
+        if options.json:
+            options.json.write_text(json.dumps({**headline(cases), **measured}, indent=2) + "\n")
+    print(table(cases))
+    return {**headline(cases), **measured}
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write the numbers here")
-    parser.add_argument("--quick", action="store_true", help="kto at batch 8, one run each: two to three minutes")
+    parser.add_argument("--quick", action="store_true", help="kto at batch 8, one step and one run each")
     parser.add_argument("--cases", nargs="+", help="loss:batch, or loss:batch:variant")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--shape", choices=list(SHAPES), help="of the model; by default 15m, and 1b with --device cuda")
     parser.add_argument("--precision", choices=["fp32", "bf16"], help="of both tools; by default fp32, on a GPU bf16")
+    parser.add_argument("--tools", nargs="+", choices=TOOLS, help='which; all but "trl fp32" by default')
     parser.add_argument("--repeats", type=int, default=3, help="runs of each tool")
     parser.add_argument("--steps", type=int, help="steps to measure; by default as many as the batch size allows")
     parser.add_argument("--growth", action="store_true", help="batch 8, 32, 128 and context 256, 1,024, 2,048")
@@ -141,8 +173,9 @@ def parse_arguments() -> argparse.Namespace:
     options.shape = options.shape or ("1b" if gpu else "15m")
     options.precision = options.precision or ("bf16" if gpu else "fp32")
     options.cases = options.cases or (GPU_CASES if gpu else CASES_135M if options.shape == "135m" else CASES)
+    options.tools = ("prospect", *(tool for tool in options.tools or QUICK if tool != "prospect"))
     if options.quick:
-        options.cases, options.repeats, options.steps = ["kto:8"], 1, options.steps or 2
+        options.cases, options.repeats, options.steps = ["kto:8"], 1, options.steps or 1
     return options
 
 
@@ -166,21 +199,38 @@ def child(spec: dict[str, Any]) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def measure_case(name: str, setting: dict[str, str], repeats: int, steps: int | None) -> dict[str, Any]:
+def measure_case(
+    name: str, setting: dict[str, Any], tools: Sequence[str], repeats: int, steps: int | None
+) -> dict[str, Any]:
     loss, batch, *rest = name.split(":")
     spec = make_spec(setting, loss, int(batch), rest[0] if rest else "", steps)
-    in_fp32 = [FP32] if spec["precision"] == "bf16" and spec["variant"] != "defaults" else []
-    tools = ["prospect", "trl", *([] if rest else ["floor"]), *in_fp32]
-    idle = {tool: child({**spec, "tool": "idle", "of": tool})["peak_mb"] for tool in tools[:2]}
-    filled = {"defaults": [], "liger": [tools[0], *in_fp32]}.get(spec["variant"], [*tools[:2], *in_fp32])
-    for tool in filled:
-        child({**spec, "tool": tool, "fill": True})
+    tools = [tool for tool in tools if is_measured(tool, spec)]
+    idle = {}
+    if "trl" in tools and not spec["quick"]:
+        idle = {tool: child({**spec, "tool": "idle", "of": tool})["peak_mb"] for tool in ("prospect", "trl")}
+    for tool in tools:
+        if is_filled(tool, spec):
+            child({**spec, "tool": tool, "fill": True})
     runs: dict[str, list[dict[str, Any]]] = {tool: [] for tool in tools}
     for _ in range(repeats):
         for tool in tools:
             runs[tool].append(child({**spec, "tool": tool}))
             print(name, tool, json.dumps(runs[tool][-1]), file=sys.stderr, flush=True)
     return summarise(runs, idle, spec["mean_tokens"] * (2 if loss == "dpo" else 1))
+
+
+def is_measured(tool: str, spec: dict[str, Any]) -> bool:
+    """Whether a tool has a part in a case."""
+    if tool == "floor":
+        return spec["variant"] in ("", "lora")
+    return "fp32" not in tool or (spec["precision"] == "bf16" and spec["variant"] != "defaults")
+
+
+def is_filled(tool: str, spec: dict[str, Any]) -> bool:
+    """Whether the reference's log-probs are computed in a process of their own; TRL does it before it trains anyway."""
+    if tool == "floor" or spec["loss"] == "sft" or spec["variant"] == "defaults":
+        return False
+    return "prospect" in tool or not (spec["quick"] or spec["variant"] == "liger")
 
 
 def make_spec(
@@ -208,46 +258,64 @@ def make_spec(
 def summarise(runs: dict[str, list[dict[str, Any]]], idle: dict[str, float], tokens: float) -> dict[str, Any]:
     """Medians over the runs, and their ratios."""
     rate = {tool: statistics.median(r["examples_per_second"] for r in rows) for tool, rows in runs.items()}
+    work = {tool: statistics.median(r["steps"] / r["processor_seconds"] for r in rows) for tool, rows in runs.items()}
     peak = {tool: statistics.median(r["peak_mb"] for r in rows) for tool, rows in runs.items()}
-    net = {tool: peak[tool] - idle[tool] for tool in idle}
     result: dict[str, Any] = {
         "examples_per_second": rate,
         "tokens_per_second": {tool: value * tokens for tool, value in rate.items()},
         "peak_mb": peak,
         "idle_mb": idle,
-        "speed_ratio": rate["prospect"] / rate["trl"],
-        "memory_ratio": peak["prospect"] / peak["trl"],
-        "net_memory_ratio": net["prospect"] / net["trl"],
+        **ratios(rate),
+        "processor": ratios(work),
         "runs": runs,
     }
-    if "floor" in rate:
-        result["floor_share"] = rate["prospect"] / rate["floor"]
-    if FP32 in rate:
-        result["bf16_ratio"] = rate["prospect"] / rate[FP32]
+    if "trl" in peak:
+        result["memory_ratio"] = peak["prospect"] / peak["trl"]
+    if idle:
+        result["net_memory_ratio"] = (peak["prospect"] - idle["prospect"]) / (peak["trl"] - idle["trl"])
     return result
+
+
+def ratios(rate: dict[str, float]) -> dict[str, float]:
+    """Our speed as a share of the others'."""
+    theirs = [rate[tool] for tool in ("trl", TRL_FP32) if tool in rate]
+    others = {"speed_ratio": max(theirs, default=0.0), "floor_share": rate.get("floor"), "bf16_ratio": rate.get(FP32)}
+    return {name: rate["prospect"] / other for name, other in others.items() if other}
 
 
 def headline(cases: dict[str, Any]) -> dict[str, Any]:
     """The first case's numbers stand for all: KTO at batch 32 where it was measured."""
     first = cases.get("kto:32") or next(iter(cases.values()))
-    chosen = {key: first[key] for key in ("speed_ratio", "memory_ratio", "floor_share", "bf16_ratio") if key in first}
+    names = ("speed_ratio", "memory_ratio", "floor_share", "bf16_ratio", "processor")
+    chosen = {key: first[key] for key in names if key in first}
     return {**chosen, "targets": {"speed": SPEED, "memory": MEMORY, "floor": FLOOR}, "cases": cases}
 
 
 def table(cases: dict[str, Any]) -> str:
-    lines = [
-        "| case | Prospect, examples/s | TRL | times as fast | Prospect, peak MB | TRL | share | share, net "
-        "| share of the floor's speed | times our fp32 |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    """Ratios by processor time stand in brackets."""
+    columns = {
+        "case": lambda name, r: name,
+        "Prospect, examples/s": lambda name, r: f"{r['examples_per_second']['prospect']:.2f}",
+        "TRL": lambda name, r: f"{r['examples_per_second']['trl']:.2f}",
+        "times as fast": lambda name, r: f"{r['speed_ratio']:.1f} ({r['processor']['speed_ratio']:.1f})",
+        "Prospect, peak MB": lambda name, r: f"{r['peak_mb']['prospect']:.0f}",
+        "TRL, peak MB": lambda name, r: f"{r['peak_mb']['trl']:.0f}",
+        "share": lambda name, r: f"{r['memory_ratio']:.2f}",
+        "share, net": lambda name, r: f"{r['net_memory_ratio']:.2f}",
+        "share of the floor's speed": lambda name, r: (
+            f"{100 * r['floor_share']:.0f} % ({100 * r['processor']['floor_share']:.0f} %)"
+        ),
+        "times our fp32": lambda name, r: f"{r['bf16_ratio']:.2f} ({r['processor']['bf16_ratio']:.2f})",
+    }
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for name, r in cases.items():
-        rate, peak = r["examples_per_second"], r["peak_mb"]
-        floor = f"{100 * r['floor_share']:.0f} %" if "floor_share" in r else ""
-        in_fp32 = f"{r['bf16_ratio']:.2f}" if "bf16_ratio" in r else ""
-        lines.append(
-            f"| {name} | {rate['prospect']:.2f} | {rate['trl']:.2f} | {r['speed_ratio']:.1f} | {peak['prospect']:.0f} "
-            f"| {peak['trl']:.0f} | {r['memory_ratio']:.2f} | {r['net_memory_ratio']:.2f} | {floor} | {in_fp32} |"
-        )
+        cells = []
+        for text in columns.values():
+            try:
+                cells.append(text(name, r))
+            except KeyError:  # a tool that was left out
+                cells.append("")
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -425,6 +493,8 @@ def set_allocator(spec: dict[str, Any]) -> None:
 
 
 def run_prospect(spec: dict[str, Any]) -> dict[str, Any]:
+    if spec.get("fill"):
+        return fill_cache(spec)
     train_module = importlib.import_module("prospect.training.train")
     session = importlib.import_module("prospect.training.session").Session
     if spec["variant"] == "curves":
@@ -442,6 +512,28 @@ def run_prospect(spec: dict[str, Any]) -> dict[str, Any]:
         run = train_module.train(recipe(spec, f"{folder}/run"), quiet=True)
         losses = [row["loss"] for row in run.metrics() if "loss" in row]
     return marks.outcome(spec, losses=losses)
+
+
+def fill_cache(spec: dict[str, Any]) -> dict[str, Any]:
+    """The reference's log-probs of all rows, and of the mismatched ones."""
+    from prospect.config import load_config
+    from prospect.data.batch import collate, mismatched_rows
+    from prospect.data.loader import micro_batches
+    from prospect.training.objective import build_policy, build_run_reference
+    from prospect.training.prepare import prepare
+
+    set_allocator(spec)
+    prepared = prepare(load_config(recipe(spec, "none")))
+    policy = build_policy(prepared)
+    reference = build_run_reference(prepared, policy, Path(spec["data"]))
+    for _, examples in prepared.plan.steps(0, spec["steps"]):
+        rows = [row for example in examples for row in example]
+        if spec["loss"] == "kto":
+            rows += mismatched_rows(rows, prepared.config.train.seed, spec["context"])
+        for group in micro_batches([(row,) for row in rows], prepared.max_tokens):
+            reference.logps(collate([row for (row,) in group]).to(policy.device))
+    reference.flush()
+    return {}
 
 
 def pair_like_trl() -> None:
@@ -542,13 +634,26 @@ def run_floor(spec: dict[str, Any]) -> dict[str, Any]:
     import torch
     from transformers import AutoModelForCausalLM
 
+    from prospect.config import LoraSettings
     from prospect.data.batch import mismatched_rows
+    from prospect.models.adapters import add_adapter
+    from prospect.models.in_place import adding_in_place
+    from prospect.models.working_copy import WorkingCopy, hold_in_bf16
 
     prepared = prepare_data(spec)
     gpu = spec["device"] == "cuda"
     model = AutoModelForCausalLM.from_pretrained(f"{spec['folder']}/model", dtype=torch.float32).to(spec["device"])
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
-    computes, cast = in_bfloat16(model) if spec["precision"] == "bf16" else (model, lambda: None)
+    if spec["variant"] == "lora":
+        model = add_adapter(model, LoraSettings(r=16, alpha=32))
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-5, fused=True)
+    computes, arithmetic, cast = model, nullcontext, lambda: None
+    if spec["precision"] == "bf16" and gpu:
+        computes, cast = in_bfloat16(model)
+    elif spec["precision"] == "bf16":
+        hold_in_bf16(model)
+        working = WorkingCopy(model)
+        arithmetic, cast = working.in_use, lambda: working.changed(trained)
     steps = []
     for _, examples in prepared.plan.steps(0, spec["steps"]):
         rows = [row for example in examples for row in example]
@@ -557,19 +662,21 @@ def run_floor(spec: dict[str, Any]) -> dict[str, Any]:
     def run_step(rows: Any, mismatched: Any, layout: tuple[float, int]) -> float:
         begun = time.perf_counter()
         cast()
-        with torch.no_grad():
+        with torch.no_grad(), arithmetic():
             for group in lay_out(mismatched, *layout):
                 completion_logps(computes, group)
         for group in lay_out(rows, *layout):
-            (-completion_logps(computes, group).sum() / len(rows)).backward()
+            with arithmetic(), adding_in_place():
+                (-completion_logps(computes, group).sum() / len(rows)).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         if gpu:
             torch.cuda.synchronize()
         return time.perf_counter() - begun
 
-    run_step(*steps[0], (0.0, 0))
-    layout = min(GPU_LAYOUTS if gpu else LAYOUTS, key=lambda layout: run_step(*steps[0], layout))
+    layouts = QUICK_LAYOUTS if spec["quick"] else GPU_LAYOUTS if gpu else LAYOUTS
+    run_step(*steps[0], layouts[0])
+    layout = min(layouts, key=lambda layout: run_step(*steps[0], layout))
     marks = Marks(spec["device"])
     marks.add()
     for step in steps[1:]:
@@ -593,7 +700,8 @@ def in_bfloat16(model: Any) -> tuple[Any, Callable[[], None]]:
         return add
 
     for parameter, whole in pairs:
-        parameter.register_post_accumulate_grad_hook(add_to(whole))
+        if parameter.requires_grad:
+            parameter.register_post_accumulate_grad_hook(add_to(whole))
 
     @torch.no_grad()
     def cast() -> None:
@@ -625,16 +733,11 @@ def lay_out(rows: Sequence[Any], padding: float, tokens: int) -> Iterator[list[A
 
 def completion_logps(model: Any, rows: Sequence[Any]) -> Any:
     """Log-probs of all completion tokens, the head on them alone."""
-    import torch
-
     from prospect.data.batch import collate
-    from prospect.models.head import Shaping, linear_logps
+    from prospect.models.logps import score_hidden
 
-    batch = collate(rows).to(model.device)
-    hidden = model.model(input_ids=batch.ids, use_cache=False).last_hidden_state
-    scored = batch.completion[:, 1:]
-    weight: torch.Tensor = model.lm_head.weight
-    return linear_logps(hidden[:, :-1][scored], weight, None, batch.ids[:, 1:][scored], Shaping(), 2**25 // len(weight))
+    batch = collate(rows).to(next(model.parameters()).device)
+    return score_hidden(model, batch.ids, batch.completion[:, 1:])[0]
 
 
 CHILDREN = {
@@ -644,6 +747,7 @@ CHILDREN = {
     "prospect": run_prospect,
     FP32: lambda spec: run_prospect({**spec, "precision": "fp32"}),
     "trl": run_trl,
+    TRL_FP32: lambda spec: run_trl({**spec, "precision": "fp32"}),
     "floor": run_floor,
 }
 

@@ -18,7 +18,7 @@ from prospect.data.rounds import Rounds
 from prospect.errors import CheckpointError, ConfigError, DataError, RunStopped
 from prospect.evaluation.answers.writers import Generation, LocalWriter, collect_answers, find_writer
 from prospect.run_dir import RunDir
-from prospect.training.evaluate import TEMPERATURE, TOP_P
+from prospect.training.evaluate import TEMPERATURE, TOP_P, draw_samples
 from prospect.training.train import hold, run_steps
 
 PROMPTS = ["number 1 the", "number 2 the thank you"]
@@ -159,3 +159,18 @@ def test_a_live_policy_answers_as_its_own_samples_and_as_its_saved_model_do(reci
         assert texts == [row.completion for row in own] and own[0].step == STEPS
     saved = find_writer(session.run.path, rendering=session.prepared.rendering)
     assert collect_answers(saved, PROMPTS, settings, thoughts="keep") == moved
+
+
+def test_before_the_first_step_samples_are_the_starts_without_the_adapter_and_then_with_it(
+    recipe: Any, tmp_path: Path
+) -> None:
+    with hold(values_for(recipe, tmp_path / "run", lora={"r": 2, "alpha": 4}), quiet=True) as session:
+
+        def drawn(step: int) -> list[str]:
+            return [row.completion for row in draw_samples(None, session.prepared, session.policy, step)]
+
+        before = drawn(1)
+        with torch.no_grad():
+            for parameter in session.policy.trainable().values():
+                parameter.add_(3.0)
+        assert drawn(0) == before != drawn(1)

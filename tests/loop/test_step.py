@@ -14,7 +14,7 @@ from prospect.config import load_config
 from prospect.errors import DataError, TrainingError
 from prospect.losses import get_loss
 from prospect.models.policy import load_policy
-from prospect.models.reference import AdapterOffReference, CachedReference, FrozenReference, NoReference
+from prospect.models.reference import AdapterOffReference, CachedReference, FrozenReference, NoReference, Reference
 from prospect.training.prepare import prepare
 from prospect.training.processes.world import World
 from prospect.training.step import Objective, _Pass, accumulate_gradient, score
@@ -186,7 +186,7 @@ def vars_replace(row: Any, key: str) -> Any:
     return replace(row, prompt_key=key)
 
 
-class BrokenReference:
+class BrokenReference(Reference):
     """Gives NaN for one row."""
 
     kind, identity = "broken", "x"

@@ -208,7 +208,7 @@ def test_resume_in_another_precision_is_refused_and_said_to_be_that(
     monkeypatch.setattr("prospect.training.session.Session.finish", _die)
     with pytest.raises(Killed):
         prospect.train(values, quiet=True)
-    monkeypatch.setattr("prospect.models.policy.resolve_precision", lambda *_: "bf16")
+    monkeypatch.setattr("prospect.models.precision.resolve_precision", lambda *_: "bf16")
     with pytest.raises(
         ReferenceMismatchError, match=r"precision that it computes in, and train\.precision: auto is bf16"
     ):

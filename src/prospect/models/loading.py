@@ -17,7 +17,6 @@ from prospect.errors import ModelError
 from prospect.model_source import MODEL_CONFIG, ModelSource, find_model, require_context
 from prospect.models.gguf_reader import forget_parsed, parsed_once
 from prospect.models.quantization import quantization_options, with_one_arithmetic
-from prospect.models.working_copy import multiplies_bf16
 
 DEFAULT_MAX_LENGTH = 2048  # the longest row where neither recipe nor model sets a limit
 
@@ -210,25 +209,6 @@ def weights_identity(model: Any, precision: str) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-# On a CPU, numbers of a hidden state from which on bf16 is the faster of the two; in narrower models what lies between
-# the products costs more than they do.
-NARROWEST_IN_BF16 = 256
-
-
-def resolve_precision(precision: str, device: torch.device, width: int = 0) -> str:
-    """Turn "auto" into bf16 where that is multiplied in hardware and is the faster one, else fp32.
-
-    Args:
-        precision: as the recipe has it.
-        device: where is computed.
-        width: numbers of a hidden state, of a model whose weights are cast once for all passes of a step
-            (`WorkingCopy`); 0 of others. On a CPU autocast, which casts them in each, costs more than it saves.
-    """
-    if precision != "auto":
-        return precision
-    return "bf16" if multiplies_bf16(device) and (device.type != "cpu" or width >= NARROWEST_IN_BF16) else "fp32"
 
 
 def width_of(settings: ModelSettings) -> int:

@@ -18,9 +18,10 @@ from prospect.model_card import FILE as CARD
 from prospect.models.adapter_files import write_base
 from prospect.models.adapters import add_adapter, checkpointed_layers, enable_gradient_checkpointing
 from prospect.models.device import default_device
-from prospect.models.loading import load_tokenizer, resolve_precision, width_of
+from prospect.models.loading import load_tokenizer
 from prospect.models.logps import Scorer, TokenScores, choose_scorer, score_logits, score_tokens
 from prospect.models.opening import open_model
+from prospect.models.precision import arithmetic_of_run, choose_arithmetic
 from prospect.models.trained import TrainedModel
 from prospect.models.value_head import VALUE_HEAD, ValueHead
 from prospect.progress import timing
@@ -134,8 +135,7 @@ def load_policy(
     """
     settings = config.model
     device = device or default_device()
-    in_copies = computes_in_copies(config, device)
-    precision = resolve_precision(config.train.precision, device, width_of(settings) if in_copies else 0)
+    precision, in_copies = arithmetic_of_run(config, device)
     require_trainable_dtype(settings)
     home = torch.device("cpu") if to_spread else device
     opened = open_model(settings, tokenizer, precision, "train" if settings.adapter == "continue" else "merge")
@@ -159,20 +159,10 @@ def load_policy(
     )
     if not to_spread:
         policy.choose_scorer()
-    if in_copies and precision == "bf16":
+    if in_copies:
         # What may be written beside an adapter is written as it was loaded, and what follows the policy moves.
         policy.use_copies(keep_frozen=opened.base is None or config.reference.follows)
     return policy
-
-
-def computes_in_copies(config: Config, device: torch.device) -> bool:
-    """Whether a run in bf16 uses copies of its weights, unless they are sharded or their layers compiled."""
-    return _can_be_copied(config.model, device) and config.train.parallel != "fsdp" and not config.train.compile
-
-
-def _can_be_copied(settings: ModelSettings, device: torch.device) -> bool:
-    """Whether it is on a CPU, and no weight of another half precision, or of fewer bits, meets the copies."""
-    return device.type == "cpu" and settings.dtype != "float16" and settings.quantization is None
 
 
 def load_for_scoring(
@@ -187,14 +177,14 @@ def load_for_scoring(
         to_spread: see `load_policy`.
 
     Returns:
-        A policy in evaluation mode.
+        A policy in evaluation mode, none of whose weights is trained. On a CPU that computes in bf16 they are held in
+        that alone, so what it generates is decoded in it as well.
 
     Raises:
         ModelError: there is none, or weights are missing.
     """
     device = default_device()
-    in_copies = _can_be_copied(settings, device) and not to_spread
-    precision = resolve_precision(precision, device, width_of(settings) if in_copies else 0)
+    precision, in_copies = choose_arithmetic(precision, settings, device, whole=not to_spread)
     tokenizer = tokenizer if tokenizer is not None else load_tokenizer(settings)
     opened = open_model(settings, tokenizer, precision, "merge" if settings.adapter == "merge" else "keep")
     policy = Policy(
@@ -209,7 +199,8 @@ def load_for_scoring(
     )
     if not to_spread:
         policy.choose_scorer()
-    if in_copies and precision == "bf16":
+    policy.model.requires_grad_(False)
+    if in_copies:
         policy.use_copies(keep_frozen=False)
     return policy
 

@@ -46,6 +46,10 @@ class Reference:
         """float32 (N, T) nats, 0 where nothing is scored, without gradient."""
         raise TypeError(f"{type(self).__name__} must say how it scores the tokens of a batch")
 
+    def logps_beside(self, batch: Any, policy_logps: torch.Tensor) -> torch.Tensor:
+        """Return `logps` of a batch that the policy has been asked about, with what that said in eval mode."""
+        return self.logps(batch)
+
     def sync(self, policy: TrainedModel, mix: float) -> None:
         """Move it towards the policy: reference <- mix * policy + (1 - mix) * reference."""
         raise TypeError(f"{type(self).__name__} cannot follow the policy")
@@ -294,9 +298,7 @@ class CachedReference(Reference):
         keys = [row.key for row in batch.rows]
         if not self._moved:
             with self._timed(len(keys)):
-                fresh = self.inner.logps(batch)
-                self._store.add(keys, fresh.cpu().numpy())
-            return fresh
+                return self._remembered(batch, self.inner.logps(batch))
         known = torch.from_numpy(self._store.find(keys))
         missing = known.isnan()
         if self._agree(bool(missing.any())):
@@ -314,6 +316,19 @@ class CachedReference(Reference):
             kept = torch.from_numpy(self._store.find([row.key for row in rows]))
             known[missing] = torch.where(kept.isnan(), fresh, kept)
         return known
+
+    def logps_beside(self, batch: Batch, policy_logps: torch.Tensor) -> torch.Tensor:
+        """Take the policy's answers for its own until the policy moves: one model need not be asked twice.
+
+        Not where gradients are on: then the policy may draw dropout.
+        """
+        if self._moved or not self.starts_equal or torch.is_grad_enabled():
+            return self.logps(batch)
+        return self._remembered(batch, policy_logps)
+
+    def _remembered(self, batch: Batch, fresh: torch.Tensor) -> torch.Tensor:
+        self._store.add([row.key for row in batch.rows], fresh.cpu().numpy())
+        return fresh
 
     @contextmanager
     def _timed(self, rows: int) -> Iterator[None]:
@@ -341,13 +356,13 @@ class CachedReference(Reference):
         """From now on what is remembered will do."""
         self._moved = True
 
-    def check(self, batch: Batch) -> None:
-        """Compare what is remembered of these rows with fresh answers.
+    def check(self, batch: Batch, fresh: torch.Tensor) -> None:
+        """Compare what is remembered of these rows with fresh answers of the inner reference, (N,) nats.
 
         Raises:
             ReferenceMismatchError: they differ by more than rounding.
         """
-        fresh = self.inner.logps(batch).float().cpu()
+        fresh = fresh.float().cpu()
         kept = torch.from_numpy(self._store.find([row.key for row in batch.rows]))
         remembered = torch.where(kept.isnan(), fresh, kept)
         # Padding and batching move a float32 sum in its 6th digit; half precision in its 3rd.
@@ -462,7 +477,8 @@ def check_identity(
         return None
     inner = reference.inner if isinstance(reference, CachedReference) else reference
     with torch.no_grad():
-        log_ratio = policy.logps(batch) - inner.logps(batch).to(policy.device)
+        fresh = inner.logps(batch)
+        log_ratio = policy.logps(batch) - fresh.to(policy.device)
     # On a GPU the order of a sum may vary from run to run; on a CPU it does not.
     allowed = 0.0 if policy.device.type == "cpu" and not compiled else 1e-2
     if not bool(log_ratio.isfinite().all()):
@@ -474,5 +490,5 @@ def check_identity(
             f"log-ratio {log_ratio[worst]:.6f} nats. Does the model keep dropout or other noise on?"
         )
     if isinstance(reference, CachedReference):
-        reference.check(batch)
+        reference.check(batch, fresh)
     return log_ratio

@@ -19,16 +19,10 @@ from prospect.model_source import ADAPTER_CONFIG, ModelSource, find_model
 from prospect.models.adapter_files import merge, put_on
 from prospect.models.adapters import add_adapter, enable_gradient_checkpointing
 from prospect.models.device import default_device
-from prospect.models.loading import (
-    first_line,
-    fit_embeddings,
-    loading_options,
-    resolve_precision,
-    weights_identity,
-    width_of,
-)
+from prospect.models.loading import first_line, fit_embeddings, loading_options, weights_identity
 from prospect.models.opening import load_causal_lm
-from prospect.models.policy import Policy, computes_in_copies, require_trainable_dtype
+from prospect.models.policy import Policy, require_trainable_dtype
+from prospect.models.precision import arithmetic_of_run
 
 PAD_TOKEN = "<|pad|>"  # noqa: S105  a token of text, no secret
 
@@ -79,8 +73,7 @@ def load_reward_model(
     """
     settings = config.model
     device = device or default_device()
-    in_copies = computes_in_copies(config, device)
-    precision = resolve_precision(config.train.precision, device, width_of(settings) if in_copies else 0)
+    precision, in_copies = arithmetic_of_run(config, device)
     require_trainable_dtype(settings)
     model = load_classifier(settings, new_score=True).to(torch.device("cpu") if to_spread else device)
     _choose_padding(model, tokenizer)
@@ -90,7 +83,7 @@ def load_reward_model(
     if config.train.gradient_checkpointing:
         enable_gradient_checkpointing(model)
     policy = RewardModel(model, tokenizer, _no_log_probs, precision, identity, settings.lora is not None)
-    if in_copies and precision == "bf16":
+    if in_copies:
         policy.use_copies(keep_frozen=True)  # an adapter is merged where it is saved
     return policy
 

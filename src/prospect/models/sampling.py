@@ -31,7 +31,7 @@ from prospect.models.decoding import decode
 from prospect.models.modes import evaluating, uncompiled
 
 LOWEST_TEMPERATURE = 1e-6  # logits divided by less could leave the range of float32
-_FIRST = (128, 2048)  # how many tokens are ordered before the whole vocabulary is
+_FIRST = (8, 128, 2048)  # how many tokens are ordered before the whole vocabulary is
 _MARGIN = 1e-5  # float32 sums of probabilities in another order differ by less
 _LONGEST_SHOWN = 60  # characters of a prompt in a message
 

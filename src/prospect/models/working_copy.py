@@ -15,6 +15,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from prospect.models.fused import find_norms, fused_attention
+from prospect.models.fused_adapter import find_adapters
 from prospect.models.in_place import add_to, stand_in, sum_of
 
 
@@ -40,7 +41,7 @@ class WorkingCopy:
         self._places: list[tuple[dict[str, Any], str, torch.nn.Parameter]] = []
         self._copies: dict[torch.nn.Parameter, torch.Tensor] = {}
         self._versions: dict[torch.nn.Parameter, int] = {}
-        self._norms = find_norms(model)
+        self._fused = [*find_norms(model), *find_adapters(model)]
         for module in model.modules():
             for name, weight in module._parameters.items():
                 if weight is not None and weight.dtype == torch.float32:
@@ -64,7 +65,7 @@ class WorkingCopy:
         new: list[tuple[dict[str, Any], str, Any]] = [
             (place, name, worn[weight]) for place, name, weight in self._places
         ]
-        new += [(vars(module), "forward", forward) for module, forward in self._norms]
+        new += [(vars(module), "forward", forward) for module, forward in self._fused]
         before = [place.get(name) for place, name, _ in new]
         try:
             for place, name, value in new:

@@ -19,7 +19,7 @@ from prospect.errors import DataError
 from prospect.statistics.rates import check_level, proportion
 
 Bounds = tuple[float, float]
-_LEAST_P = 1e-12
+_LEAST_P, _MOST_P = 1e-12, 1 - 1e-9  # at 1 the interval has no width, and a share no trials to be worth
 
 
 @dataclass(frozen=True)
@@ -127,9 +127,11 @@ class Pooled:
 
 def _least_alpha(excludes: Callable[[float], bool]) -> float:
     """Return the least alpha at which a 1 - alpha interval excludes something, by halving; 1 where none does."""
-    low, high = math.log(_LEAST_P), 0.0
     if excludes(_LEAST_P):
         return _LEAST_P
+    if not excludes(_MOST_P):
+        return 1.0
+    low, high = math.log(_LEAST_P), math.log(_MOST_P)
     for _ in range(60):
         middle = (low + high) / 2
         low, high = (low, middle) if excludes(math.exp(middle)) else (middle, high)

@@ -80,7 +80,7 @@ class TextMedium:
         """Score a batch with both models; a reference without token log-probs remembered is asked for sums alone."""
         if not by_unit:
             logps = policy.logps(batch)
-            return BothLogps(logps, reference.logps(batch).to(logps.device))
+            return BothLogps(logps, reference.logps_beside(batch, logps).to(logps.device))
         logps, values = policy.score_tokens(batch)
         reference_logps = reference.token_logps(batch).to(logps.device)
         units = UnitLogps(logps, reference_logps, batch.completion, values, batch.sampled_logps, batch.numbers)

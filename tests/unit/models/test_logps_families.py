@@ -164,6 +164,20 @@ def adapted(model: Any, **settings: Any) -> Any:
     return wrapped
 
 
+@pytest.mark.parametrize("family", ["llama", "gpt2", "phi3", "qwen3"])
+def test_copies_in_bf16_give_what_an_adapter_in_bf16_gives(family: str) -> None:
+    model = adapted(build(family, tied=False), target_modules="all-linear", fan_in_fan_out=family == "gpt2")
+    hold_in_bf16(model)
+    rounded = copy.deepcopy(model).to(torch.bfloat16)
+    expected, gradients = scores_and_gradients(rounded, score_logits)
+    values, own = scores_and_gradients(model, score_hidden, WorkingCopy(model))
+    assert own.keys() == gradients.keys()
+    assert {gradient.dtype for gradient in own.values()} == {torch.float32}
+    assert distance(values, expected) < 0.05
+    ours, theirs = (torch.cat([found[name].float().flatten() for name in own]) for found in (own, gradients))
+    assert distance(ours, theirs) < 0.15
+
+
 @pytest.mark.parametrize("family", ["llama", "gemma2", "granite", "cohere"])
 @pytest.mark.parametrize(
     "settings",

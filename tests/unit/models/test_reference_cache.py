@@ -174,19 +174,39 @@ def test_nan_is_never_stored_and_is_shown_to_the_guard(tmp_path: Path, moved: bo
 
 def test_check_accepts_its_own_values_and_unknown_rows(tmp_path: Path) -> None:
     filled(tmp_path, 3, 4)
-    reopened(tmp_path)[0].check(batch_of(3, 4, 9))
+    cache, inner = reopened(tmp_path)
+    cache.check(batch_of(3, 4, 9), inner.logps(batch_of(3, 4, 9)))
 
 
 def test_check_refuses_what_the_reference_does_not_say(tmp_path: Path) -> None:
     forged = CachedReference(Counting(shift=5.0), tmp_path)
     forged.logps(batch_of(4))
     forged.flush()
-    cache, _ = reopened(tmp_path)
+    cache, inner = reopened(tmp_path)
     with pytest.raises(
         ReferenceMismatchError,
         match=r"model-a\.\*\.logps: row row 4 is remembered with log-prob -9\.0000 and .*-4\.1000.*delete them",
     ):
-        cache.check(batch_of(3, 4))
+        cache.check(batch_of(3, 4), inner.logps(batch_of(3, 4)))
+
+
+def test_while_it_is_the_policy_that_is_not_asked_twice(tmp_path: Path) -> None:
+    inner = Counting()
+    cache, said = CachedReference(inner, tmp_path), torch.tensor([-3.25])
+    with torch.no_grad():
+        assert torch.equal(cache.logps_beside(batch_of(3), said), said)
+        assert inner.asked == 0
+        cache.policy_moved()
+        assert torch.equal(cache.logps_beside(batch_of(3), said - 1), said)  # remembered
+        assert cache.logps_beside(batch_of(4), said).item() == pytest.approx(-4.1)
+
+
+@pytest.mark.parametrize("why", ["dropout may be on", "another model"])
+def test_where_it_may_differ_from_the_policy_it_is_asked(tmp_path: Path, why: str) -> None:
+    cache = CachedReference(Counting(), tmp_path)
+    cache.starts_equal = why != "another model"
+    with torch.set_grad_enabled(why == "dropout may be on"):
+        assert cache.logps_beside(batch_of(3), torch.tensor([-3.25])).item() == pytest.approx(-3.1)
 
 
 def test_a_folder_that_cannot_be_written_is_refused_with_its_path(tmp_path: Path) -> None:

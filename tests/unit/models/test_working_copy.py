@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from conftest import make_model
-from prospect.config import load_config
-from prospect.models import loading
+from prospect.config import ModelSettings, load_config
+from prospect.models import precision
 from prospect.models.in_place import adding_in_place
-from prospect.models.loading import NARROWEST_IN_BF16, resolve_precision
 from prospect.models.logps import score_hidden
-from prospect.models.policy import Policy, load_policy
+from prospect.models.policy import Policy, load_for_scoring, load_policy
+from prospect.models.precision import NARROWEST_IN_BF16, resolve_precision
 from prospect.models.reference import AdapterAsLoadedReference, FrozenReference
 from prospect.models.working_copy import WorkingCopy
 from runs import move
@@ -87,6 +87,15 @@ def test_weights_that_are_not_trained_are_held_in_bf16_alone(model_path: Path) -
     assert {w.dtype for w in reference.weights().values()} == {torch.bfloat16}
 
 
+def test_what_is_loaded_to_score_and_to_write_is_held_in_bf16_alone(model_path: Path) -> None:
+    exact, half = (load_for_scoring(ModelSettings(name_or_path=str(model_path)), p).model for p in ("fp32", "bf16"))
+    assert {(p.dtype, p.requires_grad) for p in half.parameters()} == {(torch.bfloat16, False)}
+    with torch.no_grad():
+        logits = half(IDS).logits
+        assert logits.dtype == torch.bfloat16
+        assert 0 < distance(logits.float(), exact(IDS).logits) < ROUNDING
+
+
 @pytest.mark.parametrize("sections", [{}, {"model": {"lora": {"r": 2, "alpha": 4}}}], ids=["full", "lora"])
 def test_a_reference_that_follows_keeps_what_bf16_would_round_away(model_path: Path, sections: Any) -> None:
     policy = policy_of(model_path, reference={"sync": {"every": 1, "mix": 1.0}}, **sections)
@@ -121,7 +130,7 @@ def test_auto_is_bf16_where_that_is_multiplied_in_hardware_and_the_model_is_wide
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for in_hardware in (True, False):
-        monkeypatch.setattr(loading, "multiplies_bf16", lambda device, has=in_hardware: has)
+        monkeypatch.setattr(precision, "multiplies_bf16", lambda device, has=in_hardware: has)
         wide = "bf16" if in_hardware else "fp32"
         assert resolve_precision("auto", CPU, NARROWEST_IN_BF16) == wide
         assert resolve_precision("auto", torch.device("cuda")) == wide

@@ -440,6 +440,7 @@ def test_far_from_every_doubt_the_p_value_is_small_and_no_error() -> None:
     rng = np.random.default_rng(5)
     assert pool((5 + rng.normal(size=(9, 400)) / 10).tolist()).p_differs(0.0) <= 1e-9
     assert pool([[0.5, 0.5], [0.5, 0.5]]).p_rate_differs(0.5) == 1.0
+    assert pool([[1.0, 0.0, 1.0, 0.0], [1.0, 0.0, 0.0, 1.0]]).p_rate_differs(0.5) == 1.0  # exactly half, with a spread
 
 
 @pytest.mark.parametrize("alpha", [0.05, 0.05 / 9, 0.05 / 30])

@@ -79,6 +79,11 @@ class Subject:
         return self.config.model.model_copy(update={"name_or_path": self.weights, "lora": None, "adapter": None})
 
     @property
+    def precision(self) -> str:
+        """The arithmetic in which it is asked: that of the run, as its recipe has it."""
+        return self.config.train.precision if self.config is not None else "auto"
+
+    @property
     def base(self) -> ModelSource | None:
         """The model that an adapter sits on."""
         return self.source.base if self.source is not None else None
@@ -142,8 +147,13 @@ def find_subject(name: str | Path, *, images: bool = False) -> Subject:
     return Subject(name, source.kind, source)
 
 
-def load_for_generating(subject: Subject) -> tuple[Any, Any]:
+def load_for_generating(subject: Subject, precision: str | None = None) -> tuple[Any, Any]:
     """Load a model and its tokenizer to sample from.
+
+    Args:
+        subject: the model.
+        precision: arithmetic, see `load_for_scoring`; by default fp32 for a run whose recipe says so, else auto: a
+            run in bf16 may be asked on a processor that does not multiply it.
 
     Raises:
         UsageError: a reward model, which writes nothing.
@@ -154,5 +164,6 @@ def load_for_generating(subject: Subject) -> tuple[Any, Any]:
     if subject.is_reward_model:
         raise UsageError(f"{subject.name}: a reward model scores completions and writes none. Name a language model.")
     with progress.phase(f"loading {subject.name}"):
-        policy = load_for_scoring(subject.settings)
+        own = "fp32" if subject.precision == "fp32" else "auto"
+        policy = load_for_scoring(subject.settings, precision or own)
     return policy.model, policy.tokenizer

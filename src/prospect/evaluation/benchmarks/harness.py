@@ -153,7 +153,7 @@ def _run(
 ) -> tuple[dict[str, Any], dict[tuple[str, str], Result]]:
     """Return the harness's own results for one model, and ours made of them."""
     loaded = _load_tasks(manager, tasks, how)
-    model, tokenizer = load_for_generating(subject)
+    model, tokenizer = load_for_generating(subject, "fp32")
     wrapped = importlib.import_module("lm_eval.models.huggingface").HFLM(
         pretrained=model, tokenizer=tokenizer, batch_size=how.batch_size
     )

@@ -203,16 +203,12 @@ def load_and_encode(
 ) -> tuple[Policy, Encoder, Dataset]:
     """Load a policy and encode the records for it."""
     with progress.phase(f"loading {subject.name}"):
-        policy = load_for_scoring(subject.settings, _precision(subject))
+        policy = load_for_scoring(subject.settings, subject.precision)
     data = data_settings(subject)
     max_length = settings.max_length or data.max_length or resolve_max_length(None, policy.model.config)
     rendering = settings.rendering.for_scoring(subject)
     encoder = Encoder(policy.tokenizer, max_length, end_token=data.end_token, rendering=rendering)
     return policy, encoder, encode_records(records, records[0].kind, encoder, data, source)
-
-
-def _precision(subject: Subject) -> str:
-    return subject.config.train.precision if subject.config else "auto"
 
 
 def _by_reward_model(
@@ -341,7 +337,7 @@ def load_reference(subject: Subject, policy: Policy, name: str) -> Compared:
     if other.kind in ("endpoint", "completions"):
         raise UsageError(f"--reference {name}: log-ratios need the log-probs of a model that is loaded.")
     held = subject.settings.model_copy(update={"name_or_path": other.weights, "adapter": _as_in_the_run(subject, name)})
-    return frozen(held, policy.tokenizer, _precision(subject), name)
+    return frozen(held, policy.tokenizer, subject.precision, name)
 
 
 def _as_in_the_run(subject: Subject, name: str) -> Any:

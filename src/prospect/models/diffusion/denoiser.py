@@ -25,8 +25,9 @@ from prospect.models.device import default_device
 from prospect.models.diffusion.library import reading
 from prospect.models.diffusion.noising import STRATA, Noising, draw_noise, image_logps
 from prospect.models.diffusion.pipelines import Pipeline
-from prospect.models.loading import resolve_precision, weights_identity
+from prospect.models.loading import weights_identity
 from prospect.models.policy import require_trainable_dtype
+from prospect.models.precision import resolve_precision
 from prospect.models.trained import TrainedModel
 
 # What diffusers calls the lists of a denoiser's blocks.

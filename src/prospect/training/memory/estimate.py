@@ -28,8 +28,8 @@ from prospect.models.adapter_files import put_shape_on
 from prospect.models.adapters import add_adapter, enable_gradient_checkpointing
 from prospect.models.device import default_device
 from prospect.models.head import Shaping, linear_logps
-from prospect.models.loading import first_line, load_model_config, resolve_precision, width_of
-from prospect.models.policy import computes_in_copies
+from prospect.models.loading import first_line, load_model_config
+from prospect.models.precision import Arithmetic, arithmetic_of_run, resolve_precision
 from prospect.models.quantization import saved_by_quantization
 from prospect.models.reference import kind_of_reference
 from prospect.models.working_copy import WorkingCopy, hold_in_bf16
@@ -235,20 +235,17 @@ def _with_gaps(peak: int, device: torch.device, *, adapter: bool) -> int:
 
 def _working_copy(model: Any, prepared: Prepared, device: torch.device) -> WorkingCopy | None:
     """Return the bfloat16 copies that the run computes in, where it does, with frozen weights as it holds them."""
-    if not _copies(prepared, device) or _precision(prepared, device) != "bf16":
+    if not _arithmetic(prepared, device).in_copies:
         return None
     if not prepared.config.reference.follows:
         hold_in_bf16(model)
     return WorkingCopy(model)
 
 
-def _copies(prepared: Prepared, device: torch.device) -> bool:
-    return prepared.pipeline is None and computes_in_copies(prepared.config, device)
-
-
-def _precision(prepared: Prepared, device: torch.device) -> str:
-    width = width_of(prepared.config.model) if _copies(prepared, device) else 0
-    return resolve_precision(prepared.config.train.precision, device, width)
+def _arithmetic(prepared: Prepared, device: torch.device) -> Arithmetic:
+    if prepared.pipeline is not None:
+        return Arithmetic(resolve_precision(prepared.config.train.precision, device), in_copies=False)
+    return arithmetic_of_run(prepared.config, device)
 
 
 def _walk(model: Any, prepared: Prepared, shape: Any, device: torch.device, working: WorkingCopy | None) -> _Live:
@@ -256,7 +253,7 @@ def _walk(model: Any, prepared: Prepared, shape: Any, device: torch.device, work
     arithmetic: Any = nullcontext()
     if working is not None:
         arithmetic = working.in_use()
-    elif _precision(prepared, device) == "bf16":
+    elif _arithmetic(prepared, device).precision == "bf16":
         arithmetic = torch.autocast(device.type, dtype=torch.bfloat16)
     score = _scorer(model, prepared, shape)
     for parameter in model.parameters():

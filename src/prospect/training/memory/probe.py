@@ -57,7 +57,7 @@ def probe(prepared: Prepared, steps: int = PROBE_STEPS) -> dict[str, Any]:
         begun = time.perf_counter()
         bench = _Bench.open(prepared, RunDir(folder))
         loading = time.perf_counter() - begun
-        samples = bench.seconds_of(lambda: draw_samples(bench.session.run, prepared, bench.session.policy, 0))
+        samples = bench.seconds_of(lambda: draw_samples(bench.session.run, prepared, bench.session.policy, 1))
         longest = "longest row" if prepared.pipeline is None else "largest image"
         bench.step(1, _hardest(prepared), f"probe: the step with the {longest}")
         rates = bench.rates(prepared, steps)

@@ -63,7 +63,7 @@ class LocalLMJudge(Judge):
             return self._source[0].eval(), self._source[1]
         from prospect.evaluation.answers.subject import find_subject, load_for_generating
 
-        return load_for_generating(find_subject(self._source))
+        return load_for_generating(find_subject(self._source), "fp32")
 
     @cached_property
     def identity(self) -> str:
