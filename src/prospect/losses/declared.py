@@ -7,6 +7,7 @@ import difflib
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ class Declared:
     bounds: Mapping[str, str]
 
 
+@cache  # a study asks for every run
 def declared_losses() -> dict[str, Declared]:
     """Return the declaration under each `@loss` of this folder, by the loss's name."""
     folder = Path(__file__).parent

@@ -46,13 +46,13 @@ class Stored(Part):
         write_json(path, self.as_dict())
 
     @classmethod
-    def read(cls, path: Path) -> Self:
+    def read(cls, path: str | Path) -> Self:
         """Read the file.
 
         Raises:
             CheckpointError: it is not valid JSON, of another format or of a newer major version, or a field is wrong.
         """
-        return cls.parse(read_json(path), path)
+        return cls.parse(read_json(Path(path)), path)
 
     @classmethod
     def parse(cls, value: object, where: str | Path) -> Self:

@@ -53,6 +53,7 @@ def _row(
                 ("difference", "value"),
                 ("difference_low", "low"),
                 ("difference_high", "high"),
+                ("p", "p"),
                 ("p_holm", "p_holm"),
                 ("verdict", "verdict"),
                 ("detectable", "detectable"),

@@ -1,12 +1,14 @@
-"""What the files hold that a world names: a study whose data or model changed is another study."""
+"""What the files hold that a study names: one whose data, model or own loss changed is another study."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from prospect.user_code import is_own
 
 
 def with_contents(world: Mapping[str, Any]) -> dict[str, Any]:
@@ -20,6 +22,13 @@ def with_contents(world: Mapping[str, Any]) -> dict[str, Any]:
         if path.exists()
     }
     return {**world, "contents": found} if found else dict(world)
+
+
+def of_losses(sections: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the hashes of the files of losses of one's own, as one entry; nothing where all are built in."""
+    files = {str(section["name"]).rpartition(":")[0] for section in sections if is_own(str(section["name"]))}
+    found = {file: _hash(path) for file in sorted(files) if (path := Path(file).expanduser()).is_file()}
+    return {"losses": found} if found else {}
 
 
 def _hash(path: Path) -> str:

@@ -47,6 +47,8 @@ def check_names(study: Study, where: str) -> None:
 
 def _check_method(study: Study, name: str, where: str) -> None:
     method = study.methods[name]
+    if "name" not in method.loss:
+        raise ConfigError(f"{where}: methods.{name}.loss is {method.loss}, without a name. Name one, such as kto.")
     for condition in method.conditions or []:
         require("condition", condition, list(study.conditions), f"{where}: methods.{name}.conditions")
     if method.after is not None:
@@ -113,8 +115,8 @@ def require(kind: str, name: str, known: Sequence[str], where: str) -> None:
 def unknown(kind: str, name: str, known: Sequence[str], where: str) -> ConfigError:
     """Return the refusal of a name that is not there, with the nearest that is."""
     near = difflib.get_close_matches(name, known, n=1)
-    hint = f'did you mean "{near[0]}"?' if near else f"There are {', '.join(known)}."
-    return ConfigError(f'{where}: there is no {kind} "{name}"; {hint}')
+    hint = f'; did you mean "{near[0]}"?' if near else f". There are {', '.join(known)}."
+    return ConfigError(f'{where}: there is no {kind} "{name}"{hint}')
 
 
 def slug(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +10,14 @@ from typing import Any
 
 from prospect.config import load_config
 from prospect.errors import ConfigError, UsageError
+from prospect.losses.declared import check_declared
 from prospect.results.study import CellFailure, CellOutcome
-from prospect.studies.contents import with_contents
+from prospect.studies.contents import of_losses, with_contents
 from prospect.studies.names import slug, unknown
 from prospect.studies.outcome import World
 from prospect.studies.sections import Condition
 from prospect.studies.study import Study, hash_of
+from prospect.user_code import is_own
 
 OURS = ("data.train", "train.seed", "output", "model.name_or_path", "push_to_hub")
 """Keys of a recipe that a study decides."""
@@ -114,7 +117,7 @@ def make_cells(study: Study, world: World, output: Path) -> list[Cell]:
     """Return every run of a study, one that another starts from before that one.
 
     Raises:
-        ConfigError: a recipe that is none, or sets what the study decides.
+        ConfigError: a recipe that is none, sets what the study decides, or names a loss or a setting that is not there.
     """
     needed = {method.after for method in study.methods.values()}
     made: dict[tuple[str, str, int], Cell] = {}
@@ -133,6 +136,7 @@ def make_cells(study: Study, world: World, output: Path) -> list[Cell]:
                 "seed": seed,
                 "recipe": {"study": study.recipe, "method": study.methods[method].recipe()},
                 "after": before.digest if before else None,
+                **of_losses([study.methods[method].loss]),
             }
             made[key] = Cell(
                 method,
@@ -210,5 +214,15 @@ def _recipe(study: Study, world: World, method: str, seed: int, folder: Path, be
     if before is not None:
         ours["model"] = {"name_or_path": str(before.model_path)}
     recipe = merge(recipe, ours)
-    load_config(recipe, where=f"study: methods.{method}")
+    where = f"study: methods.{method}"
+    loss = load_config(recipe, where=where).loss
+    try:
+        if is_own(loss.name) or "prospect.losses.registry" in sys.modules:  # known once its file has run, or since made
+            from prospect.losses.registry import get_loss
+
+            get_loss(loss.name).check(loss.hyperparameters)
+        else:
+            check_declared(loss.name, loss.hyperparameters)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
     return recipe

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from prospect.config import Number
-from prospect.studies.contents import with_contents
+from prospect.studies.contents import of_losses, with_contents
 from prospect.studies.grids import Grid, Tune
 from prospect.studies.sections import Axis, Baseline, Claim, Condition, Method, StudySection
 
@@ -55,14 +55,17 @@ class Study(StudySection):
         decides = self.model_dump(
             mode="json", exclude={"name", "title", "question", "claim", "axes", "keep_models", "tune"}
         )
-        return hash_of({**decides, "world": with_contents(self.world)})
+        return hash_of({**decides, "world": with_contents(self.world), **self._losses()})
 
     def protocol(self) -> str:
         """Return a hash of all that is fixed before anything is run: also what is tuned, and the claim's margins."""
         decides = self.model_dump(mode="json", exclude={"name", "title", "question", "axes", "keep_models"})
         rules = decides["claim"] and decides["claim"]["rules"]
         worlds = [with_contents(one) for one in (self.world, self.tune.world if self.tune else {})]
-        return hash_of({**decides, "claim": rules, "worlds": worlds})
+        return hash_of({**decides, "claim": rules, "worlds": worlds, **self._losses()})
+
+    def _losses(self) -> dict[str, Any]:
+        return of_losses(method.loss for method in self.methods.values())
 
     def conditions_of(self, method: str) -> list[str]:
         """Return the conditions that a method is run under, in the study's order."""

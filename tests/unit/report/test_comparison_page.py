@@ -77,6 +77,13 @@ def test_a_measure_of_one_value_everywhere_is_not_drawn() -> None:
     assert "flat" in measures_to_draw(result(**found))
 
 
+def test_headings_keep_abbreviations() -> None:
+    values = study_as_json()
+    values["measures"][values["primary"]]["label"] = "mean KL"
+    page = render_comparison_page(StudyResult.parse(values, "result.json"))
+    assert "Mean KL" in page and "Mean kl" not in page
+
+
 def test_words_of_the_table_are_those_after_the_correction() -> None:
     text = text_of(result())
     assert "kto · 40 % flips dpo +20.0 +12.0 to +28.0 < 0.001 better" in re.sub(r"\s+", " ", _cells(result()))

@@ -30,6 +30,7 @@ from prospect.studies.reading import check_study, load_study
 from prospect.studies.study import Study
 from prospect.studies.table import check_measures, make_result
 
+OWN_LOSS = f"{REPOSITORY / 'examples/kahneman_tversky.py'}:kahneman_tversky"
 STUDIES = sorted(path.name for path in (REPOSITORY / "studies").glob("*.yaml"))
 
 
@@ -257,6 +258,43 @@ def test_a_wrong_recipe_is_refused_before_anything_runs(tmp_path: Path) -> None:
     one = study(methods={"kto": {"loss": "kto", "train": {"lr": 1}}}, baseline="start")
     with pytest.raises(ConfigError, match=r"methods.kto: unknown key train.lr; here it is train.learning_rate"):
         make_cells(one, PaperWorld({}), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        ("ktoo", r'methods.kto: unknown loss "ktoo"; did you mean "kto"'),
+        ({"name": "kto", "bta": 1}, r'methods.kto: loss kto has no hyperparameter "bta"; did you mean "beta"'),
+        ("no.py:mine", r"methods.kto: loss no.py:mine: there is no file"),
+        ({"name": OWN_LOSS, "alfa": 1}, r'methods.kto: loss kahneman_tversky has no hyperparameter "alfa"'),
+        ({"beta": 0.1}, r"methods.kto.loss is {'beta': 0.1}, without a name"),
+    ],
+)
+def test_a_wrong_loss_is_refused_before_anything_runs(loss: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make_cells(study(methods={"kto": {"loss": loss}}, baseline="start"), PaperWorld({}), tmp_path)
+
+
+def test_a_file_of_a_loss_that_was_changed_is_another_study(tmp_path: Path) -> None:
+    file = tmp_path / "own_loss_of_a_study.py"
+    text = """
+import torch, prospect
+@prospect.loss("unpaired")
+def loss_of_a_study(log_ratio, desirable, *, beta=0.1):
+    return torch.sigmoid(-beta * torch.where(desirable, log_ratio, -log_ratio))
+"""
+    methods = {"kto": {"loss": "kto"}, "mine": {"loss": f"{file}:loss_of_a_study"}}
+
+    def hashes() -> list[str]:
+        one = study(methods=methods, baseline="start")
+        cells = {cell.method: cell.digest for cell in make_cells(one, PaperWorld({}), tmp_path)}
+        return [cells["kto"], cells["mine"], one.digest(), one.protocol()]
+
+    file.write_text(text)
+    before = hashes()
+    file.write_text(text + "# another loss")
+    after = hashes()
+    assert [old == new for old, new in zip(before, after, strict=True)] == [True, False, False, False]
 
 
 def test_numbers_of_other_settings_are_refused(tmp_path: Path) -> None:
@@ -580,6 +618,7 @@ def test_a_result_is_a_table_of_a_row_for_each_cell_and_measure(tmp_path: Path) 
     (row,) = frame.filter(method="kto", condition="clean", measure="score").to_dicts()
     assert (row["loss.name"], row["loss.beta"], row["verdict"], row["steps"]) == ("kto", 1.0, "better", 7.0)
     assert "train.learning_rate" not in frame.columns
+    assert row["p"] == found.comparisons[0].p
     assert row["difference"] == pytest.approx(0.4) and row["detectable"] == found.comparisons[0].detectable
     assert frame.filter(method="start")["condition"].null_count() == 4
     assert frame.filter(measure="words")["difference"].null_count() == 5

@@ -60,7 +60,7 @@ def _cells(result: StudyResult, measure: str) -> Figure | None:
     return _whiskers(
         result,
         _dots(result, measure),
-        title=about.label.capitalize(),
+        title=_capital(about.label),
         reading=f"A dot is the mean over prompts and seeds, its bar the {_level(result)} interval.{dashed}"
         f"{better[about.better]}",
         x_label=label_of(result, measure),
@@ -81,6 +81,11 @@ def _wins(result: StudyResult) -> Figure | None:
         guide=0.5,
         shares=True,
     )
+
+
+def _capital(label: str) -> str:
+    """Return a label as a heading begins; the rest stays, so that KL does."""
+    return label[:1].upper() + label[1:]
 
 
 def _whiskers(result: StudyResult, values: dict[tuple[str, str], Dot], **words: Any) -> Figure | None:
@@ -114,7 +119,7 @@ def _sweep(result: StudyResult, axis: AxisEntry, measure: str) -> Figure | None:
     start, about = result.start.get(measure), result.measures[measure]
     return sweep_chart(
         lines,
-        title=f"{about.label.capitalize()} by {axis.label}",
+        title=f"{_capital(about.label)} by {axis.label}",
         reading=f"The line is the mean over prompts and seeds, its band the {_level(result)} interval."
         + (" The dashed line is the model that nothing was done to." if start else ""),
         x_label=f"{axis.label} ({axis.unit})" if axis.unit else axis.label,

@@ -97,7 +97,7 @@ def _comparison_table(result: StudyResult) -> PageTable | None:
         value, low, high = (words.difference(result, end, one.measure) for end in (one.value, one.low, one.high))
         p = "< 0.001" if one.p_holm < 0.001 else f"{one.p_holm:.3f}"
         what = f"{one.method} · {one.condition}"
-        power = MINUS if one.detectable is None else words.difference(result, one.detectable, one.measure)
+        power = MINUS if one.detectable is None else words.difference(result, one.detectable, one.measure).lstrip("+")
         rows.append((what, words.baseline_of(one), value, f"{low} to {high}", p, one.verdict, power))
     unit = "points" if result.about.kind == "rate" else "difference"
     head = ("what", "against", unit, "interval", "p (Holm)", "in a word", "80% power from")

@@ -95,7 +95,8 @@ def _sure(result: StudyResult) -> list[str]:
     same = [entry.label for name, entry in result.measures.items() if name not in result.varied()]
     if same:
         said.append(f"The same everywhere, and shown nowhere: {', '.join(same)}.")
-    said.append(f"Training and scoring took {duration(result.seconds)} in all.")
+    beside = ", the tries of tuning not counted" if result.tuning else ""
+    said.append(f"Training and scoring took {duration(result.seconds)} in all{beside}.")
     return said
 
 
