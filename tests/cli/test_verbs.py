@@ -62,7 +62,7 @@ def test_dry_run_shows_everything_and_writes_nothing(tmp_path: Path, model_path:
     assert done.returncode == 0, done.stderr
     for part in (
         "batch_size: 4",
-        "⟦",
+        "first rows: scored tokens in ⟦ ⟧ ─",  # whole, on 80 columns
         "12 paired examples",
         "12 desirable, 12 undesirable",
         "steps        3",

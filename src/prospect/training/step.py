@@ -244,14 +244,16 @@ class _Pass:
         cost = sum(map(self.medium.cost, self.rows))
         return StepResult(metrics, tally, cost, self.units, padding, self.point_seconds)
 
-    def micro_batches(self, examples: Examples, world: World, *, two_prompts: bool = False) -> Iterator[_MicroBatch]:
-        """Yield this rank's micro-batches."""
+    def micro_batches(
+        self, examples: Examples, world: World, *, two_prompts: bool = False, what: str = "micro-batches"
+    ) -> Iterator[_MicroBatch]:
+        """Yield this rank's micro-batches, and count them as what they are for."""
         cost, device = self.medium.cost, self.objective.policy.device
         groups = self.groups(examples, two_prompts=two_prompts)
         shares = share_out(groups, world.rank, world.size, lockstep=world.lockstep, two_prompts=two_prompts, cost=cost)
         return _prefetch(
             _MicroBatch(group, self.medium.collate(flatten(group)).to(device), not counted)
-            for group, counted in progress.counted(shares, "micro-batches", len(shares))
+            for group, counted in progress.counted(shares, what, len(shares))
         )
 
     def groups(self, examples: Examples, *, two_prompts: bool = False) -> list[list[Any]]:
@@ -320,7 +322,7 @@ class _Pass:
         with evaluating(self.objective.policy.model):
             own = [
                 tuple(argument.cpu() for argument in arrange(self.loss, compared, part.batch, part.examples))
-                for part, compared in self.compared(self.examples, world)
+                for part, compared in self.compared(self.examples, world, "micro-batches compared")
             ]
         all_ranks = [piece for pieces in world.gather(own) for piece in pieces]
         values = self.loss.over_whole_step(concatenate(all_ranks), self.objective.hyperparameters)
@@ -386,7 +388,7 @@ class _Pass:
             by_unit: whether the models are asked for single units, which a cached reference does not keep: a row that
                 was drawn is met once.
         """
-        parts = self.compared([(row,) for row in rows], world, by_unit=by_unit)
+        parts = self.compared([(row,) for row in rows], world, "micro-batches for z0", by_unit=by_unit)
         own = [log_ratio for _, compared in parts for log_ratio in compared.log_ratio.tolist()]
         return self.point_of([log_ratio for part in world.gather(own) for log_ratio in part])
 
@@ -395,10 +397,10 @@ class _Pass:
         return estimate_reference_point(torch.tensor(log_ratios), clamp=self.loss.needs_reference)
 
     def compared(
-        self, examples: Examples, world: World, *, by_unit: bool = False
+        self, examples: Examples, world: World, what: str, *, by_unit: bool = False
     ) -> Iterator[tuple[_MicroBatch, Comparison]]:
         """Compare the models on this rank's micro-batches; those that are only for lockstep are run and left out."""
-        for part in self.micro_batches(examples, world):
+        for part in self.micro_batches(examples, world, what=what):
             compared = self.compare(part.batch, by_unit=by_unit)
             if not part.lockstep_only:
                 yield part, compared

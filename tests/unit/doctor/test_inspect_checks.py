@@ -120,6 +120,11 @@ def test_three_odd_rows_are_found_and_named(find: Find, code: str) -> None:
     assert found.message and found.advice
 
 
+def test_personal_data_in_a_raters_reason_is_found(find: Find) -> None:
+    found = find([*thumbs(), {**thumbs()[0], "prompt": "Another one?", "reason": "ask jo.doe@example.com"}])
+    assert found["personal_data"].rows == ("train.jsonl:201",)
+
+
 def test_examples_are_few(find: Find) -> None:
     found = find(thumbs(relative=True))["relative_votes"]
     assert found.count == 200

@@ -97,6 +97,7 @@ def test_the_page_says_in_plain_words_what_is_in_the_files() -> None:
     assert "120 thumbs, 25% of them up: KTO suits them" in text
     assert "thumbs.jsonl holds 120 thumbs on 60 prompts: 30 desirable and 90 undesirable, both on 12 prompts." in text
     assert "3 raters voted; the busiest gave 75% of the rows, and 4 rows name nobody." in text
+    assert "Half of the completions have 40 tokens or less, and nine in ten 80 or less;" in text
     assert "The votes are from 2025-03-01 to 2025-03-03." in text
     assert "2 rows could not be read and are not counted here." in text
     assert "KTO (loss kto). The verdicts are binary." in text

@@ -49,14 +49,16 @@ def check_model(
     findings += [fault, check_template(tried, training, why, source.place)]
     taught = training.ends if training is not None else True
     findings.append(check_end(tried, plain, tokenizer, taught=taught, place=source.root.place))
-    answers = []
-    for number, one in enumerate(tried, 1):
-        progress.count(number, len(tried), "answers")
-        answers.append(answer(plain, tokenizer, one.served or one.prompt, max_new_tokens))
+    with progress.phase("letting it answer"):
+        answers = [
+            answer(plain, tokenizer, one.served or one.prompt, max_new_tokens)
+            for one in progress.counted(tried, "answers", len(tried))
+        ]
     findings.append(_check_answers([finished for _, finished in answers], max_new_tokens, taught))
-    logps = logps_of(plain, tried)
-    del plain
-    findings.append(check_logps(source, (made_by or subject).settings, tried, logps))
+    with progress.phase("comparing log-probs"):
+        logps = logps_of(plain, tried)
+        del plain
+        findings.append(check_logps(source, (made_by or subject).settings, tried, logps))
     checked = [_checked(one, answered, tokenizer) for one, answered in zip(tried, answers, strict=True)]
     return _result(subject, made_by, rows_from, findings, checked)
 

@@ -208,7 +208,8 @@ def load_and_encode(
     max_length = settings.max_length or data.max_length or resolve_max_length(None, policy.model.config)
     rendering = settings.rendering.for_scoring(subject)
     encoder = Encoder(policy.tokenizer, max_length, end_token=data.end_token, rendering=rendering)
-    return policy, encoder, encode_records(records, records[0].kind, encoder, data, source)
+    with progress.phase("encoding the feedback", aloud=False):
+        return policy, encoder, encode_records(records, records[0].kind, encoder, data, source)
 
 
 def _by_reward_model(
@@ -229,7 +230,8 @@ def _by_reward_model(
     max_length = settings.max_length or data.max_length or resolve_max_length(None, model.config)
     rendering = settings.rendering.for_scoring(subject)
     encoder = Encoder(tokenizer, max_length, end_token=data.end_token, rendering=rendering)
-    dataset = encode_records(records, records[0].kind, encoder, data, source)
+    with progress.phase("encoding the feedback", aloud=False):
+        dataset = encode_records(records, records[0].kind, encoder, data, source)
     scores = score_rows(
         policy.logps, flatten(dataset.examples), policy.device, settings.max_tokens, f"model {subject.name}"
     )

@@ -108,7 +108,7 @@ def _lengths(inspection: dict[str, Any]) -> str:
         return ""
     unit = str(dig(lengths, "unit") or "words")
     up, down = (dig(lengths, "completion", name, "median") for name in ("desirable", "undesirable"))
-    text = f"Half of the completions have {amount(median)} {unit} or less, and one in ten more than {amount(high)}"
+    text = f"Half of the completions have {amount(median)} {unit} or less, and nine in ten {amount(high)} or less"
     if is_number(up) and is_number(down) and inspection.get("kind") == "unpaired":
         text += f"; the median is {amount(up)} of desirable and {amount(down)} of undesirable ones"
     return f"{text}."

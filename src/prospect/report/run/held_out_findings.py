@@ -47,7 +47,7 @@ def held_out_at_chance(facts: RunFacts) -> PageFinding | None:
         True,
         f"Held-out {name} is no better than chance, as far as can be told",
         f"It ends at {number(score.last)}, and with {count(good + bad, facts.noun)} up to {number(highest)}"
-        " may be chance. Hold out more feedback, or train longer.",
+        " may be chance. Hold out more feedback, train longer, or raise the learning rate.",
     )
 
 

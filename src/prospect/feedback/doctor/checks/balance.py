@@ -109,8 +109,8 @@ def relative(case: Case) -> Iterator[Finding]:
             rows,
             f"{that(len(rows), 'vote', 'compare', len(rows) / len(case.data))} with a sibling only: the "
             "loser of two good completions counts as undesirable.",
-            "Use them as pairs (prospect data convert --to paired) or leave them out, and keep absolute thumbs for "
-            "KTO.",
+            "Import again with --relative drop and keep absolute thumbs for KTO. Where both siblings are in the file, "
+            "prospect data convert --to paired makes pairs of them.",
         )
 
 

@@ -137,7 +137,8 @@ class Columns:
         if sampled and not of_images:
             self._near.add(row, "\n".join(text[:_NEAR_CHARACTERS] for text in texts))
         if sampled:
-            kinds = {match.kind for text in (prompt_text, *texts) for match in find_personal_data(text)}
+            searched = (prompt_text, *texts, record.reason or "")
+            kinds = {match.kind for text in searched for match in find_personal_data(text)}
             traits += [f"personal:{kind}" for kind in kinds]
         self._sample(record, row, prompt, prompt_text)
         self._rows.append(
