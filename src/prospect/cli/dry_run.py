@@ -70,7 +70,7 @@ def _print_facts(prepared: Prepared, facts: dict[str, Any]) -> None:
         for (row,) in shown:
             console.print(prepared.tokenizer.decode(row.prompt_ids.tolist()), markup=False)
     else:
-        console.rule("first rows: prompt plain, think blocks of the template dim, scored tokens marked")
+        console.rule("first rows: scored tokens marked, think blocks of the template dim")
         for row in flatten(shown):
             console.print(_marked(prepared.tokenizer, row, in_colour=console.is_terminal))
     console.rule("in numbers")
