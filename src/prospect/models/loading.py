@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -105,6 +106,14 @@ def _own_code(source: ModelSource, settings: ModelSettings) -> str:
     return " It brings code of its own: read that, and set model.trust_remote_code: true if it may run."
 
 
+def _attention(error: Exception, settings: ModelSettings) -> str:
+    """Return what to do where it is the attention asked for that is not there."""
+    asked = settings.attn_implementation
+    if asked is None or not re.search(r"attention|attn|sdpa", first_line(error), re.IGNORECASE):
+        return ""
+    return f" model.attn_implementation is {asked}: null takes what this machine has."
+
+
 def as_plain(model: Any) -> Any:
     """Return a model that was read from GGUF as one that never was quantised: else it could not be saved."""
     model.hf_quantizer, model.is_quantized = None, False
@@ -146,7 +155,7 @@ def _reading(source: ModelSource, settings: ModelSettings, what: str, advice: st
                 "list of architectures; where this is none of them, or the file is damaged, take the model's "
                 "safetensors."
             ) from error
-        advice += _own_code(source, settings)
+        advice += _own_code(source, settings) + _attention(error, settings)
         raise ModelError(f"{source.place}: the {what} could not be loaded ({first_line(error)}). {advice}") from error
 
 

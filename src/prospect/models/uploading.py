@@ -153,7 +153,8 @@ def _require_token() -> None:
 
     if get_token() is None:
         raise UsageError(
-            "nobody is logged in to the hub. Run hf auth login, or set HF_TOKEN to a token that may write."
+            "nobody is logged in to the hub. Run hf auth login, or set HF_TOKEN to a token that may write. Or train "
+            "without push_to_hub (--set push_to_hub=null), and prospect push the run later."
         )
 
 

@@ -25,16 +25,28 @@ def entry_places(entry: Any) -> tuple[list[str], list[str]]:
     """Return the places of one entry of a list of datasets (TRL, Axolotl), and its keys that are not done here."""
     if not isinstance(entry, Mapping):
         return [str(entry)], []
-    path, files = str(entry.get("path") or ""), listed(entry.get("data_files"))
+    path, files = str(entry.get("path") or ""), _files(entry, entry.get("split") or "train")
     done = {"path", "split", "data_files", "ds_type", "type"}
     missed = [f"{key} {value}" for key, value in entry.items() if key not in done and value not in (None, False, "")]
     if path in _BUILDERS or not path:
-        return [str(file) for file in files], missed
+        return files, missed
     if files and Path(path).is_dir():
-        return [str(Path(path) / str(file)) for file in files], missed
+        return [str(Path(path) / file) for file in files], missed
     if files:
-        missed.append(f"data_files {', '.join(map(str, files))}")
+        missed.append(f"data_files {', '.join(files)}")
     return [place(path, entry.get("split"))], missed
+
+
+def files_of_split(entries: Any, split: str) -> list[str]:
+    """Return the files of a split, where a list of datasets names files by split."""
+    by_split = [entry for entry in listed(entries) if isinstance(entry, Mapping)]
+    by_split = [entry for entry in by_split if isinstance(entry.get("data_files"), Mapping)]
+    return [file for entry in by_split for file in _files(entry, split)]
+
+
+def _files(entry: Mapping[str, Any], split: str) -> list[str]:
+    files = entry.get("data_files")
+    return [str(file) for file in listed(files.get(split) if isinstance(files, Mapping) else files)]
 
 
 def entries_places(entries: Any) -> tuple[list[str], list[str]]:

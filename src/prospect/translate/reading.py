@@ -15,7 +15,7 @@ from prospect.json_text import read_object
 _WHAT, _KEYS = "config", "model, dataset, learning_rate"
 _FILES = (".yaml", ".yml", ".json")
 _SETTING = re.compile(r"[A-Za-z_]\w*=.*", re.DOTALL)
-_SCRIPT = re.compile(r"(?:.*/)?(kto|dpo|sft|reward|orpo|cpo|bco)(?:_vlm)?\.py")
+_SCRIPT = re.compile(r"(?:.*/)?(kto|dpo|sft|reward|orpo|cpo|bco)(?:_vlm)?\.py|trl\.scripts\.(kto|dpo|sft|reward)")
 _LAUNCHERS = ("num_processes", "nproc_per_node", "nproc-per-node", "num_gpus")
 _COMMANDS = {"trl": "trl", "llamafactory-cli": "llama-factory", "lmf": "llama-factory", "axolotl": "axolotl"}
 _MODULES = {"axolotl.cli.train": "axolotl", "llamafactory.launcher": "llama-factory"}
@@ -90,7 +90,7 @@ def _tool(word: str, following: Sequence[str]) -> tuple[str, str]:
     if word in _COMMANDS and (word == "trl" or verb == "train"):
         return _COMMANDS[word], verb if word == "trl" else ""
     script = _SCRIPT.fullmatch(word)
-    return ("trl", script[1]) if script else ("", "")
+    return ("trl", script[1] or script[2]) if script else ("", "")
 
 
 def _found(tool: str, method: str, before: Sequence[str], rest: Sequence[str]) -> Found:
@@ -103,7 +103,8 @@ def _found(tool: str, method: str, before: Sequence[str], rest: Sequence[str]) -
     file = flags.pop("config", None) or next(iter(files), None)
     path = Path(str(file)).expanduser() if file else Path()
     written = read_config(path) if file else {}
-    return Found(str(file or tool), {**written, **flags}, tool, method, processes, path.parent)
+    own = {"accelerate_config": launcher["config_file"]} if "config_file" in launcher else {}
+    return Found(str(file or tool), {**written, **flags, **own}, tool, method, processes, path.parent)
 
 
 def _count(*asked: Any) -> int:
@@ -130,7 +131,14 @@ def _flags(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
             files += [word] if Path(word).suffix.lower() in _FILES else []
         else:
             values[name].append(word)
-    return {key: _value(key, found) for key, found in values.items()}, files
+    return dict(_said(key, found) for key, found in values.items()), files
+
+
+def _said(key: str, words: Sequence[str]) -> tuple[str, Any]:
+    """Return a flag's key and value; `--no_x` alone says that x is false."""
+    if key.startswith("no_") and key != "no_cuda" and not words:
+        return key[3:], False
+    return key, _value(key, words)
 
 
 def _value(key: str, words: Sequence[str]) -> Any:

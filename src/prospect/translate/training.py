@@ -147,7 +147,8 @@ def eval_every(theirs: Theirs) -> Became:
     if strategy in _NO:
         return Became(note="evaluated before the first and after the last step, where data.eval is set")
     if strategy == "epoch" or theirs.get("evals_per_epoch") or (steps is not None and steps < 1):
-        return Became(note="in steps here: train.eval_every; by itself before the first and after the last step")
+        note = "in steps here: train.eval_every; by itself before the first and after the last step"
+        return Became(note=note, lost=True)
     return Became({} if not steps else {"train.eval_every": round(steps)})
 
 
@@ -158,7 +159,8 @@ def save_every(theirs: Theirs) -> Became:
     if strategy in _NO:
         return Became({"train.save_every": None}, "the finished model is always written")
     if strategy in ("epoch", "best") or theirs.get("saves_per_epoch") or (steps is not None and steps < 1):
-        return Became(note="in steps here: train.save_every, 200 by itself; the finished model is always written")
+        note = "in steps here: train.save_every, 200 by itself; the finished model is always written"
+        return Became(note=note, lost=True)
     return Became({} if not steps else {"train.save_every": round(steps)})
 
 
@@ -260,10 +262,15 @@ TRAINING: tuple[Rule, ...] = (
     needless(answered("dataset_num_proc"), "dataset_num_proc preprocessing_* remove_unused_columns"),
     needless(
         _SPEED,
-        "gradient_checkpointing_kwargs activation_checkpointing_kwargs activation_offloading tf32",
+        "gradient_checkpointing_kwargs activation_checkpointing_kwargs activation_offloading",
         "torch_compile_backend torch_compile_mode torch_empty_cache_steps use_cache jit_mode_eval",
         "pad_to_multiple_of dataloader_in_order ddp_bucket_cap_mb ddp_broadcast_buffers ddp_static_graph",
         "ddp_find_unused_parameters",
+    ),
+    needless("nothing to set here: products of float32 are not rounded to TF32", "tf32"),
+    without(
+        "not read: say with --processes how many it starts; DeepSpeed and FSDP are train.parallel: fsdp under torchrun",
+        "accelerate_config",
     ),
     needless(_MACHINE, "ddp_backend ddp_timeout local_rank accelerator_config use_cpu no_cuda"),
     needless(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from prospect.errors import ConfigError
-from prospect.translate.datasets import COLUMNS, entries_places, one_or_all, place, share_held_out
+from prospect.translate.datasets import COLUMNS, entries_places, files_of_split, one_or_all, place, share_held_out
 from prospect.translate.losses import LOSS, loss_of
 from prospect.translate.model import MODEL, layers, weights_in
 from prospect.translate.rules import Became, Rule, Theirs, Tool, answered, listed, needless, plain, rule, same, without
@@ -65,9 +65,13 @@ def _data(theirs: Theirs) -> Became:
 def _held_out(theirs: Theirs) -> Became:
     name, size = theirs.get("dataset_name"), theirs.number("test_split_size")
     strategy = theirs.get("eval_strategy", "evaluation_strategy")
-    if size or strategy in (None, "no", False) or name is None:
+    if size or strategy in (None, "no", False):
         return share_held_out(size)
     split = str(theirs.get("dataset_test_split") or "test")
+    if files := files_of_split(theirs.get("datasets"), split):
+        return Became({"data.eval": one_or_all(files)})
+    if name is None:
+        return share_held_out(None)
     ours = place(str(name), split)
     if ours == name and split != "train":
         return Became({"data.eval": 0.1}, f"the split {split} of {name} is no file that is known: a share in its place")

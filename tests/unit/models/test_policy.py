@@ -90,6 +90,11 @@ def test_a_folder_without_weights_is_refused(copy: Path) -> None:
         policy_of(copy)
 
 
+def test_an_attention_that_is_not_installed_says_what_to_set(copy: Path) -> None:
+    with pytest.raises(ModelError, match=r"model\.attn_implementation is no_such_attention: null takes"):
+        policy_of(copy, attn_implementation="no_such_attention")
+
+
 def test_a_folder_without_a_tokenizer_is_refused_with_what_to_do(tmp_path: Path) -> None:
     make_model().save_pretrained(tmp_path)
     with pytest.raises(ModelError, match=r"the tokenizer could not be loaded \(.+\).*tokenizer\.save_pretrained"):

@@ -78,8 +78,11 @@ def test_images_are_walked_through_as_the_denoiser_gets_them(family: str, images
     assert few["activations"] < 0.6 * found["activations"] and recomputed["activations"] < 0.95 * found["activations"]
 
 
-def test_bfloat16_arithmetic_has_an_estimate(recipe: Any) -> None:
-    assert estimate(recipe, train={"precision": "bf16"})["activations"] > 0
+@pytest.mark.parametrize("model", [{}, {"lora": {"r": 2}}])
+def test_bfloat16_arithmetic_has_an_estimate(recipe: Any, model: dict[str, Any]) -> None:
+    kept = estimate(recipe, model=model, train={"precision": "bf16"})["activations"]
+    again = estimate(recipe, model=model, train={"precision": "bf16", "gradient_checkpointing": True})["activations"]
+    assert 0 < again < kept
 
 
 def test_the_largest_micro_batch_is_one_that_the_run_has(recipe: Any) -> None:

@@ -213,7 +213,7 @@ def test_what_is_not_here_says_why_and_the_rest_is_told_apart(tmp_path: Path) ->
     one = made(TRL, tmp_path)
     told, why = fates(one), notes(one)
     assert (told["load_in_4bit"], told["use_rslora"], told["made_up"]) == ("carried", "carried", "unknown")
-    assert (told["dataloader_num_workers"], told["eval_strategy"]) == ("needless", "needless")
+    assert (told["dataloader_num_workers"], told["eval_strategy"]) == ("needless", "not here")
     assert "bitsandbytes" in why["load_in_4bit"]
     assert "comet_ml is not here" in why["report_to"]
     assert "micro-batch" in notes(made(TRL + "beta: 0.1\n", tmp_path))["beta"]
@@ -236,6 +236,7 @@ def test_every_published_key_becomes_something_or_has_a_reason(name: str) -> Non
     [
         ("trl kto --per_device_train_batch_size 2 --gradient_accumulation_steps 3", 6),
         ("accelerate launch --num_processes 4 trl/scripts/kto.py --per_device_train_batch_size=2", 8),
+        ("accelerate launch --num_processes 4 -m trl.scripts.kto --per_device_train_batch_size=2", 8),
         (
             "torchrun --nproc_per_node 2 --nnodes 2 -m llamafactory.launcher --per-device-train-batch-size 1",
             4,
@@ -313,6 +314,23 @@ def test_methods_and_their_settings(command: str, settings: dict[str, Any], tmp_
     assert settings.items() <= one.settings.items()
     config = load_config(one.recipe())
     check_declared(config.loss.name, config.loss.hyperparameters)
+
+
+def test_files_by_split_are_those_of_the_split(tmp_path: Path) -> None:
+    config = "datasets: [{path: json, data_files: {train: a.jsonl, test: [b.jsonl]}}]\nuse_peft: true\n"
+    one = made(f"{config}eval_strategy: steps\n", tmp_path, method="kto")
+    assert (one.settings["data.train"], one.settings["data.eval"]) == ("a.jsonl", "b.jsonl")
+    assert made(config, tmp_path, method="kto").settings["data.eval"] is None  # nothing is evaluated there
+
+
+@pytest.mark.parametrize("command", ["accelerate launch --config_file zero3.yaml trl/scripts/kto.py", "trl kto"])
+def test_a_launchers_file_and_flags_that_say_no_are_not_unknown(command: str, tmp_path: Path) -> None:
+    own = "" if "launch" in command else " --accelerate_config zero3"
+    one = made(f"{command}{own} --no_remove_unused_columns --no_gradient_checkpointing", tmp_path)
+    assert one.settings["train.gradient_checkpointing"] is False
+    told = fates(one)
+    assert (told["accelerate_config"], told["remove_unused_columns"]) == ("not here", "needless")
+    assert "--processes" in notes(one)["accelerate_config"]
 
 
 def test_axolotls_nested_beta_and_names_with_dots(tmp_path: Path) -> None:

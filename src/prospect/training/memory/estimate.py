@@ -265,7 +265,8 @@ def _walk(model: Any, prepared: Prepared, shape: Any, device: torch.device, work
             if prepared.loss.needs_reference:
                 with torch.no_grad():
                     score()
-        scores.sum().backward()
+        with nullcontext() if working is None else working.in_use():  # layers that are recomputed see the copies too
+            scores.sum().backward()
     return live
 
 
