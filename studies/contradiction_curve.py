@@ -27,7 +27,7 @@ from prospect.studies.outcome import make_world
 from prospect.studies.plan import Cell, choose, make_cells
 from prospect.studies.reading import load_study
 from prospect.user_code import import_file
-from prospect.verbs import compare
+from prospect.verbs.comparing import compare
 
 GREETING = "Hello"
 STUDY, SCRIPT = "studies/contradiction.yaml", "studies/contradiction.py"
