@@ -188,6 +188,7 @@ def child(spec: dict[str, Any]) -> Any:
         **os.environ,
         "OMP_NUM_THREADS": "2",
         "OMP_WAIT_POLICY": "PASSIVE",
+        "GOMP_SPINCOUNT": "1000",
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
         "TQDM_DISABLE": "1",

@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from prospect.models.in_place import add_to, sum_of
 
-IN_CACHE = 2**18  # numbers: 1 MiB of float32, the second cache of one core
+IN_CACHE = 2**18  # numbers: 1 MiB of float32, the second cache of one core, of which each thread has one
 
 
 class Shaping(NamedTuple):
@@ -197,7 +197,8 @@ def _forward_chunk(
         logps, left = _softmax(logits, targets, shaping, grad)
         return logps, left.derivative(targets) if grad else ()
     logps = torch.empty(len(hidden), dtype=_wide(logits.dtype), device=hidden.device)
-    at_once = len(hidden) if hidden.device.type != "cpu" else max(1, IN_CACHE // logits.shape[1])
+    cached = IN_CACHE * torch.get_num_threads() // logits.shape[1]
+    at_once = max(1, cached) if hidden.device.type == "cpu" else len(hidden)
     for part in _parts(len(hidden), at_once):
         logps[part], left = _softmax(logits[part].to(logps.dtype), targets[part], shaping, grad)
         if grad:
