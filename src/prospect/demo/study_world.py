@@ -126,7 +126,7 @@ class DemoWorld:
         """Ask the held-out customers' questions and count kept rules."""
         asked = self._held_out
         replies = [row[0] for row in answer(load_base(model or BASE), asked, 1, seed)]
-        kept = [check(inquiry, reply.text) for inquiry, reply in zip(asked, replies, strict=True)]
+        kept = [self.check(inquiry, reply.text) for inquiry, reply in zip(asked, replies, strict=True)]
         scores = {
             "score": [float(all(rules.values())) for rules in kept],
             "rules": [float(sum(rules.values())) for rules in kept],
@@ -142,6 +142,10 @@ class DemoWorld:
             for i in range(min(EXAMPLES, len(asked)))
         ]
         return Outcome(scores, examples)
+
+    def check(self, inquiry: Inquiry, reply: str) -> dict[str, bool]:
+        """Return for each rule whether a reply keeps it."""
+        return check(inquiry, reply)
 
     def _asked(self, seed: int) -> list[Inquiry]:
         return training_prompts(self.settings.prompts, seed)
