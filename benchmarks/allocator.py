@@ -37,12 +37,14 @@ def main() -> None:
     if options.one:
         print(json.dumps(measure(options.one, options.lora)))
         return
+    from prospect.cli.main import WAITING
+
     runs: dict[str, list[dict[str, float]]] = {setting: [] for setting in SETTINGS}
     command = [sys.executable, __file__, *(["--lora"] if options.lora else []), "--one"]
     for _ in range(options.repeats):
         for setting, rows in runs.items():
             told = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"} if setting == "whole" else {}
-            environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", **told}
+            environment = {**os.environ, **WAITING, **told}
             done = subprocess.run([*command, setting], capture_output=True, text=True, check=True, env=environment)
             rows.append(json.loads(done.stdout.splitlines()[-1]))
     median = {

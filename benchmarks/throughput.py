@@ -16,8 +16,8 @@ parameters) with random weights, the text random words with a word-level tokeniz
 ids. Rows have log-normal lengths: prompts of 131 tokens and completions of 77 in the mean, sigma 0.7, cut at the
 context of 1,024. The script makes all of it.
 
-Both tools run in turn, every run in a process of its own, two threads each with OMP_WAIT_POLICY=PASSIVE, as the command
-line sets it. They train on the same rows in the same steps: float32 (or `--precision bf16` in both), no gradient
+Both tools run in turn, every run in a process of its own, two threads each, which wait for each other as the command
+line makes them. They train on the same rows in the same steps: float32 (or `--precision bf16` in both), no gradient
 checkpointing, reference log-probs known before (TRL: precompute_ref_log_probs; here: a filled reference.cache), a line
 of metrics every step, and glibc told to keep freed memory in both; with `:glibc` in neither. With `:defaults` each does
 what it does by default: TRL bfloat16 autocast, checkpointing and no precomputing; here float32 and an empty cache.
@@ -184,11 +184,12 @@ def parse_arguments() -> argparse.Namespace:
 
 def child(spec: dict[str, Any]) -> Any:
     """Runs one of `CHILDREN` in a process of its own."""
+    from prospect.cli.main import WAITING  # here: TRL's processes import nothing of ours
+
     environment = {
         **os.environ,
+        **WAITING,
         "OMP_NUM_THREADS": "2",
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "GOMP_SPINCOUNT": "1000",
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
         "TQDM_DISABLE": "1",

@@ -47,6 +47,11 @@ VERBS = {
 }
 
 
+WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}
+"""How threads of OpenMP wait for the others: they spin for a moment and then sleep. By spinning alone they take the
+core from those that work, and with one other busy program beside it a run on two cores is slowed many times over. Put
+to sleep at once they cost a seventh of a step on an idle machine."""
+
 # The verbs that train.
 _HEAVY = ("demo", "train", "rounds", "compare")
 
@@ -66,12 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0 done, 1 failed, 2 wrong usage.
     """
-    # Before torch starts: threads that wait by spinning take the core from those that work, and with one other busy
-    # program beside it a run on two cores is slowed many times over. Put to sleep at once they cost a seventh of a step
-    # on an idle machine, after a moment's spinning little on either.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # before torch, which reads it once
+    # Before torch, which reads them once.
+    for name, value in {**WAITING, "PYTORCH_ENABLE_MPS_FALLBACK": "1"}.items():
+        os.environ.setdefault(name, value)
     if not sys.stderr.isatty():  # the bars of libraries are for terminals
         os.environ.setdefault("TQDM_DISABLE", "1")
     for stream in (sys.stdout, sys.stderr):
