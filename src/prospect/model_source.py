@@ -19,6 +19,7 @@ ModelKind = Literal["model", "adapter", "gguf", "pipeline"]
 MODEL_CONFIG, ADAPTER_CONFIG, ADAPTER_WEIGHTS = "config.json", "adapter_config.json", "adapter_model.safetensors"
 MODEL_INDEX, LORA_WEIGHTS = "model_index.json", "pytorch_lora_weights.safetensors"  # diffusers' names
 RUN_CONFIG, RUN_MODEL, RUN_PROVENANCE = "config.yaml", "model", "provenance.json"
+EMBEDDED = ("demo", "demo-images")  # what `prospect rounds --model` takes for the embedded examples
 _TOKENIZER_FILES = ("tokenizer_config.json", "tokenizer.json")
 # An adapter on an adapter on ...: more than this is a circle.
 _MOST_ADAPTERS = 8
@@ -149,6 +150,11 @@ def _find_model(name: str, depth: int) -> ModelSource:
         # A mistyped path would be looked up on the hub, with a puzzling answer.
         what = "no such GGUF file" if path.suffix.lower() == ".gguf" else "no such model folder"
         raise ModelError(f"{name}: there is {what}.")
+    if name in EMBEDDED:  # on the hub nothing has these names, and without a network that takes minutes to learn
+        raise ModelError(
+            f"{name}: the embedded example, which prospect demo and prospect rounds take. Name a model's folder, a run "
+            "directory, a .gguf file or a hub name."
+        )
     if path.is_file():
         raise ModelError(f"{name}: a file; expected a model's folder, a run directory, a .gguf file or a hub name.")
     if find_file(name, ADAPTER_CONFIG):

@@ -133,8 +133,15 @@ def test_bad_settings_are_wrong_usage(attempt: Any, setting: str, expected: str)
         ([], "dpo", 1, ["loss dpo needs paired feedback", "loss kto"]),
         ([], "kot", 2, ['unknown loss "kot"; did you mean "kto"?']),
         (["--model", "./models/absent"], "kto", 1, ["./models/absent: there is no such model folder"]),
+        (["--model", "demo"], "kto", 1, ["demo: the embedded example", "prospect rounds"]),
     ],
-    ids=["no such file", "thumbs for pairs", "no such loss", "no such folder, which is not looked up on the hub"],
+    ids=[
+        "no such file",
+        "thumbs for pairs",
+        "no such loss",
+        "no such folder, which is not looked up on the hub",
+        "the embedded example, which is not looked up either",
+    ],
 )
 def test_what_is_not_there_is_named(attempt: Any, extra: list[str], loss: str, code: int, parts: list[str]) -> None:
     found, message = attempt(thumbs(8), *extra, loss=loss)

@@ -12,6 +12,7 @@ from prospect import progress
 from prospect.cli.train import LOADING, quiet_libraries
 from prospect.config import read_yaml, set_key
 from prospect.errors import UsageError
+from prospect.model_source import EMBEDDED
 from prospect.progress.timing import IMPORTS
 from prospect.terminal import say
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from prospect.results.rounds import Ledger
     from prospect.rounds.recipe import RoundsRecipe
 
-DEMO, IMAGES_DEMO = "demo", "demo-images"
+DEMO, IMAGES_DEMO = EMBEDDED
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,7 +79,7 @@ def _recipe(options: argparse.Namespace) -> RoundsRecipe:
 
     values, where = _values(options)
     named = {
-        "model.name_or_path": None if options.model in (DEMO, IMAGES_DEMO) else options.model,
+        "model.name_or_path": None if options.model in EMBEDDED else options.model,
         "rounds.prompts": options.prompts,
         "rounds.label.judge": options.judge,
         "rounds.teacher": options.teacher,
@@ -95,7 +96,7 @@ def _values(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     """Return the recipe before what the command line says."""
     if Path(options.recipe).suffix in {".yaml", ".yml"}:
         return read_yaml(Path(options.recipe), keys="rounds, model, loss, output"), options.recipe
-    if options.model in (DEMO, IMAGES_DEMO):
+    if options.model in EMBEDDED:
         if options.model == DEMO:
             from prospect.demo.rounds_world import demo_recipe
         else:
