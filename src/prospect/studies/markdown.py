@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from prospect.results.study import StudyResult
-from prospect.results.study_cells import CellTraining, Pooled, StudyCell
+from prospect.results.study_cells import Pooled, StudyCell
 from prospect.results.study_entries import ClaimAnswer, MeasureEntry, RuleAnswer, StudyTuning
 from prospect.studies.findings import estimate_text, number, place_name, settings_text
 
-TRAINING = ("mean abs(beta r)", "z0 held at 0", "steps", "tokens")
-"""Heads of the columns that say how far a cell was trained."""
+TRAINING = {
+    "reward_magnitude": ("mean abs(beta r)", ".2f"),
+    "z0_clamped": ("z0 held at 0", ".0%"),
+    "steps": ("steps", ",.0f"),
+    "tokens": ("tokens", ",.0f"),
+}
+"""What says how far a cell was trained: its column's head, and how a number is written."""
 
 
 def as_markdown(result: StudyResult) -> str:
@@ -41,29 +46,40 @@ def rule_answer(rule: RuleAnswer) -> str:
 
 
 def table(result: StudyResult) -> Iterator[str]:
-    """Yield the table of cells; the start is its first row."""
-    several = len(result.conditions) > 1
-    measures = result.varied()[1:]
-    against = _baseline_name(result)
-    heads = ["method", *(["condition"] if several else [])]
-    heads += [_head(result.about), f"less {against}", "wins against the start, %"]
-    heads += [_head(result.measures[name]) for name in measures]
+    """Yield the table of cells; the start is its first row. Columns without a text, or of one text, are left out."""
+    alike = _trained_alike(result)
+    shown = [(head, texts) for head, texts in _columns(result) if any(texts) and head not in alike]
+    yield "| " + " | ".join(head for head, _ in shown) + " |"
+    yield "|" + "---|" * len(shown)
+    for row in zip(*(texts for _, texts in shown), strict=True):
+        yield "| " + " | ".join(row) + " |"
+
+
+def _columns(result: StudyResult) -> list[tuple[str, list[str]]]:
+    """Return heads, each with its texts: of the start where there is one, then of each cell."""
+    cells = result.cells
+
+    def column(head: str, texts: Iterable[str], start: str = "") -> tuple[str, list[str]]:
+        return head, [*([start] if result.start else []), *texts]
+
+    def measured(name: str) -> tuple[str, list[str]]:
+        texts = (_cell(result, cell.estimates, name) for cell in cells)
+        return column(_head(result.measures[name]), texts, _cell(result, result.start, name))
+
     unit = "points" if result.about.unit == "share" else result.about.unit
-    ends = [f"80 % power from, {unit}", *TRAINING, "not tested", "trained on"]
-    yield "| " + " | ".join([*heads, *ends]) + " |"
-    yield "|" + "---|" * (len(heads) + len(ends))
-    if result.start:
-        row = ["start", *([""] if several else []), _cell(result, result.start, result.primary), "", ""]
-        yield (
-            "| "
-            + " | ".join([*row, *(_cell(result, result.start, name) for name in measures), *[""] * len(ends)])
-            + " |"
-        )
-    for cell in result.cells:
-        row = [cell.method, *([cell.condition] if several else [])]
-        row += [_cell(result, cell.estimates, result.primary), _difference(result, cell), _wins(cell)]
-        row += [_cell(result, cell.estimates, name) for name in measures]
-        yield "| " + " | ".join([*row, _power(result, cell), *training_cells(cell.training), _data(cell)]) + " |"
+    first, *others = result.varied()
+    return [
+        column("method", (cell.method for cell in cells), "start"),
+        *([column("condition", (cell.condition for cell in cells))] if len(result.conditions) > 1 else []),
+        measured(first),
+        column(f"less {_baseline_name(result)}", (_difference(result, cell) for cell in cells)),
+        column("wins against the start, %", (_wins(cell) for cell in cells)),
+        *(measured(name) for name in others),
+        column(f"80 % power from, {unit}", (_power(result, cell) for cell in cells)),
+        *(column(head, (_training(cell, name, form) for cell in cells)) for name, (head, form) in TRAINING.items()),
+        column("not tested", (", ".join(cell.training.not_tested) if cell.training else "" for cell in cells)),
+        column("trained on", map(_data, cells)),
+    ]
 
 
 def tuning_table(result: StudyResult, tuning: StudyTuning) -> Iterator[str]:
@@ -115,14 +131,17 @@ def _power(result: StudyResult, cell: StudyCell) -> str:
     return number(one.detectable, result.about.unit) if one and one.detectable is not None else ""
 
 
-def training_cells(training: CellTraining | None) -> list[str]:
-    """Return the row under `TRAINING`, then what was not tested."""
-    if training is None:
-        return [""] * (len(TRAINING) + 1)
-    forms = {"reward_magnitude": ".2f", "z0_clamped": ".0%", "steps": ",.0f", "tokens": ",.0f"}
-    values = [(getattr(training, name), form) for name, form in forms.items()]
-    texts = ["" if value is None else f"{value:{form}}".replace("%", " %") for value, form in values]
-    return [*texts, ", ".join(training.not_tested)]
+def _training(cell: StudyCell, name: str, form: str) -> str:
+    value = getattr(cell.training, name, None)
+    return "" if value is None else f"{value:{form}}".replace("%", " %")
+
+
+def _trained_alike(result: StudyResult) -> dict[str, str]:
+    """Return what several cells all have alike in their training: the column's head to what would stand there."""
+    if len(result.cells) < 2:
+        return {}
+    found = {head: {_training(cell, name, form) for cell in result.cells} for name, (head, form) in TRAINING.items()}
+    return {head: next(iter(texts)) for head, texts in found.items() if len(texts) == 1 and texts != {""}}
 
 
 def _wins(cell: StudyCell) -> str:
@@ -150,7 +169,7 @@ def _foot(result: StudyResult) -> str:
 
 
 def _left_out(result: StudyResult) -> str:
-    """Name the measures that have no column."""
+    """Name the measures, and what there is to say of the training, that have no column."""
     same = {
         name: next(
             (place[name].mean for place in (result.start, *(c.estimates for c in result.cells)) if name in place), None
@@ -163,6 +182,7 @@ def _left_out(result: StudyResult) -> str:
         for name, value in same.items()
         if value is not None
     ]
+    texts += [f"{head} ({text})" for head, text in _trained_alike(result).items()]
     return f"The same everywhere, and left out: {', '.join(texts)}. " if texts else ""
 
 

@@ -131,7 +131,10 @@ def _answer(question: Question, measure: Measure, found: Found | None, p_holm: f
             agrees = YES
         elif not right_side and p_holm < 1 - scores.level:
             agrees = NO
-    value, low, high = (_number(number, measure) for number in found[:3]) if found else ("", "", "")
+    value = low = high = ""
+    if found is not None:
+        value = _number(found.value, measure)
+        low, high = (_number(end, measure, unit=False) for end in (found.low, found.high))
     return RuleAnswer(
         text=question.text,
         agrees=agrees,
@@ -165,10 +168,10 @@ def _in_words(study: Study, rule: Rule, measure: Measure, left: str, right: str)
     return f"{what}: {sides[0]} is {rule.must_be} than {sides[1]}{by}{under}"
 
 
-def _number(value: float, measure: Measure, *, sign: bool = True) -> str:
+def _number(value: float, measure: Measure, *, sign: bool = True, unit: bool = True) -> str:
     number = f"{100 * value:+.1f}" if measure.unit == "share" else f"{value:+.2f}"
-    unit = " points" if measure.unit == "share" else ""
-    return (number if sign else number.removeprefix("+")) + unit
+    points = " points" if measure.unit == "share" and unit else ""
+    return (number if sign else number.removeprefix("+")) + points
 
 
 def _why(rules: list[RuleAnswer]) -> str:

@@ -544,7 +544,7 @@ def test_what_too_short_a_run_cannot_tell_about_is_said(tmp_path: Path) -> None:
     worries = [finding.text for finding in found.findings if finding.kind == "worry"]
     assert worries[-2].endswith("abs(beta log-ratio) was 0.20, below 0.5: kto (clean), kto (noisy).")
     assert "held at 0 in 90 % of the steps" in worries[-1] and worries[-1].endswith("kto (clean), kto (noisy).")
-    assert "| 0.20 | 90 % | 7 | 900 | value function not exercised, z0 not tested |" in as_markdown(found)
+    assert "| 0.20 | 90 % | value function not exercised, z0 not tested |" in as_markdown(found)
     assert found.claim.rules[0].not_tested == ["value function not exercised", "z0 not tested"]
     assert "cannot tell (value function not exercised, z0 not tested) |" in as_markdown(found)
 
@@ -564,7 +564,8 @@ def test_measures_of_one_value_have_no_column_and_are_named(tmp_path: Path) -> N
     found = result_of(study(), tmp_path, dict.fromkeys(ALL, 0.4))
     assert found.varied() == ["score"]  # words differ by seed, and so by nothing
     text = as_markdown(found)
-    assert "left out: points (3.40), words (9.99)" in text and "repetition (0.0)." in text
+    assert "left out: points (3.40), words (9.99)" in text and "repetition (0.0), mean abs(beta r) (0.80)" in text
+    assert "steps (7), tokens (900). Trained on" in text
     found.start, found.cells = {}, found.cells[:1]  # such as the KL, which the start has not
     assert found.varied() == ["score", "points", "words", "repetition"]
 
@@ -597,13 +598,12 @@ def test_the_table_has_a_row_for_each_cell_and_every_number_its_interval(tmp_pat
     text = as_markdown(result_of(study(title="Small"), tmp_path, ALL))
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     assert rows[0] == (
-        "| method | condition | passes, % | less dpo | wins against the start, % | points, of 5 "
-        "| 80 % power from, points | mean abs(beta r) | z0 held at 0 | steps | tokens | not tested | trained on |"
+        "| method | condition | passes, % | less dpo | wins against the start, % | points, of 5 | trained on |"
     )
     assert len(rows) == 6
     assert rows[1].startswith("| start |  | 40.0 (")
     assert "no difference shown" in rows[2]
-    assert rows[2].endswith("| 0.80 |  | 7 | 900 |  | 5 desirable, 3 undesirable |")
+    assert rows[2].endswith("| 3.50 (3.40 to 3.60) | 5 desirable, 3 undesirable |")
     assert text.startswith("**Small**")
 
 
