@@ -6,7 +6,14 @@ from collections.abc import Iterable, Iterator
 
 from prospect.results.study import StudyResult
 from prospect.results.study_cells import Pooled, StudyCell
-from prospect.results.study_entries import ClaimAnswer, MeasureEntry, RuleAnswer, StudyTuning
+from prospect.results.study_entries import (
+    ClaimAnswer,
+    MeasureEntry,
+    RuleAnswer,
+    StudyTuning,
+    TriedSettings,
+    TunedMethod,
+)
 from prospect.studies.findings import estimate_text, number, place_name, settings_text
 
 TRAINING = {
@@ -83,20 +90,31 @@ def _columns(result: StudyResult) -> list[tuple[str, list[str]]]:
 
 
 def tuning_table(result: StudyResult, tuning: StudyTuning) -> Iterator[str]:
-    """Yield the table of everything that was tried, the chosen one of each method marked."""
-    yield f"| tuned | tried | {_head(result.about)} | |"
+    """Yield a row for each method that was tuned: what was tried, what was found in the same order, what was chosen."""
+    yield f"| tuned | tried | {_head(result.about)} | chosen |"
     yield "|---|---|---|---|"
     for one in tuning.methods:
-        for tried in one.tries:
-            found = estimate_text(tried.estimate, result.about.unit) if tried.estimate else f"failed: {tried.error}"
-            chosen = "" if tried.settings != one.chosen else "chosen, at the edge" if one.at_edge else "chosen"
-            yield f"| {one.method} | {settings_text(tried.settings)} | {found} | {chosen} |"
+        *_, last = one.chosen
+        lines: dict[str, list[str]] = {}
+        for tried in one.tries:  # the last setting's values change fastest
+            before = settings_text({key: value for key, value in tried.settings.items() if key != last})
+            lines.setdefault(before, []).append(_found(result, one, tried))
+        values = {key: dict.fromkeys(str(tried.settings[key]) for tried in one.tries) for key in one.chosen}
+        settings = "; ".join(f"{key} {', '.join(texts)}" for key, texts in values.items())
+        edge = ", at the edge" if one.at_edge else ""
+        found = " / ".join(" ".join(line) for line in lines.values())
+        yield f"| {one.method} | {settings} | {found} | {settings_text(one.chosen)}{edge} |"
+
+
+def _found(result: StudyResult, one: TunedMethod, tried: TriedSettings) -> str:
+    text = number(tried.estimate.mean, result.about.unit) if tried.estimate else "failed"
+    return f"**{text}**" if tried.settings == one.chosen else text
 
 
 def _tuning_foot(tuning: StudyTuning) -> str:
     seeds = ", ".join(map(str, tuning.seeds))
     where = f'under "{tuning.condition}" on {tuning.prompts} held-out prompts and seeds {seeds}'
-    return f"Tuned {where}, none of them used above."
+    return f"Tuned {where}, none of them used above; of two settings the second changes from number to number."
 
 
 def _head(measure: MeasureEntry) -> str:

@@ -92,7 +92,8 @@ def test_the_best_try_of_each_method_becomes_its_setting(tmp_path: Path) -> None
     cells = make_cells(tuned, PaperWorld({}), tmp_path / "final")
     write(cells, ALL)
     found = make_result(tuned, PaperWorld({}), cells, "small.yaml", protocol=one.protocol(), tuning=tuning)
-    assert "| kto | train.learning_rate 0.0002 | 80.0 (" in as_markdown(found)
+    row = "| kto | train.learning_rate 0.0001, 0.0002, 0.0004 | 50.0 **80.0** 60.0 | train.learning_rate 0.0002 |"
+    assert row in as_markdown(found)
     assert f"Protocol {one.protocol()}." in as_markdown(found)
     assert "Tuned on 40 other held-out prompts" in render_comparison_page(found)
     assert StudyTuning.model_validate(tuning.as_dict()) == tuning
@@ -110,7 +111,7 @@ def test_a_best_at_the_edge_is_refused_or_flagged(tmp_path: Path) -> None:
     found = make_result(tuned, PaperWorld({}), final, "small.yaml", tuning=tuning)
     text = "kto was tuned to the edge of what was tried, and may do better beyond it: train.learning_rate 0.0004."
     assert [finding.text for finding in found.findings if "edge" in finding.text] == [text]
-    assert "chosen, at the edge" in as_markdown(found)
+    assert "| 50.0 60.0 **80.0** | train.learning_rate 0.0004, at the edge |" in as_markdown(found)
     grid = {"loss.beta": [0.1, 0.3, 1], "loss.name": ["a", "b"], "train.epochs": [2]}
     assert edges(grid, {"loss.beta": 0.3, "loss.name": "a", "train.epochs": 2}) == []
 
