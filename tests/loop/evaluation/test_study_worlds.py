@@ -82,7 +82,7 @@ def test_what_colleagues_write_is_off_policy_and_what_the_model_writes_is_not(de
     assert nats["colleagues"] < -1
 
 
-@pytest.mark.parametrize("name", ["tuned", "tuned_off_policy", "z0"])
+@pytest.mark.parametrize("name", ["tuned", "tuned_finely", "tuned_off_policy", "z0"])
 def test_no_run_at_the_desk_sees_a_pair_twice(
     desk: ModuleType, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
