@@ -114,7 +114,9 @@ def _found(result: StudyResult, one: TunedMethod, tried: TriedSettings) -> str:
 def _tuning_foot(tuning: StudyTuning) -> str:
     seeds = ", ".join(map(str, tuning.seeds))
     where = f'under "{tuning.condition}" on {tuning.prompts} held-out prompts and seeds {seeds}'
-    return f"Tuned {where}, none of them used above; of two settings the second changes from number to number."
+    order = "; of two settings the second changes from number to number"
+    several = any(len(one.chosen) > 1 for one in tuning.methods)
+    return f"Tuned {where}, none of them used above{order if several else ''}."
 
 
 def _head(measure: MeasureEntry) -> str:
