@@ -182,7 +182,7 @@ def answer_of(result: StudyResult, about: About) -> tuple[Answer, str]:
         answer = "no" if any(rule.agrees == "no" for rule in tested) else "not tested"
     example = next((rule for rule in tested if rule.agrees == answer), claim.rules[0])
     answers = [rule.agrees for rule in tested]
-    counts = f"{answers.count('yes')} of {len(claim.rules)} rules hold, {answers.count('no')} are broken"
+    counts = f"{answers.count('yes')} of {len(claim.rules)} rules hold, {answers.count('no')} broken"
     why = sorted({part for rule in untested for part in rule.not_tested if part in about.parts})
     counts += f", {len(untested)} not tested ({', '.join(why)})" if untested else ""
     return answer, f"[{result.title}](#{about.anchor}): {claim.text}. {counts}; {example.text}: {example.found}."

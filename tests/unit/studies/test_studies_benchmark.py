@@ -58,10 +58,10 @@ def lines(found: list[StudyResult], monkeypatch: pytest.MonkeyPatch) -> dict[str
         (
             {"kto": 0.9},
             "What shows",
-            "- [Small](#small-models): KTO wins. 1 of 1 rules hold, 0 are broken; passes",
+            "- [Small](#small-models): KTO wins. 1 of 1 rules hold, 0 broken; passes",
         ),
-        ({"kto": 0.1}, "What does not show", "0 of 1 rules hold, 1 are broken"),
-        ({"kto": 0.5}, "What these studies cannot tell", "0 of 1 rules hold, 0 are broken"),
+        ({"kto": 0.1}, "What does not show", "0 of 1 rules hold, 1 broken"),
+        ({"kto": 0.5}, "What these studies cannot tell", "0 of 1 rules hold, 0 broken"),
         ({"kto": 0.9, "magnitude": 0.2}, "What was not tested", "1 not tested (value function not exercised)"),
         ({"kto": 0.9, "done": False}, "Not run yet", "a trial run: 6 of 12 runs are done"),
         ({"kto": 0.9, "seeds": [0, 1]}, "Not run yet", "a trial run: its protocol "),
