@@ -154,8 +154,9 @@ def overview(found: dict[str, list[StudyResult]]) -> str:
     """What shows, what does not, and what was not tested: one line for each study, under its claim's answer."""
     lines: dict[Answer, list[str]] = {answer: [] for answer in HEADS}
     for name, results in found.items():
-        if not results:
-            lines["not run yet"].append(f"[{name}](#{STUDIES[name].anchor})")
+        there = {result.name for result in results}
+        missing = [path.stem for path in files_of(name) if path.stem not in there]
+        lines["not run yet"] += [f"[{stem}](#{STUDIES[name].anchor})" for stem in missing]
         for result in results:
             trial = trial_of(result)
             answer, text = answer_of(result, STUDIES[name])

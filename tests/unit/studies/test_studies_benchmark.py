@@ -75,6 +75,12 @@ def test_a_claim_stands_under_its_answer_and_under_no_other(
     assert set(found.values()) == {": nothing."}
 
 
+def test_a_world_of_a_study_that_was_not_run_is_named(committed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = committed(0.9)
+    Path("studies", "small_elsewhere.yaml").touch()
+    assert lines([result], monkeypatch)["Not run yet"] == ": [small_elsewhere](#small-models)."
+
+
 def test_a_trial_is_called_one_above_its_table(committed: Any) -> None:
     assert script.one_section(committed(0.9), Path()).startswith("**Small**")
     trial = script.one_section(committed(0.8, done=False), Path())
