@@ -79,7 +79,7 @@ def main() -> None:
     for path in [path for name in names for path in files[name] if not options.page_only]:
         run(path, runs, options.jobs)
     found = {name: results_of(paths, runs) for name, paths in files.items()}
-    page = placed(PAGE.read_text(encoding="utf-8"), "overview", overview(found))
+    page = placed(PAGE.read_text(encoding="utf-8"), "overview", overview(found, files))
     for name in names:
         page = placed(page, name, section(found[name], runs))
     write_text(PAGE, page)
@@ -150,12 +150,12 @@ def trial_of(result: StudyResult) -> str:
     return "" if result.protocol == committed else f"its protocol {result.protocol} is not {committed}, the file's"
 
 
-def overview(found: dict[str, list[StudyResult]]) -> str:
-    """What shows, what does not, and what was not tested: one line for each study, under its claim's answer."""
+def overview(found: dict[str, list[StudyResult]], files: dict[str, list[Path]]) -> str:
+    """What shows, what does not, and what was not tested: one line for each file, under its claim's answer."""
     lines: dict[Answer, list[str]] = {answer: [] for answer in HEADS}
     for name, results in found.items():
         there = {result.name for result in results}
-        missing = [path.stem for path in files_of(name) if path.stem not in there]
+        missing = [path.stem for path in files[name] if path.stem not in there]
         lines["not run yet"] += [f"[{stem}](#{STUDIES[name].anchor})" for stem in missing]
         for result in results:
             trial = trial_of(result)

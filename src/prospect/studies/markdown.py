@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from prospect.results.study import StudyResult
 from prospect.results.study_cells import Pooled, StudyCell
@@ -53,9 +53,8 @@ def rule_answer(rule: RuleAnswer) -> str:
 
 
 def table(result: StudyResult) -> Iterator[str]:
-    """Yield the table of cells; the start is its first row. Columns without a text, or of one text, are left out."""
-    alike = _trained_alike(result)
-    shown = [(head, texts) for head, texts in _columns(result) if any(texts) and head not in alike]
+    """Yield the table of cells; the start is its first row. Columns without a text are left out."""
+    shown = [(head, texts) for head, texts in _columns(result) if any(texts)]
     yield "| " + " | ".join(head for head, _ in shown) + " |"
     yield "|" + "---|" * len(shown)
     for row in zip(*(texts for _, texts in shown), strict=True):
@@ -83,7 +82,7 @@ def _columns(result: StudyResult) -> list[tuple[str, list[str]]]:
         column("wins against the start, %", (_wins(cell) for cell in cells)),
         *(measured(name) for name in others),
         column(f"80 % power from, {unit}", (_power(result, cell) for cell in cells)),
-        *(column(head, (_training(cell, name, form) for cell in cells)) for name, (head, form) in TRAINING.items()),
+        *(column(head, texts) for head, texts in _training(result).items() if not _are_alike(texts)),
         column("not tested", (", ".join(cell.training.not_tested) if cell.training else "" for cell in cells)),
         column("trained on", map(_data, cells)),
     ]
@@ -151,17 +150,19 @@ def _power(result: StudyResult, cell: StudyCell) -> str:
     return number(one.detectable, result.about.unit) if one and one.detectable is not None else ""
 
 
-def _training(cell: StudyCell, name: str, form: str) -> str:
+def _training(result: StudyResult) -> dict[str, list[str]]:
+    """Return the heads of `TRAINING`, each with a text for every cell."""
+    return {head: [_trained(cell, name, form) for cell in result.cells] for name, (head, form) in TRAINING.items()}
+
+
+def _trained(cell: StudyCell, name: str, form: str) -> str:
     value = getattr(cell.training, name, None)
     return "" if value is None else f"{value:{form}}".replace("%", " %")
 
 
-def _trained_alike(result: StudyResult) -> dict[str, str]:
-    """Return what several cells all have alike in their training: the column's head to what would stand there."""
-    if len(result.cells) < 2:
-        return {}
-    found = {head: {_training(cell, name, form) for cell in result.cells} for name, (head, form) in TRAINING.items()}
-    return {head: next(iter(texts)) for head, texts in found.items() if len(texts) == 1 and texts != {""}}
+def _are_alike(texts: Sequence[str]) -> bool:
+    """Return whether several cells have the same text, so that it is said once and has no column."""
+    return len(texts) > 1 and len(set(texts)) == 1
 
 
 def _wins(cell: StudyCell) -> str:
@@ -202,7 +203,7 @@ def _left_out(result: StudyResult) -> str:
         for name, value in same.items()
         if value is not None
     ]
-    texts += [f"{head} ({text})" for head, text in _trained_alike(result).items()]
+    texts += [f"{head} ({row[0]})" for head, row in _training(result).items() if _are_alike(row) and row[0]]
     return f"The same everywhere, and left out: {', '.join(texts)}. " if texts else ""
 
 

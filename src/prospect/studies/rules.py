@@ -22,6 +22,7 @@ from prospect.errors import ConfigError
 from prospect.results.study_cells import START
 from prospect.results.study_entries import Agrees, ClaimAnswer, RuleAnswer
 from prospect.statistics.comparisons import holm
+from prospect.studies.findings import number
 from prospect.studies.names import unknown
 from prospect.studies.outcome import Measure
 from prospect.studies.scores import Place, Scores
@@ -133,8 +134,8 @@ def _answer(question: Question, measure: Measure, found: Found | None, p_holm: f
             agrees = NO
     value = low = high = ""
     if found is not None:
-        value = _number(found.value, measure)
-        low, high = (_number(end, measure, unit=False) for end in (found.low, found.high))
+        value, low, high = (number(end, measure.unit, sign=True) for end in found[:3])
+        value += _points(measure)
     return RuleAnswer(
         text=question.text,
         agrees=agrees,
@@ -163,15 +164,14 @@ def _in_words(study: Study, rule: Rule, measure: Measure, left: str, right: str)
     ]
     under = f' under "{left}"' if several and left == right else ""
     change = f' since "{rule.since}"' if rule.since else ""
-    by = f" by more than {_number(rule.by, measure, sign=False)}" if rule.by else ""
+    by = f" by more than {number(rule.by, measure.unit)}{_points(measure)}" if rule.by else ""
     what = f"change of {measure.label}{change}" if rule.since else measure.label
     return f"{what}: {sides[0]} is {rule.must_be} than {sides[1]}{by}{under}"
 
 
-def _number(value: float, measure: Measure, *, sign: bool = True, unit: bool = True) -> str:
-    number = f"{100 * value:+.1f}" if measure.unit == "share" else f"{value:+.2f}"
-    points = " points" if measure.unit == "share" and unit else ""
-    return (number if sign else number.removeprefix("+")) + points
+def _points(measure: Measure) -> str:
+    """Return what follows a difference in a measure's unit."""
+    return " points" if measure.unit == "share" else ""
 
 
 def _why(rules: list[RuleAnswer]) -> str:

@@ -45,7 +45,7 @@ def committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 def lines(found: list[StudyResult], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Head to what stands under it."""
     monkeypatch.setattr(script, "STUDIES", {"small": script.About("small-models", (VALUE_FUNCTION,))})
-    parts = script.overview({"small": found}).strip().split("\n\n")
+    parts = script.overview({"small": found}, {"small": script.files_of("small")}).strip().split("\n\n")
     text = "\n".join(parts)
     heads = list(script.HEADS.values())
     at = [text.index(f"**{head}**") for head in heads] + [len(text)]
