@@ -14,7 +14,7 @@ import torch
 import prospect
 from conftest import pairs, thumbs
 from prospect.data.batch import Batch
-from prospect.models.reference import CachedReference, FrozenReference
+from prospect.models.reference import AdapterOffReference, CachedReference, FrozenReference
 from prospect.run_dir import RunDir
 from prospect.training.session import Session
 from runs import Killed, same
@@ -63,6 +63,27 @@ def plain(asked: list[str]) -> list[str]:
 
 def losses(run: RunDir) -> list[float]:
     return [row["loss"] for row in run.metrics() if "loss" in row]
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_the_first_step_asks_the_policy_alone_where_no_dropout_makes_them_differ(
+    recipe: Any, monkeypatch: pytest.MonkeyPatch, dropout: float
+) -> None:
+    asked: list[str] = []
+    logps = AdapterOffReference.logps
+
+    def counting(self: AdapterOffReference, batch: Batch) -> torch.Tensor:
+        asked.extend(row.id for row in batch.rows)
+        return logps(self, batch)
+
+    monkeypatch.setattr(AdapterOffReference, "logps", counting)
+    rows = thumbs(BATCH)
+    run = prospect.train(recipe("kto", rows, train={"max_steps": 1}, model={"lora": {"dropout": dropout}}), quiet=True)
+    # The first micro-batch is asked about beforehand, to see whether both models agree.
+    beforehand = len(asked) - (BATCH if dropout else 0)
+    assert 0 < beforehand < BATCH
+    assert len(set(asked)) == (BATCH if dropout else beforehand)
+    assert losses(run) == [0.5]  # log-ratios that are 0 to the last bit
 
 
 def test_another_learning_rate_asks_nothing(run: Run) -> None:

@@ -20,6 +20,12 @@ def evaluating(model: torch.nn.Module) -> Iterator[None]:
             module.training = True
 
 
+def draws_random_numbers(model: torch.nn.Module) -> bool:
+    """Whether a forward pass, in the mode that each module has, draws random numbers: two would differ."""
+    random = ("p", "jitter_noise", "router_jitter_noise")  # of dropout, and of routers
+    return any(module.training and any(getattr(module, name, 0) for name in random) for module in model.modules())
+
+
 @contextmanager
 def uncompiled(model: torch.nn.Module) -> Iterator[None]:
     """Let compiled layers run uncompiled within.

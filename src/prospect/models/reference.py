@@ -47,7 +47,7 @@ class Reference:
         raise TypeError(f"{type(self).__name__} must say how it scores the tokens of a batch")
 
     def logps_beside(self, batch: Any, policy_logps: torch.Tensor) -> torch.Tensor:
-        """Return `logps` of a batch that the policy has been asked about, with what that said in eval mode."""
+        """Return `logps` of a batch that the policy has been asked about, with what that said; it drew no dropout."""
         return self.logps(batch)
 
     def sync(self, policy: TrainedModel, mix: float) -> None:
@@ -318,11 +318,8 @@ class CachedReference(Reference):
         return known
 
     def logps_beside(self, batch: Batch, policy_logps: torch.Tensor) -> torch.Tensor:
-        """Take the policy's answers for its own until the policy moves: one model need not be asked twice.
-
-        Not where gradients are on: then the policy may draw dropout.
-        """
-        if self._moved or not self.starts_equal or torch.is_grad_enabled():
+        """Take the policy's answers for its own until the policy moves: one model need not be asked twice."""
+        if self._moved or not self.starts_equal:
             return self.logps(batch)
         return self._remembered(batch, policy_logps)
 

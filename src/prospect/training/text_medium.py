@@ -8,6 +8,7 @@ from itertools import groupby
 
 from prospect.data.batch import Batch, Row, collate, mismatched_rows, row_from_ids
 from prospect.data.draw import Draw
+from prospect.models.modes import draws_random_numbers
 from prospect.models.policy import Policy
 from prospect.models.reference import Reference
 from prospect.models.sampling import Sampling, generate_ids
@@ -80,7 +81,9 @@ class TextMedium:
         """Score a batch with both models; a reference without token log-probs remembered is asked for sums alone."""
         if not by_unit:
             logps = policy.logps(batch)
-            return BothLogps(logps, reference.logps_beside(batch, logps).to(logps.device))
+            drawn = draws_random_numbers(policy.model)
+            said = reference.logps(batch) if drawn else reference.logps_beside(batch, logps.detach())
+            return BothLogps(logps, said.to(logps.device))
         logps, values = policy.score_tokens(batch)
         reference_logps = reference.token_logps(batch).to(logps.device)
         units = UnitLogps(logps, reference_logps, batch.completion, values, batch.sampled_logps, batch.numbers)
