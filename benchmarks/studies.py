@@ -3,8 +3,9 @@
     python benchmarks/studies.py [--only NAME ...] [--runs runs/studies] [--jobs N] [--json FILE] [--page-only]
 
 A study is studies/NAME.yaml, and one of several worlds also studies/NAME_*.yaml. What is finished under `--runs` is not
-run again. The page keeps a place for each study, between two comments, and one for what all of them show; what stands
-there is replaced. `--json` writes the cells: of `contradiction` with their closed forms, of the others as
+run again. The page has a place for each file, between two comments, and one for what all of them show; what stands
+there is replaced. Where a file has no runs there, what the page says of it stays, as long as it names the file's
+protocol. `--json` writes the cells: of `contradiction` with their closed forms, of the others as
 `prospect compare --csv` does; a list for one study, else a list for each.
 """
 
@@ -78,13 +79,17 @@ def main() -> None:
     files = {name: files_of(name) for name in STUDIES}
     for path in [path for name in names for path in files[name] if not options.page_only]:
         run(path, runs, options.jobs)
-    found = {name: results_of(paths, runs) for name, paths in files.items()}
-    page = placed(PAGE.read_text(encoding="utf-8"), "overview", overview(found, files))
-    for name in names:
-        page = placed(page, name, section(found[name], runs))
-    write_text(PAGE, page)
+    every = [path for paths in files.values() for path in paths]
+    there = {path: runs / path.stem / "result.json" for path in every}
+    found = {path: StudyResult.read(result) for path, result in there.items() if result.exists()}
+    page = PAGE.read_text(encoding="utf-8")
+    lines = overview(files, found, page)
+    for path in [path for path in every if path in found or standing(page, path) is None]:
+        page = placed(page, path.stem, one_section(found[path], runs) if path in found else "Not run yet.\n")
+    write_text(PAGE, placed(page, "overview", lines))
     if file is not None:
-        cells = {name: [row for result in found[name] for row in cells_of(result, runs)] for name in names}
+        results = {name: [found[path] for path in files[name] if path in found] for name in names}
+        cells = {name: [row for one in results[name] for row in cells_of(one, runs)] for name in names}
         write_json(file, cells[names[0]] if len(names) == 1 else cells)
 
 
@@ -104,12 +109,6 @@ def run(path: Path, runs: Path, jobs: int | None) -> None:
         print(f"NOT COMPLETE: {path} ended with {code}", file=sys.stderr)
 
 
-def results_of(files: Sequence[Path], runs: Path) -> list[StudyResult]:
-    """What there is of a study."""
-    found = [runs / path.stem / "result.json" for path in files]
-    return [StudyResult.read(path) for path in found if path.exists()]
-
-
 def cells_of(result: StudyResult, runs: Path) -> list[dict[str, Any]]:
     """The cells of a result as plain rows."""
     if result.name != "contradiction":
@@ -117,11 +116,6 @@ def cells_of(result: StudyResult, runs: Path) -> list[dict[str, Any]]:
     start = StartOutcome.read(runs / result.name / "shared" / f"seed-{result.seeds[0]}" / "start.json")
     script = import_file(Path("studies", "contradiction.py"))
     return list(script.rows_of(result, start.scores["score"]))
-
-
-def section(results: Sequence[StudyResult], runs: Path) -> str:
-    """What stands in a study's place."""
-    return "\n".join(one_section(one, runs) for one in results) or "Not run yet.\n"
 
 
 def one_section(result: StudyResult, runs: Path) -> str:
@@ -150,20 +144,35 @@ def trial_of(result: StudyResult) -> str:
     return "" if result.protocol == committed else f"its protocol {result.protocol} is not {committed}, the file's"
 
 
-def overview(found: dict[str, list[StudyResult]], files: dict[str, list[Path]]) -> str:
+def overview(files: dict[str, list[Path]], found: dict[Path, StudyResult], page: str) -> str:
     """What shows, what does not, and what was not tested: one line for each file, under its claim's answer."""
     lines: dict[Answer, list[str]] = {answer: [] for answer in HEADS}
-    for name, results in found.items():
-        there = {result.name for result in results}
-        missing = [path.stem for path in files[name] if path.stem not in there]
-        lines["not run yet"] += [f"[{stem}](#{STUDIES[name].anchor})" for stem in missing]
-        for result in results:
-            trial = trial_of(result)
-            answer, text = answer_of(result, STUDIES[name])
-            if trial:
-                answer, text = "not run yet", f"[{result.name}](#{STUDIES[name].anchor}), a trial run: {trial}"
+    for name, paths in files.items():
+        for path in paths:
+            about = STUDIES[name]
+            result, known = found.get(path), standing(page, path)
+            trial = trial_of(result) if result else ""
+            if result is None:
+                answer, text = known or ("not run yet", f"[{path.stem}](#{about.anchor})")
+            elif trial:
+                answer, text = "not run yet", f"[{result.name}](#{about.anchor}), a trial run: {trial}"
+            else:
+                answer, text = answer_of(result, about)
             lines[answer].append(text)
     return "\n\n".join(_group(answer, texts) for answer, texts in lines.items()) + "\n"
+
+
+def standing(page: str, path: Path) -> tuple[Answer, str] | None:
+    """The answer and the line that the page has of a file; None where they are of another protocol than the file's."""
+    study = load_study(path)
+    if f"Protocol {study.protocol()}." not in place_of(path.stem, page)[2]:
+        return None
+    answer: Answer | None = None
+    for line in place_of("overview", page)[2].splitlines():
+        answer = next((head for head, words in HEADS.items() if line == f"**{words}**"), answer)
+        if answer and line.startswith(f"- [{study.title}]("):
+            return answer, line.removeprefix("- ")
+    return None
 
 
 def _group(answer: Answer, texts: Sequence[str]) -> str:
@@ -190,11 +199,17 @@ def answer_of(result: StudyResult, about: About) -> tuple[Answer, str]:
 
 
 def placed(page: str, name: str, text: str) -> str:
-    """The page with a study's place filled."""
-    place = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
-    if not place.search(page):
+    """The page with a place filled."""
+    place = place_of(name, page)
+    return f"{page[: place.start(2)]}\n{text}\n{page[place.end(2) :]}"
+
+
+def place_of(name: str, page: str) -> re.Match[str]:
+    """A file's place: what stands there is group 2."""
+    found = re.search(rf"(<!-- {name} -->\n)(.*?)(<!-- end of {name} -->)", page, re.DOTALL)
+    if found is None:
         raise SystemExit(f"the page has no place for {name}: two comments, <!-- {name} --> and <!-- end of {name} -->.")
-    return place.sub(lambda found: f"{found[1]}\n{text}\n{found[2]}", page)
+    return found
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +44,28 @@ def committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return run
 
 
-def lines(found: list[StudyResult], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """Head to what stands under it."""
+EMPTY = "<!-- small -->\n<!-- end of small -->\n<!-- overview -->\n<!-- end of overview -->\n"
+
+
+def page_of(result: StudyResult | None, monkeypatch: pytest.MonkeyPatch, before: str = EMPTY) -> str:
+    """A page of one study, as the script writes it from a result, or from none."""
     monkeypatch.setattr(script, "STUDIES", {"small": script.About("small-models", (VALUE_FUNCTION,))})
-    parts = script.overview({"small": found}, {"small": script.files_of("small")}).strip().split("\n\n")
-    text = "\n".join(parts)
+    path = Path("studies", "small.yaml")
+    Path("page.md").write_text(before)
+    monkeypatch.setattr(script, "ROOT", Path())
+    monkeypatch.setattr(script, "PAGE", Path("page.md"))
+    if result is not None:
+        (Path("runs") / path.stem).mkdir(parents=True)
+        result.write(Path("runs") / path.stem / "result.json")
+    monkeypatch.setattr(sys, "argv", ["studies.py", "--page-only", "--runs", "runs"])
+    script.main()
+    shutil.rmtree("runs", ignore_errors=True)
+    return Path("page.md").read_text()
+
+
+def lines(page: str) -> dict[str, str]:
+    """Head to what stands under it."""
+    text = "\n".join(script.place_of("overview", page)[2].strip().split("\n\n"))
     heads = list(script.HEADS.values())
     at = [text.index(f"**{head}**") for head in heads] + [len(text)]
     return {head: text[at[i] + len(head) + 4 : at[i + 1]].strip() for i, head in enumerate(heads)}
@@ -70,15 +89,21 @@ def lines(found: list[StudyResult], monkeypatch: pytest.MonkeyPatch) -> dict[str
 def test_a_claim_stands_under_its_answer_and_under_no_other(
     run: dict[str, Any], head: str, says: str, committed: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = lines([committed(**run)], monkeypatch)
+    found = lines(page_of(committed(**run), monkeypatch))
     assert says in found.pop(head)
     assert set(found.values()) == {": nothing."}
 
 
-def test_a_world_of_a_study_that_was_not_run_is_named(committed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_without_runs_is_named_and_one_of_a_known_protocol_stays(
+    committed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     result = committed(0.9)
-    Path("studies", "small_elsewhere.yaml").touch()
-    assert lines([result], monkeypatch)["Not run yet"] == ": [small_elsewhere](#small-models)."
+    empty = page_of(None, monkeypatch)
+    assert lines(empty)["Not run yet"] == ": [small](#small-models)." and "Not run yet.\n\n<!-- end" in empty
+    page = page_of(result, monkeypatch)
+    assert page_of(None, monkeypatch, page) == page
+    committed(0.8, seeds=[0, 1])
+    assert page_of(None, monkeypatch, page) == empty
 
 
 def test_a_trial_is_called_one_above_its_table(committed: Any) -> None:
@@ -87,13 +112,14 @@ def test_a_trial_is_called_one_above_its_table(committed: Any) -> None:
     assert trial.startswith("**A trial run**, which decides nothing: 6 of 12 runs are done.\n\n**Small**")
 
 
-def test_every_study_has_its_place_under_its_heading() -> None:
+def test_every_file_has_its_place_under_its_heading(monkeypatch: pytest.MonkeyPatch) -> None:
     page = (REPOSITORY / "docs" / "studies.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(REPOSITORY)
     for name, about in script.STUDIES.items():
-        before = page[: page.index(f"<!-- {name} -->")]
-        heading = before[before.rindex("\n## ") + 4 :].splitlines()[0]
-        assert heading.lower().replace(" ", "-") == about.anchor
-        assert f"<!-- end of {name} -->" in page
+        for path in script.files_of(name):
+            before = page[: script.place_of(path.stem, page).start()]
+            heading = before[before.rindex("\n## ") + 4 :].splitlines()[0]
+            assert heading.lower().replace(" ", "-") == about.anchor
     assert script.placed("<!-- a -->\nold\n<!-- end of a -->", "a", "new") == "<!-- a -->\n\nnew\n<!-- end of a -->"
     with pytest.raises(SystemExit, match="no place for b"):
         script.placed("", "b", "new")
