@@ -20,10 +20,10 @@ def evaluating(model: torch.nn.Module) -> Iterator[None]:
             module.training = True
 
 
-def draws_random_numbers(model: torch.nn.Module) -> bool:
-    """Whether a forward pass, in the mode that each module has, draws random numbers: two would differ."""
-    random = ("p", "jitter_noise", "router_jitter_noise")  # of dropout, and of routers
-    return any(module.training and any(getattr(module, name, 0) for name in random) for module in model.modules())
+def draws_dropout(model: torch.nn.Module) -> bool:
+    """Whether a forward pass drops at random, each module in the mode that it has: two passes would differ."""
+    shares = (getattr(module, "p", 0) for module in model.modules() if module.training)
+    return any(isinstance(share, (int, float)) and share > 0 for share in shares)
 
 
 @contextmanager

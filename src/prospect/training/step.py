@@ -26,7 +26,7 @@ from prospect.losses.base import Loss
 from prospect.losses.reference_point import ReferencePoint, estimate_reference_point
 from prospect.losses.running_mean import RunningMean
 from prospect.models.in_place import adding_in_place
-from prospect.models.modes import draws_random_numbers, evaluating
+from prospect.models.modes import draws_dropout, evaluating
 from prospect.models.reference import Reference
 from prospect.training.arguments import Comparison, arrange, concatenate, contrast, first_rows
 from prospect.training.medium import AnyBatch, Learner, Medium
@@ -343,7 +343,7 @@ class _Pass:
         """Whether one micro-batch has the whole step, and what it says of the rows is what it says without dropout."""
         if self.objective.world.size > 1:
             return False
-        return not draws_random_numbers(self.objective.policy.model) and len(self.groups(self.examples)) == 1
+        return not draws_dropout(self.objective.policy.model) and len(self.groups(self.examples)) == 1
 
     @torch.no_grad()
     def matched_point(self) -> ReferencePoint:

@@ -8,7 +8,7 @@ from itertools import groupby
 
 from prospect.data.batch import Batch, Row, collate, mismatched_rows, row_from_ids
 from prospect.data.draw import Draw
-from prospect.models.modes import draws_random_numbers
+from prospect.models.modes import draws_dropout
 from prospect.models.policy import Policy
 from prospect.models.reference import Reference
 from prospect.models.sampling import Sampling, generate_ids
@@ -81,7 +81,7 @@ class TextMedium:
         """Score a batch with both models; a reference without token log-probs remembered is asked for sums alone."""
         if not by_unit:
             logps = policy.logps(batch)
-            drawn = draws_random_numbers(policy.model)
+            drawn = draws_dropout(policy.model)
             said = reference.logps(batch) if drawn else reference.logps_beside(batch, logps.detach())
             return BothLogps(logps, said.to(logps.device))
         logps, values = policy.score_tokens(batch)
