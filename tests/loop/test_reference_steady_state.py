@@ -14,6 +14,7 @@ import torch
 import prospect
 from conftest import pairs, thumbs
 from prospect.data.batch import Batch
+from prospect.models.policy import Policy
 from prospect.models.reference import AdapterOffReference, CachedReference, FrozenReference
 from prospect.run_dir import RunDir
 from prospect.training.session import Session
@@ -70,13 +71,19 @@ def test_the_first_step_asks_the_policy_alone_where_no_dropout_makes_them_differ
     recipe: Any, monkeypatch: pytest.MonkeyPatch, dropout: float
 ) -> None:
     asked: list[str] = []
-    logps = AdapterOffReference.logps
+    scored: list[str] = []
+    logps, policy_logps = AdapterOffReference.logps, Policy.logps
 
     def counting(self: AdapterOffReference, batch: Batch) -> torch.Tensor:
         asked.extend(row.id for row in batch.rows)
         return logps(self, batch)
 
+    def scoring(self: Policy, batch: Batch) -> torch.Tensor:
+        scored.extend(row.id for row in batch.rows)
+        return policy_logps(self, batch)
+
     monkeypatch.setattr(AdapterOffReference, "logps", counting)
+    monkeypatch.setattr(Policy, "logps", scoring)
     rows = thumbs(BATCH)
     run = prospect.train(recipe("kto", rows, train={"max_steps": 1}, model={"lora": {"dropout": dropout}}), quiet=True)
     # The first micro-batch is asked about beforehand, to see whether both models agree.
@@ -84,6 +91,7 @@ def test_the_first_step_asks_the_policy_alone_where_no_dropout_makes_them_differ
     assert 0 < beforehand < BATCH
     assert len(set(asked)) == (BATCH if dropout else beforehand)
     assert losses(run) == [0.5]  # log-ratios that are 0 to the last bit
+    assert plain(scored) == scored  # and so z0 is known
 
 
 def test_another_learning_rate_asks_nothing(run: Run) -> None:

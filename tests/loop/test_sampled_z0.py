@@ -33,6 +33,7 @@ def objective_for(recipe: Any, *, moved: bool = True, **sections: Any) -> tuple[
     reference = build_run_reference(prepared, policy, Path(values["output"]))
     if moved:
         move(policy)
+        reference.policy_moved()
     return build_objective(prepared, policy, reference), list(prepared.train.examples)
 
 

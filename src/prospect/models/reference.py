@@ -50,6 +50,10 @@ class Reference:
         """Return `logps` of a batch that the policy has been asked about, with what that said; it drew no dropout."""
         return self.logps(batch)
 
+    def is_policy(self) -> bool:
+        """Whether it is known to be the policy still: then log-ratios are 0, and none need be computed."""
+        return False
+
     def sync(self, policy: TrainedModel, mix: float) -> None:
         """Move it towards the policy: reference <- mix * policy + (1 - mix) * reference."""
         raise TypeError(f"{type(self).__name__} cannot follow the policy")
@@ -319,9 +323,11 @@ class CachedReference(Reference):
 
     def logps_beside(self, batch: Batch, policy_logps: torch.Tensor) -> torch.Tensor:
         """Take the policy's answers for its own until the policy moves: one model need not be asked twice."""
-        if self._moved or not self.starts_equal:
-            return self.logps(batch)
-        return self._remembered(batch, policy_logps)
+        return self._remembered(batch, policy_logps) if self.is_policy() else self.logps(batch)
+
+    def is_policy(self) -> bool:
+        """Until the policy moves, where it starts as this reference."""
+        return self.starts_equal and not self._moved
 
     def _remembered(self, batch: Batch, fresh: torch.Tensor) -> torch.Tensor:
         self._store.add([row.key for row in batch.rows], fresh.cpu().numpy())

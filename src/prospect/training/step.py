@@ -386,6 +386,8 @@ class _Pass:
             by_unit: whether the models are asked for single units, which a cached reference does not keep: a row that
                 was drawn is met once.
         """
+        if self.objective.reference.is_policy():
+            return self.point_of([0.0] * len(rows))
         parts = self.compared([(row,) for row in rows], world, "micro-batches for z0", by_unit=by_unit)
         own = [log_ratio for _, compared in parts for log_ratio in compared.log_ratio.tolist()]
         return self.point_of([log_ratio for part in world.gather(own) for log_ratio in part])
