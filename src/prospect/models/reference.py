@@ -80,7 +80,7 @@ class Reference:
         """Learn what the references of other ranks have made survive."""
 
     def policy_moved(self) -> None:
-        """Receive the notice, once, that the policy differs from the model that it started as."""
+        """Receive the notice, once, that the policy may differ from this reference, though it started as it."""
 
 
 class NoReference(Reference):
@@ -485,7 +485,8 @@ def check_identity(
     # On a GPU the order of a sum may vary from run to run; on a CPU it does not.
     allowed = 0.0 if policy.device.type == "cpu" and not compiled else 1e-2
     if not bool(log_ratio.isfinite().all()):
-        return log_ratio  # the step's own guard names the rows
+        reference.policy_moved()  # the first step asks both, and its guard names the rows
+        return log_ratio
     if reference.starts_equal and not bool((log_ratio.abs() <= allowed).all()):
         worst = int(log_ratio.abs().argmax())
         raise ReferenceMismatchError(

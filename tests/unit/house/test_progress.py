@@ -245,7 +245,7 @@ def test_a_run_says_every_phase_and_counts_within_the_long_ones(recipe: Any, mon
         ("reading the feedback", "rows encoded"),
         ("training", "steps"),
         ("in the evaluation", "micro-batches"),
-        ("at step 1", "micro-batches for z0"),
+        ("at step 2", "micro-batches for z0"),
         ("at step 1", "micro-batches"),
         ("writing 1 samples", "completions"),
     } <= listening.counts
