@@ -82,6 +82,7 @@ def test_dry_run_shows_everything_and_writes_nothing(tmp_path: Path, model_path:
     assert [path.name for path in tmp_path.iterdir()] == ["pairs.jsonl"]
 
 
+@pytest.mark.slow
 def test_dry_run_says_how_z0_is_estimated_and_what_its_samples_cost(tmp_path: Path, model_path: Path) -> None:
     write_rows(tmp_path / "thumbs.jsonl", thumbs(40))
     arguments = (
@@ -179,6 +180,7 @@ def test_help_and_version_start_without_torch(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["kto"])
 def test_demo_beats_its_start(tmp_path: Path, method: str) -> None:
     """The whole command, smaller by one setting: fewer customers."""

@@ -123,6 +123,7 @@ def check_survived(values: dict[str, Any], whole: Ledger, log: Path) -> None:
     assert not ids[0] & ids[1]
 
 
+@pytest.mark.slow
 def test_kill_nine_in_three_stages_gives_the_same_weights(tmp_path: Path, model_path: Path) -> None:
     values = small(tmp_path, model_path)
     whole = run_rounds({**values, "output": str(tmp_path / "whole")}, quiet=True)

@@ -134,6 +134,7 @@ def newest_step(run: RunDir) -> int:
     return max((int(p.name[5:]) for p in run.checkpoints_path.glob("step-*")), default=0)
 
 
+@pytest.mark.slow
 def test_kill_nine_at_any_moment_resumes_to_the_same_bits(recipe: Any, tmp_path: Path) -> None:
     import yaml
 
