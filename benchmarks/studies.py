@@ -83,10 +83,10 @@ def main() -> None:
     there = {path: runs / path.stem / "result.json" for path in every}
     found = {path: StudyResult.read(result) for path, result in there.items() if result.exists()}
     page = PAGE.read_text(encoding="utf-8")
-    lines = overview(files, found, page)
-    for path in [path for path in every if path in found or standing(page, path) is None]:
+    kept = {path: line for path in every if path not in found and (line := standing(page, path))}
+    for path in [path for path in every if path not in kept]:
         page = placed(page, path.stem, one_section(found[path], runs) if path in found else "Not run yet.\n")
-    write_text(PAGE, placed(page, "overview", lines))
+    write_text(PAGE, placed(page, "overview", overview(files, found, kept)))
     if file is not None:
         results = {name: [found[path] for path in files[name] if path in found] for name in names}
         cells = {name: [row for one in results[name] for row in cells_of(one, runs)] for name in names}
@@ -144,17 +144,15 @@ def trial_of(result: StudyResult) -> str:
     return "" if result.protocol == committed else f"its protocol {result.protocol} is not {committed}, the file's"
 
 
-def overview(files: dict[str, list[Path]], found: dict[Path, StudyResult], page: str) -> str:
+def overview(files: dict[str, list[Path]], found: dict[Path, StudyResult], kept: dict[Path, tuple[Answer, str]]) -> str:
     """What shows, what does not, and what was not tested: one line for each file, under its claim's answer."""
     lines: dict[Answer, list[str]] = {answer: [] for answer in HEADS}
     for name, paths in files.items():
         for path in paths:
-            about = STUDIES[name]
-            result, known = found.get(path), standing(page, path)
-            trial = trial_of(result) if result else ""
+            about, result = STUDIES[name], found.get(path)
             if result is None:
-                answer, text = known or ("not run yet", f"[{path.stem}](#{about.anchor})")
-            elif trial:
+                answer, text = kept.get(path, ("not run yet", f"[{path.stem}](#{about.anchor})"))
+            elif trial := trial_of(result):
                 answer, text = "not run yet", f"[{result.name}](#{about.anchor}), a trial run: {trial}"
             else:
                 answer, text = answer_of(result, about)
@@ -165,10 +163,10 @@ def overview(files: dict[str, list[Path]], found: dict[Path, StudyResult], page:
 def standing(page: str, path: Path) -> tuple[Answer, str] | None:
     """The answer and the line that the page has of a file; None where they are of another protocol than the file's."""
     study = load_study(path)
-    if f"Protocol {study.protocol()}." not in place_of(path.stem, page)[2]:
+    if f"Protocol {study.protocol()}." not in place_of(path.stem, page)[1]:
         return None
     answer: Answer | None = None
-    for line in place_of("overview", page)[2].splitlines():
+    for line in place_of("overview", page)[1].splitlines():
         answer = next((head for head, words in HEADS.items() if line == f"**{words}**"), answer)
         if answer and line.startswith(f"- [{study.title}]("):
             return answer, line.removeprefix("- ")
@@ -201,12 +199,12 @@ def answer_of(result: StudyResult, about: About) -> tuple[Answer, str]:
 def placed(page: str, name: str, text: str) -> str:
     """The page with a place filled."""
     place = place_of(name, page)
-    return f"{page[: place.start(2)]}\n{text}\n{page[place.end(2) :]}"
+    return f"{page[: place.start(1)]}\n{text}\n{page[place.end(1) :]}"
 
 
 def place_of(name: str, page: str) -> re.Match[str]:
-    """A file's place: what stands there is group 2."""
-    found = re.search(rf"(<!-- {name} -->\n)(.*?)(<!-- end of {name} -->)", page, re.DOTALL)
+    """A file's place: what stands there is group 1."""
+    found = re.search(rf"<!-- {name} -->\n(.*?)<!-- end of {name} -->", page, re.DOTALL)
     if found is None:
         raise SystemExit(f"the page has no place for {name}: two comments, <!-- {name} --> and <!-- end of {name} -->.")
     return found

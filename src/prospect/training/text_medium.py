@@ -81,8 +81,8 @@ class TextMedium:
         """Score a batch with both models; a reference without token log-probs remembered is asked for sums alone."""
         if not by_unit:
             logps = policy.logps(batch)
-            drawn = draws_dropout(policy.model)
-            said = reference.logps(batch) if drawn else reference.logps_beside(batch, logps.detach())
+            alike = reference.is_policy() and not draws_dropout(policy.model)
+            said = reference.logps_beside(batch, logps.detach()) if alike else reference.logps(batch)
             return BothLogps(logps, said.to(logps.device))
         logps, values = policy.score_tokens(batch)
         reference_logps = reference.token_logps(batch).to(logps.device)

@@ -50,13 +50,12 @@ EMPTY = "<!-- small -->\n<!-- end of small -->\n<!-- overview -->\n<!-- end of o
 def page_of(result: StudyResult | None, monkeypatch: pytest.MonkeyPatch, before: str = EMPTY) -> str:
     """A page of one study, as the script writes it from a result, or from none."""
     monkeypatch.setattr(script, "STUDIES", {"small": script.About("small-models", (VALUE_FUNCTION,))})
-    path = Path("studies", "small.yaml")
     Path("page.md").write_text(before)
     monkeypatch.setattr(script, "ROOT", Path())
     monkeypatch.setattr(script, "PAGE", Path("page.md"))
     if result is not None:
-        (Path("runs") / path.stem).mkdir(parents=True)
-        result.write(Path("runs") / path.stem / "result.json")
+        Path("runs", "small").mkdir(parents=True)
+        result.write(Path("runs", "small", "result.json"))
     monkeypatch.setattr(sys, "argv", ["studies.py", "--page-only", "--runs", "runs"])
     script.main()
     shutil.rmtree("runs", ignore_errors=True)
@@ -65,7 +64,7 @@ def page_of(result: StudyResult | None, monkeypatch: pytest.MonkeyPatch, before:
 
 def lines(page: str) -> dict[str, str]:
     """Head to what stands under it."""
-    text = "\n".join(script.place_of("overview", page)[2].strip().split("\n\n"))
+    text = "\n".join(script.place_of("overview", page)[1].strip().split("\n\n"))
     heads = list(script.HEADS.values())
     at = [text.index(f"**{head}**") for head in heads] + [len(text)]
     return {head: text[at[i] + len(head) + 4 : at[i + 1]].strip() for i, head in enumerate(heads)}
