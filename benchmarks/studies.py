@@ -26,6 +26,7 @@ from prospect.results.study_entries import Agrees
 from prospect.results.study_rows import rows_of
 from prospect.studies.markdown import as_markdown
 from prospect.studies.reading import load_study
+from prospect.studies.rules import in_full
 from prospect.studies.trained import REFERENCE_POINT, VALUE_FUNCTION
 from prospect.user_code import import_file
 
@@ -51,7 +52,7 @@ STUDIES = {
     "imbalance": About("imbalance-and-one-y-per-x"),
     "z0": About("the-reference-point", (REFERENCE_POINT, VALUE_FUNCTION)),
     "sft_first": About("sft-first-and-rambling"),
-    "circles": About("noise-and-circles"),
+    "circles": About("noise-and-circles", (VALUE_FUNCTION,)),
     "chat_model": About("a-chat-model"),
     "real_feedback": About("real-feedback"),
 }
@@ -188,12 +189,12 @@ def answer_of(result: StudyResult, about: About) -> tuple[Answer, str]:
     answer: Answer = claim.agrees
     if untested:
         answer = "no" if any(rule.agrees == "no" for rule in tested) else "not tested"
-    example = next((rule for rule in tested if rule.agrees == answer), claim.rules[0])
+    deciding = untested if answer == "not tested" else [rule for rule in tested if rule.agrees == answer]
     answers = [rule.agrees for rule in tested]
     counts = f"{answers.count('yes')} of {len(claim.rules)} rules hold, {answers.count('no')} broken"
     why = sorted({part for rule in untested for part in rule.not_tested if part in about.parts})
     counts += f", {len(untested)} not tested ({', '.join(why)})" if untested else ""
-    return answer, f"[{result.title}](#{about.anchor}): {claim.text}. {counts}; {example.text}: {example.found}."
+    return answer, f"[{result.title}](#{about.anchor}): {claim.text}. {counts}; {in_full(deciding)}."
 
 
 def placed(page: str, name: str, text: str) -> str:

@@ -23,7 +23,7 @@ from prospect.training.processes.place import speaks
 
 # Verb to its module and its line of help. A module is imported only when its verb is used: help needs no torch.
 VERBS = {
-    "demo": "the main job on an embedded example, without network: thumbs, KTO, a report (4 minutes on 2 cores)",
+    "demo": "the main job on an embedded example, without network: thumbs, KTO, a report (eighty seconds on 2 cores)",
     "data": "look at, convert and write feedback files",
     "init": "look at feedback, and write a commented recipe that trains on it",
     "train": "align a model on feedback",

@@ -15,7 +15,7 @@ rules must say it together (an intersection-union test); a no does, for one of m
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from prospect.errors import ConfigError
@@ -174,15 +174,17 @@ def _points(measure: Measure) -> str:
     return " points" if measure.unit == "share" else ""
 
 
+def in_full(rules: Iterable[RuleAnswer]) -> str:
+    """Return rules in words, each with what was found."""
+    return "; ".join(f"{rule.text}: {rule.found}" for rule in rules)
+
+
 def _why(rules: list[RuleAnswer]) -> str:
-    counts = {word: sum(rule.agrees == word for rule in rules) for word in (YES, NO, CANNOT_TELL)}
-    if len(rules) == counts[YES]:
+    of = {word: [rule for rule in rules if rule.agrees == word] for word in (YES, NO, CANNOT_TELL)}
+    if of[YES] == rules:
         return "Its one rule holds." if len(rules) == 1 else f"All {len(rules)} rules hold."
-    broken = next((rule for rule in rules if rule.agrees == NO), None)
-    if broken is not None:
-        return f"{counts[NO]} of {len(rules)} rules are broken: {broken.text}; found {broken.found}."
-    open_one = next(rule for rule in rules if rule.agrees == CANNOT_TELL)
+    if of[NO]:
+        return f"{len(of[NO])} of {len(rules)} rules broken: {in_full(of[NO])}."
     return (
-        f"{counts[YES]} of {len(rules)} rules hold, and the intervals of the others allow either answer: "
-        f"{open_one.text}; found {open_one.found}."
+        f"{len(of[YES])} of {len(rules)} rules hold, and what was found decides no other: {in_full(of[CANNOT_TELL])}."
     )

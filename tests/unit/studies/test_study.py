@@ -677,11 +677,13 @@ def test_a_claim_holds_where_all_rules_do_and_falls_with_one(tmp_path: Path) -> 
     found = result_of(study(claim=claim(both)), tmp_path, rates).claim
     assert [rule.agrees for rule in found.rules] == ["yes", "no"]
     assert found.agrees == "no"
-    assert found.why.startswith('1 of 2 rules are broken: passes: kto is higher than dpo under "noisy"')
+    assert found.why.startswith('1 of 2 rules broken: passes: kto is higher than dpo under "noisy": -50.0 points (')
     fewer = {key: rate for key, rate in rates.items() if key[1] == "clean"}
     found = result_of(study(claim=claim(both)), tmp_path / "other", fewer).claim
     assert [rule.agrees for rule in found.rules] == ["yes", "cannot tell"]
     assert found.agrees == "cannot tell"
+    open_rule = 'passes: kto is higher than dpo under "noisy": not run'
+    assert found.why == f"1 of 2 rules hold, and what was found decides no other: {open_rule}."
 
 
 def test_a_rule_about_change_takes_levels_out(tmp_path: Path) -> None:
